@@ -1,0 +1,209 @@
+//! What a backend answered, and what to say when it did not.
+
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard_protocol::call::Call;
+use switchboard_protocol::envelope::Response;
+use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError, code};
+use switchboard_protocol::method::Method;
+use switchboard_protocol::splice::Splice;
+use switchboard_protocol::version::Version;
+
+use crate::link::LinkError;
+
+/// A result as the backend wrote it, and what a server of its version leaves out.
+#[derive(Debug)]
+pub struct Answer {
+    /// The response; it has a result.
+    pub response: Response,
+    /// Members that 2026-07-28 asks for and the server did not write, comma-separated; often empty.
+    pub missing_members: &'static str,
+}
+
+/// Sorts a response into result and error, in the terms of 2026-07-28.
+pub(crate) fn interpret(call: &Call, version: Version, response: Response) -> Result<Answer, CallError> {
+    if let Some(error) = response.error {
+        let original = response.error_code().unwrap_or(code::INTERNAL_ERROR);
+        let mapped = if version.is_modern() { original } else { modern_code(call.method, original) };
+        let mut raw = response.raw.slice(error.range());
+        if let (true, Some(span)) = (mapped != original, response.error_keys.code) {
+            let mut splice = Splice::new();
+            splice.replace(span, mapped.to_string().into_bytes());
+            let mut out = Vec::with_capacity(raw.len());
+            splice.apply(&response.raw, error, &mut out);
+            raw = out.into();
+        }
+        return Err(CallError::Backend { code: mapped, error: raw });
+    }
+    // Only an absent resultType is a legacy server's; caching hints are asked for on complete results alone.
+    let complete = response.keys.result_type.is_none() || response.text(response.keys.result_type).as_deref() == Some("complete");
+    let needs_hints = call.method.is_cacheable() && complete && response.keys.ttl_ms.is_none();
+    let missing_members = match (response.keys.result_type.is_none(), needs_hints) {
+        (true, true) => "\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"private\"",
+        (true, false) => "\"resultType\":\"complete\"",
+        (false, true) => "\"ttlMs\":0,\"cacheScope\":\"private\"",
+        (false, false) => "",
+    };
+    Ok(Answer { response, missing_members })
+}
+
+/// The code that 2026-07-28 has for a legacy one (specification: `basic/index`, Error Codes: −32002 and −32042 are not sent any more).
+fn modern_code(method: Method, original: i64) -> i64 {
+    match (method, original) {
+        (Method::ResourcesRead, code::LEGACY_RESOURCE_NOT_FOUND) => code::INVALID_PARAMS,
+        (_, code::LEGACY_URL_ELICITATION_REQUIRED) => code::INTERNAL_ERROR,
+        _ => original,
+    }
+}
+
+/// The gateway's words for what went wrong on the way to a backend and back.
+pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
+    let name = &**backend;
+    let check = "It may or may not have done the work: check before you call again.";
+    let (status, reason, effect, retryable, message) = match error {
+        LinkError::NotSent(_) => (
+            503,
+            "unavailable",
+            Effect::NotSent,
+            true,
+            format!("The server \"{name}\" cannot be reached. Nothing was executed: try again later, or go on without it."),
+        ),
+        LinkError::Lost(_) => (
+            502,
+            "connection_lost",
+            Effect::Unknown,
+            false,
+            format!("The connection to the server \"{name}\" broke before it answered. {check}"),
+        ),
+        LinkError::TooLarge => (
+            502,
+            "answer_too_large",
+            Effect::Unknown,
+            false,
+            format!("The answer of the server \"{name}\" is larger than the gateway takes. {check} Ask for less."),
+        ),
+        LinkError::Invalid(_) => (
+            502,
+            "invalid_answer",
+            Effect::Unknown,
+            false,
+            format!("The server \"{name}\" answered with something that is not a valid answer. {check}"),
+        ),
+        LinkError::Full => (
+            503,
+            "overloaded",
+            Effect::NotSent,
+            true,
+            format!("Too many calls wait for the server \"{name}\". Nothing was executed: try again in a moment."),
+        ),
+        LinkError::Status { status: 401 | 403, .. } => (
+            502,
+            "needs_auth",
+            Effect::Failed,
+            false,
+            format!("The server \"{name}\" refuses the gateway's credential. Nothing was executed: an operator has to renew it."),
+        ),
+        LinkError::Status { status: 429, .. } => (
+            429,
+            "backend_limit",
+            Effect::Failed,
+            true,
+            format!("The server \"{name}\" takes no more calls right now. Nothing was executed: try again later."),
+        ),
+        LinkError::Status { status: 503, .. } => (
+            503,
+            "unavailable",
+            Effect::Failed,
+            true,
+            format!("The server \"{name}\" says that it is unavailable. Try again later, or go on without it."),
+        ),
+        LinkError::Status { status: 400..=499, .. } => (
+            502,
+            "refused",
+            Effect::Failed,
+            false,
+            format!("The server \"{name}\" refused the request."),
+        ),
+        LinkError::Status { .. } => (
+            502,
+            "server_error",
+            Effect::Unknown,
+            false,
+            format!("The server \"{name}\" failed while it answered. {check}"),
+        ),
+    };
+    Fault {
+        code: status,
+        reason,
+        backend: Some(Arc::clone(backend)),
+        message,
+        detail: Some(error.to_string()),
+        retryable,
+        retry_after_ms: None,
+        effect,
+        attempts: Vec::new(),
+    }
+}
+
+/// The fault of a call that took longer than it may.
+pub(crate) fn timed_out(backend: &Arc<str>, after: Duration) -> Fault {
+    Fault {
+        code: 504,
+        reason: "timeout",
+        backend: Some(Arc::clone(backend)),
+        message: format!(
+            "The server \"{backend}\" did not answer within {}. It may or may not have done the work: check before you call again.",
+            words(after)
+        ),
+        detail: None,
+        retryable: false,
+        retry_after_ms: None,
+        effect: Effect::Unknown,
+        attempts: Vec::new(),
+    }
+}
+
+/// The fault of a call to a backend that is not there (yet).
+pub(crate) fn not_connected(backend: &Arc<str>, starting: bool, why: &str) -> Fault {
+    let (reason, message) = if starting {
+        ("starting", format!("The server \"{backend}\" is still starting. Nothing was executed: try again in a moment."))
+    } else {
+        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        (
+            "unavailable",
+            format!("The server \"{backend}\" is not available{why}. Nothing was executed: try again later, or go on without it."),
+        )
+    };
+    Fault {
+        code: 503,
+        reason,
+        backend: Some(Arc::clone(backend)),
+        message,
+        detail: None,
+        retryable: true,
+        retry_after_ms: Some(1000),
+        effect: Effect::NotSent,
+        attempts: Vec::new(),
+    }
+}
+
+/// The error of a status that carried a JSON-RPC error, if it did: that one is the backend's own.
+pub(crate) fn own_error(call: &Call, version: Version, error: LinkError) -> Result<CallError, LinkError> {
+    match error {
+        LinkError::Status { status, error: Some(response) } if !matches!(status, 401 | 403) => {
+            match interpret(call, version, *response) {
+                Err(error) => Ok(error),
+                Ok(_) => Ok(ProtocolError::new(code::INTERNAL_ERROR, "the server answered with an empty error").into()),
+            }
+        }
+        other => Err(other),
+    }
+}
+
+fn words(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        format!("{} s", duration.as_secs())
+    } else {
+        format!("{} ms", duration.as_millis())
+    }
+}

@@ -1,0 +1,362 @@
+//! The handle of one backend.
+
+use arc_swap::ArcSwapOption;
+use parking_lot::RwLock;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+use switchboard_protocol::call::Call;
+use switchboard_protocol::envelope::Response;
+use switchboard_protocol::error::{Attempt, CallError};
+use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, ErrorType, MethodLabel, Network};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::answer::{self, Answer};
+use crate::config::{BackendConfig, TransportConfig};
+use crate::connect::Connection;
+use crate::link::inbox::Inbox;
+use crate::link::watch::Watch;
+use crate::link::{Link, LinkError, next_id};
+use crate::lists::Lists;
+use crate::message::{self, Rewrite};
+use crate::status::{Observer, State, Status};
+use crate::{keeper, legacy};
+
+/// How long a shutdown waits for what the backend owns.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
+
+/// One MCP server behind the gateway. Cheap to clone.
+///
+/// A task of its own, the keeper, connects, learns what the server offers, notices changes and reconnects; calls find the
+/// connection that it made. Everything a backend owns ends with [`Backend::shut_down`].
+#[derive(Clone)]
+pub struct Backend {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) name: Arc<str>,
+    pub(crate) config: BackendConfig,
+    pub(crate) metrics: BackendMetrics,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) connection: ArcSwapOption<Connection>,
+    pub(crate) lists: ArcSwapOption<Lists>,
+    status: RwLock<Status>,
+    /// Wakes calls that wait for a connection.
+    changed: watch::Sender<()>,
+    /// The resources whose changes somebody wants to hear of.
+    pub(crate) watched: watch::Sender<BTreeSet<Arc<str>>>,
+    /// A call has reason to believe that the lists or the server are not what they were.
+    pub(crate) suspicion: Notify,
+    /// How often the lists were read.
+    pub(crate) learned: watch::Sender<u64>,
+    pub(crate) session_lost: Notify,
+    pub(crate) stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Backend {
+    /// Starts the keeper of a backend, which begins to connect at once. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn start(name: Arc<str>, config: BackendConfig, metrics: BackendMetrics, observer: Arc<dyn Observer>) -> Self {
+        let tasks = TaskTracker::new();
+        let status = Status {
+            state: State::Starting,
+            reason: "it has not answered yet".to_owned(),
+            action: "wait a moment",
+            since: SystemTime::now(),
+        };
+        metrics.set_state(BackendState::Starting);
+        let inner = Arc::new(Inner {
+            name,
+            config,
+            inbox: Arc::new(Inbox::new(metrics.clone(), tasks.clone())),
+            metrics,
+            observer,
+            connection: ArcSwapOption::empty(),
+            lists: ArcSwapOption::empty(),
+            status: RwLock::new(status),
+            changed: watch::Sender::new(()),
+            watched: watch::Sender::default(),
+            suspicion: Notify::new(),
+            learned: watch::Sender::new(0),
+            session_lost: Notify::new(),
+            stop: CancellationToken::new(),
+            tasks,
+        });
+        inner.tasks.spawn(keeper::keep(Arc::clone(&inner)));
+        Self { inner }
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &Arc<str> {
+        &self.inner.name
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &BackendConfig {
+        &self.inner.config
+    }
+
+    /// How it is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.inner.status.read().clone()
+    }
+
+    /// What it offers, as last learned; stays when the backend goes away. `None`: never learned.
+    #[must_use]
+    pub fn lists(&self) -> Option<Arc<Lists>> {
+        self.inner.lists.load_full()
+    }
+
+    /// Makes the call. Takes at most the backend's timeout, or what is left until the call's deadline; dropping the future
+    /// cancels the call in the way of the server's era.
+    ///
+    /// # Errors
+    /// The backend's own error, or the gateway's fault when no answer could be had.
+    pub async fn call(&self, call: &Call, rewrite: &Rewrite<'_>) -> Result<Answer, CallError> {
+        let started = Instant::now();
+        let left = call.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(started));
+        let result = match tokio::time::timeout(left, self.inner.connected()).await {
+            Ok(Ok(connection)) => {
+                let limit = self.inner.config.timeout.min(left);
+                match tokio::time::timeout(limit, self.inner.attempt(call, rewrite, connection)).await {
+                    Ok(result) => result,
+                    Err(_) => Err(answer::timed_out(&self.inner.name, limit).into()),
+                }
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(answer::not_connected(&self.inner.name, true, "").into()),
+        };
+        self.inner.finish(call, started, result)
+    }
+
+    /// Has the lists read again and waits until they are, but not long.
+    pub async fn refresh(&self) {
+        let mut learned = self.inner.learned.subscribe();
+        learned.mark_unchanged();
+        self.inner.suspicion.notify_one();
+        let _ = tokio::time::timeout(Duration::from_secs(5), learned.changed()).await;
+    }
+
+    /// Sets the resources whose changes are wanted, as the server names them.
+    pub fn watch_resources(&self, uris: BTreeSet<Arc<str>>) {
+        self.inner.watched.send_if_modified(|watched| {
+            let modified = *watched != uris;
+            *watched = uris;
+            modified
+        });
+    }
+
+    /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its whole group.
+    pub async fn shut_down(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_DEADLINE, self.inner.tasks.wait()).await.is_err() {
+            tracing::warn!(backend = %self.inner.name, "it did not end in time");
+        }
+    }
+}
+
+impl Inner {
+    /// Changes the status; says so if it really changed.
+    pub(crate) fn set_status(&self, state: State, reason: &str) {
+        let action = match state {
+            State::Starting => "wait a moment",
+            State::Ready => "",
+            State::Unavailable => "try again later; an operator finds the cause in the gateway's log",
+            State::NeedsAuth => "an operator has to renew the gateway's credential for it",
+        };
+        {
+            let mut status = self.status.write();
+            if status.state == state && status.reason == reason {
+                return;
+            }
+            let since = if status.state == state { status.since } else { SystemTime::now() };
+            *status = Status { state, reason: reason.to_owned(), action, since };
+        }
+        self.metrics.set_state(match state {
+            State::Starting => BackendState::Starting,
+            State::Ready => BackendState::Ready,
+            State::Unavailable => BackendState::Unavailable,
+            State::NeedsAuth => BackendState::NeedsAuth,
+        });
+        match state {
+            State::Ready | State::Starting => tracing::info!(backend = %self.name, state = state.as_str(), "{reason}"),
+            State::Unavailable | State::NeedsAuth => {
+                tracing::warn!(backend = %self.name, state = state.as_str(), "{reason}");
+            }
+        }
+        self.tell();
+    }
+
+    /// Tells whoever waits or watches that something changed.
+    pub(crate) fn tell(&self) {
+        self.changed.send_replace(());
+        self.observer.changed(&self.name);
+    }
+
+    /// The connection, or why there is none. Waits only while nothing has gone wrong yet.
+    async fn connected(&self) -> Result<Arc<Connection>, CallError> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            if let Some(connection) = self.connection.load_full() {
+                return Ok(connection);
+            }
+            let status = self.status.read().clone();
+            if !matches!(status.state, State::Starting | State::Ready) {
+                return Err(answer::not_connected(&self.name, false, &status.reason).into());
+            }
+            if changed.changed().await.is_err() {
+                return Err(answer::not_connected(&self.name, false, "").into());
+            }
+        }
+    }
+
+    async fn attempt(&self, call: &Call, rewrite: &Rewrite<'_>, connection: Arc<Connection>) -> Result<Answer, CallError> {
+        let version = connection.wire.version;
+        let error = match self.exchange(call, rewrite, &connection).await {
+            Ok(response) => return answer::interpret(call, version, response),
+            Err(error) => error,
+        };
+        // The server has forgotten the session and said so before it did anything: a new one, and once more.
+        let lost = connection.wire.session.is_some() && matches!(error, LinkError::Status { status: 404, .. });
+        if !lost {
+            if matches!(error, LinkError::NotSent(_) | LinkError::Status { .. }) {
+                self.suspicion.notify_one();
+            }
+            return Err(answer::own_error(call, version, error)
+                .unwrap_or_else(|error| answer::fault(&self.name, &error).into()));
+        }
+        let renewed = self.renewed(&connection).await?;
+        match self.exchange(call, rewrite, &renewed).await {
+            Ok(response) => answer::interpret(call, renewed.wire.version, response),
+            Err(error) => Err(answer::own_error(call, version, error)
+                .unwrap_or_else(|error| answer::fault(&self.name, &error).into())),
+        }
+    }
+
+    async fn exchange(&self, call: &Call, rewrite: &Rewrite<'_>, connection: &Connection) -> Result<Response, LinkError> {
+        let id = next_id();
+        let version = connection.wire.version;
+        let span = self.span(call, rewrite, connection, id);
+        let traceparent = span.traceparent();
+        let out = if version.is_modern() {
+            message::modern(call, rewrite, id, traceparent.as_deref())
+        } else {
+            message::legacy(call, rewrite, id, traceparent.as_deref())
+        };
+        legacy::ensure_log_level(connection, call.log_level).await;
+        let cancel = match (&connection.link, version.is_modern()) {
+            (Link::Http(http), false) => Some(legacy::cancel_on_drop(http.clone(), connection.wire.clone(), id)),
+            _ => None,
+        };
+        let result = connection.link.request(&connection.wire, out, Watch::of(call)).await;
+        if let Some(cancel) = cancel {
+            cancel.disarm();
+        }
+        record(&span, &result);
+        result
+    }
+
+    /// A connection other than the one whose session is gone.
+    async fn renewed(&self, gone: &Arc<Connection>) -> Result<Arc<Connection>, CallError> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            match self.connection.load_full() {
+                Some(connection) if !Arc::ptr_eq(&connection, gone) => return Ok(connection),
+                Some(_) => self.session_lost.notify_one(),
+                None => return self.connected().await,
+            }
+            if changed.changed().await.is_err() {
+                return Err(answer::not_connected(&self.name, false, "").into());
+            }
+        }
+    }
+
+    fn span(&self, call: &Call, rewrite: &Rewrite<'_>, connection: &Connection, id: u64) -> CallSpan {
+        use switchboard_protocol::method::Method;
+        use switchboard_telemetry::Target;
+        if !call.sampled {
+            return CallSpan::none();
+        }
+        let named = call.target();
+        let name = rewrite.target.or(named.as_deref());
+        let target = match call.method {
+            Method::ToolsCall => name.map(Target::Tool),
+            Method::PromptsGet => name.map(Target::Prompt),
+            Method::ResourcesRead => name.map(Target::Resource),
+            _ => None,
+        };
+        let (address, port) = match &self.config.transport {
+            TransportConfig::Http { url, .. } => (url.host_str(), url.port_or_known_default()),
+            TransportConfig::Stdio { .. } => (None, None),
+        };
+        CallSpan::current().client(&switchboard_telemetry::Attempt {
+            method: call.method.as_str(),
+            target,
+            request_id: &id.to_string(),
+            protocol_version: connection.wire.version.as_str(),
+            network: if address.is_some() { Network::Http } else { Network::Pipe },
+            backend: &self.name,
+            server_address: address,
+            server_port: port,
+        })
+    }
+
+    /// Adds what every failure tells: the attempt and how long it took.
+    fn finish(&self, call: &Call, started: Instant, result: Result<Answer, CallError>) -> Result<Answer, CallError> {
+        let elapsed = started.elapsed();
+        let method = MethodLabel::from_method(call.method.as_str());
+        match result {
+            Ok(answer) => {
+                let failed = answer.response.keys.is_error.is_some_and(|span| answer.response.slice(span) == b"true");
+                self.metrics.operation(method, failed.then_some(ErrorType::ToolError), elapsed);
+                Ok(answer)
+            }
+            Err(CallError::Fault(mut fault)) => {
+                fault.attempts.push(Attempt {
+                    backend: Arc::clone(&self.name),
+                    reason: fault.reason,
+                    ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+                });
+                if let Some(detail) = &fault.detail {
+                    tracing::debug!(backend = %self.name, reason = fault.reason, detail, "a call failed");
+                }
+                self.metrics.operation(method, Some(ErrorType::from_code(i64::from(fault.code))), elapsed);
+                Err(CallError::Fault(fault))
+            }
+            Err(error) => {
+                if let CallError::Backend { code, .. } = &error {
+                    self.metrics.operation(method, Some(ErrorType::from_code(*code)), elapsed);
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+fn record(span: &CallSpan, result: &Result<Response, LinkError>) {
+    if !span.is_recording() {
+        return;
+    }
+    match result {
+        Ok(response) => match response.error_code() {
+            Some(code) => span.record_outcome(Some(&code.to_string()), Some(code)),
+            None if response.keys.is_error.is_some_and(|span| response.slice(span) == b"true") => {
+                span.record_outcome(Some("tool_error"), None);
+            }
+            None => span.record_outcome(None, None),
+        },
+        Err(LinkError::Status { status, .. }) => span.record_outcome(Some(&status.to_string()), None),
+        Err(_) => span.record_outcome(Some("_OTHER"), None),
+    }
+}

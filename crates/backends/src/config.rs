@@ -1,0 +1,399 @@
+//! One backend: how it is reached and what of it is shown. An entry of the `backends` section of
+//! the configuration.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+pub mod duration;
+
+/// The default of [`BackendConfig::timeout`].
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The default of [`BackendConfig::max_message_bytes`].
+pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
+/// The least that [`BackendConfig::max_message_bytes`] may be.
+pub const LEAST_MAX_MESSAGE_BYTES: usize = 4 * 1024;
+
+/// An MCP server behind the gateway.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "BackendFile")]
+pub struct BackendConfig {
+    /// How the server is reached.
+    pub transport: TransportConfig,
+    /// The longest that one attempt of a request may take.
+    pub timeout: Duration,
+    /// Which era of the protocol the server speaks.
+    pub era: EraPin,
+    /// What its names begin with. `None` stands for the backend's name; an empty text leaves the
+    /// names as they are.
+    pub prefix: Option<String>,
+    /// Patterns of the only tools that are shown; empty shows all. `*` stands for any characters.
+    pub include_tools: Vec<String>,
+    /// Patterns of tools that are not shown, whatever `include_tools` says.
+    pub exclude_tools: Vec<String>,
+    /// Whether what the server says about its tools (`readOnlyHint` and the like) may relax
+    /// anything.
+    pub trust_annotations: bool,
+    /// The largest message taken from the server, in bytes: a line on stdio, an HTTP body, an
+    /// event of an event stream.
+    pub max_message_bytes: usize,
+}
+
+/// How a backend is reached.
+#[derive(Clone, Debug)]
+pub enum TransportConfig {
+    /// A local process that speaks over its standard input and output.
+    Stdio {
+        /// The program: a path, or a name looked up in `PATH`.
+        command: String,
+        /// Its arguments.
+        args: Vec<String>,
+        /// Variables of its environment, added to a short safe list.
+        env: BTreeMap<String, SecretString>,
+        /// The folder it starts in; by default the gateway's own.
+        cwd: Option<PathBuf>,
+    },
+    /// A remote server.
+    Http {
+        /// Its endpoint: `http` or `https`, without a fragment.
+        url: Url,
+        /// Headers of every request; every value is marked sensitive.
+        headers: Vec<(HeaderName, HeaderValue)>,
+        /// Which of the HTTP transports it speaks.
+        kind: HttpKind,
+    },
+}
+
+/// Which era of the protocol a backend speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EraPin {
+    /// Found out by asking.
+    #[default]
+    Auto,
+    /// 2026-07-28 or newer.
+    Modern,
+    /// 2025-11-25 or older.
+    Legacy,
+}
+
+/// Which HTTP transport a backend speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HttpKind {
+    /// Found out by asking: streamable HTTP first.
+    #[default]
+    Auto,
+    /// Streamable HTTP.
+    StreamableHttp,
+    /// HTTP with server-sent events, deprecated since 2025-03-26.
+    Sse,
+}
+
+/// An MCP server behind the gateway: either a local process (`command`) or a remote server
+/// (`url`).
+// The form of the file. Flat, because that is how every client writes it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "BackendConfig")]
+struct BackendFile {
+    /// The program of a local server: a path, or a name looked up in `PATH`.
+    #[schemars(length(min = 1))]
+    command: Option<String>,
+    /// The program's arguments. Only with `command`.
+    #[schemars(extend("writeOnly" = true))]
+    args: Option<Vec<String>>,
+    /// Variables of the program's environment. It gets these and a short safe list (`PATH`,
+    /// `HOME` and the like), nothing else of the gateway's own. Only with `command`.
+    #[schemars(
+        with = "Option<BTreeMap<String, String>>",
+        extend("writeOnly" = true, "propertyNames" = {"format": "variable-name"})
+    )]
+    env: Option<BTreeMap<String, SecretString>>,
+    /// The folder that the program starts in; by default the gateway's own. A relative one is
+    /// meant from the folder of the configuration file. Only with `command`.
+    #[schemars(with = "Option<String>")]
+    cwd: Option<PathBuf>,
+    /// The endpoint of a remote server, `http` or `https`.
+    #[schemars(with = "Option<String>", extend("format" = "http-url"))]
+    url: Option<String>,
+    /// Headers of every request, such as `Authorization`. Only with `url`.
+    #[schemars(
+        with = "Option<BTreeMap<String, String>>",
+        extend(
+            "writeOnly" = true,
+            "propertyNames" = {"format": "header-name"},
+            "additionalProperties" = {"type": "string", "format": "header-value"}
+        )
+    )]
+    headers: Option<BTreeMap<String, SecretString>>,
+    /// Which HTTP transport the remote server speaks; by default `auto`. Only with `url`.
+    transport: Option<HttpKind>,
+    /// The longest that one attempt of a request may take: a duration such as `30s` or a number
+    /// of seconds, from 1 ms to 1 day.
+    #[serde(default = "default_timeout", with = "duration")]
+    #[schemars(schema_with = "duration::positive_schema")]
+    timeout: Duration,
+    /// Which era of the protocol the server speaks.
+    #[serde(default)]
+    era: EraPin,
+    /// What the names of its tools and prompts begin with: up to 64 of the characters
+    /// `A-Z a-z 0-9 _ -`; by default the backend's name. An empty text leaves names as they are.
+    #[schemars(extend("format" = "name-prefix"))]
+    prefix: Option<String>,
+    /// Patterns of the only tools that are shown, in which `*` stands for any characters; without
+    /// any, all are.
+    #[serde(default)]
+    include_tools: Vec<String>,
+    /// Patterns of tools that are not shown, whatever `include_tools` says.
+    #[serde(default)]
+    exclude_tools: Vec<String>,
+    /// Whether what the server says about its tools (`readOnlyHint` and the like) may relax
+    /// anything, for example that a failed call is tried again.
+    #[serde(default)]
+    trust_annotations: bool,
+    /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an
+    /// HTTP body, an event of an event stream.
+    #[serde(default = "default_max_message_bytes")]
+    #[schemars(range(min = 4096))]
+    max_message_bytes: usize,
+}
+
+impl JsonSchema for BackendConfig {
+    fn schema_name() -> Cow<'static, str> {
+        BackendFile::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        BackendFile::json_schema(generator)
+    }
+}
+
+fn default_timeout() -> Duration {
+    DEFAULT_TIMEOUT
+}
+
+fn default_max_message_bytes() -> usize {
+    DEFAULT_MAX_MESSAGE_BYTES
+}
+
+/// What is wrong with one backend. No message repeats a value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BackendConfigError {
+    /// Neither a program nor an address.
+    #[error(
+        "has neither `command` nor `url`; expected `command` for a local process or `url` for a remote server"
+    )]
+    NoTransport,
+    /// Both a program and an address.
+    #[error("has both `command` and `url`; expected one of them: a backend is one server")]
+    TwoTransports,
+    /// Fields that belong to the other transport.
+    #[error(
+        "has {}, which would have no effect beside `{beside}`; expected {}",
+        .fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", "),
+        if *.beside == "url" { "`headers` and `transport` at most" } else { "`args`, `env` and `cwd` at most" }
+    )]
+    Misplaced {
+        /// The fields that are out of place.
+        fields: Vec<&'static str>,
+        /// What they stand beside.
+        beside: &'static str,
+    },
+    /// A field whose text is not of its form.
+    #[error("`{field}` {problem}")]
+    Malformed {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl TryFrom<BackendFile> for BackendConfig {
+    type Error = BackendConfigError;
+
+    fn try_from(file: BackendFile) -> Result<Self, BackendConfigError> {
+        if let Some(prefix) = &file.prefix {
+            check_prefix(prefix).map_err(malformed("prefix"))?;
+        }
+        duration::check_positive(file.timeout).map_err(malformed("timeout"))?;
+        if file.max_message_bytes < LEAST_MAX_MESSAGE_BYTES {
+            return Err(malformed("max_message_bytes")("is less than 4096".into()));
+        }
+        let transport = match (file.command, file.url) {
+            (None, None) => return Err(BackendConfigError::NoTransport),
+            (Some(_), Some(_)) => return Err(BackendConfigError::TwoTransports),
+            (Some(command), None) => {
+                misplaced(
+                    "command",
+                    [
+                        ("headers", file.headers.is_some()),
+                        ("transport", file.transport.is_some()),
+                    ],
+                )?;
+                stdio(command, file.args, file.env, file.cwd)?
+            }
+            (None, Some(url)) => {
+                misplaced(
+                    "url",
+                    [
+                        ("args", file.args.is_some()),
+                        ("env", file.env.is_some()),
+                        ("cwd", file.cwd.is_some()),
+                    ],
+                )?;
+                TransportConfig::Http {
+                    url: parse_url(&url).map_err(malformed("url"))?,
+                    headers: headers(file.headers.unwrap_or_default())?,
+                    kind: file.transport.unwrap_or_default(),
+                }
+            }
+        };
+        Ok(Self {
+            transport,
+            timeout: file.timeout,
+            era: file.era,
+            prefix: file.prefix,
+            include_tools: file.include_tools,
+            exclude_tools: file.exclude_tools,
+            trust_annotations: file.trust_annotations,
+            max_message_bytes: file.max_message_bytes,
+        })
+    }
+}
+
+fn stdio(
+    command: String,
+    args: Option<Vec<String>>,
+    env: Option<BTreeMap<String, SecretString>>,
+    cwd: Option<PathBuf>,
+) -> Result<TransportConfig, BackendConfigError> {
+    if command.is_empty() {
+        return Err(malformed("command")("is empty".into()));
+    }
+    let env = env.unwrap_or_default();
+    for name in env.keys() {
+        check_variable_name(name).map_err(malformed("env"))?;
+    }
+    Ok(TransportConfig::Stdio {
+        command,
+        args: args.unwrap_or_default(),
+        env,
+        cwd,
+    })
+}
+
+fn headers(
+    texts: BTreeMap<String, SecretString>,
+) -> Result<Vec<(HeaderName, HeaderValue)>, BackendConfigError> {
+    texts
+        .iter()
+        .map(|(name, value)| {
+            Ok((
+                parse_header_name(name).map_err(malformed("headers"))?,
+                parse_header_value(value.expose_secret()).map_err(malformed("headers"))?,
+            ))
+        })
+        .collect()
+}
+
+fn misplaced<const N: usize>(
+    beside: &'static str,
+    fields: [(&'static str, bool); N],
+) -> Result<(), BackendConfigError> {
+    let present = fields.into_iter().filter(|(_, present)| *present);
+    let fields: Vec<_> = present.map(|(field, _)| field).collect();
+    if fields.is_empty() {
+        return Ok(());
+    }
+    Err(BackendConfigError::Misplaced { fields, beside })
+}
+
+fn malformed(field: &'static str) -> impl Fn(String) -> BackendConfigError {
+    move |problem| BackendConfigError::Malformed { field, problem }
+}
+
+/// Reads the address of a server: `http` or `https`, with a host and without a fragment.
+///
+/// # Errors
+///
+/// Says what is wrong with it, without repeating it.
+pub fn parse_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not a URL ({error})"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("is not an http or https URL".to_owned());
+    }
+    if url.fragment().is_some() {
+        return Err("has a fragment (`#…`), which is never sent".to_owned());
+    }
+    Ok(url)
+}
+
+/// Checks a prefix of names.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn check_prefix(prefix: &str) -> Result<(), String> {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
+    if prefix.len() <= 64 && prefix.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err("is not a prefix of names".to_owned())
+}
+
+/// Checks the name of an environment variable.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn check_variable_name(name: &str) -> Result<(), String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err("is not the name of a variable".to_owned());
+    }
+    Ok(())
+}
+
+/// Reads the name of a header that a backend is sent.
+///
+/// # Errors
+///
+/// Says what is wrong with it. Headers that the transport writes itself are refused.
+pub fn parse_header_name(name: &str) -> Result<HeaderName, String> {
+    const OWN: [HeaderName; 8] = [
+        http::header::ACCEPT,
+        http::header::CONNECTION,
+        http::header::CONTENT_LENGTH,
+        http::header::CONTENT_TYPE,
+        http::header::HOST,
+        http::header::TE,
+        http::header::TRANSFER_ENCODING,
+        http::header::UPGRADE,
+    ];
+    let name = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| "is not the name of a header".to_owned())?;
+    if OWN.contains(&name) || name.as_str().starts_with("mcp-") {
+        return Err("is a header that the gateway writes itself".to_owned());
+    }
+    Ok(name)
+}
+
+/// Reads the value of a header that a backend is sent, and marks it sensitive.
+///
+/// # Errors
+///
+/// Says what is wrong with it, without repeating it.
+pub fn parse_header_value(text: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| "has characters that a header can't hold".to_owned())?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,321 @@
+//! Making a connection: which transport, which era, who is there.
+
+use ::http::{HeaderName, HeaderValue, Uri};
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard_protocol::envelope::Response;
+use switchboard_protocol::error::code;
+use switchboard_protocol::splice::{for_each_item, for_each_member, member};
+use switchboard_protocol::version::Version;
+
+use crate::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
+use crate::legacy;
+use crate::link::http::HttpLink;
+use crate::link::inbox::Inbox;
+use crate::link::stdio::Program;
+use crate::link::watch::Watch;
+use crate::link::{Link, LinkError, Wire, http_sse, next_id, stdio};
+use crate::lists::{Features, Server};
+use crate::message;
+
+/// How long a server may take to answer the question which era it speaks, before it is taken for a legacy one that keeps
+/// silent.
+const PROBE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the whole of connecting may take; `npx` and the like may download first.
+pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
+/// How much of a server's `instructions` is kept.
+const MAX_INSTRUCTIONS: usize = 16 * 1024;
+
+/// `_meta` of the gateway's own requests. They declare everything: some servers register tools by what the client can do,
+/// and no call is made with this.
+pub(crate) const OWN_META: &str = concat!(
+    "\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",",
+    "\"io.modelcontextprotocol/clientInfo\":{\"name\":\"switchboard\",\"version\":\"",
+    env!("CARGO_PKG_VERSION"),
+    "\"},\"io.modelcontextprotocol/clientCapabilities\":",
+    "{\"elicitation\":{\"form\":{},\"url\":{}},\"sampling\":{\"tools\":{},\"context\":{}},\"roots\":{}}}"
+);
+
+/// A server that answers.
+pub(crate) struct Connection {
+    /// The way to it.
+    pub(crate) link: Link,
+    /// What was agreed.
+    pub(crate) wire: Wire,
+    /// What it said about itself.
+    pub(crate) server: Arc<Server>,
+    /// What only legacy sessions have.
+    pub(crate) legacy: Option<legacy::Session>,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectError {
+    /// A few plain words, fit for a caller.
+    pub(crate) reason: String,
+    /// Whether the server wants another credential.
+    pub(crate) needs_auth: bool,
+}
+
+impl ConnectError {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), needs_auth: false }
+    }
+}
+
+impl From<LinkError> for ConnectError {
+    fn from(error: LinkError) -> Self {
+        let needs_auth = matches!(error, LinkError::Status { status: 401 | 403, .. });
+        let reason = match error {
+            LinkError::Status { .. } if needs_auth => "it refuses the gateway's credential".to_owned(),
+            LinkError::Status { status, .. } => format!("it answers with HTTP status {status}"),
+            LinkError::NotSent(reason) | LinkError::Lost(reason) => reason,
+            LinkError::TooLarge => "its answer is larger than the limit".to_owned(),
+            LinkError::Invalid(reason) => format!("its answer is not valid: {reason}"),
+            LinkError::Full => "too many requests wait for it".to_owned(),
+        };
+        Self { reason, needs_auth }
+    }
+}
+
+/// Connects, finding out the era where it is neither pinned nor remembered.
+pub(crate) async fn connect(
+    backend: &Arc<str>,
+    config: &BackendConfig,
+    remembered: Option<EraPin>,
+    inbox: &Arc<Inbox>,
+) -> Result<Connection, ConnectError> {
+    let era = if config.era == EraPin::Auto { remembered.unwrap_or_default() } else { config.era };
+    match &config.transport {
+        TransportConfig::Stdio { command, args, env, cwd } => {
+            let program = Program { command, args, env, cwd: cwd.as_deref(), max_line: config.max_message_bytes };
+            connect_stdio(backend, &program, era, config.era, inbox).await
+        }
+        TransportConfig::Http { url, headers, kind } => {
+            let uri: Uri = url.as_str().parse().map_err(|_| ConnectError::new("its URL cannot be used"))?;
+            connect_http(uri, headers.clone(), *kind, config, era, inbox).await
+        }
+    }
+}
+
+async fn connect_stdio(
+    backend: &Arc<str>,
+    program: &Program<'_>,
+    era: EraPin,
+    pinned: EraPin,
+    inbox: &Arc<Inbox>,
+) -> Result<Connection, ConnectError> {
+    let spawn = || stdio::spawn(backend, program, Arc::clone(inbox)).map(Link::Mux).map_err(ConnectError::new);
+    let mut link = Guarded(Some(spawn()?));
+    if era != EraPin::Legacy {
+        match probe(link.get(), PROBE_DEADLINE).await {
+            Probe::Modern(connection) => return Ok(link.into(connection)),
+            Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
+            Probe::Silent(_) | Probe::Other if pinned == EraPin::Modern => return Ok(link.into(assumed_modern())),
+            // Some servers end on any request before `initialize`: the handshake gets a fresh process.
+            Probe::Gone(_) => {
+                link.get().shut_down().await;
+                link = Guarded(Some(spawn()?));
+            }
+            Probe::Failed(error) => return Err(error.into()),
+            Probe::Silent(_) | Probe::Other => {}
+        }
+    }
+    let session = legacy::initialize(link.get()).await?;
+    Ok(link.into(session))
+}
+
+async fn connect_http(
+    uri: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    kind: HttpKind,
+    config: &BackendConfig,
+    era: EraPin,
+    inbox: &Arc<Inbox>,
+) -> Result<Connection, ConnectError> {
+    let http = HttpLink::new(uri, headers, config.max_message_bytes, Arc::clone(inbox));
+    let link = Link::Http(http.clone());
+    if kind != HttpKind::Sse {
+        if era != EraPin::Legacy {
+            match probe(&link, PROBE_DEADLINE).await {
+                Probe::Modern(agreed) => return Ok(agreed.over(link)),
+                Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
+                Probe::Failed(error @ (LinkError::NotSent(_) | LinkError::Status { status: 401 | 403, .. })) => return Err(error.into()),
+                _ if config.era == EraPin::Modern => return Ok(assumed_modern().over(link)),
+                _ => {}
+            }
+        }
+        match legacy::initialize(&link).await {
+            Ok(agreed) => return Ok(agreed.over(link)),
+            Err(LinkError::Status { status: 400 | 404 | 405, .. }) if kind == HttpKind::Auto => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let link = Guarded(Some(Link::Mux(http_sse::connect(&http, Arc::clone(inbox)).await?)));
+    let agreed = legacy::initialize(link.get()).await?;
+    Ok(link.into(agreed))
+}
+
+/// A link that is shut down if connecting is given up.
+struct Guarded(Option<Link>);
+
+impl Guarded {
+    fn get(&self) -> &Link {
+        // Taken only by `into`, which consumes self.
+        self.0.as_ref().expect("a guarded link is there until it is used")
+    }
+
+    fn into(mut self, agreed: Agreed) -> Connection {
+        let link = self.0.take().expect("a guarded link is used once");
+        agreed.over(link)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(Link::Mux(mux)) = &self.0 {
+            mux.stop();
+        }
+    }
+}
+
+/// What was agreed with a server, before it is put together with its link.
+pub(crate) struct Agreed {
+    pub(crate) wire: Wire,
+    pub(crate) server: Server,
+    pub(crate) legacy: Option<legacy::Session>,
+}
+
+impl Agreed {
+    fn over(self, link: Link) -> Connection {
+        Connection { link, wire: self.wire, server: Arc::new(self.server), legacy: self.legacy }
+    }
+}
+
+enum Probe {
+    /// It answered `server/discover`.
+    Modern(Agreed),
+    /// Modern, but of other versions.
+    Unsupported(Vec<String>),
+    /// Some other error: a legacy server.
+    Other,
+    /// No answer in time.
+    Silent(Duration),
+    /// The channel ended.
+    Gone(String),
+    /// There is no telling.
+    Failed(LinkError),
+}
+
+/// Asks `server/discover` (specification: `basic/transports/stdio` and `streamable-http`, Backward Compatibility). Only a valid answer or one
+/// of the errors that modern servers alone have proves a modern server.
+async fn probe(link: &Link, deadline: Duration) -> Probe {
+    let wire = Wire { version: Version::LATEST, session: None };
+    let out = message::own("server/discover", next_id(), OWN_META, "");
+    let answer = tokio::time::timeout(deadline, link.request(&wire, out, Watch::deaf())).await;
+    let response = match answer {
+        Err(_) => return Probe::Silent(deadline),
+        Ok(Ok(response)) => response,
+        Ok(Err(LinkError::Status { error: Some(response), .. })) => *response,
+        Ok(Err(LinkError::Status { status: 400 | 404 | 405 | 406 | 415 | 422 | 500 | 501, error: None })) => return Probe::Other,
+        Ok(Err(LinkError::Lost(reason))) if matches!(link, Link::Mux(_)) => return Probe::Gone(reason),
+        Ok(Err(LinkError::Invalid(_))) => return Probe::Other,
+        Ok(Err(error)) => return Probe::Failed(error),
+    };
+    if response.error.is_some() {
+        return match response.error_code() {
+            Some(code::UNSUPPORTED_VERSION) => Probe::Unsupported(supported(&response)),
+            Some(code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY) => Probe::Modern(assumed_modern()),
+            _ => Probe::Other,
+        };
+    }
+    match discovered(&response) {
+        Some(server) => Probe::Modern(Agreed { wire, server, legacy: None }),
+        None => Probe::Other,
+    }
+}
+
+fn no_common_version(versions: &[String]) -> ConnectError {
+    let known = if versions.is_empty() { "none that it names".to_owned() } else { versions.join(", ") };
+    ConnectError::new(format!("it speaks no version of the protocol that the gateway does (it offers {known})"))
+}
+
+/// A modern server that does not describe itself.
+fn assumed_modern() -> Agreed {
+    Agreed {
+        wire: Wire { version: Version::LATEST, session: None },
+        server: Server {
+            version: Version::LATEST,
+            instructions: None,
+            extensions: Vec::new(),
+            features: Features { tools: true, prompts: true, resources: true, completions: true, ..Features::default() },
+        },
+        legacy: None,
+    }
+}
+
+fn supported(response: &Response) -> Vec<String> {
+    let data = response.error_keys.data.map(|span| response.slice(span)).unwrap_or_default();
+    let list = member(data, "supported").unwrap_or_default();
+    strings(list).into_iter().take(16).filter(|text| text.len() <= 32).collect()
+}
+
+fn strings(array: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    for_each_item(array, |span| {
+        if let Some(text) = switchboard_protocol::json::as_str(span.of(array)) {
+            found.push(text.into_owned());
+        }
+    });
+    found
+}
+
+/// The server behind a discover result; `None` if it does not offer our version.
+fn discovered(response: &Response) -> Option<Server> {
+    let result = response.slice(response.result?);
+    let versions = strings(member(result, "supportedVersions")?);
+    if !versions.iter().any(|version| version == Version::LATEST.as_str()) {
+        return None;
+    }
+    Some(describe(result, Version::LATEST))
+}
+
+/// Reads capabilities and instructions, which discover and initialize results share.
+pub(crate) fn describe(result: &[u8], version: Version) -> Server {
+    let mut features = Features::default();
+    let mut extensions = Vec::new();
+    let is_true = |object: &[u8], key: &str| member(object, key) == Some(b"true");
+    for_each_member(member(result, "capabilities").unwrap_or_default(), |key, _, value| match key {
+        "tools" => {
+            features.tools = true;
+            features.tools_changed = is_true(value, "listChanged");
+        }
+        "prompts" => {
+            features.prompts = true;
+            features.prompts_changed = is_true(value, "listChanged");
+        }
+        "resources" => {
+            features.resources = true;
+            features.resources_changed = is_true(value, "listChanged");
+            features.subscribe = is_true(value, "subscribe");
+        }
+        "completions" => features.completions = true,
+        "logging" => features.logging = true,
+        "extensions" => for_each_member(value, |name, _, settings| {
+            if extensions.len() < 64 {
+                extensions.push((name.to_owned(), bytes::Bytes::copy_from_slice(settings)));
+            }
+        }),
+        _ => {}
+    });
+    // Completions were not a capability before 2025-03-26.
+    features.completions |= version < Version::V2025_03_26;
+    let instructions = member(result, "instructions").and_then(switchboard_protocol::json::as_str).map(|text| {
+        let mut end = text.len().min(MAX_INSTRUCTIONS);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text[..end].to_owned()
+    });
+    Server { version, instructions, extensions, features }
+}

@@ -1,0 +1,322 @@
+//! The keeper: one task a backend that connects, learns, listens and reconnects.
+
+use futures_util::future::{Either, pending};
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard_protocol::error::code;
+use switchboard_protocol::json::write_str;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::backend::Inner;
+use crate::config::{EraPin, TransportConfig};
+use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, OWN_META, connect};
+use crate::learn::learn;
+use crate::legacy;
+use crate::link::watch::Watch;
+use crate::link::{Link, LinkError, next_id};
+use crate::lists::Features;
+use crate::message;
+use crate::status::State;
+
+/// A connection that lasted this long was good: after it the first new try is made at once.
+const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// Lists of servers that give no hint are read again this often.
+const DEFAULT_REFRESH: Duration = Duration::from_secs(300);
+/// No hint makes it more often than this.
+const LEAST_REFRESH: Duration = Duration::from_secs(10);
+/// However often a server says that its lists changed, they are read at most this often.
+const LEAST_BETWEEN_READS: Duration = Duration::from_millis(200);
+
+/// Keeps the backend connected until it is stopped.
+pub(crate) async fn keep(inner: Arc<Inner>) {
+    let mut pause = Pause::default();
+    let mut remembered = None;
+    let mut had_connection = false;
+    while !inner.stop.is_cancelled() {
+        let began = Instant::now();
+        let failed = match establish(&inner, remembered).await {
+            None => return,
+            Some(Ok(connection)) => {
+                if std::mem::replace(&mut had_connection, true) && matches!(inner.config.transport, TransportConfig::Stdio { .. }) {
+                    inner.metrics.restarted();
+                }
+                remembered = Some(if connection.wire.version.is_modern() { EraPin::Modern } else { EraPin::Legacy });
+                let end = serve(&inner, &connection).await;
+                inner.connection.store(None);
+                end_connection(&connection).await;
+                match end {
+                    End::Stopped => return,
+                    // Nothing is wrong with the server: only the session is new.
+                    End::SessionLost if began.elapsed() > Duration::from_secs(1) => {
+                        inner.tell();
+                        continue;
+                    }
+                    End::SessionLost => ConnectError::new("it forgets its sessions at once"),
+                    End::Closed(reason) => ConnectError::new(reason),
+                }
+            }
+            // What was remembered may be what is wrong.
+            Some(Err(error)) => {
+                remembered = None;
+                error
+            }
+        };
+        if began.elapsed() > GOOD_AFTER {
+            pause = Pause::default();
+        }
+        let state = if failed.needs_auth { State::NeedsAuth } else { State::Unavailable };
+        inner.set_status(state, &failed.reason);
+        tokio::select! {
+            () = inner.stop.cancelled() => return,
+            () = sleep(pause.next()) => {}
+        }
+    }
+}
+
+/// Exponential pauses with jitter, half a second to half a minute.
+#[derive(Default)]
+struct Pause {
+    tries: u32,
+}
+
+impl Pause {
+    fn next(&mut self) -> Duration {
+        let full = Duration::from_millis(500).saturating_mul(1 << self.tries.min(6)).min(Duration::from_secs(30));
+        self.tries += 1;
+        full.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+}
+
+/// Connects and learns; `None` when stopped meanwhile.
+async fn establish(inner: &Arc<Inner>, remembered: Option<EraPin>) -> Option<Result<Arc<Connection>, ConnectError>> {
+    let connecting = timeout(CONNECT_DEADLINE, connect(&inner.name, &inner.config, remembered, &inner.inbox));
+    let connection = tokio::select! {
+        () = inner.stop.cancelled() => return None,
+        connection = connecting => match connection {
+            Ok(Ok(connection)) => Arc::new(connection),
+            Ok(Err(error)) => return Some(Err(error)),
+            Err(_) => return Some(Err(ConnectError::new("it does not answer"))),
+        },
+    };
+    let learned = tokio::select! {
+        () = inner.stop.cancelled() => None,
+        learned = relearn(inner, &connection) => Some(learned),
+    };
+    match learned {
+        Some(Ok(())) => {
+            inner.connection.store(Some(Arc::clone(&connection)));
+            ready(inner);
+            inner.tell();
+            Some(Ok(connection))
+        }
+        Some(Err(error)) => {
+            end_connection(&connection).await;
+            Some(Err(error.into()))
+        }
+        None => {
+            end_connection(&connection).await;
+            None
+        }
+    }
+}
+
+async fn end_connection(connection: &Connection) {
+    if let (Link::Http(http), Some(_)) = (&connection.link, &connection.wire.session) {
+        http.delete_session(&connection.wire).await;
+    }
+    connection.link.shut_down().await;
+}
+
+fn ready(inner: &Inner) {
+    let missing = inner.lists.load().as_ref().and_then(|lists| lists.missing.clone());
+    match missing {
+        None => inner.set_status(State::Ready, ""),
+        Some(reason) => inner.set_status(State::Unavailable, &reason),
+    }
+}
+
+async fn relearn(inner: &Inner, connection: &Connection) -> Result<(), LinkError> {
+    let lists = learn(&inner.name, &inner.config, connection).await?;
+    inner.metrics.set_tools(lists.tools.len());
+    inner.lists.store(Some(Arc::new(lists)));
+    inner.learned.send_modify(|count| *count += 1);
+    Ok(())
+}
+
+/// Why a connection ended.
+enum End {
+    Closed(String),
+    SessionLost,
+    Stopped,
+}
+
+/// Looks after a connection until it ends.
+async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
+    let mut watched = inner.watched.subscribe();
+    let mut listening = Listening::new(Arc::clone(connection));
+    let initially_watched = watched.borrow_and_update().clone();
+    let mut lost = Box::pin(legacy::listen(connection));
+    listening.set(initially_watched).await;
+    let mut failing: Option<Pause> = None;
+    let mut last_read = Instant::now();
+    let mut next_read = last_read + refresh_period(inner);
+    loop {
+        let read_now = tokio::select! {
+            () = inner.stop.cancelled() => return End::Stopped,
+            reason = connection.link.closed() => return End::Closed(reason),
+            () = inner.session_lost.notified() => return End::SessionLost,
+            _ = &mut lost => return End::SessionLost,
+            news = inner.inbox.news() => {
+                for uri in &news.resources {
+                    inner.observer.resource_updated(&inner.name, uri);
+                }
+                listening.acknowledged(news.acknowledged);
+                news.lists
+            }
+            // A stream that broke may have missed something.
+            () = listening.broken() => true,
+            changed = watched.changed() => {
+                if changed.is_ok() {
+                    let uris = watched.borrow_and_update().clone();
+                    listening.set(uris).await;
+                }
+                false
+            }
+            () = inner.suspicion.notified() => true,
+            () = sleep_until(next_read) => true,
+        };
+        if !read_now {
+            continue;
+        }
+        tokio::select! {
+            () = inner.stop.cancelled() => return End::Stopped,
+            () = sleep_until(last_read + LEAST_BETWEEN_READS) => {}
+        }
+        let read = tokio::select! {
+            () = inner.stop.cancelled() => return End::Stopped,
+            read = relearn(inner, connection) => read,
+        };
+        last_read = Instant::now();
+        next_read = match read {
+            Ok(()) => {
+                failing = None;
+                ready(inner);
+                inner.tell();
+                last_read + refresh_period(inner)
+            }
+            Err(LinkError::Status { status: 404, .. }) if connection.wire.session.is_some() => return End::SessionLost,
+            Err(error) => {
+                let error = ConnectError::from(error);
+                inner.set_status(if error.needs_auth { State::NeedsAuth } else { State::Unavailable }, &error.reason);
+                last_read + failing.get_or_insert_default().next()
+            }
+        };
+    }
+}
+
+fn refresh_period(inner: &Inner) -> Duration {
+    let hint = inner.lists.load().as_ref().and_then(|lists| lists.ttl_ms).filter(|ttl| *ttl > 0);
+    let period = hint.map_or(DEFAULT_REFRESH, |ttl| Duration::from_millis(ttl).clamp(LEAST_REFRESH, DEFAULT_REFRESH));
+    period.mul_f64(0.9 + fastrand::f64() / 5.0)
+}
+
+type Stream = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Keeps the server telling what changes: one `subscriptions/listen` stream for modern servers, a subscription for each resource
+/// with legacy ones.
+struct Listening {
+    connection: Arc<Connection>,
+    watched: BTreeSet<Arc<str>>,
+    /// Resolves to whether opening it again makes sense.
+    stream: Option<(u64, Stream)>,
+    /// The stream before, kept until the new one is acknowledged, so that nothing is missed in between.
+    previous: Option<Stream>,
+    pause: Pause,
+    opened: Instant,
+}
+
+impl Listening {
+    fn new(connection: Arc<Connection>) -> Self {
+        Self { connection, watched: BTreeSet::new(), stream: None, previous: None, pause: Pause::default(), opened: Instant::now() }
+    }
+
+    /// Sets the resources to hear of.
+    async fn set(&mut self, uris: BTreeSet<Arc<str>>) {
+        let features = self.connection.server.features;
+        let uris = if features.subscribe { uris } else { BTreeSet::new() };
+        if self.connection.wire.version.is_modern() {
+            self.watched = uris;
+            self.previous = self.stream.take().map(|(_, stream)| stream);
+            self.open(Duration::ZERO);
+            return;
+        }
+        for (uri, subscribe) in uris.difference(&self.watched).map(|uri| (uri, true)).chain(self.watched.difference(&uris).map(|uri| (uri, false))) {
+            if let Err(error) = legacy::subscribe(&self.connection, uri, subscribe).await {
+                tracing::debug!(subscribe, "a resource subscription failed: {error}");
+            }
+        }
+        self.watched = uris;
+    }
+
+    fn open(&mut self, after: Duration) {
+        let filter = filter(self.connection.server.features, &self.watched);
+        if filter.is_empty() {
+            return;
+        }
+        let id = next_id();
+        let connection = Arc::clone(&self.connection);
+        self.opened = Instant::now() + after;
+        let stream = async move {
+            sleep(after).await;
+            let out = message::own("subscriptions/listen", id, OWN_META, &format!("\"notifications\":{{{filter}}}"));
+            let end = connection.link.request(&connection.wire, out, Watch::deaf()).await;
+            let code = match &end {
+                Ok(response) => response.error_code(),
+                Err(LinkError::Status { error: Some(response), .. }) => response.error_code(),
+                Err(_) => None,
+            };
+            code != Some(code::METHOD_NOT_FOUND)
+        };
+        self.stream = Some((id, Box::pin(stream)));
+    }
+
+    fn acknowledged(&mut self, id: Option<u64>) {
+        if id.is_some() && id == self.stream.as_ref().map(|(id, _)| *id) {
+            self.previous = None;
+        }
+    }
+
+    /// Resolves when the stream broke and is being opened again.
+    async fn broken(&mut self) {
+        let again = match &mut self.stream {
+            Some((_, stream)) => {
+                let previous = match &mut self.previous {
+                    Some(previous) => Either::Left(previous),
+                    None => Either::Right(pending()),
+                };
+                tokio::select! {
+                    again = stream => again,
+                    // Whatever it has to say, the new one says as well.
+                    _ = previous => {
+                        self.previous = None;
+                        return pending_forever_once().await;
+                    }
+                }
+            }
+            None => return pending().await,
+        };
+        self.stream = None;
+        self.previous = None;
+        if !again {
+            return pending().await;
+        }
+        if self.opened.elapsed() > GOOD_AFTER {
+            self.pause = Pause::default();
+        }
+        let after = self.pause.next();
+        self.open(after);
+    }
+}

@@ -1,0 +1,198 @@
+//! Learning what a server offers: all pages of all lists, every item checked and kept as it was written.
+
+use bytes::Bytes;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard_protocol::envelope::Response;
+use switchboard_protocol::error::code;
+use switchboard_protocol::json::{self, Span};
+use switchboard_protocol::param_header::ParamHeaders;
+use switchboard_protocol::splice::{for_each_item, for_each_member, member};
+
+use crate::config::BackendConfig;
+use crate::connect::{Connection, OWN_META};
+use crate::link::watch::Watch;
+use crate::link::{LinkError, next_id};
+use crate::lists::{Item, Lists};
+use crate::message;
+use crate::pattern;
+
+/// How many items of one kind a backend may have.
+const MAX_ITEMS: usize = 100_000;
+/// How many pages a list may have.
+const MAX_PAGES: usize = 10_000;
+/// How long one page may take.
+const PAGE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// One kind of list.
+#[derive(Clone, Copy)]
+struct Kind {
+    method: &'static str,
+    /// Member of the result.
+    items: &'static str,
+    /// Member of an item that names it.
+    key: &'static str,
+    check: fn(&[u8]) -> Result<(), serde_json::Error>,
+}
+
+fn check<T: serde::de::DeserializeOwned>(raw: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<T>(raw).map(drop)
+}
+
+const TOOLS: Kind = Kind { method: "tools/list", items: "tools", key: "name", check: check::<rmcp::model::Tool> };
+const PROMPTS: Kind = Kind { method: "prompts/list", items: "prompts", key: "name", check: check::<rmcp::model::Prompt> };
+const RESOURCES: Kind = Kind { method: "resources/list", items: "resources", key: "uri", check: check::<rmcp::model::Resource> };
+const TEMPLATES: Kind = Kind {
+    method: "resources/templates/list",
+    items: "resourceTemplates",
+    key: "uriTemplate",
+    check: check::<rmcp::model::ResourceTemplate>,
+};
+
+/// How fresh, and for whom, the pages of a server's lists are.
+struct Hints {
+    ttl_ms: Option<u64>,
+    public: bool,
+}
+
+/// Reads everything that the server declared.
+///
+/// # Errors
+/// The first list that could not be read, if none could; otherwise what is missing is told in the lists.
+pub(crate) async fn learn(backend: &str, config: &BackendConfig, connection: &Connection) -> Result<Lists, LinkError> {
+    let features = connection.server.features;
+    let mut hints = Hints { ttl_ms: None, public: true };
+    let mut failed = Vec::new();
+    let mut read = async |kind: Kind, declared: bool| -> Vec<Item> {
+        if !declared {
+            return Vec::new();
+        }
+        match read_list(backend, connection, kind, &mut hints).await {
+            Ok(items) => items,
+            Err(error) => {
+                failed.push((kind.method, error));
+                Vec::new()
+            }
+        }
+    };
+    let mut tools = read(TOOLS, features.tools).await;
+    let prompts = read(PROMPTS, features.prompts).await;
+    let resources = read(RESOURCES, features.resources).await;
+    let templates = read(TEMPLATES, features.resources).await;
+    tools.retain(|tool| pattern::is_shown(&tool.key, &config.include_tools, &config.exclude_tools));
+    let nothing = tools.is_empty() && prompts.is_empty() && resources.is_empty() && templates.is_empty();
+    let methods = failed.iter().map(|(method, _)| *method).collect::<Vec<_>>().join(", ");
+    match failed.into_iter().next() {
+        Some((_, error)) if nothing => return Err(error),
+        _ => {}
+    }
+    Ok(Lists {
+        server: Arc::clone(&connection.server),
+        tools,
+        prompts,
+        resources,
+        templates,
+        ttl_ms: hints.ttl_ms,
+        public: hints.public,
+        missing: (!methods.is_empty()).then(|| format!("it does not answer {methods}")),
+    })
+}
+
+async fn read_list(backend: &str, connection: &Connection, kind: Kind, hints: &mut Hints) -> Result<Vec<Item>, LinkError> {
+    let mut items = Vec::new();
+    let mut keys = HashSet::new();
+    let mut cursor: Option<Vec<u8>> = None;
+    for _ in 0..MAX_PAGES {
+        let response = page(connection, kind, cursor.as_deref()).await?;
+        let Some(result) = response.result else {
+            // Declared, and yet not there: nothing to list.
+            if response.error_code() == Some(code::METHOD_NOT_FOUND) {
+                return Ok(items);
+            }
+            return Err(LinkError::Invalid(format!("error {}", response.error_code().unwrap_or_default())));
+        };
+        let result_raw = response.raw.slice(result.range());
+        hints.take(&response);
+        let list = member(&result_raw, kind.items).ok_or_else(|| LinkError::Invalid(format!("a list without {:?}", kind.items)))?;
+        let list = result_raw.slice_ref(list);
+        for_each_item(&list, |span| {
+            if items.len() < MAX_ITEMS {
+                match item(kind, list.slice(span.range())) {
+                    Ok(item) if keys.insert(item.key.clone()) => items.push(item),
+                    Ok(item) => tracing::warn!(backend, list = kind.method, name = item.key, "listed twice; the first is kept"),
+                    Err(error) => tracing::warn!(backend, list = kind.method, "an item is left out: {error}"),
+                }
+            }
+        });
+        let next = response.keys.next_cursor.map(|span| response.slice(span).to_vec());
+        match next {
+            Some(next) if next.first() == Some(&b'"') && cursor.as_ref() != Some(&next) && items.len() < MAX_ITEMS => {
+                cursor = Some(next);
+            }
+            _ => return Ok(items),
+        }
+    }
+    Ok(items)
+}
+
+async fn page(connection: &Connection, kind: Kind, cursor: Option<&[u8]>) -> Result<Response, LinkError> {
+    let meta = if connection.wire.version.is_modern() { OWN_META } else { "" };
+    let params = cursor.map(|cursor| format!("\"cursor\":{}", String::from_utf8_lossy(cursor))).unwrap_or_default();
+    let out = message::own(kind.method, next_id(), meta, &params);
+    match tokio::time::timeout(PAGE_DEADLINE, connection.link.request(&connection.wire, out, Watch::deaf())).await {
+        Ok(Err(LinkError::Status { error: Some(response), .. })) => Ok(*response),
+        Ok(answer) => answer,
+        Err(_) => Err(LinkError::Lost(format!("no answer to {}", kind.method))),
+    }
+}
+
+impl Hints {
+    fn take(&mut self, response: &Response) {
+        let ttl = response.keys.ttl_ms.and_then(|span| std::str::from_utf8(response.slice(span)).ok()?.parse().ok());
+        if let Some(ttl) = ttl {
+            self.ttl_ms = Some(self.ttl_ms.map_or(ttl, |known| known.min(ttl)));
+        }
+        self.public &= response.text(response.keys.cache_scope).as_deref() == Some("public");
+    }
+}
+
+/// Checks an item and finds what of it is rewritten later. One bad item makes some clients refuse the whole list, so it is
+/// left out here.
+fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
+    (kind.check)(&raw).map_err(|error| error.to_string())?;
+    let mut key = None;
+    let mut ui_resource = None;
+    let mut param_headers = ParamHeaders::default();
+    let mut invalid = None;
+    for_each_member(&raw, |name, _, value| match name {
+        _ if name == kind.key => key = Some(span_of(&raw, value)),
+        "_meta" => ui_resource = member(value, "ui").and_then(|ui| member(ui, "resourceUri")).map(|uri| span_of(&raw, uri)),
+        "inputSchema" => match ParamHeaders::from_schema(value) {
+            Ok(headers) => param_headers = headers,
+            Err(error) => invalid = Some(error.to_string()),
+        },
+        _ => {}
+    });
+    if let Some(error) = invalid {
+        return Err(format!("its x-mcp-header annotations are not valid: {error}"));
+    }
+    let key_span = key.ok_or("it has no name")?;
+    let key = json::as_str(key_span.of(&raw)).ok_or("its name is no string")?.into_owned();
+    Ok(Item {
+        key,
+        key_span,
+        ui_resource: ui_resource.filter(|span| raw[span.start as usize] == b'"'),
+        param_headers: Arc::new(param_headers),
+        raw,
+    })
+}
+
+/// Where a part lies in the text that it was cut from.
+fn span_of(text: &Bytes, part: &[u8]) -> Span {
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    Span {
+        start: u32::try_from(start).unwrap_or(u32::MAX),
+        end: u32::try_from(start + part.len()).unwrap_or(u32::MAX),
+    }
+}

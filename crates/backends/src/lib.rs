@@ -1,0 +1,5 @@
+//! backends
+
+pub mod config;
+pub mod lists;
+pub mod status;

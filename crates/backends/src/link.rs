@@ -1,0 +1,138 @@
+//! Links: how bytes get to a server and its messages back.
+//!
+//! A link knows JSON-RPC but no era. There are two kinds: [`http`] (every request its own exchange) and [`mux`] (all
+//! requests share one channel: a process's pipes, or the deprecated HTTP+SSE transport).
+
+pub(crate) mod http;
+pub(crate) mod http_sse;
+pub(crate) mod inbox;
+pub(crate) mod mux;
+pub(crate) mod sse;
+pub(crate) mod stdio;
+pub(crate) mod watch;
+
+use ::http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use switchboard_protocol::envelope::Response;
+use switchboard_protocol::version::Version;
+
+use self::watch::Watch;
+
+/// Gives out the ids of all requests of this process, which serve as progress tokens too: no two requests to
+/// any server ever share one, so that not even a server that mixes up its clients can mix up ours.
+pub(crate) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A request as a link sends it.
+pub(crate) struct Outgoing {
+    /// Its id, from [`next_id`].
+    pub(crate) id: u64,
+    /// Its method.
+    pub(crate) method: &'static str,
+    /// `Mcp-Name`, where the method has one.
+    pub(crate) name: Option<HeaderValue>,
+    /// `Mcp-Param-*`.
+    pub(crate) param_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The whole message.
+    pub(crate) body: Bytes,
+}
+
+/// What is agreed with the server, and so goes with every message over HTTP.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire {
+    /// The version spoken.
+    pub(crate) version: Version,
+    /// The session, with legacy servers that gave one.
+    pub(crate) session: Option<HeaderValue>,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// The server never saw the request.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// The request was sent, the answer is lost; it may have been executed.
+    #[error("lost: {0}")]
+    Lost(String),
+    /// An HTTP status that is no success, with the JSON-RPC error in its body if there was one.
+    #[error("HTTP status {status}")]
+    Status {
+        /// The status.
+        status: u16,
+        /// The error in the body.
+        error: Option<Box<Response>>,
+    },
+    /// The answer is larger than `max_message_bytes`.
+    #[error("the answer is larger than the limit")]
+    TooLarge,
+    /// The answer is not one.
+    #[error("invalid answer: {0}")]
+    Invalid(String),
+    /// Too many requests wait on this link already.
+    #[error("too many requests in flight")]
+    Full,
+}
+
+/// A way to one server. Cheap to clone.
+#[derive(Clone)]
+pub(crate) enum Link {
+    /// Streamable HTTP.
+    Http(http::HttpLink),
+    /// A shared channel.
+    Mux(mux::Mux),
+}
+
+impl Link {
+    /// Sends a request and waits for its answer, however long; dropping the future cancels it in the way of its era.
+    pub(crate) async fn request(&self, wire: &Wire, out: Outgoing, watch: Watch) -> Result<Response, LinkError> {
+        match self {
+            Self::Http(link) => link.request(wire, out, watch).await,
+            Self::Mux(link) => link.request(out, watch).await,
+        }
+    }
+
+    /// Sends a notification; whether it arrived is not known.
+    pub(crate) async fn notify(&self, wire: &Wire, body: Bytes) -> Result<(), LinkError> {
+        match self {
+            Self::Http(link) => link.notify(wire, body).await,
+            Self::Mux(link) => link.notify(body).await,
+        }
+    }
+
+    /// Resolves when the link is of no more use, with the reason. An HTTP link never ends by itself.
+    pub(crate) async fn closed(&self) -> String {
+        match self {
+            Self::Http(_) => std::future::pending().await,
+            Self::Mux(link) => link.closed().await,
+        }
+    }
+
+    /// Ends the link and what it owns (a process and its group), politely first; returns when all is gone.
+    pub(crate) async fn shut_down(&self) {
+        if let Self::Mux(link) = self {
+            link.shut_down().await;
+        }
+    }
+}
+
+/// How long one message may take to be written to a server that has stopped reading.
+pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The answer to a request that a server may not make, or `None` if it is one to be answered with an empty result.
+pub(crate) fn refuse_request(id: &[u8], method: &str) -> Bytes {
+    let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
+    out.extend_from_slice(id);
+    if method == "ping" {
+        out.extend_from_slice(b",\"result\":{}}");
+    } else {
+        out.extend_from_slice(
+            b",\"error\":{\"code\":-32601,\"message\":\"this client declared no capability for that request\"}}",
+        );
+    }
+    out.into()
+}

@@ -1,0 +1,309 @@
+//! Streamable HTTP: every request its own exchange (specification: `basic/transports/streamable-http`).
+
+use ::http::header::{ACCEPT, CONTENT_TYPE};
+use ::http::{HeaderName, HeaderValue, Method, Request, Response as HttpResponse, StatusCode, Uri};
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard_protocol::envelope::{Envelope, Message, Response};
+use switchboard_protocol::header;
+use switchboard_telemetry::IgnoredMessage;
+
+use super::inbox::Inbox;
+use super::sse::Decoder;
+use super::watch::Watch;
+use super::{LinkError, Outgoing, WRITE_DEADLINE, Wire, refuse_request};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const JSON_OR_EVENT_STREAM: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+/// How much of the body of an error is read.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an idle connection is kept: less than what servers commonly allow, so that they rarely close one under a
+/// request.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+
+type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// One HTTP endpoint of a server. Cheap to clone; connections are pooled.
+#[derive(Clone)]
+pub(crate) struct HttpLink {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pool: Pool,
+    uri: Uri,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    max_message: usize,
+    inbox: Arc<Inbox>,
+}
+
+impl HttpLink {
+    pub(crate) fn new(uri: Uri, headers: Vec<(HeaderName, HeaderValue)>, max_message: usize, inbox: Arc<Inbox>) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(tcp);
+        let pool = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .build(connector);
+        Self {
+            inner: Arc::new(Inner { pool, uri, headers, max_message, inbox }),
+        }
+    }
+
+    /// The same endpoint under another URI, with the same connections.
+    pub(crate) fn at(&self, uri: Uri) -> Self {
+        let Inner { pool, headers, max_message, inbox, .. } = &*self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                pool: pool.clone(),
+                uri,
+                headers: headers.clone(),
+                max_message: *max_message,
+                inbox: Arc::clone(inbox),
+            }),
+        }
+    }
+
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.inner.uri
+    }
+
+    pub(crate) fn max_message(&self) -> usize {
+        self.inner.max_message
+    }
+
+    pub(crate) async fn request(&self, wire: &Wire, out: Outgoing, watch: Watch) -> Result<Response, LinkError> {
+        self.request_with_headers(wire, out, watch).await.map(|(response, _)| response)
+    }
+
+    /// As [`HttpLink::request`], and gives the session that the server assigned.
+    pub(crate) async fn request_with_headers(
+        &self,
+        wire: &Wire,
+        out: Outgoing,
+        mut watch: Watch,
+    ) -> Result<(Response, Option<HeaderValue>), LinkError> {
+        let id = out.id;
+        let mut request = self.post(wire, out.body);
+        if wire.version.is_modern() {
+            let headers = request.headers_mut();
+            headers.insert(header::METHOD, HeaderValue::from_static(out.method));
+            if let Some(name) = out.name {
+                headers.insert(header::NAME, name);
+            }
+            headers.extend(out.param_headers);
+        }
+        let answer = self.send(request).await?;
+        let session = answer.headers().get(header::SESSION_ID).cloned();
+        if !answer.status().is_success() {
+            return Err(refused(answer).await);
+        }
+        let response = if is(&answer, b"text/event-stream") {
+            self.read_stream(wire, answer.into_body(), id, &mut watch).await?
+        } else {
+            let body = collect(answer.into_body(), self.inner.max_message).await?;
+            match Message::parse(body) {
+                Ok(Message::Response(response)) => response,
+                Ok(Message::Request(_)) => return Err(LinkError::Invalid("it answered with a request".to_owned())),
+                Err(error) => return Err(LinkError::Invalid(error.to_string())),
+            }
+        };
+        // A server that could not read the id answers with an error without one.
+        if response.id_number() == Some(id) || response.error.is_some() {
+            Ok((response, session))
+        } else {
+            self.inner.inbox.ignored(IgnoredMessage::UnknownId);
+            Err(LinkError::Invalid("it answered another request".to_owned()))
+        }
+    }
+
+    pub(crate) async fn notify(&self, wire: &Wire, body: Bytes) -> Result<(), LinkError> {
+        let exchange = async {
+            let answer = self.send(self.post(wire, body)).await?;
+            if answer.status().is_success() { Ok(()) } else { Err(refused(answer).await) }
+        };
+        match tokio::time::timeout(WRITE_DEADLINE, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(LinkError::Lost("no answer to a notification".to_owned())),
+        }
+    }
+
+    /// Opens the stream on which a legacy server says what belongs to no request, and reads it until it ends.
+    /// `Ok(false)`: the server has no such stream.
+    pub(crate) async fn listen(&self, wire: &Wire) -> Result<bool, LinkError> {
+        let answer = self.get(wire).await?;
+        if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
+            return Ok(false);
+        }
+        if !answer.status().is_success() {
+            return Err(refused(answer).await);
+        }
+        if !is(&answer, b"text/event-stream") {
+            return Ok(false);
+        }
+        // Nothing here answers a request of ours: 0 is never given out.
+        match self.read_stream(wire, answer.into_body(), 0, &mut Watch::deaf()).await {
+            Err(LinkError::Lost(_)) | Ok(_) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A GET of the endpoint, for an event stream.
+    pub(crate) async fn get(&self, wire: &Wire) -> Result<HttpResponse<Incoming>, LinkError> {
+        let mut request = self.post(wire, Bytes::new());
+        *request.method_mut() = Method::GET;
+        request.headers_mut().remove(CONTENT_TYPE);
+        request.headers_mut().insert(ACCEPT, EVENT_STREAM);
+        self.send(request).await
+    }
+
+    /// Ends a legacy session, best effort (2025-11-25: `basic/transports`, Session Management).
+    pub(crate) async fn delete_session(&self, wire: &Wire) {
+        let mut request = self.post(wire, Bytes::new());
+        *request.method_mut() = Method::DELETE;
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.send(request)).await;
+    }
+
+    fn post(&self, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.inner.uri.clone();
+        let headers = request.headers_mut();
+        headers.reserve(8 + self.inner.headers.len());
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, JSON_OR_EVENT_STREAM);
+        if wire.version.has_version_header() {
+            headers.insert(header::PROTOCOL_VERSION, HeaderValue::from_static(wire.version.as_str()));
+        }
+        if let Some(session) = &wire.session {
+            headers.insert(header::SESSION_ID, session.clone());
+        }
+        for (name, value) in &self.inner.headers {
+            headers.insert(name, value.clone());
+        }
+        request
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<HttpResponse<Incoming>, LinkError> {
+        self.inner.pool.request(request).await.map_err(|error| {
+            if error.is_connect() {
+                LinkError::NotSent("no connection to the server".to_owned())
+            } else {
+                LinkError::Lost("the connection broke before an answer came".to_owned())
+            }
+        })
+    }
+
+    async fn read_stream(&self, wire: &Wire, mut body: Incoming, id: u64, watch: &mut Watch) -> Result<Response, LinkError> {
+        let mut events = Decoder::new(self.inner.max_message);
+        loop {
+            while let Some(event) = events.next_event().map_err(|_| LinkError::TooLarge)? {
+                // An event without data primes the stream's id (2025-11-25) and says nothing.
+                if event.data.is_empty() {
+                    continue;
+                }
+                match Message::parse(event.data) {
+                    Ok(Message::Response(response)) if response.id_number() == Some(id) || response.id.is_none() => {
+                        return Ok(response);
+                    }
+                    Ok(Message::Response(_)) => self.inner.inbox.ignored(IgnoredMessage::UnknownId),
+                    Ok(Message::Request(request)) if request.is_request() => self.refuse(wire, &request).await,
+                    Ok(Message::Request(notification)) => self.notified(&notification, watch),
+                    Err(_) => self.inner.inbox.ignored(IgnoredMessage::Banner),
+                }
+            }
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        events.push(&data);
+                    }
+                }
+                Some(Err(_)) => return Err(LinkError::Lost("the stream broke before the answer came".to_owned())),
+                None => return Err(LinkError::Lost("the stream ended before the answer came".to_owned())),
+            }
+        }
+    }
+
+    fn notified(&self, notification: &Envelope, watch: &mut Watch) {
+        if matches!(&*notification.method(), "notifications/progress" | "notifications/message") {
+            if !watch.deliver(notification) {
+                self.inner.inbox.ignored(IgnoredMessage::DroppedNotification);
+            }
+        } else {
+            self.inner.inbox.put(notification);
+        }
+    }
+
+    async fn refuse(&self, wire: &Wire, request: &Envelope) {
+        let method = request.method();
+        if method != "ping" {
+            self.inner.inbox.ignored(IgnoredMessage::UnexpectedRequest);
+        }
+        let _ = self.notify(wire, refuse_request(request.id().unwrap_or_default(), &method)).await;
+    }
+}
+
+fn is<B>(answer: &HttpResponse<B>, media_type: &[u8]) -> bool {
+    let value = answer.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    value.len() >= media_type.len() && value[..media_type.len()].eq_ignore_ascii_case(media_type)
+}
+
+/// The whole body, at most `limit` bytes; in the common case of one frame without a copy.
+async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, LinkError> {
+    if body.size_hint().lower() > limit as u64 {
+        return Err(LinkError::TooLarge);
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| LinkError::Lost("the connection broke in the middle of the answer".to_owned()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.is_empty() {
+            first = data;
+            continue;
+        }
+        if first.len() + rest.len() + data.len() > limit {
+            return Err(LinkError::TooLarge);
+        }
+        if rest.is_empty() {
+            rest.reserve(usize::try_from(body.size_hint().lower()).unwrap_or(0).min(limit) + data.len());
+        }
+        rest.extend_from_slice(&data);
+    }
+    if first.len() > limit {
+        return Err(LinkError::TooLarge);
+    }
+    if rest.is_empty() {
+        return Ok(first);
+    }
+    let mut all = BytesMut::with_capacity(first.len() + rest.len());
+    all.extend_from_slice(&first);
+    all.extend_from_slice(&rest);
+    Ok(all.freeze())
+}
+
+async fn refused(answer: HttpResponse<Incoming>) -> LinkError {
+    let status = answer.status().as_u16();
+    let error = match collect(answer.into_body(), MAX_ERROR_BODY).await.map(Message::parse) {
+        Ok(Ok(Message::Response(response))) if response.error.is_some() => Some(Box::new(response)),
+        _ => None,
+    };
+    LinkError::Status { status, error }
+}

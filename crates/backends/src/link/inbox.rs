@@ -1,0 +1,78 @@
+//! What a server says outside of any call: changes, kept as facts until its keeper looks.
+//!
+//! A queue would have to drop something when it is full, and a lost list change is a stale catalogue. Facts coalesce.
+
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use switchboard_protocol::envelope::Envelope;
+use switchboard_telemetry::{BackendMetrics, IgnoredMessage};
+use tokio::sync::Notify;
+
+/// How many resource updates wait; beyond it they are dropped and counted.
+const MAX_URIS: usize = 10_000;
+
+/// What has changed since the keeper last looked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    /// One of the lists changed.
+    pub(crate) lists: bool,
+    /// These resources changed; URIs as the server wrote them.
+    pub(crate) resources: BTreeSet<String>,
+}
+
+/// Where links put what belongs to no call.
+pub(crate) struct Inbox {
+    news: Mutex<News>,
+    arrived: Notify,
+    metrics: BackendMetrics,
+}
+
+impl Inbox {
+    pub(crate) fn new(metrics: BackendMetrics) -> Self {
+        Self {
+            news: Mutex::default(),
+            arrived: Notify::new(),
+            metrics,
+        }
+    }
+
+    /// Takes a notification that belongs to no call.
+    pub(crate) fn put(&self, notification: &Envelope) {
+        match &*notification.method() {
+            "notifications/tools/list_changed"
+            | "notifications/prompts/list_changed"
+            | "notifications/resources/list_changed" => self.news.lock().lists = true,
+            "notifications/resources/updated" => {
+                let Some(uri) = notification.text(notification.params.uri) else {
+                    return self.ignored(IgnoredMessage::DroppedNotification);
+                };
+                let mut news = self.news.lock();
+                if news.resources.len() >= MAX_URIS {
+                    drop(news);
+                    return self.ignored(IgnoredMessage::DroppedNotification);
+                }
+                news.resources.insert(uri.into_owned());
+            }
+            // Acknowledgements, late cancellations and extensions' notifications ask nothing of us.
+            _ => return,
+        }
+        self.arrived.notify_one();
+    }
+
+    /// Counts a message that was of no use.
+    pub(crate) fn ignored(&self, kind: IgnoredMessage) {
+        self.metrics.ignored(kind);
+    }
+
+    /// Waits until there is news and takes it.
+    pub(crate) async fn news(&self) -> News {
+        loop {
+            let arrived = self.arrived.notified();
+            let news = std::mem::take(&mut *self.news.lock());
+            if news != News::default() {
+                return news;
+            }
+            arrived.await;
+        }
+    }
+}

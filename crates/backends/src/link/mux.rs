@@ -1,0 +1,393 @@
+//! Many requests over one channel: one writer task, one reader task, answers matched by id.
+//!
+//! Whatever the peer does hurts only this channel: its queue is bounded, a write has a deadline, a message that is none
+//! is counted and forgotten, and when the channel ends every request that waits is told at once whether it was sent.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use switchboard_protocol::envelope::{Envelope, EnvelopeError, Message, Response};
+use switchboard_protocol::json::JsonError;
+use switchboard_telemetry::IgnoredMessage;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::inbox::Inbox;
+use super::watch::Watch;
+use super::{LinkError, Outgoing, WRITE_DEADLINE, refuse_request};
+
+/// How many messages wait to be written.
+const OUTBOX: usize = 256;
+/// How many requests wait for an answer.
+const MAX_PENDING: usize = 4096;
+/// How long what an ended server wrote last is still read.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Where messages are written.
+pub(crate) trait MessageWriter: Send + 'static {
+    /// Writes one message, whole.
+    fn write(&mut self, message: Bytes) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// Where messages are read.
+pub(crate) trait MessageReader: Send + 'static {
+    /// The next message; `None` when the peer closed the channel.
+    fn read(&mut self) -> impl Future<Output = Result<Option<Incoming>, String>> + Send;
+}
+
+/// What a reader found.
+pub(crate) enum Incoming {
+    /// Something that is to be a message.
+    Message(Bytes),
+    /// A message larger than the limit, thrown away but for its ends, which may tell whose it was.
+    Oversize {
+        /// The first bytes.
+        head: Bytes,
+        /// The last bytes; `None` while the end has not come yet. The same message follows once more when it has.
+        tail: Option<Bytes>,
+    },
+}
+
+/// One channel. Cheap to clone; ends when [`Mux::shut_down`] is called or the peer ends it.
+#[derive(Clone)]
+pub(crate) struct Mux {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    outbox: mpsc::Sender<Outbound>,
+    cancelled: Notify,
+    /// Tells the tasks to stop.
+    stop: CancellationToken,
+    /// Becomes `true` when all that the channel owns is gone.
+    gone: watch::Receiver<bool>,
+    inbox: Arc<Inbox>,
+}
+
+#[derive(Default)]
+struct State {
+    pending: HashMap<u64, Pending>,
+    /// Requests that were written and that nobody waits for any more.
+    cancels: Vec<u64>,
+    closed: Option<String>,
+}
+
+struct Pending {
+    reply: oneshot::Sender<Result<Response, LinkError>>,
+    watch: Watch,
+    /// Whether writing has begun.
+    sent: bool,
+}
+
+struct Outbound {
+    /// The request that the message is; `None` for notifications and answers.
+    id: Option<u64>,
+    message: Bytes,
+}
+
+impl Mux {
+    /// Starts the two tasks. `owned` is whatever must end with the channel (a process): it is polled until it is done,
+    /// and is told to end by the token.
+    pub(crate) fn start<R, W, O, F>(reader: R, writer: W, inbox: Arc<Inbox>, owned: O) -> Self
+    where
+        R: MessageReader,
+        W: MessageWriter,
+        O: FnOnce(CancellationToken) -> F,
+        F: Future<Output = Option<String>> + Send + 'static,
+    {
+        let (outbox, queue) = mpsc::channel(OUTBOX);
+        let (gone_sender, gone) = watch::channel(false);
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            outbox,
+            cancelled: Notify::new(),
+            stop: stop.clone(),
+            gone,
+            inbox,
+        });
+        let owned = owned(stop.clone());
+        let writing = tokio::spawn(write_all(Arc::clone(&shared), writer, queue));
+        let keeper = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let mut owned = std::pin::pin!(owned);
+            let mut reading = std::pin::pin!(read_all(&keeper, reader));
+            let mut last_word = None;
+            let reason = tokio::select! {
+                reason = &mut reading => reason,
+                word = &mut owned => {
+                    last_word = Some(word);
+                    // What it wrote before it ended still counts.
+                    let rest = tokio::time::timeout(DRAIN, reading).await;
+                    rest.unwrap_or_else(|_| "the server ended".to_owned())
+                }
+                () = stop.cancelled() => "shut down".to_owned(),
+            };
+            stop.cancel();
+            let _ = writing.await;
+            let last_word = match last_word {
+                Some(word) => word,
+                None => owned.await,
+            };
+            // What the owned process says of its end is worth more than that its pipe closed.
+            keeper.close(&last_word.unwrap_or(reason));
+            let _ = gone_sender.send(true);
+        });
+        Self { shared }
+    }
+
+    pub(crate) async fn request(&self, out: Outgoing, watch: Watch) -> Result<Response, LinkError> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.register(out.id, Pending { reply, watch, sent: false })?;
+        let _forget = Forget { shared: &self.shared, id: out.id };
+        let message = Outbound { id: Some(out.id), message: out.body };
+        if self.shared.outbox.send(message).await.is_err() {
+            return Err(LinkError::NotSent(self.shared.reason()));
+        }
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(LinkError::Lost(self.shared.reason())),
+        }
+    }
+
+    pub(crate) async fn notify(&self, message: Bytes) -> Result<(), LinkError> {
+        let sent = self.shared.outbox.send(Outbound { id: None, message }).await;
+        sent.map_err(|_| LinkError::NotSent(self.shared.reason()))
+    }
+
+    pub(crate) async fn closed(&self) -> String {
+        let mut gone = self.shared.gone.clone();
+        let _ = gone.wait_for(|gone| *gone).await;
+        self.shared.reason()
+    }
+
+    /// Has the channel end, without waiting for it.
+    pub(crate) fn stop(&self) {
+        self.shared.stop.cancel();
+    }
+
+    pub(crate) async fn shut_down(&self) {
+        self.stop();
+        self.closed().await;
+    }
+}
+
+/// Takes a request off the books when nobody waits for it any more, and has the server told.
+struct Forget<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        if state.pending.remove(&self.id).is_some_and(|pending| pending.sent) {
+            state.cancels.push(self.id);
+            drop(state);
+            self.shared.cancelled.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    fn register(&self, id: u64, pending: Pending) -> Result<(), LinkError> {
+        let mut state = self.state.lock();
+        if let Some(reason) = &state.closed {
+            return Err(LinkError::NotSent(reason.clone()));
+        }
+        if state.pending.len() >= MAX_PENDING {
+            return Err(LinkError::Full);
+        }
+        state.pending.insert(id, pending);
+        Ok(())
+    }
+
+    fn reason(&self) -> String {
+        self.state.lock().closed.clone().unwrap_or_else(|| "the channel is closing".to_owned())
+    }
+
+    fn close(&self, reason: &str) {
+        let pending = {
+            let mut state = self.state.lock();
+            state.closed = Some(reason.to_owned());
+            state.cancels.clear();
+            std::mem::take(&mut state.pending)
+        };
+        for pending in pending.into_values() {
+            let error = if pending.sent { LinkError::Lost(reason.to_owned()) } else { LinkError::NotSent(reason.to_owned()) };
+            let _ = pending.reply.send(Err(error));
+        }
+    }
+
+    fn answer(&self, id: u64, answer: Result<Response, LinkError>) {
+        let pending = self.state.lock().pending.remove(&id);
+        match pending {
+            Some(pending) => {
+                let _ = pending.reply.send(answer);
+            }
+            None => self.inbox.ignored(IgnoredMessage::UnknownId),
+        }
+    }
+
+    fn receive(&self, raw: Bytes) {
+        match Message::parse(raw) {
+            Ok(Message::Response(response)) => match response.id_number() {
+                Some(id) => self.answer(id, Ok(response)),
+                None => self.inbox.ignored(IgnoredMessage::UnknownId),
+            },
+            Ok(Message::Request(request)) if request.is_request() => self.refuse(&request),
+            Ok(Message::Request(notification)) => self.notified(&notification),
+            Err(EnvelopeError::Json(JsonError::Utf8(_))) => self.inbox.ignored(IgnoredMessage::InvalidUtf8),
+            Err(_) => self.inbox.ignored(IgnoredMessage::Banner),
+        }
+    }
+
+    /// A request on a shared channel names no call, so it can be relayed to nobody.
+    fn refuse(&self, request: &Envelope) {
+        let method = request.method();
+        if method != "ping" {
+            self.inbox.ignored(IgnoredMessage::UnexpectedRequest);
+        }
+        let message = refuse_request(request.id().unwrap_or_default(), &method);
+        // A server that asks faster than it reads gets no answer rather than a queue.
+        let _ = self.outbox.try_send(Outbound { id: None, message });
+    }
+
+    fn notified(&self, notification: &Envelope) {
+        let delivered = match &*notification.method() {
+            "notifications/progress" => {
+                let token = notification.number(notification.params.progress_token);
+                let mut state = self.state.lock();
+                let pending = token.and_then(|token| state.pending.get_mut(&token));
+                pending.is_some_and(|pending| pending.watch.deliver(notification))
+            }
+            // Carries no request id: only if exactly one request can own it is it known whose it is.
+            "notifications/message" => {
+                let mut state = self.state.lock();
+                let mut owners = state.pending.values_mut().filter(|pending| pending.sent && pending.watch.wants_logs());
+                match (owners.next(), owners.next()) {
+                    (Some(only), None) => only.watch.deliver(notification),
+                    _ => {
+                        self.inbox.ignored(IgnoredMessage::UnattributedLog);
+                        return;
+                    }
+                }
+            }
+            _ => {
+                self.inbox.put(notification);
+                true
+            }
+        };
+        if !delivered {
+            self.inbox.ignored(IgnoredMessage::DroppedNotification);
+        }
+    }
+
+    /// Answers the request that an oversize message belongs to; `false` if none could be told.
+    fn oversize(&self, head: &[u8], tail: &[u8]) -> bool {
+        let owner = owner_of(head, tail).or_else(|| {
+            let state = self.state.lock();
+            let mut sent = state.pending.iter().filter(|(_, pending)| pending.sent);
+            match (sent.next(), sent.next()) {
+                (Some((id, _)), None) => Some(*id),
+                _ => None,
+            }
+        });
+        if let Some(id) = owner {
+            self.answer(id, Err(LinkError::TooLarge));
+        }
+        owner.is_some()
+    }
+}
+
+/// The id of an oversize answer, if its head or its tail shows one: servers write it either before or behind the
+/// result.
+fn owner_of(head: &[u8], tail: &[u8]) -> Option<u64> {
+    let digits_after = |text: &[u8], at: usize| -> Option<u64> {
+        let rest = &text[at..];
+        let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
+        let length = rest[start..].iter().position(|byte| !byte.is_ascii_digit())?;
+        std::str::from_utf8(&rest[start..start + length]).ok()?.parse().ok()
+    };
+    let key = b"\"id\"";
+    // In the head only what stands before the result can be the message's own id, in the tail only what is last.
+    let before_result = memchr::memmem::find(head, b"\"result\"").unwrap_or(head.len().min(256));
+    let in_head = memchr::memmem::find(&head[..before_result], key).map(|at| (head, at));
+    let in_tail = memchr::memmem::rfind(tail, key).map(|at| (tail, at));
+    let (text, at) = in_head.or(in_tail)?;
+    digits_after(text, at + key.len())
+}
+
+async fn read_all<R: MessageReader>(shared: &Shared, mut reader: R) -> String {
+    let mut oversize_answered = false;
+    loop {
+        match reader.read().await {
+            Ok(Some(Incoming::Message(raw))) => shared.receive(raw),
+            Ok(Some(Incoming::Oversize { head, tail: None })) => {
+                shared.inbox.ignored(IgnoredMessage::Oversize);
+                oversize_answered = shared.oversize(&head, b"");
+            }
+            Ok(Some(Incoming::Oversize { head, tail: Some(tail) })) => {
+                if !std::mem::take(&mut oversize_answered) {
+                    shared.oversize(&head, &tail);
+                }
+            }
+            Ok(None) => return "the server closed its output".to_owned(),
+            Err(reason) => return reason,
+        }
+    }
+}
+
+async fn write_all<W: MessageWriter>(shared: Arc<Shared>, mut writer: W, mut queue: mpsc::Receiver<Outbound>) {
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = shared.stop.cancelled() => return,
+            () = shared.cancelled.notified() => {
+                let cancels = std::mem::take(&mut shared.state.lock().cancels);
+                let mut messages = Vec::with_capacity(cancels.len());
+                messages.extend(cancels.into_iter().map(cancellation));
+                messages
+            }
+            message = queue.recv() => match message {
+                Some(message) if shared.still_wanted(&message) => vec![message.message],
+                Some(_) => continue,
+                None => return,
+            },
+        };
+        for message in message {
+            let written = tokio::select! {
+                // A server that does not read would hold up the end as well.
+                () = shared.stop.cancelled() => return,
+                written = tokio::time::timeout(WRITE_DEADLINE, writer.write(message)) => written,
+            };
+            if !matches!(written, Ok(Ok(()))) {
+                shared.stop.cancel();
+                return;
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Marks a request as sent, unless nobody waits for it any more: then it was never sent at all.
+    fn still_wanted(&self, message: &Outbound) -> bool {
+        let Some(id) = message.id else { return true };
+        self.state.lock().pending.get_mut(&id).is_some_and(|pending| {
+            pending.sent = true;
+            true
+        })
+    }
+}
+
+/// The notification that cancels a request on a shared channel (specification: `basic/patterns/cancellation`).
+pub(crate) fn cancellation(id: u64) -> Bytes {
+    format!(
+        "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id},\"reason\":\"the caller no longer waits\"}}}}"
+    )
+    .into()
+}

@@ -1,0 +1,99 @@
+//! What the maker of a request wants to hear while it runs.
+
+use bytes::Bytes;
+use std::sync::Arc;
+use switchboard_protocol::OWN_META_PREFIX;
+use switchboard_protocol::call::{Call, Sink};
+use switchboard_protocol::envelope::Envelope;
+use switchboard_protocol::json;
+use switchboard_protocol::method::LogLevel;
+use switchboard_protocol::splice::{Splice, filter_object};
+
+/// The listener of one request. Maps what the server says back into the caller's terms.
+#[derive(Default)]
+pub(crate) struct Watch {
+    sink: Option<Arc<dyn Sink>>,
+    /// The caller's own progress token, as it wrote it.
+    token: Option<Bytes>,
+    log_level: Option<LogLevel>,
+    last_progress: Option<f64>,
+}
+
+impl Watch {
+    /// Hears nothing.
+    pub(crate) fn deaf() -> Self {
+        Self::default()
+    }
+
+    /// Hears what the caller asked for.
+    pub(crate) fn of(call: &Call) -> Self {
+        Self {
+            sink: call.sink.clone(),
+            token: call.request.meta.progress_token.map(|span| call.request.bytes(span)),
+            log_level: call.log_level,
+            last_progress: None,
+        }
+    }
+
+    /// Whether log notifications can be for this request.
+    pub(crate) fn wants_logs(&self) -> bool {
+        self.log_level.is_some() && self.sink.is_some()
+    }
+
+    /// Passes a notification of this request on. `false` if it was for nobody, or there was no room.
+    pub(crate) fn deliver(&mut self, notification: &Envelope) -> bool {
+        let Some(sink) = &self.sink else { return false };
+        let message = match &*notification.method() {
+            "notifications/progress" => {
+                let Some(token) = &self.token else { return false };
+                let Some(token_span) = notification.params.progress_token else { return false };
+                // Values must rise (specification: `basic/patterns/progress`). What does not comes from a server that
+                // starts over.
+                let value = notification.params.progress.and_then(|span| number(notification.slice(span)));
+                match (value, self.last_progress) {
+                    (None, _) => return false,
+                    (Some(value), Some(last)) if value <= last => return false,
+                    (value, _) => self.last_progress = value,
+                }
+                let mut splice = Splice::new();
+                splice.replace(token_span, token.to_vec());
+                spliced(notification, splice)
+            }
+            "notifications/message" => {
+                let level = notification.text(notification.params.level);
+                let level = level.and_then(|level| LogLevel::parse(&level));
+                if level.is_none() || level < self.log_level || self.log_level.is_none() {
+                    return false;
+                }
+                spliced(notification, Splice::new())
+            }
+            _ => return false,
+        };
+        sink.offer(message)
+    }
+}
+
+fn number(raw: &[u8]) -> Option<f64> {
+    std::str::from_utf8(raw).ok()?.parse().ok().filter(|value: &f64| value.is_finite())
+}
+
+/// The notification with `splice` applied and without the gateway's own metadata, which a server has no business to set.
+fn spliced(notification: &Envelope, mut splice: Splice<'_>) -> Bytes {
+    if notification.has_own_meta {
+        if let Some(meta) = notification.params.meta {
+            let mut kept = Vec::new();
+            filter_object(notification.slice(meta), b"", |key| !key.starts_with(OWN_META_PREFIX), &mut kept);
+            splice.replace(meta, kept);
+        }
+    }
+    if splice.is_empty() {
+        return notification.raw.clone();
+    }
+    let whole = json::Span {
+        start: 0,
+        end: u32::try_from(notification.raw.len()).unwrap_or(u32::MAX),
+    };
+    let mut out = Vec::with_capacity(notification.raw.len() + 32);
+    splice.apply(&notification.raw, whole, &mut out);
+    out.into()
+}

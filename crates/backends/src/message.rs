@@ -1,0 +1,236 @@
+//! A call as the bytes that a backend gets.
+
+use ::http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use std::borrow::Cow;
+use switchboard_protocol::OWN_META_PREFIX;
+use switchboard_protocol::call::Call;
+use switchboard_protocol::header;
+use switchboard_protocol::json::{Span, write_str};
+use switchboard_protocol::method::Method;
+use switchboard_protocol::splice::{Splice, filter_object, for_each_member};
+
+use crate::link::Outgoing;
+
+/// The extension whose methods the gateway does not route: a backend must not believe that its client could use it.
+const UNROUTED_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+/// What becomes of `requestState` on the way to the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestState<'a> {
+    /// There is none, or it passes as it came.
+    Keep,
+    /// The backend's own state takes the place of the gateway's token.
+    Restore(&'a str),
+    /// The backend sent none, so it gets none.
+    Remove,
+}
+
+/// What is changed about a call for the backend that it goes to.
+#[derive(Debug)]
+pub struct Rewrite<'a> {
+    /// The backend's own name of the tool or prompt, or its own form of the URI; `None`: as the client wrote it.
+    pub target: Option<&'a str>,
+    /// What becomes of `requestState`.
+    pub request_state: RequestState<'a>,
+    /// The `Mcp-Param-*` headers to send.
+    pub param_headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The call as a modern request: a splice of what the client sent.
+pub(crate) fn modern(call: &Call, rewrite: &Rewrite<'_>, id: u64, traceparent: Option<&str>) -> Outgoing {
+    let request = &call.request;
+    let mut out = head(call.method, id, request.raw.len() + 160);
+    if let Some(params) = request.keys.params {
+        let mut splice = Splice::new();
+        rename(call, rewrite, &mut splice);
+        match (rewrite.request_state, request.params.request_state) {
+            (RequestState::Restore(state), Some(span)) => splice.replace(span, quoted(state)),
+            (RequestState::Remove, Some(span)) => splice.remove_member(&request.raw, span),
+            _ => {}
+        }
+        edit_meta(call, id, traceparent, &mut splice);
+        splice.apply(&request.raw, params, &mut out);
+    } else {
+        out.extend_from_slice(b"{}");
+    }
+    out.push(b'}');
+    Outgoing {
+        id,
+        method: call.method.as_str(),
+        name: name_header(call, rewrite),
+        param_headers: rewrite.param_headers.clone(),
+        body: out.into(),
+    }
+}
+
+/// The call as a legacy request: the parameters without what only modern requests carry.
+pub(crate) fn legacy(call: &Call, rewrite: &Rewrite<'_>, id: u64, traceparent: Option<&str>) -> Outgoing {
+    let request = &call.request;
+    let mut out = head(call.method, id, request.raw.len() + 160);
+    out.extend_from_slice(b"{\"_meta\":");
+    let progress = request.meta.progress_token.map(|_| format!("\"progressToken\":{id}"));
+    let trace = traceparent.map(|value| format!("\"traceparent\":\"{value}\""));
+    let extra = [progress, trace].into_iter().flatten().collect::<Vec<_>>().join(",");
+    let meta: &[u8] = request.params.meta.map_or(b"{}", |span| request.slice(span));
+    let dropped = |key: &str| {
+        key.starts_with(OWN_META_PREFIX)
+            || matches!(
+                key,
+                "progressToken"
+                    | "io.modelcontextprotocol/protocolVersion"
+                    | "io.modelcontextprotocol/clientInfo"
+                    | "io.modelcontextprotocol/clientCapabilities"
+                    | "io.modelcontextprotocol/logLevel"
+            )
+            || (key == "traceparent" && traceparent.is_some())
+    };
+    filter_object(meta, extra.as_bytes(), |key| !dropped(key), &mut out);
+    for_each_member(request.keys.params.map_or(b"{}", |span| request.slice(span)), |key, member, value| {
+        let replaced = match (key, rewrite.target) {
+            ("_meta" | "requestState" | "inputResponses", _) => return,
+            ("name" | "uri", Some(target)) if call.target().is_some() => Some(quoted(target)),
+            ("ref", Some(target)) => Some(renamed_reference(value, target)),
+            _ => None,
+        };
+        out.push(b',');
+        match replaced {
+            Some(value) => {
+                write_str(&mut out, key);
+                out.push(b':');
+                out.extend_from_slice(&value);
+            }
+            None => out.extend_from_slice(member),
+        }
+    });
+    out.extend_from_slice(b"}}");
+    Outgoing {
+        id,
+        method: call.method.as_str(),
+        name: None,
+        param_headers: Vec::new(),
+        body: out.into(),
+    }
+}
+
+/// A request of the gateway's own. `params` are members (`"key":value`, comma-separated), without `_meta`.
+pub(crate) fn own(method: &'static str, id: u64, meta: &str, params: &str) -> Outgoing {
+    let comma = if params.is_empty() || meta.is_empty() { "" } else { "," };
+    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{meta}{comma}{params}}}}}");
+    Outgoing {
+        id,
+        method,
+        name: None,
+        param_headers: Vec::new(),
+        body: Bytes::from(body),
+    }
+}
+
+fn head(method: Method, id: u64, capacity: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(capacity);
+    out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    // Writing into a Vec cannot fail.
+    let _ = std::io::Write::write_fmt(&mut out, format_args!("{id},\"method\":\"{}\",\"params\":", method.as_str()));
+    out
+}
+
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_str(&mut out, text);
+    out
+}
+
+fn rename(call: &Call, rewrite: &Rewrite<'_>, splice: &mut Splice<'_>) {
+    let (Some(target), Some(span)) = (rewrite.target, target_span(call)) else { return };
+    let new = quoted(target);
+    if call.request.slice(span) != new {
+        splice.replace(span, new);
+    }
+}
+
+fn target_span(call: &Call) -> Option<Span> {
+    let params = &call.request.params;
+    match call.method {
+        Method::ToolsCall | Method::PromptsGet => params.name,
+        Method::ResourcesRead => params.uri,
+        Method::Complete => call.request.reference.and_then(|reference| reference.name.or(reference.uri)),
+        _ => None,
+    }
+}
+
+fn renamed_reference(reference: &[u8], target: &str) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for_each_member(reference, |key, member, _| {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        if matches!(key, "name" | "uri") {
+            write_str(&mut out, key);
+            out.push(b':');
+            write_str(&mut out, target);
+        } else {
+            out.extend_from_slice(member);
+        }
+    });
+    out.push(b'}');
+    out
+}
+
+fn name_header(call: &Call, rewrite: &Rewrite<'_>) -> Option<HeaderValue> {
+    if !call.method.has_name_header() {
+        return None;
+    }
+    let target = rewrite.target.map(Cow::Borrowed).or_else(|| call.target())?;
+    Some(header::encode_value(&target))
+}
+
+fn edit_meta(call: &Call, id: u64, traceparent: Option<&str>, splice: &mut Splice<'_>) {
+    let request = &call.request;
+    let Some(meta) = request.params.meta else { return };
+    let mut edits = Splice::new();
+    if let Some(token) = request.meta.progress_token {
+        edits.replace(token, id.to_string().into_bytes());
+    }
+    match (traceparent, request.meta.traceparent) {
+        (Some(value), Some(span)) => edits.replace(span, quoted(value)),
+        (Some(value), None) => {
+            edits.insert_members(&request.raw, meta, format!("\"traceparent\":\"{value}\"").as_bytes());
+        }
+        (None, _) => {}
+    }
+    if let Some(capabilities) = request.meta.client_capabilities {
+        let raw = request.slice(capabilities);
+        if memchr::memmem::find(raw, b"extensions").is_some() || memchr::memchr(b'\\', raw).is_some() {
+            edits.replace(capabilities, without_unrouted_extension(raw));
+        }
+    }
+    if request.has_own_meta {
+        let mut edited = Vec::new();
+        edits.apply(&request.raw, meta, &mut edited);
+        let mut kept = Vec::with_capacity(edited.len());
+        filter_object(&edited, b"", |key| !key.starts_with(OWN_META_PREFIX), &mut kept);
+        splice.replace(meta, kept);
+    } else {
+        splice.merge(edits);
+    }
+}
+
+fn without_unrouted_extension(capabilities: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for_each_member(capabilities, |key, member, value| {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        if key == "extensions" {
+            out.extend_from_slice(b"\"extensions\":");
+            filter_object(value, b"", |key| key != UNROUTED_EXTENSION, &mut out);
+        } else {
+            out.extend_from_slice(member);
+        }
+    });
+    out.push(b'}');
+    out
+}
+
+#[cfg(test)]
+mod tests;

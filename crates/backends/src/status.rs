@@ -1,0 +1,51 @@
+//! How a backend is doing, and who is told when that changes.
+
+use std::time::SystemTime;
+
+/// The state of a backend, as lists and metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not learned yet, and nothing has gone wrong so far.
+    Starting,
+    /// Learned and reachable.
+    Ready,
+    /// It cannot be reached, or does not answer as a server should.
+    Unavailable,
+    /// It wants a credential that it was not given.
+    NeedsAuth,
+}
+
+impl State {
+    /// The word in `_meta["dev.switchboard/backends"]`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Unavailable => "unavailable",
+            Self::NeedsAuth => "needs_auth",
+        }
+    }
+}
+
+/// A state with its story. No text in it holds a secret, a path of the host or a server's stack trace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The state.
+    pub state: State,
+    /// Why, in a few plain words; empty when ready.
+    pub reason: String,
+    /// What a person can do about it; empty when nothing is needed.
+    pub action: &'static str,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// Is told of changes. Called from the backends' own tasks: must return at once.
+pub trait Observer: Send + Sync {
+    /// The backend's lists or its status are other than before; read them from the backend.
+    fn changed(&self, backend: &str);
+
+    /// The server said that a resource changed. `uri` is as the server wrote it.
+    fn resource_updated(&self, backend: &str, uri: &str);
+}

@@ -1,0 +1,108 @@
+//! What a call costs through Switchboard, beside a plain reverse proxy and beside the least that a
+//! gateway of this kind could cost, in one run on one machine.
+//!
+//! `compare` starts everything that it measures on loopback, each part a process of its own. The
+//! parts that are not programs of somebody else are hidden subcommands of this one: `backend`,
+//! the MCP server that answers, and `floor`.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+mod accounting;
+mod backend;
+mod compare;
+mod floor;
+mod listener;
+mod load;
+mod process;
+mod report;
+mod subject;
+mod wire;
+
+// The gateway's own allocator, so that the floor differs from it by what it does alone.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures what a call costs through Switchboard.
+#[derive(Parser)]
+#[command(name = "switchboard-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure Switchboard beside nginx, the floor and no gateway at all.
+    Compare(compare::Options),
+    /// Answer as the MCP server that everything is measured against.
+    #[command(hide = true)]
+    Backend {
+        /// Where to listen.
+        #[arg(long)]
+        listen: SocketAddr,
+    },
+    /// Pass calls on with as little work as a gateway can do.
+    #[command(hide = true)]
+    Floor {
+        /// Where to listen.
+        #[arg(long)]
+        listen: SocketAddr,
+        /// Where the MCP server listens.
+        #[arg(long)]
+        backend: SocketAddr,
+    },
+}
+
+/// Why a run, or the part of it that concerns one subject, came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Failure(String);
+
+impl Failure {
+    /// Puts what was being done in front of an error.
+    pub(crate) fn at<E: std::fmt::Display>(doing: &str) -> impl FnOnce(E) -> Self {
+        move |error| Self(format!("{doing}: {error}"))
+    }
+}
+
+// One thread: the load, the backend and the subject share the machine, and what this program
+// takes for itself it takes from them.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let ended = match Arguments::parse().command {
+        Command::Compare(options) => until_interrupted(compare::run(&options)).await,
+        Command::Backend { listen } => backend::serve(listen).await.map(|()| true),
+        Command::Floor { listen, backend } => floor::serve(listen, backend).await.map(|()| true),
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("switchboard-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs to the end, or until a signal asks to stop: then the run is dropped, and with it every
+/// process that it started.
+async fn until_interrupted(
+    run: impl Future<Output = Result<bool, Failure>>,
+) -> Result<bool, Failure> {
+    let listen = |kind| signal(kind).map_err(Failure::at("cannot listen for signals"));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::select! {
+        ended = run => return ended,
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Err(Failure("interrupted".to_owned()))
+}

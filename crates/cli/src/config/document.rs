@@ -1,0 +1,249 @@
+//! One source of the configuration: a file, or a variable of the environment.
+
+use std::collections::BTreeMap;
+use std::path::{self, PathBuf};
+
+use serde_json::Value as Json;
+
+use super::Findings;
+use super::finding::Finding;
+use super::mcp_servers::{self, Remarks};
+use super::node::{Entry, Node, Path, Value};
+use super::parse::parse;
+use super::schema::{Checker, Shape};
+use super::variables::{Variables, describe};
+
+/// The largest file that is read, in bytes.
+const LARGEST_FILE: u64 = 4 * 1024 * 1024;
+/// What an overriding variable begins with.
+const ENV_PREFIX: &str = "SWITCHBOARD_";
+/// What stands between the keys in the name of an overriding variable.
+const ENV_SEPARATOR: &str = "__";
+
+/// What one source says.
+pub(super) struct Document {
+    /// The file as the user named it, or the variable.
+    pub(super) name: String,
+    pub(super) root: Node,
+    /// The keys whose values were taken out because of a mistake.
+    pub(super) removed: Vec<Vec<String>>,
+    /// The folder that relative paths are meant from.
+    folder: PathBuf,
+    /// Whether this is a client's file.
+    client: bool,
+}
+
+impl Document {
+    /// Reads a file: its form, its variables, and a client's words. `None` if there is nothing
+    /// left that could be checked further.
+    pub(super) fn read(
+        file: &path::Path,
+        cwd: &path::Path,
+        env: &BTreeMap<String, String>,
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let name = file.display().to_string();
+        let absolute = cwd.join(file);
+        let mut say = |line: Option<usize>, key: String, message: String| {
+            let file = name.clone();
+            findings.errors.push(Finding {
+                file,
+                line,
+                key,
+                message,
+            });
+        };
+        let bytes = match read_file(&absolute) {
+            Ok(bytes) => bytes,
+            Err(message) => {
+                say(None, String::new(), message);
+                return None;
+            }
+        };
+        let (root, errors) = parse(file, &bytes);
+        for error in errors {
+            say(Some(error.line), error.path.shown(), error.message);
+        }
+        let mut root = root?;
+        if root.value == Value::Null {
+            root.value = Value::Table(Vec::new());
+        }
+        if !matches!(root.value, Value::Table(_)) {
+            let message = "is not a table of keys; expected keys such as `server` and `backends`";
+            say(Some(root.line), String::new(), message.to_owned());
+            return None;
+        }
+        let mut document = Self {
+            name,
+            root,
+            removed: Vec::new(),
+            folder: absolute.parent().unwrap_or(cwd).to_owned(),
+            client: false,
+        };
+        document.leave_to_clients(findings);
+        document.expand(env, findings);
+        document.convert(findings);
+        Some(document)
+    }
+
+    /// Every variable of the environment that overrides a key: `SWITCHBOARD_SERVER__LISTEN` is
+    /// `server.listen`. Keys are matched with those of `others` without regard to case, and `_`
+    /// stands for `-` as well.
+    pub(super) fn overrides(
+        env: &BTreeMap<String, String>,
+        cwd: &path::Path,
+        others: &[Document],
+    ) -> Vec<Self> {
+        env.iter()
+            .filter_map(|(variable, text)| {
+                let keys = variable.strip_prefix(ENV_PREFIX)?;
+                // Without a separator it is no key: the value of a `${SWITCHBOARD_KEY}`, or one
+                // of the variables that Kubernetes sets for a service of this name.
+                if !keys.contains(ENV_SEPARATOR) {
+                    return None;
+                }
+                let keys: Vec<&str> = keys.split(ENV_SEPARATOR).collect();
+                let mut root = Node::text(text, 0);
+                root.expanded = true;
+                for (depth, key) in keys.iter().enumerate().rev() {
+                    let key = existing_key(&keys[..depth], key, others);
+                    root = Node::new(Value::Table(vec![Entry::new(key, 0, root)]), 0);
+                }
+                Some(Self {
+                    name: variable.clone(),
+                    root,
+                    removed: Vec::new(),
+                    folder: cwd.to_owned(),
+                    client: false,
+                })
+            })
+            .collect()
+    }
+
+    /// Checks what the source says against the schema and takes out what is wrong.
+    pub(super) fn check(&mut self, schema: &Json, findings: &mut Findings) {
+        let mut checker = Checker {
+            any_backend_name: self.client,
+            ..Checker::default()
+        };
+        checker.check(&mut self.root, Shape::root(schema), &Path::default(), false);
+        self.removed.append(&mut checker.removed);
+        for mistake in checker.mistakes {
+            let finding = self.finding(&mistake.path, mistake.line, mistake.message);
+            findings.errors.push(finding);
+        }
+        self.resolve_folders();
+    }
+
+    pub(super) fn finding(&self, path: &Path, line: usize, message: String) -> Finding {
+        Finding {
+            file: self.name.clone(),
+            line: (line > 0).then_some(line),
+            key: path.shown(),
+            message,
+        }
+    }
+
+    /// If this is a client's file, keeps its `mcpServers` and nothing else.
+    fn leave_to_clients(&mut self, findings: &mut Findings) {
+        let Value::Table(entries) = &mut self.root.value else {
+            return;
+        };
+        let Some(at) = entries.iter().position(|entry| entry.key == "mcpServers") else {
+            return;
+        };
+        self.client = true;
+        let servers = entries.swap_remove(at).renamed("backends");
+        let ignored = std::mem::replace(entries, vec![servers]);
+        // Clients have settings named `telemetry` themselves; these are Switchboard's alone.
+        for entry in ignored {
+            if matches!(entry.key.as_str(), "auth" | "backends" | "names" | "server") {
+                let message = "is ignored in a file with `mcpServers`: put it in a file of its own";
+                let path = Path::default().entry(&entry);
+                let finding = self.finding(&path, entry.line, message.to_owned());
+                findings.warnings.push(finding);
+            }
+        }
+    }
+
+    fn expand(&mut self, env: &BTreeMap<String, String>, findings: &mut Findings) {
+        let mut failed = Vec::new();
+        Variables {
+            env,
+            folder: &self.folder,
+            client: self.client,
+        }
+        .expand_all(&mut self.root, &Path::default(), &mut failed);
+        for text in failed {
+            let finding = self.finding(&text.path, text.line, text.message);
+            findings.errors.push(finding);
+        }
+    }
+
+    fn convert(&mut self, findings: &mut Findings) {
+        if !self.client {
+            return;
+        }
+        let mut remarks = Remarks::default();
+        for entry in self.root.entries_mut() {
+            let path = Path::default().entry(entry);
+            mcp_servers::convert(&mut entry.node, &path, &mut remarks);
+        }
+        for remark in remarks.mistakes {
+            self.removed.push(remark.path.keys.clone());
+            let finding = self.finding(&remark.path, remark.line, remark.message);
+            findings.errors.push(finding);
+        }
+        for remark in remarks.warnings {
+            let finding = self.finding(&remark.path, remark.line, remark.message);
+            findings.warnings.push(finding);
+        }
+    }
+
+    /// A relative `cwd` is meant from the folder of the file that says it.
+    fn resolve_folders(&mut self) {
+        let backends = self.root.entries_mut().iter_mut();
+        for backends in backends.filter(|entry| entry.key == "backends") {
+            for backend in backends.node.entries_mut() {
+                for field in backend.node.entries_mut() {
+                    if field.key == "cwd"
+                        && let Value::Text(cwd) = &mut field.node.value
+                        && let Some(absolute) = self.folder.join(&*cwd).to_str()
+                    {
+                        *cwd = absolute.to_owned();
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn read_file(path: &path::Path) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("can't be read: {}", describe(&error)))?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        return Err("is too large; expected at most 4 MiB".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// The key that a part of a variable's name means below `parents`.
+fn existing_key(parents: &[&str], part: &str, others: &[Document]) -> String {
+    let same = |key: &str, part: &str| key.replace('-', "_").eq_ignore_ascii_case(part);
+    for document in others.iter().rev() {
+        let mut tables = vec![&document.root];
+        for parent in parents {
+            let entries = tables.into_iter().flat_map(Node::entries);
+            let matching = entries.filter(|entry| same(&entry.key, parent));
+            tables = matching.map(|entry| &entry.node).collect();
+        }
+        let mut entries = tables.into_iter().flat_map(Node::entries);
+        if let Some(entry) = entries.find(|entry| same(&entry.key, part)) {
+            return entry.key.clone();
+        }
+    }
+    part.to_ascii_lowercase()
+}

@@ -1,0 +1,127 @@
+//! The forms of text that the schema names by `format`. What each means is decided by the crate
+//! that owns the field; here are only the words for it.
+
+use std::net::SocketAddr;
+
+use switchboard_backends::config as backends;
+use switchboard_backends::config::duration;
+use switchboard_gateway::config as gateway;
+use switchboard_orchestrator::config as orchestrator;
+use switchboard_policy::config::KeyDigest;
+use switchboard_telemetry::check_filter;
+
+/// A form of text.
+pub(super) struct Format {
+    name: &'static str,
+    /// What to write instead of something else.
+    pub(super) expected: &'static str,
+    /// Says what is wrong with a text.
+    pub(super) check: fn(&str) -> Result<(), String>,
+}
+
+/// The format of this name.
+pub(super) fn format(name: &str) -> Option<&'static Format> {
+    FORMATS.iter().find(|format| format.name == name)
+}
+
+/// Checks a number where a duration may be one.
+pub(super) fn check_seconds(format: &str, seconds: f64) -> Result<(), String> {
+    match format {
+        "duration" => duration::from_secs(seconds).map(drop),
+        "positive-duration" => duration::from_secs(seconds).and_then(duration::check_positive),
+        _ => Ok(()),
+    }
+}
+
+const FORMATS: &[Format] = &[
+    Format {
+        name: "backend-name",
+        expected: "1 to 64 of the characters `A-Z a-z 0-9 _ -`",
+        check: gateway::check_backend_name,
+    },
+    Format {
+        name: "duration",
+        expected: "a duration such as `30s` or `500ms`, or a number of seconds, at most a day",
+        check: |text| duration::parse(text).map(drop),
+    },
+    Format {
+        name: "header-name",
+        expected: "the name of a header such as `Authorization`, none that the gateway sets itself",
+        check: |text| backends::parse_header_name(text).map(drop),
+    },
+    Format {
+        name: "header-value",
+        expected: "visible characters, spaces and tabs",
+        check: |text| backends::parse_header_value(text).map(drop),
+    },
+    Format {
+        name: "host",
+        expected: "a host as browsers send it, such as `mcp.example.com` or `10.0.0.7:8080`",
+        check: gateway::check_host,
+    },
+    Format {
+        name: "http-url",
+        expected: "an `http` or `https` address such as `https://mcp.example.com/mcp`",
+        check: |text| backends::parse_url(text).map(drop),
+    },
+    Format {
+        name: "log-filter",
+        expected: "a level (`error`, `warn`, `info`, `debug`, `trace`, `off`) or a filter such as \
+                   `info,switchboard_backends=debug`",
+        check: check_filter,
+    },
+    Format {
+        name: "name-prefix",
+        expected: "up to 64 of the characters `A-Z a-z 0-9 _ -`",
+        check: backends::check_prefix,
+    },
+    Format {
+        name: "name-separator",
+        expected: "1 to 8 of the characters `A-Z a-z 0-9 _ -`",
+        check: orchestrator::check_separator,
+    },
+    Format {
+        name: "origin",
+        expected: "an origin as browsers send it, such as `https://app.example.com`: lower case, \
+                   no path, no default port",
+        check: gateway::check_origin,
+    },
+    Format {
+        name: "positive-duration",
+        expected: "a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day",
+        check: |text| duration::parse(text).and_then(duration::check_positive),
+    },
+    Format {
+        name: "sealing-key",
+        expected: "a secret of at least 32 bytes, such as `openssl rand -base64 32` prints",
+        check: gateway::check_sealing_key,
+    },
+    Format {
+        name: "sha256-hex",
+        expected: "what `printf %s \"$KEY\" | sha256sum` prints before the blank",
+        check: |text| {
+            text.parse::<KeyDigest>()
+                .map(drop)
+                .map_err(|e| e.to_string())
+        },
+    },
+    Format {
+        name: "socket-address",
+        expected: "an IP address and a port, such as `127.0.0.1:8080`",
+        check: |text| {
+            text.parse::<SocketAddr>()
+                .map(drop)
+                .map_err(|_| "is not an address to listen on".to_owned())
+        },
+    },
+    Format {
+        name: "socket-address-or-off",
+        expected: "an IP address and a port, such as `127.0.0.1:9464`, or `off`",
+        check: |text| gateway::parse_ops_listen(text).map(drop),
+    },
+    Format {
+        name: "variable-name",
+        expected: "a name without `=`",
+        check: backends::check_variable_name,
+    },
+];

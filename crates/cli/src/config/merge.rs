@@ -1,0 +1,124 @@
+//! All sources as one value, by figment, and beside it where every key was last said.
+
+use std::collections::BTreeMap;
+
+use figment::value::{Dict, Map, Num, Tag, Value as FigmentValue};
+use figment::{Figment, Metadata, Profile, Provider};
+use serde_json::Value as Json;
+
+use super::document::Document;
+use super::finding::Finding;
+use super::node::{Node, Path, Value};
+
+/// Lays the documents over each other, later ones on top: tables key by key, anything else whole.
+///
+/// # Errors
+///
+/// None is known: what could not be a value has been taken out before.
+pub(super) fn merge(documents: &[Document]) -> Result<Json, figment::Error> {
+    documents
+        .iter()
+        .fold(Figment::new(), |figment, document| {
+            figment.merge(Layer(document))
+        })
+        .extract()
+}
+
+/// A document as one layer of figment's.
+struct Layer<'a>(&'a Document);
+
+impl Provider for Layer<'_> {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.0.name.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(dict(&self.0.root)))
+    }
+}
+
+fn dict(node: &Node) -> Dict {
+    let entries = node.entries().iter();
+    entries
+        .map(|entry| (entry.key.clone(), value(&entry.node)))
+        .collect()
+}
+
+fn value(node: &Node) -> FigmentValue {
+    let tag = Tag::Default;
+    match &node.value {
+        Value::Null | Value::Broken => FigmentValue::from(figment::value::Empty::Unit),
+        Value::Bool(value) => FigmentValue::Bool(tag, *value),
+        Value::Number(number) => FigmentValue::Num(tag, num(number)),
+        Value::Text(text) => FigmentValue::String(tag, text.clone()),
+        Value::List(items) => FigmentValue::Array(tag, items.iter().map(value).collect()),
+        Value::Table(_) => FigmentValue::Dict(tag, dict(node)),
+    }
+}
+
+fn num(number: &serde_json::Number) -> Num {
+    match (number.as_i64(), number.as_u64()) {
+        (Some(value), _) => Num::I64(value),
+        (_, Some(value)) => Num::U64(value),
+        _ => Num::F64(number.as_f64().unwrap_or(f64::NAN)),
+    }
+}
+
+/// Where every key was last said.
+pub(super) struct Index<'a> {
+    documents: &'a [Document],
+    places: BTreeMap<Vec<String>, Place>,
+}
+
+struct Place {
+    document: usize,
+    line: usize,
+    path: Path,
+}
+
+impl<'a> Index<'a> {
+    pub(super) fn of(documents: &'a [Document]) -> Self {
+        let mut places = BTreeMap::new();
+        for (document, source) in documents.iter().enumerate() {
+            note(&source.root, document, &Path::default(), &mut places);
+        }
+        Self { documents, places }
+    }
+
+    /// A finding about `key`, placed where it was last said; where it is not there at all, at
+    /// the nearest table around its place.
+    pub(super) fn finding(&self, key: &[String], message: String) -> Finding {
+        let around = (0..=key.len()).rev();
+        let place = around
+            .filter_map(|length| self.places.get(&key[..length]))
+            .next();
+        let Some(place) = place else {
+            let file = self.documents.first().map(|document| document.name.clone());
+            return Finding {
+                file: file.unwrap_or_default(),
+                line: None,
+                key: key.join("."),
+                message,
+            };
+        };
+        let mut path = place.path.clone();
+        path.written.extend_from_slice(&key[path.written.len()..]);
+        self.documents[place.document].finding(&path, place.line, message)
+    }
+}
+
+fn note(node: &Node, document: usize, path: &Path, places: &mut BTreeMap<Vec<String>, Place>) {
+    for entry in node.entries() {
+        let path = path.entry(entry);
+        note(&entry.node, document, &path, places);
+        let line = entry.line;
+        places.insert(
+            path.keys.clone(),
+            Place {
+                document,
+                line,
+                path,
+            },
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! From files and the environment to a [`Config`], or to every mistake in them at once.
+//!
+//! Each source is read by itself ([`parse`](self::parse)), its variables are expanded, a client's
+//! `mcpServers` becomes `backends`, and it is checked against the JSON Schema that the types
+//! carry; what is wrong is reported with its line and taken out. The rest is merged by figment and
+//! becomes the types, whose own rules are checked last.
+
+mod document;
+mod finding;
+mod formats;
+mod mcp_servers;
+mod merge;
+mod node;
+mod parse;
+mod reference;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+use switchboard_gateway::config::Config;
+
+use self::document::Document;
+use self::merge::Index;
+
+pub(crate) use self::finding::{ConfigErrors, Finding};
+pub(crate) use self::reference::reference_markdown;
+
+/// A configuration and how it came to be.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The configuration.
+    pub(crate) config: Config,
+    /// What has no effect.
+    pub(crate) warnings: Vec<Finding>,
+    /// The files that were read, in the order in which they were laid over each other.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Findings {
+    errors: Vec<Finding>,
+    warnings: Vec<Finding>,
+}
+
+/// Loads the files, later ones over earlier ones, and the environment's `SWITCHBOARD_…__…` over
+/// all. Without any file the first of [`default_files`] that is there is taken.
+///
+/// # Errors
+///
+/// Every mistake in all the sources.
+pub(crate) fn load(
+    sources: &[PathBuf],
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> Result<Loaded, ConfigErrors> {
+    let files = files(sources, env, cwd)?;
+    let mut findings = Findings::default();
+    let mut documents: Vec<Document> = files
+        .iter()
+        .filter_map(|file| Document::read(file, cwd, env, &mut findings))
+        .collect();
+    // What a file that can't be read would have said is unknown, so nothing is said about how
+    // the parts fit together.
+    let complete = documents.len() == files.len();
+    documents.extend(Document::overrides(env, cwd, &documents));
+
+    let schema = schema::schema();
+    for document in &mut documents {
+        document.check(&schema, &mut findings);
+    }
+    let config = compose(&documents, complete, &mut findings);
+
+    sort(&mut findings.errors, &documents);
+    sort(&mut findings.warnings, &documents);
+    if !findings.errors.is_empty() {
+        return Err(ConfigErrors(findings.errors));
+    }
+    Ok(Loaded {
+        config,
+        warnings: findings.warnings,
+        files,
+    })
+}
+
+/// Where a configuration is looked for when none is named, the first that is there: the working
+/// folder, the user's configuration folder, the system's.
+pub(crate) fn default_files(env: &BTreeMap<String, String>, cwd: &Path) -> Vec<PathBuf> {
+    let set = |name: &str| env.get(name).filter(|value| !value.is_empty());
+    let user = match (set("XDG_CONFIG_HOME"), set("HOME")) {
+        (Some(folder), _) => Some(PathBuf::from(folder)),
+        (None, Some(home)) => Some(Path::new(home).join(".config")),
+        (None, None) => None,
+    };
+    let folders = [
+        Some(cwd.to_owned()),
+        user.map(|folder| folder.join("switchboard")),
+        Some(PathBuf::from("/etc/switchboard")),
+    ];
+    let folders = folders.into_iter().flatten();
+    folders
+        .flat_map(|folder| {
+            ["yaml", "toml", "json"].map(|e| folder.join(format!("switchboard.{e}")))
+        })
+        .collect()
+}
+
+fn files(
+    sources: &[PathBuf],
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> Result<Vec<PathBuf>, ConfigErrors> {
+    if !sources.is_empty() {
+        return Ok(sources.to_vec());
+    }
+    let candidates = default_files(env, cwd);
+    if let Some(file) = candidates.iter().find(|file| file.is_file()) {
+        return Ok(vec![file.clone()]);
+    }
+    let looked: Vec<String> = candidates
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    Err(ConfigErrors(vec![Finding {
+        file: "switchboard.yaml".to_owned(),
+        line: None,
+        key: String::new(),
+        message: format!(
+            "there is no configuration; expected `-c FILE`, or one of {}",
+            looked.join(", ")
+        ),
+    }]))
+}
+
+/// Makes the configuration of what the sources say together. Where a part of it has been taken
+/// out, or is wrong, its default stands in, so that the other parts can be checked.
+fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> Config {
+    let index = Index::of(documents);
+    let mut merged = match merge::merge(documents) {
+        Ok(merged) => merged,
+        Err(error) => {
+            findings.errors.push(index.finding(&[], error.to_string()));
+            return Config::default();
+        }
+    };
+    let mut removed: Vec<Vec<String>> = documents
+        .iter()
+        .flat_map(|document| document.removed.clone())
+        .collect();
+    let mut wrong: Vec<(Vec<String>, String)> = Vec::new();
+
+    let config = Config {
+        server: section(&mut merged, &["server"], &mut wrong).unwrap_or_default(),
+        auth: section(&mut merged, &["auth"], &mut wrong),
+        names: section(&mut merged, &["names"], &mut wrong).unwrap_or_default(),
+        telemetry: section(&mut merged, &["telemetry"], &mut wrong).unwrap_or_default(),
+        backends: names(&merged, "backends")
+            .into_iter()
+            .filter_map(|name| {
+                let backend = section(&mut merged, &["backends", &name], &mut wrong)?;
+                Some((name, backend))
+            })
+            .collect(),
+    };
+
+    // A section that lacks what was taken out of it is not wrong once more.
+    wrong.retain(|(key, _)| !removed.iter().any(|other| breaks(other, key)));
+    removed.extend(wrong.iter().map(|(key, _)| key.clone()));
+    let wrong = wrong.into_iter();
+    let wrong = wrong.map(|(key, message)| index.finding(&key, message));
+    findings.errors.extend(wrong);
+    if complete {
+        let unsure = |key: &[String]| removed.iter().any(|other| overlap(key, other));
+        let problems = config.problems().into_iter();
+        let sure = problems.filter(|problem| !unsure(&problem.key) && !unsure(&problem.other));
+        let errors = sure.map(|problem| index.finding(&problem.key, problem.message));
+        findings.errors.extend(errors);
+    }
+    config
+}
+
+fn names(merged: &Json, section: &str) -> Vec<String> {
+    let names = merged[section].as_object().into_iter().flatten();
+    names.map(|(name, _)| name.clone()).collect()
+}
+
+/// Takes a section out of the merged value; `None` if it is not there or breaks a rule.
+fn section<T: DeserializeOwned>(
+    merged: &mut Json,
+    path: &[&str],
+    wrong: &mut Vec<(Vec<String>, String)>,
+) -> Option<T> {
+    let mut value = merged;
+    for key in path {
+        value = value.as_object_mut()?.get_mut(*key)?;
+    }
+    serde_json::from_value(value.take())
+        .map_err(|error| {
+            let path = path.iter().map(|key| (*key).to_owned()).collect();
+            wrong.push((path, error.to_string()));
+        })
+        .ok()
+}
+
+/// Whether the lack of `removed` may be what is wrong with `section`. Of a backend only these two
+/// keys can be missed; without any other it has a default.
+fn breaks(removed: &[String], section: &[String]) -> bool {
+    let missed = match removed {
+        [backends, _, field, ..] if backends == "backends" => {
+            matches!(field.as_str(), "command" | "url")
+        }
+        _ => true,
+    };
+    missed && overlap(removed, section)
+}
+
+/// Whether one of two keys is inside the other.
+fn overlap(a: &[String], b: &[String]) -> bool {
+    let shared = a.len().min(b.len());
+    a[..shared] == b[..shared]
+}
+
+fn sort(findings: &mut Vec<Finding>, documents: &[Document]) {
+    let place = |file: &str| documents.iter().position(|document| document.name == file);
+    findings.sort_by_cached_key(|finding| (place(&finding.file), finding.line));
+    findings.dedup();
+}

@@ -1,0 +1,469 @@
+//! Checks what a file says against the JSON Schema of the configuration, and goes on after a
+//! mistake.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Number, Value as Json};
+
+use super::finding::nearest;
+use super::formats;
+use super::node::{Entry, Node, Path, Value};
+use super::parse;
+
+/// Keys of the contract that have no effect yet. `*` stands for any key. They are refused, for
+/// a gateway that starts without them would do less than its file says.
+const NOT_BUILT: &[&[&str]] = &[
+    &["admin"],
+    &["fallbacks"],
+    &["profiles"],
+    &["server", "admin_listen"],
+    &["server", "cluster"],
+    &["backends", "*", "balance"],
+    &["backends", "*", "endpoints"],
+    &["backends", "*", "instances"],
+    &["backends", "*", "sessions"],
+    &["backends", "*", "start"],
+];
+
+/// The schema of the whole configuration.
+pub(super) fn schema() -> Json {
+    schemars::schema_for!(switchboard_gateway::config::Config).to_value()
+}
+
+/// A schema with its references followed and without the alternative `null`.
+#[derive(Clone, Copy)]
+pub(super) struct Shape<'a> {
+    root: &'a Json,
+    /// The place of use, which may describe and default what it refers to.
+    outer: &'a Json,
+    inner: &'a Json,
+    nullable: bool,
+}
+
+impl<'a> Shape<'a> {
+    pub(super) fn root(root: &'a Json) -> Self {
+        Self::of(root, root)
+    }
+
+    fn of(root: &'a Json, outer: &'a Json) -> Self {
+        let mut inner = outer;
+        let mut nullable = false;
+        loop {
+            if let Some(name) = inner["$ref"].as_str() {
+                let name = name.rsplit('/').next().unwrap_or(name);
+                inner = &root["$defs"][name];
+            } else if let Some(alternatives) = inner["anyOf"].as_array() {
+                let some = |schema: &&Json| schema["type"] != "null";
+                nullable |= !alternatives.iter().all(|schema| some(&schema));
+                inner = alternatives.iter().find(some).unwrap_or(&Json::Null);
+            } else {
+                nullable |= names(&inner["type"]).any(|name| name == "null");
+                return Self {
+                    root,
+                    outer,
+                    inner,
+                    nullable,
+                };
+            }
+        }
+    }
+
+    /// A keyword, of the place of use first.
+    pub(super) fn keyword(&self, keyword: &str) -> &'a Json {
+        match &self.outer[keyword] {
+            Json::Null => &self.inner[keyword],
+            value => value,
+        }
+    }
+
+    /// The types that a value may have, beside `null`.
+    pub(super) fn types(&self) -> impl Iterator<Item = &'a str> {
+        names(&self.inner["type"]).filter(|name| *name != "null")
+    }
+
+    /// The only texts that are allowed, with their descriptions.
+    pub(super) fn choices(&self) -> Vec<(&'a str, &'a str)> {
+        let described = self.inner["oneOf"].as_array().into_iter().flatten();
+        let described = described.filter_map(|choice| {
+            let description = choice["description"].as_str().unwrap_or("");
+            Some((choice["const"].as_str()?, description))
+        });
+        let plain = names(&self.inner["enum"]).map(|name| (name, ""));
+        described.chain(plain).collect()
+    }
+
+    /// The keys that are known by name.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (&'a str, Shape<'a>)> {
+        let root = self.root;
+        let properties = self.inner["properties"].as_object().into_iter().flatten();
+        properties.map(move |(key, schema)| (key.as_str(), Shape::of(root, schema)))
+    }
+
+    fn required(&self) -> impl Iterator<Item = &'a str> {
+        names(&self.inner["required"])
+    }
+
+    /// What the values of a table have in common whose keys are the user's.
+    pub(super) fn values(&self) -> Option<Shape<'a>> {
+        let schema = &self.inner["additionalProperties"];
+        schema.is_object().then(|| Self::of(self.root, schema))
+    }
+
+    pub(super) fn items(&self) -> Option<Shape<'a>> {
+        let schema = self.keyword("items");
+        schema.is_object().then(|| Self::of(self.root, schema))
+    }
+}
+
+fn names(schema: &Json) -> impl Iterator<Item = &str> {
+    let one = schema.as_str().into_iter();
+    one.chain(
+        schema
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Json::as_str),
+    )
+}
+
+/// A mistake, and where it is.
+pub(super) struct Mistake {
+    pub(super) path: Path,
+    pub(super) line: usize,
+    pub(super) message: String,
+}
+
+/// Checks one file.
+#[derive(Default)]
+pub(super) struct Checker {
+    /// Whether backends may have any name, as in a client's file.
+    pub(super) any_backend_name: bool,
+    pub(super) mistakes: Vec<Mistake>,
+    /// The keys whose values were taken out because of a mistake.
+    pub(super) removed: Vec<Vec<String>>,
+}
+
+impl Checker {
+    /// Checks `node` and takes out of it what is wrong, so that what is left can be checked
+    /// further. `false` if `node` itself is to go.
+    pub(super) fn check(
+        &mut self,
+        node: &mut Node,
+        shape: Shape<'_>,
+        path: &Path,
+        secret: bool,
+    ) -> bool {
+        let secret = secret || shape.keyword("writeOnly") == &Json::Bool(true);
+        let kept = !matches!(node.value, Value::Broken) && self.kind(node, shape, path, secret);
+        if kept {
+            match &mut node.value {
+                Value::Table(entries) => self.table(entries, shape, path, secret),
+                Value::List(items) => self.list(items, shape, path, secret),
+                _ => {}
+            }
+        } else {
+            self.removed.push(path.keys.clone());
+        }
+        kept
+    }
+
+    fn table(&mut self, entries: &mut Vec<Entry>, shape: Shape<'_>, path: &Path, secret: bool) {
+        entries.retain_mut(|entry| {
+            let path = path.entry(entry);
+            let known = shape.keys().find(|(key, _)| *key == entry.key);
+            let inner = match known {
+                Some((_, inner)) => inner,
+                None => match shape.values() {
+                    Some(inner) => {
+                        self.own_key(entry, shape, &path);
+                        inner
+                    }
+                    None => {
+                        let message = unknown_key(&path, shape);
+                        self.removed.push(path.keys.clone());
+                        self.mistake(&path, entry.line, message);
+                        return false;
+                    }
+                },
+            };
+            self.check(&mut entry.node, inner, &path, secret)
+        });
+    }
+
+    /// Checks a key that the user chose.
+    fn own_key(&mut self, entry: &Entry, shape: Shape<'_>, path: &Path) {
+        let format = shape.keyword("propertyNames")["format"].as_str();
+        if self.any_backend_name && format == Some("backend-name") {
+            return;
+        }
+        if let Some(format) = format.and_then(formats::format)
+            && let Err(problem) = (format.check)(&entry.key)
+        {
+            let message = format!("the key {problem}; expected {}", format.expected);
+            self.mistake(path, entry.line, message);
+        }
+    }
+
+    fn list(&mut self, items: &mut Vec<Node>, shape: Shape<'_>, path: &Path, secret: bool) {
+        let Some(inner) = shape.items() else { return };
+        for key in names(shape.keyword("x-unique")) {
+            self.unique(key, items, path);
+        }
+        let mut at = 0;
+        items.retain_mut(|item| {
+            let path = path.item(at);
+            at += 1;
+            // Of lists the last file's is taken whole, so what an item lacks no other file adds.
+            for key in inner.required() {
+                if matches!(item.value, Value::Table(_)) && item.get(key).is_none() {
+                    let message = format!("has no `{key}`; expected one");
+                    self.removed.push(path.keys.clone());
+                    self.mistake(&path, item.line, message);
+                }
+            }
+            self.check(item, inner, &path, secret)
+        });
+    }
+
+    /// Checks that no two items have the same text under `key`.
+    fn unique(&mut self, key: &str, items: &[Node], path: &Path) {
+        let mut first = BTreeMap::new();
+        for (at, item) in items.iter().enumerate() {
+            let Some(entry) = item.get(key) else { continue };
+            let Some(text) = entry.node.as_text() else {
+                continue;
+            };
+            let earlier = *first.entry(text).or_insert(at);
+            if earlier != at {
+                let message = format!(
+                    "is the same as that of {}; expected a different one for each",
+                    path.item(earlier).shown()
+                );
+                self.mistake(&path.item(at).entry(entry), entry.line, message);
+            }
+        }
+    }
+
+    /// Checks everything about a value that is not inside it.
+    fn kind(&mut self, node: &mut Node, shape: Shape<'_>, path: &Path, secret: bool) -> bool {
+        if node.expanded {
+            reinterpret(node, shape);
+        }
+        match wrong_with(node, shape, secret) {
+            None => true,
+            Some(message) => {
+                self.mistake(path, node.line, message);
+                false
+            }
+        }
+    }
+
+    fn mistake(&mut self, path: &Path, line: usize, message: String) {
+        let path = path.clone();
+        self.mistakes.push(Mistake {
+            path,
+            line,
+            message,
+        });
+    }
+}
+
+fn unknown_key(path: &Path, shape: Shape<'_>) -> String {
+    let not_built = NOT_BUILT.iter().any(|keys| {
+        let same = |(known, key): (&&str, &String)| *known == "*" || *known == key;
+        keys.len() == path.keys.len() && keys.iter().zip(&path.keys).all(same)
+    });
+    if not_built {
+        return "is not built yet, so it would have no effect; expected a file without it".into();
+    }
+    let known: Vec<&str> = shape.keys().map(|(key, _)| key).collect();
+    let mut message = format!("is not a known key; expected one of {}", quoted(&known));
+    let key = path.keys.last().map_or("", String::as_str);
+    if let Some(near) = nearest(key, known) {
+        message.push_str(&format!("; did you mean `{near}`?"));
+    }
+    message
+}
+
+fn wrong_with(node: &Node, shape: Shape<'_>, secret: bool) -> Option<String> {
+    if node.value == Value::Null && shape.nullable {
+        return None;
+    }
+    let choices = shape.choices();
+    if !choices.is_empty() {
+        return wrong_choice(node, &choices, secret);
+    }
+    let fits = |name: &str| match &node.value {
+        Value::Bool(_) => name == "boolean",
+        Value::Number(number) => name == "number" || (name == "integer" && !number.is_f64()),
+        Value::Text(_) => name == "string",
+        Value::List(_) => name == "array",
+        Value::Table(_) => name == "object",
+        Value::Null | Value::Broken => false,
+    };
+    if !shape.types().any(fits) {
+        let mut message = format!("{}; expected {}", found(node, secret), expected(shape));
+        if shape.types().any(|name| name == "string")
+            && matches!(node.value, Value::Number(_) | Value::Bool(_))
+            && shape.keyword("format").is_null()
+        {
+            message.push_str(": put it in quotes");
+        }
+        return Some(message);
+    }
+    let problem = match &node.value {
+        Value::Text(text) => wrong_text(text, shape),
+        Value::Number(number) => wrong_number(number, shape),
+        _ => None,
+    };
+    problem.map(|problem| {
+        let value = shown(node, secret).unwrap_or_else(|| "the value".to_owned());
+        format!("{value} {problem}; expected {}", expected(shape))
+    })
+}
+
+fn wrong_choice(node: &Node, choices: &[(&str, &str)], secret: bool) -> Option<String> {
+    let known: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    let text = node.as_text();
+    if text.is_some_and(|text| known.contains(&text)) {
+        return None;
+    }
+    let mut message = match shown(node, secret) {
+        Some(value) => format!("is {value}; expected one of {}", quoted(&known)),
+        None => format!("{}; expected one of {}", found(node, true), quoted(&known)),
+    };
+    if let Some(near) = text.and_then(|text| nearest(text, known)) {
+        message.push_str(&format!("; did you mean `{near}`?"));
+    }
+    Some(message)
+}
+
+fn wrong_text(text: &str, shape: Shape<'_>) -> Option<String> {
+    if shape.keyword("minLength").as_u64() > Some(0) && text.is_empty() {
+        return Some("is empty".to_owned());
+    }
+    let format = formats::format(shape.keyword("format").as_str()?)?;
+    (format.check)(text).err()
+}
+
+fn wrong_number(number: &Number, shape: Shape<'_>) -> Option<String> {
+    let value = number.as_f64()?;
+    let format = shape.keyword("format").as_str().unwrap_or("");
+    if let Err(problem) = formats::check_seconds(format, value) {
+        return Some(problem);
+    }
+    let minimum = shape.keyword("minimum").as_f64();
+    let maximum = shape.keyword("maximum").as_f64();
+    if minimum.is_some_and(|minimum| value < minimum) {
+        return Some("is too small".to_owned());
+    }
+    if maximum.is_some_and(|maximum| value > maximum) {
+        return Some("is too large".to_owned());
+    }
+    None
+}
+
+/// What a value should be.
+pub(super) fn expected(shape: Shape<'_>) -> String {
+    let format = shape.keyword("format").as_str().and_then(formats::format);
+    if let Some(format) = format {
+        return format.expected.to_owned();
+    }
+    let types: Vec<&str> = shape.types().map(type_name).collect();
+    let mut expected = types.join(" or ");
+    if shape.keyword("minLength").as_u64() > Some(0) {
+        expected.push_str(" of at least one character");
+    }
+    match (shape.keyword("minimum"), shape.keyword("maximum")) {
+        (Json::Null, Json::Null) => {}
+        (minimum, Json::Null) => expected.push_str(&format!(" of at least {minimum}")),
+        (Json::Null, maximum) => expected.push_str(&format!(" of at most {maximum}")),
+        (minimum, maximum) => expected.push_str(&format!(" from {minimum} to {maximum}")),
+    }
+    expected
+}
+
+/// What people call a type of JSON Schema.
+pub(super) fn type_name(name: &str) -> &str {
+    match name {
+        "array" => "a list",
+        "boolean" => "`true` or `false`",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "object" => "a table of keys",
+        "string" => "text",
+        other => other,
+    }
+}
+
+/// What a value is, as the beginning of a message.
+fn found(node: &Node, secret: bool) -> String {
+    let kind = match &node.value {
+        Value::Null | Value::Broken => return "has no value".to_owned(),
+        Value::Bool(_) => "`true` or `false`",
+        Value::Number(_) => "a number",
+        Value::Text(_) => "text",
+        Value::List(_) => "a list",
+        Value::Table(_) => "a table of keys",
+    };
+    match shown(node, secret) {
+        Some(value) => format!("is {value}"),
+        None => format!("is {kind}"),
+    }
+}
+
+/// A value in a message, unless it may be a secret or is too long to help.
+fn shown(node: &Node, secret: bool) -> Option<String> {
+    const LONGEST: usize = 60;
+    if secret || node.expanded {
+        return None;
+    }
+    match &node.value {
+        Value::Bool(value) => Some(format!("`{value}`")),
+        Value::Number(number) => Some(format!("`{number}`")),
+        // An address may hold a password.
+        Value::Text(text) if text.len() > LONGEST || text.contains('@') => None,
+        Value::Text(text) => Some(format!("`{}`", text.escape_debug())),
+        _ => None,
+    }
+}
+
+/// `a`, `b`, `c`
+fn quoted(words: &[&str]) -> String {
+    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    words.join(", ")
+}
+
+/// Reads a text that came from a variable as what is expected in its place, for variables can
+/// hold nothing but text.
+fn reinterpret(node: &mut Node, shape: Shape<'_>) {
+    let Some(text) = node.as_text() else { return };
+    let allowed = |wanted: &str| shape.types().any(|name| name == wanted);
+    let wanted = if allowed("integer") || allowed("number") {
+        text.trim().parse::<f64>().is_ok()
+    } else if allowed("boolean") {
+        matches!(text.trim(), "true" | "false")
+    } else {
+        (allowed("array") && text.trim_start().starts_with('['))
+            || (allowed("object") && text.trim_start().starts_with('{'))
+    };
+    if wanted && let Some(value) = parse::inline(text) {
+        node.value = value;
+        mark(node, node.line);
+    }
+}
+
+fn mark(node: &mut Node, line: usize) {
+    node.line = line;
+    node.expanded = true;
+    match &mut node.value {
+        Value::List(items) => items.iter_mut().for_each(|item| mark(item, line)),
+        Value::Table(entries) => {
+            for entry in entries {
+                entry.line = line;
+                mark(&mut entry.node, line);
+            }
+        }
+        _ => {}
+    }
+}

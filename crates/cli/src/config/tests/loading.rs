@@ -1,0 +1,315 @@
+//! Files, variables and the environment.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
+use switchboard_telemetry::LogFormat;
+
+use super::super::{default_files, load};
+use super::{BACKEND, Place, repository};
+
+const DIGEST: &str = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08";
+
+fn arguments(backend: &BackendConfig) -> &[String] {
+    match &backend.transport {
+        TransportConfig::Stdio { args, .. } => args,
+        TransportConfig::Http { .. } => panic!("not a process"),
+    }
+}
+
+#[test]
+fn defaults() {
+    let loaded = Place::new().file("switchboard.yaml", BACKEND).load();
+    let config = loaded.config;
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(
+        config.server.ops_listen.unwrap().to_string(),
+        "127.0.0.1:9464"
+    );
+    assert_eq!(config.server.drain_timeout, Duration::from_secs(30));
+    assert_eq!(config.server.max_connections, 10_000);
+    assert_eq!(config.server.max_body_bytes, 4 << 20);
+    assert_eq!(config.names.separator, "__");
+    assert_eq!(config.names.max_length, 46);
+    assert_eq!(config.telemetry.log.level, "info");
+    let files = &config.backends["files"];
+    assert_eq!(files.timeout, Duration::from_secs(60));
+    assert_eq!(files.era, EraPin::Auto);
+    assert_eq!(files.max_message_bytes, 16 << 20);
+    assert!(loaded.warnings.is_empty());
+    assert_eq!(loaded.files, [PathBuf::from("switchboard.yaml")]);
+}
+
+#[test]
+fn an_empty_file_is_a_configuration_without_backends() {
+    for name in ["a.yaml", "a.toml", "a.json"] {
+        let loaded = Place::new().file(name, "").load();
+        assert!(loaded.config.backends.is_empty(), "{name}");
+    }
+}
+
+const YAML: &str = r#"
+server: { ops_listen: off, drain_timeout: 1m 30s, body_timeout: 0.5 }
+auth:
+  api_keys:
+    - name: ci
+      key_sha256: "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
+      groups: [a, b]
+backends:
+  far:
+    url: https://far.example.com/mcp
+    headers: { Authorization: Bearer abc }
+    transport: sse
+    timeout: 5
+    prefix: ""
+telemetry: { log: { format: json }, traces: { sample_ratio: 0 } }
+"#;
+
+const TOML: &str = r#"
+[server]
+ops_listen = "off"
+drain_timeout = "1m 30s"
+body_timeout = 0.5
+[[auth.api_keys]]
+name = "ci"
+key_sha256 = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
+groups = ["a", "b"]
+[backends.far]
+url = "https://far.example.com/mcp"
+headers = { Authorization = "Bearer abc" }
+transport = "sse"
+timeout = 5
+prefix = ""
+[telemetry]
+log.format = "json"
+traces.sample_ratio = 0
+"#;
+
+const JSON: &str = r#"{
+  "server": { "ops_listen": null, "drain_timeout": 90, "body_timeout": "500ms" },
+  "auth": { "api_keys": [
+    { "name": "ci", "groups": ["a", "b"], // of the build
+      "key_sha256": "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08" },
+  ] },
+  "backends": { "far": {
+    "url": "https://far.example.com/mcp", "headers": { "Authorization": "Bearer abc" },
+    "transport": "sse", "timeout": 5.0, "prefix": ""
+  } },
+  "telemetry": { "log": { "format": "json" }, "traces": { "sample_ratio": 0.0 } }
+}"#;
+
+#[test]
+fn three_formats_say_the_same() {
+    for (name, text) in [
+        ("a.yaml", YAML),
+        ("a.toml", TOML),
+        ("a.json", JSON),
+        ("none", YAML),
+        ("-", JSON),
+    ] {
+        let config = Place::new().file(name, text).load().config;
+        assert_eq!(config.server.ops_listen, None, "{name}");
+        assert_eq!(
+            config.server.drain_timeout,
+            Duration::from_secs(90),
+            "{name}"
+        );
+        assert_eq!(
+            config.server.body_timeout,
+            Duration::from_millis(500),
+            "{name}"
+        );
+        let key = &config.auth.unwrap().api_keys[0];
+        assert_eq!(key.key_sha256, DIGEST.parse().unwrap(), "{name}");
+        assert_eq!(key.groups, ["a", "b"], "{name}");
+        let far = &config.backends["far"];
+        assert_eq!(far.timeout, Duration::from_secs(5), "{name}");
+        assert_eq!(far.prefix.as_deref(), Some(""), "{name}");
+        let TransportConfig::Http { headers, kind, .. } = &far.transport else {
+            panic!("not remote");
+        };
+        assert_eq!(*kind, HttpKind::Sse, "{name}");
+        assert!(headers[0].1.is_sensitive(), "{name}");
+        assert_eq!(config.telemetry.log.format, LogFormat::Json, "{name}");
+        assert!(
+            config.telemetry.traces.sample_ratio.abs() < f64::EPSILON,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn later_files_are_laid_over_earlier_ones() {
+    let config = Place::new()
+        .file(
+            "a.yaml",
+            "backends: { files: { command: npx, args: [a, b], timeout: 5s } }",
+        )
+        .file(
+            "b.toml",
+            "[backends.files]\nargs = [\"c\"]\n[backends.more]\nurl = \"http://more/\"",
+        )
+        .file("c.json", r#"{"mcpServers": {"third": {"command": "x"}}}"#)
+        .load()
+        .config;
+    assert_eq!(arguments(&config.backends["files"]), ["c"]);
+    assert_eq!(config.backends["files"].timeout, Duration::from_secs(5));
+    assert_eq!(config.backends.len(), 3);
+}
+
+#[test]
+fn the_environment_overrides_files() {
+    let config = Place::new()
+        .file(
+            "a.yaml",
+            "server: { listen: 127.0.0.1:1 }\nbackends: { My-Files: { command: npx } }",
+        )
+        .env("SWITCHBOARD_SERVER__LISTEN", "127.0.0.1:2")
+        .env("SWITCHBOARD_SERVER__MAX_CONNECTIONS", "7")
+        .env(
+            "SWITCHBOARD_SERVER__ALLOWED_HOSTS",
+            "[a.example.com, 'b.example.com:1']",
+        )
+        .env("SWITCHBOARD_BACKENDS__MY_FILES__TIMEOUT", "3")
+        .env("SWITCHBOARD_BACKENDS__MY_FILES__TRUST_ANNOTATIONS", "true")
+        .env("SWITCHBOARD_BACKENDS__NEW__COMMAND", "42")
+        .env("SWITCHBOARD_NAMES__SEPARATOR", "-")
+        .env("SWITCHBOARD_KEY", "no key of ours")
+        .env("SWITCHBOARD_PORT_8080_TCP", "tcp://10.0.0.1:8080")
+        .load()
+        .config;
+    assert_eq!(config.server.listen.port(), 2);
+    assert_eq!(config.server.max_connections, 7);
+    assert_eq!(
+        config.server.allowed_hosts,
+        ["a.example.com", "b.example.com:1"]
+    );
+    assert_eq!(config.backends["My-Files"].timeout, Duration::from_secs(3));
+    assert!(config.backends["My-Files"].trust_annotations);
+    assert!(matches!(&config.backends["new"].transport,
+        TransportConfig::Stdio { command, .. } if command == "42"));
+    assert_eq!(config.names.separator, "-");
+}
+
+#[test]
+fn variables_in_texts() {
+    let text = r#"
+server: { max_connections: "${COUNT}" }
+backends:
+  files:
+    command: "${switchboard:exe}"
+    cwd: sub/folder
+    trust_annotations: ${TRUST}
+    env: { SECRET: "${file:secret.txt}" }
+    args:
+      - "${A}-${env:B}-${MISSING:-c}-${EMPTY:-d}-${EMPTY}"
+      - "$$A $A a$ ${MISSING:-${A}}"
+      - '${MISSING:-{"a": "}"}}'
+"#;
+    let place = Place::new()
+        .file("conf/a.yaml", text)
+        .other_file("conf/secret.txt", "s3cret\n")
+        .env("A", "1")
+        .env("B", "$A")
+        .env("COUNT", "12")
+        .env("EMPTY", "")
+        .env("TRUST", "true");
+    let config = place.load().config;
+    let files = &config.backends["files"];
+    assert_eq!(config.server.max_connections, 12);
+    assert!(files.trust_annotations);
+    assert_eq!(
+        arguments(files),
+        ["1-$A-c-d-", "$A $A a$ 1", r#"{"a": "}}"#]
+    );
+    let TransportConfig::Stdio {
+        command, env, cwd, ..
+    } = &files.transport
+    else {
+        panic!("not a process");
+    };
+    assert_eq!(Path::new(command), std::env::current_exe().unwrap());
+    assert_eq!(env["SECRET"].expose_secret(), "s3cret");
+    assert_eq!(cwd.as_deref(), Some(&*place.path().join("conf/sub/folder")));
+}
+
+#[test]
+fn yaml_anchors_and_scalars() {
+    let text = r#"
+backends:
+  a: &base { command: npx, args: [yes, "off", 'null', !!str 12] }
+  b: *base
+"#;
+    let error = Place::new().file("a.yaml", text).load();
+    assert_eq!(
+        arguments(&error.config.backends["a"]),
+        ["yes", "off", "null", "12"]
+    );
+    assert_eq!(
+        arguments(&error.config.backends["b"]),
+        ["yes", "off", "null", "12"]
+    );
+}
+
+#[test]
+fn the_search_path() {
+    let mut place = Place::new().other_file("switchboard.toml", "[names]\nmax_length = 30");
+    assert_eq!(place.load().config.names.max_length, 30);
+    place = place.other_file("switchboard.yaml", "names: { max_length: 31 }");
+    assert_eq!(place.load().config.names.max_length, 31);
+
+    let home = Place::new().other_file(".config/switchboard/switchboard.json", "{}");
+    let home = home.path().to_str().unwrap().to_owned();
+    let empty = Place::new().env("HOME", &home);
+    let found = default_files(&empty.env, empty.path());
+    assert_eq!(
+        found[3],
+        Path::new(&home).join(".config/switchboard/switchboard.yaml")
+    );
+    assert_eq!(found[6], Path::new("/etc/switchboard/switchboard.yaml"));
+    let configured = empty.env("XDG_CONFIG_HOME", "/elsewhere");
+    let found = default_files(&configured.env, configured.path());
+    assert_eq!(
+        found[3],
+        Path::new("/elsewhere/switchboard/switchboard.yaml")
+    );
+}
+
+#[test]
+fn the_examples_of_the_repository_load() {
+    let place = Place::new()
+        .env("CI_KEY_SHA256", DIGEST)
+        .env("DEV_KEY_SHA256", &DIGEST.replace('9', "8"))
+        .env("AGENT_KEY_SHA256", DIGEST)
+        .env("GITHUB_TOKEN", "token")
+        .env("SWITCHBOARD_KEY", "0123456789abcdef0123456789abcdef");
+    for (name, backends) in [("quickstart", 2), ("team", 5), ("production", 2)] {
+        let file = repository().join(format!("config/{name}.yaml"));
+        let loaded = load(&[file], &place.env, place.path());
+        let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(loaded.config.backends.len(), backends, "{name}");
+        assert!(loaded.warnings.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn no_secret_is_shown_when_a_configuration_is() {
+    let text = r#"
+server: { sealing_keys: ["${KEY}"] }
+backends:
+  a: { command: npx, env: { TOKEN: "${TOKEN}" } }
+  b: { url: "http://b/mcp", headers: { Authorization: "Bearer ${TOKEN}" } }
+"#;
+    let loaded = Place::new()
+        .file("a.yaml", text)
+        .env("KEY", "a sealing key of thirty-two bytes")
+        .env("TOKEN", "tok-123")
+        .load();
+    let shown = format!("{loaded:?}");
+    assert!(
+        !shown.contains("tok-123") && !shown.contains("thirty"),
+        "{shown}"
+    );
+}

@@ -1,0 +1,315 @@
+//! The whole configuration, composed of the parts that the other crates own, and the listener's
+//! own part of it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer, de};
+use switchboard_backends::config::{BackendConfig, duration, parse_url};
+use switchboard_orchestrator::config::NamesConfig;
+use switchboard_policy::config::AuthConfig;
+use switchboard_telemetry::TelemetryConfig;
+use url::Url;
+
+/// The fewest bytes of a sealing key.
+pub const LEAST_SEALING_KEY_BYTES: usize = 32;
+
+/// The configuration of a gateway. Its parts are valid in themselves; [`Config::problems`] says
+/// whether they fit together.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where the gateway listens, and the bounds of what it takes.
+    pub server: ServerConfig,
+    /// How callers prove who they are. Without this section nobody needs a credential, and only
+    /// a loopback address may be listened on.
+    #[schemars(with = "AuthConfig")]
+    pub auth: Option<AuthConfig>,
+    /// How the names of tools and prompts are made.
+    pub names: NamesConfig,
+    /// The MCP servers behind the gateway, by name: 1 to 64 of the characters `A-Z a-z 0-9 _ -`.
+    /// A name from a client's `mcpServers` may be any text.
+    #[schemars(extend("propertyNames" = {"format": "backend-name"}))]
+    pub backends: BTreeMap<String, BackendConfig>,
+    /// Logs and traces.
+    pub telemetry: TelemetryConfig,
+}
+
+/// Where the gateway listens, and the bounds of what it takes.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    /// The address of the endpoint `/mcp`: an IP address and a port; port 0 takes a free one.
+    #[schemars(with = "String", extend("format" = "socket-address", "default" = "127.0.0.1:8080"))]
+    pub listen: SocketAddr,
+    /// The address of `/healthz`, `/readyz` and `/metrics`, for probes and scrapers, who need no
+    /// credential; `off` or null opens none.
+    #[serde(deserialize_with = "deserialize_ops_listen")]
+    #[schemars(
+        with = "Option<String>",
+        extend("format" = "socket-address-or-off", "default" = "127.0.0.1:9464")
+    )]
+    pub ops_listen: Option<SocketAddr>,
+    /// The address that clients use, where it differs from `listen`, for example behind a proxy:
+    /// `http` or `https`.
+    #[serde(deserialize_with = "deserialize_url")]
+    #[schemars(with = "Option<String>", extend("format" = "http-url"))]
+    pub public_url: Option<Url>,
+    /// The values of the `Host` header that are answered, with or without a port, beside
+    /// loopback names and the host of `public_url`.
+    #[serde(deserialize_with = "deserialize_hosts")]
+    #[schemars(extend("items" = {"type": "string", "format": "host"}))]
+    pub allowed_hosts: Vec<String>,
+    /// The values of the `Origin` header that are answered, such as `https://app.example.com`:
+    /// web pages from there may call the gateway.
+    #[serde(deserialize_with = "deserialize_origins")]
+    #[schemars(extend("items" = {"type": "string", "format": "origin"}))]
+    pub allowed_origins: Vec<String>,
+    /// How long calls that run may still take when the gateway stops: a duration such as `30s`
+    /// or a number of seconds, at most 1 day.
+    #[serde(deserialize_with = "duration::deserialize")]
+    #[schemars(schema_with = "duration::schema", extend("default" = "30s"))]
+    pub drain_timeout: Duration,
+    /// Secrets that seal what clients keep for the gateway: the first seals, all open. Each at
+    /// least 32 bytes. Without any, one is made at start, and what it sealed does not outlive
+    /// the process.
+    #[serde(deserialize_with = "deserialize_sealing_keys")]
+    #[schemars(
+        with = "Vec<String>",
+        extend("default" = [], "writeOnly" = true, "items" = {"type": "string", "format": "sealing-key"})
+    )]
+    pub sealing_keys: Vec<SecretString>,
+    /// The most connections that are open at once, at least 1. More wait to be accepted.
+    #[serde(deserialize_with = "deserialize_count")]
+    #[schemars(range(min = 1))]
+    pub max_connections: usize,
+    /// The largest body of a request, in bytes, at least 1.
+    #[serde(deserialize_with = "deserialize_count")]
+    #[schemars(range(min = 1))]
+    pub max_body_bytes: usize,
+    /// The longest that the head of a request may take to arrive: a duration, from 1 ms to 1 day.
+    #[serde(deserialize_with = "deserialize_positive")]
+    #[schemars(schema_with = "duration::positive_schema", extend("default" = "10s"))]
+    pub header_timeout: Duration,
+    /// The longest that the body of a request may take to arrive: a duration, from 1 ms to 1 day.
+    #[serde(deserialize_with = "deserialize_positive")]
+    #[schemars(schema_with = "duration::positive_schema", extend("default" = "30s"))]
+    pub body_timeout: Duration,
+    /// How long a connection without a request stays open: a duration, from 1 ms to 1 day.
+    #[serde(deserialize_with = "deserialize_positive")]
+    #[schemars(schema_with = "duration::positive_schema", extend("default" = "2m"))]
+    pub idle_timeout: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Self {
+            listen: SocketAddr::new(loopback, 8080),
+            ops_listen: Some(SocketAddr::new(loopback, 9464)),
+            public_url: None,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            drain_timeout: Duration::from_secs(30),
+            sealing_keys: Vec::new(),
+            max_connections: 10_000,
+            max_body_bytes: 4 * 1024 * 1024,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Something that is wrong between parts of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key that has to change.
+    pub key: Vec<String>,
+    /// The other key that it disagrees with.
+    pub other: Vec<String>,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl Config {
+    /// Everything that does not fit together; empty if a gateway can start with this.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.open_to_everyone()
+            .into_iter()
+            .chain(self.equal_prefixes())
+            .collect()
+    }
+
+    fn open_to_everyone(&self) -> Option<Problem> {
+        let listen = self.server.listen;
+        if self.auth.is_some() || listen.ip().to_canonical().is_loopback() {
+            return None;
+        }
+        Some(Problem {
+            key: path(&["server", "listen"]),
+            other: path(&["auth"]),
+            message: format!(
+                "without an `auth` section everyone who reaches {listen} could call every \
+                 backend; expected a loopback address such as 127.0.0.1:{port}, or an `auth` \
+                 section with `api_keys`",
+                port = listen.port(),
+            ),
+        })
+    }
+
+    fn equal_prefixes(&self) -> Vec<Problem> {
+        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (name, backend) in &self.backends {
+            let prefix = backend.prefix.as_deref().unwrap_or(name);
+            if prefix.is_empty() {
+                continue;
+            }
+            if let Some(owner) = owners.insert(prefix, name) {
+                problems.push(Problem {
+                    key: path(&["backends", name, "prefix"]),
+                    other: path(&["backends", owner, "prefix"]),
+                    message: format!(
+                        "`{prefix}` is the prefix of `{owner}` too, so their names could not be \
+                         told apart; expected a prefix that no other backend has"
+                    ),
+                });
+            }
+        }
+        problems
+    }
+}
+
+fn path(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+/// Reads the address that the operations listener is bound to; `off` is `None`.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn parse_ops_listen(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| "is not an address".to_owned())
+}
+
+/// Checks the name of a backend in Switchboard's own form.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn check_backend_name(name: &str) -> Result<(), String> {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
+    if (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err("is not the name of a backend".to_owned())
+}
+
+/// Checks an entry of `allowed_hosts`: a host as it stands in a `Host` header.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn check_host(text: &str) -> Result<(), String> {
+    let bare = !text.is_empty() && !text.contains(['/', '@', '?', '#', '*', ' ']);
+    match Url::parse(&format!("http://{text}/")) {
+        Ok(url) if bare && url.has_host() => Ok(()),
+        _ => Err("is not a host".to_owned()),
+    }
+}
+
+/// Checks an entry of `allowed_origins`: an origin as it stands in an `Origin` header.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn check_origin(text: &str) -> Result<(), String> {
+    match Url::parse(text) {
+        Ok(url) if url.has_host() && url.origin().ascii_serialization() == text => Ok(()),
+        _ => Err("is not an origin".to_owned()),
+    }
+}
+
+/// Checks the length of a sealing key.
+///
+/// # Errors
+///
+/// Says that it is too short, without repeating it.
+pub fn check_sealing_key(key: &str) -> Result<(), String> {
+    if key.len() < LEAST_SEALING_KEY_BYTES {
+        return Err(format!(
+            "is a secret of {} bytes, which is too short",
+            key.len()
+        ));
+    }
+    Ok(())
+}
+
+fn deserialize_ops_listen<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(text) => parse_ops_listen(&text).map_err(de::Error::custom),
+    }
+}
+
+fn deserialize_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {
+    Option::<String>::deserialize(deserializer)?
+        .map(|text| parse_url(&text).map_err(de::Error::custom))
+        .transpose()
+}
+
+fn deserialize_checked<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    check: fn(&str) -> Result<(), String>,
+) -> Result<Vec<String>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    for text in &texts {
+        check(text).map_err(de::Error::custom)?;
+    }
+    Ok(texts)
+}
+
+fn deserialize_hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserialize_checked(deserializer, check_host)
+}
+
+fn deserialize_origins<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<String>, D::Error> {
+    deserialize_checked(deserializer, check_origin)
+}
+
+fn deserialize_sealing_keys<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SecretString>, D::Error> {
+    let keys = Vec::<SecretString>::deserialize(deserializer)?;
+    for key in &keys {
+        check_sealing_key(key.expose_secret()).map_err(de::Error::custom)?;
+    }
+    Ok(keys)
+}
+
+fn deserialize_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        0 => Err(de::Error::custom("is less than 1")),
+        count => Ok(count),
+    }
+}
+
+fn deserialize_positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let duration = duration::deserialize(deserializer)?;
+    duration::check_positive(duration).map_err(de::Error::custom)?;
+    Ok(duration)
+}

@@ -1,0 +1,3 @@
+//! gateway
+
+pub mod config;

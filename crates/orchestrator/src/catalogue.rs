@@ -1,0 +1,448 @@
+//! The catalogue: what all backends offer together, as one server would.
+//!
+//! A [`Snapshot`] is a pure function of what the backends said last and how they are doing. It is immutable, holds every
+//! answer that does not depend on the request as prepared bytes, and is replaced as a whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
+use switchboard_backends::lists::{Item, Lists};
+use switchboard_backends::status::{State, Status};
+use switchboard_protocol::error::ProtocolError;
+use switchboard_protocol::method::Method;
+use switchboard_protocol::version::Version;
+use tokio::sync::watch;
+
+use crate::config::NamesConfig;
+use crate::names::Namespaces;
+
+mod build;
+mod discover;
+mod page;
+mod resources;
+#[cfg(test)]
+mod tests;
+
+pub use build::{Collision, Entry, Kind, Shortened};
+pub use resources::{ADDRESS_SCHEME, Route};
+
+use build::Registry;
+use page::Pages;
+use resources::Resources;
+
+/// The most extensions that are passed on, over all backends.
+const MAX_EXTENSIONS: usize = 64;
+/// The longest settings of an extension that are passed on, in bytes.
+const MAX_EXTENSION_LEN: usize = 16 * 1024;
+/// Its methods are not routed, so nobody is told of it.
+const UNROUTED_EXTENSION: &str = "io.modelcontextprotocol/tasks";
+
+/// What one backend contributes.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The backend's name.
+    pub name: Arc<str>,
+    /// The configured prefix of its names; `None`: its name.
+    pub prefix: Option<String>,
+    /// How it is doing.
+    pub status: Status,
+    /// What it offered last, kept while it is down; `None`: it was never learned.
+    pub lists: Option<Arc<Lists>>,
+    /// Whether what it offers depends on a credential of the gateway's or the caller's.
+    pub shaped_by_credential: bool,
+}
+
+impl Source {
+    /// Whether everything that it offers is there.
+    fn is_whole(&self) -> bool {
+        self.status.state == State::Ready
+            && self
+                .lists
+                .as_ref()
+                .is_some_and(|lists| lists.missing.is_none())
+    }
+}
+
+/// What a snapshot depends on beside its sources.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Whether callers are told apart, so that no list may be shared between them.
+    pub private: bool,
+    /// The most items on a page.
+    pub page_size: usize,
+    /// How long a list is fresh of which its server says nothing, in milliseconds.
+    pub default_ttl_ms: u64,
+    /// The gateway's own version.
+    pub server_version: String,
+    /// The versions of the protocol that discover names.
+    pub supported_versions: Vec<Version>,
+    /// The extensions of all backends learned since start.
+    pub extensions: Extensions,
+}
+
+impl Shared {
+    /// The usual values for a gateway of this version: nothing private, pages of 1,000 items, fresh for a minute, all
+    /// modern versions, no extensions.
+    #[must_use]
+    pub fn new(server_version: impl Into<String>) -> Self {
+        Self {
+            private: false,
+            page_size: 1_000,
+            default_ttl_ms: 60_000,
+            server_version: server_version.into(),
+            supported_versions: Version::SUPPORTED_MODERN.to_vec(),
+            extensions: Extensions::default(),
+        }
+    }
+}
+
+/// The extensions of all backends learned since start: never withdrawn, so that capabilities do not depend on who is up.
+/// At most 64, each with at most 16 KiB of settings; the first backend to name one decides its settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extensions(BTreeMap<String, Bytes>);
+
+impl Extensions {
+    /// Adds those of one backend. Answers whether any was new.
+    pub fn learn(&mut self, extensions: &[(String, Bytes)]) -> bool {
+        let before = self.0.len();
+        for (name, settings) in extensions {
+            if name != UNROUTED_EXTENSION
+                && settings.len() <= MAX_EXTENSION_LEN
+                && self.0.len() < MAX_EXTENSIONS
+            {
+                self.0
+                    .entry(name.clone())
+                    .or_insert_with(|| settings.clone());
+            }
+        }
+        self.0.len() > before
+    }
+
+    /// Identifiers and settings (JSON), by identifier.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        self.0.iter().map(|(name, settings)| (&**name, settings))
+    }
+}
+
+/// The four lists of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum List {
+    /// `tools/list`
+    Tools,
+    /// `prompts/list`
+    Prompts,
+    /// `resources/list`
+    Resources,
+    /// `resources/templates/list`
+    Templates,
+}
+
+impl List {
+    const ALL: [Self; 4] = [
+        Self::Tools,
+        Self::Prompts,
+        Self::Resources,
+        Self::Templates,
+    ];
+
+    /// The list that this method asks for, if it asks for one.
+    #[must_use]
+    pub const fn of(method: Method) -> Option<Self> {
+        match method {
+            Method::ToolsList => Some(Self::Tools),
+            Method::PromptsList => Some(Self::Prompts),
+            Method::ResourcesList => Some(Self::Resources),
+            Method::ResourceTemplatesList => Some(Self::Templates),
+            Method::Discover
+            | Method::ToolsCall
+            | Method::ResourcesRead
+            | Method::PromptsGet
+            | Method::Complete
+            | Method::Listen => None,
+        }
+    }
+
+    /// The key of the items in a result.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+        }
+    }
+
+    /// What a backend has of it.
+    #[must_use]
+    pub fn items(self, lists: &Lists) -> &[Item] {
+        match self {
+            Self::Tools => &lists.tools,
+            Self::Prompts => &lists.prompts,
+            Self::Resources => &lists.resources,
+            Self::Templates => &lists.templates,
+        }
+    }
+}
+
+/// A cursor that was never given out, or whose list has changed since: the client begins again at the first page
+/// (specification: `server/utilities/pagination`, Error Handling).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown cursor, or the list has changed since: begin again without a cursor")]
+pub struct InvalidCursor;
+
+impl From<InvalidCursor> for ProtocolError {
+    fn from(error: InvalidCursor) -> Self {
+        Self::invalid_params(error.to_string())
+    }
+}
+
+/// What all backends offer, at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// By name.
+    sources: Vec<Source>,
+    namespaces: Namespaces,
+    tools: Registry,
+    prompts: Registry,
+    resources: Resources,
+    collisions: Vec<Collision>,
+    shortened: Vec<Shortened>,
+    /// In the order of [`List::ALL`].
+    pages: [Pages; 4],
+    capabilities: Bytes,
+    instructions: Option<String>,
+    discover: Bytes,
+}
+
+impl Snapshot {
+    /// Puts together what the backends offer. Of two sources with one name the second is left out.
+    #[must_use]
+    pub fn build(names: &NamesConfig, sources: &[Source], shared: &Shared) -> Self {
+        let mut sources = sources.to_vec();
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
+        sources.dedup_by(|b, a| a.name == b.name);
+        let namespaces = Namespaces::new(
+            names,
+            sources
+                .iter()
+                .map(|source| (&*source.name, source.prefix.as_deref())),
+        );
+        let mut collisions = Vec::new();
+        let mut shortened = Vec::new();
+        let [tools, prompts] = [Kind::Tool, Kind::Prompt].map(|kind| {
+            Registry::build(
+                kind,
+                &sources,
+                &namespaces,
+                &mut collisions,
+                &mut shortened,
+            )
+        });
+        let resources = Resources::build(&sources);
+        let frame = page::Frame::new(&sources, shared);
+        let pages = List::ALL.map(|list| {
+            let items = match list {
+                List::Tools => page::named_items(&tools, &sources, &resources),
+                List::Prompts => page::named_items(&prompts, &sources, &resources),
+                List::Resources | List::Templates => page::addressed_items(list, &sources, &resources),
+            };
+            Pages::build(list, &items, shared.page_size, &frame)
+        });
+        let capabilities = discover::capabilities(&shared.extensions);
+        let instructions = discover::instructions(&sources, &namespaces);
+        let discover = discover::result(shared, &capabilities, instructions.as_deref(), &frame);
+        Self {
+            sources,
+            namespaces,
+            tools,
+            prompts,
+            resources,
+            collisions,
+            shortened,
+            pages,
+            capabilities: capabilities.into(),
+            instructions,
+            discover: discover.into(),
+        }
+    }
+
+    /// The tool that clients know by this name. An empty-prefix backend's tool also has its qualified name here,
+    /// listed or not.
+    #[must_use]
+    pub fn tool(&self, exposed: &str) -> Option<&Entry> {
+        self.tools.get(exposed)
+    }
+
+    /// The prompt that clients know by this name, as [`Snapshot::tool`].
+    #[must_use]
+    pub fn prompt(&self, exposed: &str) -> Option<&Entry> {
+        self.prompts.get(exposed)
+    }
+
+    /// All that is listed of this kind, in the order of the list.
+    #[must_use]
+    pub fn entries(&self, kind: Kind) -> &[Entry] {
+        match kind {
+            Kind::Tool => self.tools.entries(),
+            Kind::Prompt => self.prompts.entries(),
+        }
+    }
+
+    /// A backend not learned yet that may turn out to own a tool or prompt of this name, which is not known: a call of
+    /// it waits, or fails as unavailable, never as unknown.
+    #[must_use]
+    pub fn may_own(&self, exposed: &str) -> Option<&Source> {
+        let is_unlearned = |index: usize| self.sources[index].lists.is_none();
+        let by_namespace = self.namespaces.claimant(exposed, is_unlearned);
+        let by_plain_name = || {
+            (0..self.sources.len())
+                .find(|&index| is_unlearned(index) && self.namespaces.is_plain(index))
+        };
+        by_namespace
+            .or_else(by_plain_name)
+            .map(|index| &self.sources[index])
+    }
+
+    /// The sources that the snapshot was built of, by name.
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// The source of this name.
+    #[must_use]
+    pub fn source(&self, backend: &str) -> Option<&Source> {
+        let index = self.index_of(backend)?;
+        Some(&self.sources[index])
+    }
+
+    fn index_of(&self, backend: &str) -> Option<usize> {
+        self.sources
+            .binary_search_by(|source| (*source.name).cmp(backend))
+            .ok()
+    }
+
+    /// Whether some backend was never learned and nothing has gone wrong with it so far: a list may be worth a
+    /// short wait.
+    #[must_use]
+    pub fn is_starting(&self) -> bool {
+        self.sources
+            .iter()
+            .any(|source| source.lists.is_none() && source.status.state == State::Starting)
+    }
+
+    /// The complete result of a list, the page that `cursor` leads to; `None`: the first page.
+    ///
+    /// # Errors
+    /// [`InvalidCursor`].
+    pub fn page(&self, list: List, cursor: Option<&str>) -> Result<&Bytes, InvalidCursor> {
+        self.pages[list as usize].get(cursor)
+    }
+
+    /// The complete result of `server/discover`.
+    #[must_use]
+    pub fn discover(&self) -> &Bytes {
+        &self.discover
+    }
+
+    /// The capabilities of discover's result, a JSON object.
+    #[must_use]
+    pub fn capabilities(&self) -> &Bytes {
+        &self.capabilities
+    }
+
+    /// The merged instructions of all backends, at most 16 KiB.
+    #[must_use]
+    pub fn instructions(&self) -> Option<&str> {
+        self.instructions.as_deref()
+    }
+
+    /// Names that more than one backend has a claim on.
+    #[must_use]
+    pub fn collisions(&self) -> &[Collision] {
+        &self.collisions
+    }
+
+    /// Names that are listed otherwise than as prefix, separator and name.
+    #[must_use]
+    pub fn shortened(&self) -> &[Shortened] {
+        &self.shortened
+    }
+
+    fn changes_since(&self, before: &Self) -> Changes {
+        let changed = |list: List| {
+            self.pages[list as usize].digest() != before.pages[list as usize].digest()
+        };
+        Changes {
+            tools: changed(List::Tools),
+            prompts: changed(List::Prompts),
+            resources: changed(List::Resources) || changed(List::Templates),
+        }
+    }
+}
+
+/// Which lists have other items than before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// `notifications/tools/list_changed` is due.
+    pub tools: bool,
+    /// `notifications/prompts/list_changed` is due.
+    pub prompts: bool,
+    /// `notifications/resources/list_changed` is due: resources or templates changed.
+    pub resources: bool,
+}
+
+impl Changes {
+    /// Whether any list changed.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.tools || self.prompts || self.resources
+    }
+}
+
+/// The owner of the snapshot that is in force.
+#[derive(Debug)]
+pub struct Catalogue {
+    current: ArcSwap<Snapshot>,
+    version: watch::Sender<u64>,
+}
+
+impl Catalogue {
+    /// A catalogue with its first snapshot, version 0.
+    #[must_use]
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(snapshot),
+            version: watch::Sender::new(0),
+        }
+    }
+
+    /// The snapshot in force: cheap, to be held for the length of one request at most.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.current.load()
+    }
+
+    /// The snapshot in force, to be held as long as wanted.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Puts a new snapshot in force, then counts the version up.
+    pub fn store(&self, snapshot: Snapshot) -> Changes {
+        let snapshot = Arc::new(snapshot);
+        let before = self.current.swap(Arc::clone(&snapshot));
+        self.version.send_modify(|version| *version += 1);
+        snapshot.changes_since(&before)
+    }
+
+    /// A counter of the snapshots stored, to wait on. Take it before [`Catalogue::load`], or a change between the two
+    /// is missed.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+}

@@ -1,0 +1,63 @@
+//! How names are made: the `names` section of the configuration.
+
+use std::ops::RangeInclusive;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+/// What [`NamesConfig::max_length`] may be. Shorter names would have no room for a prefix and the
+/// suffix of a shortened name; 128 characters is what the specification recommends as the most.
+pub const MAX_LENGTH_BOUNDS: RangeInclusive<usize> = 24..=128;
+
+/// How the names of tools and prompts are put together: `PREFIX SEPARATOR NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct NamesConfig {
+    /// What stands between a backend's prefix and the name of its tool or prompt: one to eight
+    /// of the characters `A-Z a-z 0-9 _ -`.
+    #[serde(deserialize_with = "deserialize_separator")]
+    #[schemars(extend("format" = "name-separator"))]
+    pub separator: String,
+    /// The longest name that clients are shown, in characters, from 24 to 128. Clients put a
+    /// prefix of their own before it and many stop at 64 in all.
+    #[serde(deserialize_with = "deserialize_max_length")]
+    #[schemars(range(min = 24, max = 128))]
+    pub max_length: usize,
+}
+
+impl Default for NamesConfig {
+    fn default() -> Self {
+        Self {
+            separator: "__".to_owned(),
+            max_length: 46,
+        }
+    }
+}
+
+/// Checks a separator.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn check_separator(separator: &str) -> Result<(), String> {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'_' || c == b'-';
+    if (1..=8).contains(&separator.len()) && separator.bytes().all(allowed) {
+        Ok(())
+    } else {
+        Err("is not a separator".to_owned())
+    }
+}
+
+fn deserialize_separator<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let separator = String::deserialize(deserializer)?;
+    check_separator(&separator).map_err(de::Error::custom)?;
+    Ok(separator)
+}
+
+fn deserialize_max_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let length = usize::deserialize(deserializer)?;
+    if !MAX_LENGTH_BOUNDS.contains(&length) {
+        return Err(de::Error::custom("the length is not from 24 to 128"));
+    }
+    Ok(length)
+}

@@ -1,0 +1,6 @@
+//! orchestrator
+
+pub mod config;
+pub mod catalogue;
+pub mod hub;
+pub mod names;

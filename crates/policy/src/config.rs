@@ -1,0 +1,147 @@
+//! Who may call: the `auth` section of the configuration.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, de};
+
+/// How callers prove who they are. Where this section is present, every caller needs a
+/// credential.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "AuthFile")]
+pub struct AuthConfig {
+    /// The keys that are accepted: at least one, each name and each digest once.
+    pub api_keys: Vec<ApiKeyConfig>,
+}
+
+/// Bearer keys that callers send as `Authorization: Bearer KEY`. Where the section `auth` is
+/// present, every caller needs one; without it only a loopback address may be listened on.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AuthConfig")]
+struct AuthFile {
+    /// The keys that are accepted: at least one, no two with the same name or digest.
+    #[serde(default)]
+    #[schemars(extend("x-unique" = ["name", "key_sha256"]))]
+    api_keys: Vec<ApiKeyConfig>,
+}
+
+/// One API key. The key itself is never in the configuration, only its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyConfig {
+    /// The principal that the key stands for, as it appears in logs. At least one character.
+    #[schemars(length(min = 1))]
+    pub name: String,
+    /// The SHA-256 digest of the key as 64 hexadecimal digits:
+    /// `printf %s "$KEY" | sha256sum` prints it.
+    #[schemars(with = "String", extend("format" = "sha256-hex", "writeOnly" = true))]
+    pub key_sha256: KeyDigest,
+    /// The groups that the principal belongs to.
+    #[serde(default)]
+    pub groups: Vec<String>,
+}
+
+/// The SHA-256 digest of an API key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyDigest([u8; 32]);
+
+impl KeyDigest {
+    /// The digest's bytes. Compare them in constant time with the digest of what a caller sent.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for KeyDigest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// A text is not a SHA-256 digest in hexadecimal form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a SHA-256 digest of 64 hexadecimal digits")]
+pub struct NotADigest;
+
+impl FromStr for KeyDigest {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        let digits = text.as_bytes();
+        if digits.len() != 64 {
+            return Err(NotADigest);
+        }
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+fn nibble(digit: u8) -> Result<u8, NotADigest> {
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
+        .ok_or(NotADigest)
+}
+
+// A digest of a weak key can be searched for offline, so logs show only enough to tell two apart.
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyDigest({:02x}{:02x}…)", self.0[0], self.0[1])
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyDigest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// The `auth` section contradicts itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthConfigError {
+    /// The section is there and lists no key, so nobody could call.
+    #[error(
+        "`api_keys` is empty, so nobody could call; expected at least one key, or no `auth` section at all"
+    )]
+    NoKeys,
+    /// Two keys have one name.
+    #[error("two keys are named `{0}`; expected every name once")]
+    SameName(String),
+    /// Two names have one key, so the principal would be a matter of luck.
+    #[error("the keys `{0}` and `{1}` have the same digest; expected a key of its own for each")]
+    SameKey(String, String),
+}
+
+impl TryFrom<AuthFile> for AuthConfig {
+    type Error = AuthConfigError;
+
+    fn try_from(file: AuthFile) -> Result<Self, AuthConfigError> {
+        if file.api_keys.is_empty() {
+            return Err(AuthConfigError::NoKeys);
+        }
+        let mut names = BTreeSet::new();
+        for (at, key) in file.api_keys.iter().enumerate() {
+            if !names.insert(&key.name) {
+                return Err(AuthConfigError::SameName(key.name.clone()));
+            }
+            let before = &file.api_keys[..at];
+            if let Some(other) = before.iter().find(|k| k.key_sha256 == key.key_sha256) {
+                return Err(AuthConfigError::SameKey(
+                    other.name.clone(),
+                    key.name.clone(),
+                ));
+            }
+        }
+        Ok(Self {
+            api_keys: file.api_keys,
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! A call and its outcome, as data: the language that everything behind the edges speaks.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::envelope::Envelope;
+use crate::error::CallError;
+use crate::method::{LogLevel, Method};
+use crate::version::Version;
+
+/// On whose behalf a call is made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Principal {
+    /// A stable name, unique among principals; `anonymous` where nobody needs a credential.
+    pub id: String,
+    /// What it belongs to.
+    pub groups: Vec<String>,
+}
+
+impl Principal {
+    /// The principal of every caller where no credential is asked for.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self {
+            id: "anonymous".to_owned(),
+            groups: Vec::new(),
+        }
+    }
+}
+
+/// Where notifications that belong to a call go: to the response stream of whoever made it.
+pub trait Sink: Send + Sync {
+    /// Takes one complete JSON-RPC notification, or answers `false` if there is no room or nobody listens. Never blocks: whoever
+    /// reads for many calls cannot wait for one.
+    fn offer(&self, notification: Bytes) -> bool;
+}
+
+/// One request on its way through the stacks, whoever made it.
+#[derive(Clone)]
+pub struct Call {
+    /// The request in modern form, parsed once.
+    pub request: Envelope,
+    /// Its method.
+    pub method: Method,
+    /// On whose behalf.
+    pub principal: Arc<Principal>,
+    /// The version that the client speaks.
+    pub version: Version,
+    /// The `Mcp-Param-*` headers that came with it.
+    pub param_headers: HeaderMap,
+    /// Minimum severity of logs wanted; `None`: no logs.
+    pub log_level: Option<LogLevel>,
+    /// Where progress and logs go; `None` if the caller wants neither.
+    pub sink: Option<Arc<dyn Sink>>,
+    /// When an answer is too late.
+    pub deadline: Option<Instant>,
+    /// Whether this call is traced.
+    pub sampled: bool,
+}
+
+impl Call {
+    /// The tool, prompt or resource that the call names, escapes resolved.
+    #[must_use]
+    pub fn target(&self) -> Option<Cow<'_, str>> {
+        let params = &self.request.params;
+        match self.method {
+            Method::ToolsCall | Method::PromptsGet => self.request.text(params.name),
+            Method::ResourcesRead => self.request.text(params.uri),
+            _ => None,
+        }
+    }
+
+    /// `arguments`, as they came.
+    #[must_use]
+    pub fn arguments(&self) -> Option<&[u8]> {
+        self.request.params.arguments.map(|span| self.request.slice(span))
+    }
+}
+
+/// A piece of JSON as a short chain of slices, most of which share the memory of what a backend sent.
+#[derive(Clone, Debug, Default)]
+pub struct Payload {
+    segments: SmallVec<[Bytes; 3]>,
+}
+
+impl Payload {
+    /// Adds a slice at the end.
+    pub fn push(&mut self, segment: impl Into<Bytes>) {
+        let segment = segment.into();
+        if !segment.is_empty() {
+            self.segments.push(segment);
+        }
+    }
+
+    /// The slices in order.
+    #[must_use]
+    pub fn segments(&self) -> &[Bytes] {
+        &self.segments
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.segments.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// All of it in one piece; copies only if there are several.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        match self.segments.as_slice() {
+            [] => Bytes::new(),
+            [one] => one.clone(),
+            many => many.concat().into(),
+        }
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        let mut payload = Self::default();
+        payload.push(bytes);
+        payload
+    }
+}
+
+impl From<Vec<u8>> for Payload {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+/// How a call ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// A result.
+    Complete(Completed),
+    /// The server needs input first (`resultType: "input_required"`); the client retries with it.
+    InputRequired(Payload),
+    /// No result.
+    Failed(CallError),
+}
+
+/// A complete result.
+#[derive(Clone, Debug)]
+pub struct Completed {
+    /// The result object.
+    pub result: Payload,
+    /// Whether it says `isError: true`.
+    pub is_error: bool,
+}
+
+impl From<CallError> for Outcome {
+    fn from(error: CallError) -> Self {
+        Self::Failed(error)
+    }
+}

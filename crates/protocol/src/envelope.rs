@@ -1,0 +1,552 @@
+//! The JSON-RPC envelope over raw bytes (specification: `basic/index`, Messages).
+//!
+//! A message is parsed once, and only as far as the gateway decides by it: the envelope, the keys of `params` that
+//! name a target or carry metadata, and the keys of `_meta`. Everything else (`arguments`, `result`, extensions) is
+//! checked to be JSON and otherwise left as it came. At the three levels that decide anything, a key that stands twice or in
+//! another case is refused: two peers that read such a message differently are a hole.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+use crate::json::{self, JsonError, Key, Scanner, Span};
+
+/// The longest string id we accept, in bytes as written.
+pub const MAX_ID_BYTES: usize = 1024;
+
+/// Why a message was refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Not JSON at all.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// JSON, but not one JSON-RPC message. The text says what was wrong and what would be right.
+    #[error("{0}")]
+    Shape(Cow<'static, str>),
+}
+
+impl EnvelopeError {
+    fn shape(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Shape(text.into())
+    }
+}
+
+/// The keys that the gateway knows at one level.
+trait Keys {
+    /// Every key.
+    const KEYS: &'static [&'static str];
+    /// Which level this is, for messages.
+    const LEVEL: &'static str;
+
+    /// Where the place of a known key is kept.
+    fn slot(&mut self, key: &str) -> Option<&mut Option<Span>>;
+}
+
+/// Declares the keys that the gateway knows at one level: a struct of spans, and how a key finds its field.
+macro_rules! known_keys {
+    ($(#[$doc:meta])* $name:ident, $level:literal { $($(#[$field_doc:meta])* $field:ident = $key:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: Option<Span>,)*
+        }
+
+        impl Keys for $name {
+            const KEYS: &'static [&'static str] = &[$($key),*];
+            const LEVEL: &'static str = $level;
+
+            fn slot(&mut self, key: &str) -> Option<&mut Option<Span>> {
+                match key {
+                    $($key => Some(&mut self.$field),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+known_keys! {
+    /// The keys of `params` that name a target, carry state or metadata; absent ones are `None`.
+    ParamKeys, "params" {
+        /// Tool or prompt name.
+        name = "name",
+        /// Resource URI.
+        uri = "uri",
+        /// Tool or prompt arguments.
+        arguments = "arguments",
+        /// Pagination cursor.
+        cursor = "cursor",
+        /// Metadata.
+        meta = "_meta",
+        /// Opaque state of a multi round-trip request.
+        request_state = "requestState",
+        /// Answers to the server's questions.
+        input_responses = "inputResponses",
+        /// What a completion is for.
+        reference = "ref",
+        /// The filter of `subscriptions/listen`.
+        notifications = "notifications",
+        /// The token of a progress notification.
+        progress_token = "progressToken",
+        /// The value of a progress notification.
+        progress = "progress",
+        /// The severity of a log notification.
+        level = "level",
+        /// The request that a cancellation names.
+        request_id = "requestId",
+    }
+}
+
+known_keys! {
+    /// The keys of `_meta` that the gateway reads or rewrites.
+    MetaKeys, "params._meta" {
+        /// Version of this request.
+        protocol_version = "io.modelcontextprotocol/protocolVersion",
+        /// Who the client says it is.
+        client_info = "io.modelcontextprotocol/clientInfo",
+        /// What the client can do.
+        client_capabilities = "io.modelcontextprotocol/clientCapabilities",
+        /// Minimum severity of logs wanted.
+        log_level = "io.modelcontextprotocol/logLevel",
+        /// The subscription that a notification belongs to.
+        subscription_id = "io.modelcontextprotocol/subscriptionId",
+        /// Opt-in to progress.
+        progress_token = "progressToken",
+        /// W3C trace context.
+        traceparent = "traceparent",
+        /// W3C trace state.
+        tracestate = "tracestate",
+        /// W3C baggage.
+        baggage = "baggage",
+    }
+}
+
+known_keys! {
+    /// The envelope itself.
+    EnvelopeKeys, "the message" {
+        /// `"2.0"`.
+        jsonrpc = "jsonrpc",
+        /// Request id.
+        id = "id",
+        /// Method name.
+        method = "method",
+        /// Parameters.
+        params = "params",
+        /// Result of a response.
+        result = "result",
+        /// Error of a response.
+        error = "error",
+    }
+}
+
+/// The keys seen at one level, to refuse a second one.
+#[derive(Default)]
+struct Seen<'a> {
+    keys: SmallVec<[Cow<'a, str>; 12]>,
+}
+
+impl<'a> Seen<'a> {
+    fn insert(&mut self, key: Key<'a>, known: &[&str], level: &str) -> Result<Cow<'a, str>, EnvelopeError> {
+        let text = key.text();
+        // Known keys are found by their slot; here only the unknown ones must not stand twice. Past a handful the
+        // check is left to `finish`, so that it never costs more than a sort.
+        if known.iter().any(|other| *other != text && other.eq_ignore_ascii_case(&text)) {
+            return Err(EnvelopeError::shape(format!(
+                "the key {text:?} of {level} differs from a key of the protocol only by its case"
+            )));
+        }
+        if self.keys.len() < 12 && self.keys.contains(&text) {
+            return Err(Self::twice(&text, level));
+        }
+        self.keys.push(text.clone());
+        Ok(text)
+    }
+
+    fn finish(mut self, level: &str) -> Result<(), EnvelopeError> {
+        if self.keys.len() > 12 {
+            self.keys.sort_unstable();
+            if let Some(pair) = self.keys.windows(2).find(|pair| pair[0] == pair[1]) {
+                return Err(Self::twice(&pair[0], level));
+            }
+        }
+        Ok(())
+    }
+
+    fn twice(key: &str, level: &str) -> EnvelopeError {
+        EnvelopeError::shape(format!("the key {key:?} stands twice in {level}"))
+    }
+}
+
+known_keys! {
+    /// The keys of a result that the gateway reads or rewrites.
+    ResultKeys, "result" {
+        /// `"complete"`, `"input_required"` or an extension's.
+        result_type = "resultType",
+        /// Whether a tool failed.
+        is_error = "isError",
+        /// Metadata.
+        meta = "_meta",
+        /// Opaque state of a multi round-trip request.
+        request_state = "requestState",
+        /// Content blocks of a tool's result.
+        content = "content",
+        /// Contents of a resource.
+        contents = "contents",
+        /// Messages of a prompt.
+        messages = "messages",
+        /// How long the result is fresh, in milliseconds.
+        ttl_ms = "ttlMs",
+        /// Who may cache it.
+        cache_scope = "cacheScope",
+        /// Where a list goes on.
+        next_cursor = "nextCursor",
+    }
+}
+
+known_keys! {
+    /// The keys of an error object.
+    ErrorKeys, "error" {
+        /// Number that says what kind of error this is.
+        code = "code",
+        /// A sentence.
+        message = "message",
+        /// Anything.
+        data = "data",
+    }
+}
+
+/// A message of either kind.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// A request or a notification.
+    Request(Envelope),
+    /// A result or an error.
+    Response(Response),
+}
+
+impl Message {
+    /// Parses one message strictly.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Json`] if the bytes are not JSON, [`EnvelopeError::Shape`] if they are not one JSON-RPC message.
+    pub fn parse(raw: Bytes) -> Result<Self, EnvelopeError> {
+        let mut scanner = Scanner::new(&raw)?;
+        let mut parser = Parser::default();
+        match scanner.peek() {
+            Some(b'{') => parser.read(&mut scanner)?,
+            other => {
+                scanner.value()?;
+                scanner.end()?;
+                return Err(EnvelopeError::shape(match other {
+                    Some(b'[') => "batches are not part of this protocol version: send one message a request",
+                    _ => "a message is a JSON object",
+                }));
+            }
+        }
+        scanner.end()?;
+        parser.check(&raw)?;
+        Ok(parser.finish(raw))
+    }
+}
+
+/// A request or notification, parsed once. Spans point into [`Envelope::raw`].
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// The message as received.
+    pub raw: Bytes,
+    /// Its own keys.
+    pub keys: EnvelopeKeys,
+    /// The keys of `params`, all `None` if there are none.
+    pub params: ParamKeys,
+    /// The keys of `params._meta`, all `None` if there are none.
+    pub meta: MetaKeys,
+    /// Whether `params._meta` has keys that begin with `dev.switchboard/`.
+    pub has_own_meta: bool,
+    /// `params.ref`.
+    pub reference: Option<Reference>,
+}
+
+/// A result or error, parsed once. Spans point into [`Response::raw`].
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The message as received.
+    pub raw: Bytes,
+    /// The id as a span; an error may have none.
+    pub id: Option<Span>,
+    /// The whole result, or `None` if this is an error.
+    pub result: Option<Span>,
+    /// The keys of the result.
+    pub keys: ResultKeys,
+    /// The whole error object.
+    pub error: Option<Span>,
+    /// The keys of the error.
+    pub error_keys: ErrorKeys,
+}
+
+/// `params.ref` of `completion/complete`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reference {
+    /// `"ref/prompt"` or `"ref/resource"`.
+    pub kind: Option<Span>,
+    /// The prompt's name.
+    pub name: Option<Span>,
+    /// The resource's URI or URI template.
+    pub uri: Option<Span>,
+}
+
+#[derive(Default)]
+struct Parser {
+    keys: EnvelopeKeys,
+    params: ParamKeys,
+    meta: MetaKeys,
+    has_own_meta: bool,
+    reference: Option<Reference>,
+    result: ResultKeys,
+    error: ErrorKeys,
+}
+
+impl Parser {
+    fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), EnvelopeError> {
+        let mut keys = EnvelopeKeys::default();
+        object(scanner, EnvelopeKeys::KEYS, EnvelopeKeys::LEVEL, |scanner, name| {
+            let is_object = scanner.peek() == Some(b'{');
+            let span = match name {
+                "params" if is_object => self.read_params(scanner)?,
+                "result" if is_object => answer_object(scanner, &mut self.result)?,
+                "error" if is_object => answer_object(scanner, &mut self.error)?,
+                _ => scanner.value()?,
+            };
+            if let Some(slot) = keys.slot(name) {
+                *slot = Some(span);
+            }
+            Ok(())
+        })?;
+        self.keys = keys;
+        Ok(())
+    }
+
+    fn read_params(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
+        let mut params = ParamKeys::default();
+        let span = object(scanner, ParamKeys::KEYS, ParamKeys::LEVEL, |scanner, name| {
+            let is_object = scanner.peek() == Some(b'{');
+            let span = match name {
+                "_meta" if is_object => self.read_meta(scanner)?,
+                "ref" if is_object => self.read_reference(scanner)?,
+                _ => scanner.value()?,
+            };
+            if let Some(slot) = params.slot(name) {
+                *slot = Some(span);
+            }
+            Ok(())
+        })?;
+        self.params = params;
+        Ok(span)
+    }
+
+    fn read_meta(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
+        object(scanner, MetaKeys::KEYS, MetaKeys::LEVEL, |scanner, name| {
+            let span = scanner.value()?;
+            self.has_own_meta |= name.starts_with(crate::OWN_META_PREFIX);
+            if let Some(slot) = self.meta.slot(name) {
+                *slot = Some(span);
+            }
+            Ok(())
+        })
+    }
+
+    fn read_reference(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
+        let mut reference = Reference::default();
+        let span = object(scanner, &["type", "name", "uri"], "params.ref", |scanner, name| {
+            let span = scanner.value()?;
+            match name {
+                "type" => reference.kind = Some(span),
+                "name" => reference.name = Some(span),
+                "uri" => reference.uri = Some(span),
+                _ => {}
+            }
+            Ok(())
+        })?;
+        self.reference = Some(reference);
+        Ok(span)
+    }
+
+    fn check(&self, raw: &[u8]) -> Result<(), EnvelopeError> {
+        let starts_with = |span: Span, byte: u8| raw[span.start as usize] == byte;
+        let EnvelopeKeys { jsonrpc, id, method, params, result, error } = self.keys;
+        if jsonrpc.map(|span| span.of(raw)) != Some(b"\"2.0\"") {
+            return Err(EnvelopeError::shape("a message needs \"jsonrpc\": \"2.0\""));
+        }
+        if !id.is_none_or(|id| is_id(id.of(raw)) || (error.is_some() && id.of(raw) == b"null")) {
+            return Err(EnvelopeError::shape("an id is a string (at most 1 KiB) or an integer, never null"));
+        }
+        let problem = match (method, result, error) {
+            (Some(method), None, None) if !starts_with(method, b'"') => "\"method\" is a string",
+            (Some(_), None, None) if params.is_some_and(|params| !starts_with(params, b'{')) => "\"params\" is an object",
+            (Some(_), None, None) => return Ok(()),
+            (None, Some(_), None) if id.is_none() => "a result needs the \"id\" of its request",
+            (None, Some(result), None) if !starts_with(result, b'{') => "\"result\" is an object",
+            (None, None, Some(error)) if !starts_with(error, b'{') => "\"error\" is an object",
+            (None, Some(_), None) | (None, None, Some(_)) => return Ok(()),
+            (None, None, None) => "a request needs \"method\"",
+            _ => "a message has only one of \"method\", \"result\" and \"error\"",
+        };
+        Err(EnvelopeError::shape(problem))
+    }
+
+    fn finish(self, raw: Bytes) -> Message {
+        if self.keys.method.is_none() {
+            return Message::Response(Response {
+                raw,
+                id: self.keys.id,
+                result: self.keys.result,
+                keys: self.result,
+                error: self.keys.error,
+                error_keys: self.error,
+            });
+        }
+        Message::Request(Envelope {
+            raw,
+            keys: self.keys,
+            params: self.params,
+            meta: self.meta,
+            has_own_meta: self.has_own_meta,
+            reference: self.reference,
+        })
+    }
+}
+
+fn is_id(raw: &[u8]) -> bool {
+    match raw.first() {
+        Some(b'"') => raw.len() <= MAX_ID_BYTES,
+        Some(b'-' | b'0'..=b'9') => raw.len() <= 20 && !raw.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')),
+        _ => false,
+    }
+}
+
+impl Envelope {
+    /// Parses one request or notification strictly.
+    ///
+    /// # Errors
+    /// As [`Message::parse`]; a response is refused as well.
+    pub fn parse(raw: Bytes) -> Result<Self, EnvelopeError> {
+        match Message::parse(raw)? {
+            Message::Request(envelope) => Ok(envelope),
+            Message::Response(_) => Err(EnvelopeError::shape("a client sends requests and notifications, never responses")),
+        }
+    }
+
+    /// Whether an answer is expected.
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        self.keys.id.is_some()
+    }
+
+    /// The bytes of a part of this message.
+    #[must_use]
+    pub fn slice(&self, span: Span) -> &[u8] {
+        span.of(&self.raw)
+    }
+
+    /// A part of this message that shares its memory.
+    #[must_use]
+    pub fn bytes(&self, span: Span) -> Bytes {
+        self.raw.slice(span.range())
+    }
+
+    /// The string at `span`, escapes resolved; `None` if there is no string.
+    #[must_use]
+    pub fn text(&self, span: Option<Span>) -> Option<Cow<'_, str>> {
+        json::as_str(self.slice(span?))
+    }
+
+    /// The id as written.
+    #[must_use]
+    pub fn id(&self) -> Option<&[u8]> {
+        self.keys.id.map(|span| self.slice(span))
+    }
+
+    /// The method's name.
+    #[must_use]
+    pub fn method(&self) -> Cow<'_, str> {
+        self.text(self.keys.method).unwrap_or_default()
+    }
+
+    /// The number at `span`, if it is an unsigned integer: the form of every id and token that the gateway gives out.
+    #[must_use]
+    pub fn number(&self, span: Option<Span>) -> Option<u64> {
+        number(self.slice(span?))
+    }
+}
+
+impl Response {
+    /// The bytes of a part of this message.
+    #[must_use]
+    pub fn slice(&self, span: Span) -> &[u8] {
+        span.of(&self.raw)
+    }
+
+    /// The id, if it has the form that the gateway gives out.
+    #[must_use]
+    pub fn id_number(&self) -> Option<u64> {
+        number(self.slice(self.id?))
+    }
+
+    /// The string at `span`, escapes resolved; `None` if there is no string.
+    #[must_use]
+    pub fn text(&self, span: Option<Span>) -> Option<Cow<'_, str>> {
+        json::as_str(self.slice(span?))
+    }
+
+    /// The code of an error.
+    #[must_use]
+    pub fn error_code(&self) -> Option<i64> {
+        std::str::from_utf8(self.slice(self.error_keys.code?)).ok()?.parse().ok()
+    }
+}
+
+fn number(raw: &[u8]) -> Option<u64> {
+    std::str::from_utf8(raw).ok()?.parse().ok()
+}
+
+/// Reads an object of a peer's answer: fills the slots of known keys, refuses only a known key that stands twice.
+fn answer_object<K: Keys>(scanner: &mut Scanner<'_>, keys: &mut K) -> Result<Span, EnvelopeError> {
+    let start = begin(scanner)?;
+    let mut first = true;
+    while let Some(key) = scanner.next_key(&mut first)? {
+        let span = scanner.value()?;
+        let name = key.text();
+        if keys.slot(&name).is_some_and(|slot| slot.replace(span).is_some()) {
+            return Err(Seen::twice(&name, K::LEVEL));
+        }
+    }
+    Ok(scanner.since(start))
+}
+
+fn begin(scanner: &mut Scanner<'_>) -> Result<usize, JsonError> {
+    scanner.peek();
+    let start = scanner.position();
+    scanner.enter_object()?;
+    Ok(start)
+}
+
+/// Reads an object whose keys decide something: gives every key to `read`, which reads the
+/// value, and refuses doubled and case-variant keys.
+fn object<'a>(
+    scanner: &mut Scanner<'a>,
+    known: &[&str],
+    level: &str,
+    mut read: impl FnMut(&mut Scanner<'a>, &str) -> Result<(), EnvelopeError>,
+) -> Result<Span, EnvelopeError> {
+    let start = begin(scanner)?;
+    let mut first = true;
+    let mut seen = Seen::default();
+    while let Some(key) = scanner.next_key(&mut first)? {
+        let name = seen.insert(key, known, level)?;
+        read(scanner, &name)?;
+    }
+    seen.finish(level)?;
+    Ok(scanner.since(start))
+}
+
+#[cfg(test)]
+mod tests;

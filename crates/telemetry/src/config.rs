@@ -1,0 +1,124 @@
+//! What is logged and traced, and where it goes: the `telemetry` section of the configuration.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+/// Logs and traces.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// The log, written to standard error.
+    pub log: LogConfig,
+    /// Spans of calls, exported to a collector.
+    pub traces: TracesConfig,
+}
+
+/// How the log looks and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// What is logged: a level (`error`, `warn`, `info`, `debug`, `trace`, `off`), or a filter
+    /// with levels for parts of the program, as in `info,switchboard_backends=debug`.
+    #[serde(deserialize_with = "deserialize_filter")]
+    #[schemars(extend("format" = "log-filter"))]
+    pub level: String,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::default(),
+            level: "info".to_owned(),
+        }
+    }
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people: coloured when standard error is a terminal.
+    #[default]
+    Human,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Where spans go, and how many.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TracesConfig {
+    /// The address of a collector that takes OTLP over HTTP, such as
+    /// `http://collector:4318/v1/traces`. Without one nothing is exported.
+    #[serde(
+        deserialize_with = "deserialize_endpoint",
+        serialize_with = "serialize_endpoint"
+    )]
+    #[schemars(with = "Option<String>", extend("format" = "http-url"))]
+    pub endpoint: Option<Url>,
+    /// The share of calls that are traced when the caller has not decided: from 0.0 (none) to
+    /// 1.0 (all).
+    #[serde(deserialize_with = "deserialize_ratio")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub sample_ratio: f64,
+}
+
+impl Default for TracesConfig {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            sample_ratio: 1.0,
+        }
+    }
+}
+
+/// Checks a log filter.
+///
+/// # Errors
+///
+/// Says what is wrong with it, without repeating it.
+pub fn check_filter(filter: &str) -> Result<(), String> {
+    if filter.trim().is_empty() {
+        return Err("is empty".to_owned());
+    }
+    EnvFilter::try_new(filter)
+        .map(|_| ())
+        .map_err(|_| "is not a log filter".to_owned())
+}
+
+fn deserialize_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let filter = String::deserialize(deserializer)?;
+    check_filter(&filter).map_err(de::Error::custom)?;
+    Ok(filter)
+}
+
+fn deserialize_ratio<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let ratio = f64::deserialize(deserializer)?;
+    if !(0.0..=1.0).contains(&ratio) {
+        return Err(de::Error::custom("the ratio is not between 0.0 and 1.0"));
+    }
+    Ok(ratio)
+}
+
+fn deserialize_endpoint<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Url>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    match Url::parse(&text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(url)),
+        _ => Err(de::Error::custom("is not an http or https URL")),
+    }
+}
+
+fn serialize_endpoint<S: Serializer>(
+    endpoint: &Option<Url>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    endpoint.as_ref().map(Url::as_str).serialize(serializer)
+}

@@ -1,0 +1,234 @@
+//! W3C trace context as it travels in `params._meta`, and the decision whether to trace.
+
+use std::fmt;
+
+use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
+
+/// A `tracestate` beyond this many bytes is not taken into a span; the recommendation asks for at least 512.
+const MAX_TRACESTATE: usize = 512;
+
+/// The caller's span: a `traceparent`, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceParent {
+    trace_id: TraceId,
+    span_id: SpanId,
+    sampled: bool,
+}
+
+impl TraceParent {
+    /// Reads a `traceparent` as W3C Trace Context 3.2 defines it: lower-case hex, ids that are not all zero, no version
+    /// `ff`, and nothing after the flags unless the version is a later one. `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let (fields, rest) = bytes.split_at_checked(55)?;
+        let dashes = fields[2] == b'-' && fields[35] == b'-' && fields[52] == b'-';
+        let ends = match hex::<1>(&fields[..2])? {
+            [0] => rest.is_empty(),
+            [255] => false,
+            _ => rest.first().is_none_or(|next| *next == b'-'),
+        };
+        if !dashes || !ends {
+            return None;
+        }
+        let trace_id = TraceId::from_bytes(hex(&fields[3..35])?);
+        let span_id = SpanId::from_bytes(hex(&fields[36..52])?);
+        let [flags] = hex(&fields[53..])?;
+        (trace_id != TraceId::INVALID && span_id != SpanId::INVALID).then_some(Self {
+            trace_id,
+            span_id,
+            sampled: flags & 1 == 1,
+        })
+    }
+
+    /// Whether the caller records this trace.
+    pub fn sampled(&self) -> bool {
+        self.sampled
+    }
+
+    pub(crate) fn of(span: &SpanContext) -> Option<Self> {
+        span.is_valid().then(|| Self {
+            trace_id: span.trace_id(),
+            span_id: span.span_id(),
+            sampled: span.is_sampled(),
+        })
+    }
+}
+
+/// The header's form, in version 00.
+impl fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "00-{}-{}-{:02x}",
+            self.trace_id,
+            self.span_id,
+            u8::from(self.sampled)
+        )
+    }
+}
+
+/// The trace context of a request, borrowed from it. `tracestate` and `baggage` go on to the backend as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext<'a> {
+    /// The caller's span.
+    pub parent: TraceParent,
+    /// The caller's `tracestate`.
+    pub tracestate: Option<&'a str>,
+    /// The caller's `baggage`.
+    pub baggage: Option<&'a str>,
+}
+
+impl<'a> TraceContext<'a> {
+    /// The context of a request with these members of `_meta`; `None` if `traceparent` is not valid, since `tracestate`
+    /// means nothing without it.
+    pub fn parse(
+        traceparent: &str,
+        tracestate: Option<&'a str>,
+        baggage: Option<&'a str>,
+    ) -> Option<Self> {
+        Some(Self {
+            parent: TraceParent::parse(traceparent)?,
+            tracestate,
+            baggage,
+        })
+    }
+
+    /// The same for the OpenTelemetry library. A `tracestate` that it does not understand is left out.
+    pub(crate) fn to_remote(self) -> SpanContext {
+        let state = self
+            .tracestate
+            .filter(|state| state.len() <= MAX_TRACESTATE)
+            .and_then(|state| state.parse::<TraceState>().ok())
+            .unwrap_or_default();
+        SpanContext::new(
+            self.parent.trace_id,
+            self.parent.span_id,
+            TraceFlags::default().with_sampled(self.parent.sampled),
+            true,
+            state,
+        )
+    }
+}
+
+/// Decides whether a call is traced, before there is any span: the caller's decision counts if it made one, else chance
+/// does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampler {
+    enabled: bool,
+    ratio: f64,
+}
+
+impl Sampler {
+    /// Traces nothing, whatever a caller says.
+    pub const OFF: Self = Self {
+        enabled: false,
+        ratio: 0.0,
+    };
+
+    /// Traces this share (0.0 to 1.0) of the calls whose caller has not decided.
+    pub fn new(ratio: f64) -> Self {
+        Self {
+            enabled: true,
+            ratio,
+        }
+    }
+
+    /// Decides for one call. Allocates nothing and takes no lock.
+    pub fn sample(&self, context: Option<&TraceContext<'_>>) -> bool {
+        self.enabled
+            && match context {
+                Some(context) => context.parent.sampled,
+                None => fastrand::f64() < self.ratio,
+            }
+    }
+}
+
+fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; N];
+    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_traceparent_survives_the_round_trip() {
+        let parent = TraceParent::parse(VALID).expect("valid");
+        assert!(parent.sampled());
+        assert_eq!(parent.to_string(), VALID);
+    }
+
+    #[test]
+    fn later_versions_may_be_longer_and_are_answered_in_ours() {
+        for tail in ["", "-what the future brought"] {
+            let later = format!("cc{}{tail}", &VALID[2..]);
+            let parent = TraceParent::parse(&later).expect("valid");
+            assert_eq!(parent.to_string(), VALID);
+        }
+    }
+
+    #[test]
+    fn malformed_traceparents_are_refused() {
+        let replaced = |from: &str, to: &str| VALID.replacen(from, to, 1);
+        for text in [
+            String::new(),
+            VALID[..54].to_owned(),
+            format!("{VALID}-"),
+            format!("{VALID}0"),
+            format!("cc{}x", &VALID[2..]),
+            replaced("00-", "ff-"),
+            replaced("00-", "0g-"),
+            replaced("4bf9", "4BF9"),
+            replaced("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32)),
+            replaced("00f067aa0ba902b7", &"0".repeat(16)),
+            replaced("-01", "-+1"),
+            replaced("36-", "36_"),
+            replaced("4736", "47é"),
+            format!(" {}", &VALID[..54]),
+        ] {
+            assert_eq!(TraceParent::parse(&text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_tracestate_that_is_not_understood_is_left_out() {
+        let long = format!("a={}", "x".repeat(MAX_TRACESTATE));
+        for (state, expected) in [
+            (Some("a=1,b=2"), "a=1,b=2"),
+            (Some("nonsense"), ""),
+            (Some(long.as_str()), ""),
+            (None, ""),
+        ] {
+            let context = TraceContext::parse(VALID, state, None).expect("valid");
+            assert_eq!(context.to_remote().trace_state().header(), expected);
+        }
+    }
+
+    #[test]
+    fn the_caller_decides_and_then_chance() {
+        let sampled = TraceContext::parse(VALID, None, None);
+        let unsampled = TraceContext::parse(&VALID.replace("-01", "-00"), None, None);
+        assert!(sampled.is_some() && unsampled.is_some());
+
+        assert!(Sampler::new(0.0).sample(sampled.as_ref()));
+        assert!(!Sampler::new(1.0).sample(unsampled.as_ref()));
+        assert!(Sampler::new(1.0).sample(None));
+        assert!(!Sampler::new(0.0).sample(None));
+        assert!(!Sampler::OFF.sample(sampled.as_ref()));
+
+        let half = Sampler::new(0.5);
+        let taken = (0..10_000).filter(|_| half.sample(None)).count();
+        assert!((4_000..6_000).contains(&taken), "{taken}");
+    }
+}

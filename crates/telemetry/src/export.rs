@@ -1,0 +1,160 @@
+//! The way of a finished span to the collector: a bounded queue, a thread, OTLP over HTTP.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{
+    BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, Span, SpanData,
+    SpanExporter, SpanProcessor,
+};
+use url::Url;
+
+/// Spans that may wait for the collector, those being sent included.
+const MAX_QUEUED: usize = 2048;
+
+/// Time that the collector has to take one batch.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A provider that sends to the collector at `endpoint`. Dropped spans are added to `dropped`.
+///
+/// # Errors
+/// The HTTP client cannot be made.
+pub(crate) fn otlp(
+    endpoint: &Url,
+    dropped: &Arc<AtomicU64>,
+) -> Result<SdkTracerProvider, ExporterBuildError> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_http()
+        .with_protocol(Protocol::HttpBinary)
+        .with_endpoint(traces_url(endpoint))
+        .with_timeout(EXPORT_TIMEOUT)
+        .build()?;
+    Ok(provider(exporter, dropped))
+}
+
+/// A provider that hands batches of spans to `exporter` on a thread of its own.
+pub(crate) fn provider(
+    exporter: impl SpanExporter + 'static,
+    dropped: &Arc<AtomicU64>,
+) -> SdkTracerProvider {
+    let queue = Arc::new(Queue {
+        length: AtomicUsize::new(0),
+        dropped: Arc::clone(dropped),
+    });
+    let batch = BatchConfigBuilder::default()
+        .with_max_queue_size(MAX_QUEUED)
+        .build();
+    let inner = BatchSpanProcessor::builder(CountingExporter {
+        inner: exporter,
+        queue: Arc::clone(&queue),
+    })
+    .with_batch_config(batch)
+    .build();
+    SdkTracerProvider::builder()
+        // Whether a call is traced was decided before its span was made.
+        .with_sampler(Sampler::AlwaysOn)
+        .with_resource(
+            Resource::builder()
+                .with_service_name("switchboard")
+                .with_attribute(opentelemetry::KeyValue::new(
+                    "service.version",
+                    env!("CARGO_PKG_VERSION"),
+                ))
+                .build(),
+        )
+        .with_span_processor(BoundedProcessor { inner, queue })
+        .build()
+}
+
+/// A bare address means the path that OTLP over HTTP gives to traces; any other path is taken as it is.
+fn traces_url(endpoint: &Url) -> String {
+    if endpoint.path() == "/" {
+        let mut url = endpoint.clone();
+        url.set_path("/v1/traces");
+        url.into()
+    } else {
+        endpoint.as_str().to_owned()
+    }
+}
+
+/// How many spans wait. The library's processor keeps such a count too, but tells nobody what it dropped.
+#[derive(Debug)]
+struct Queue {
+    length: AtomicUsize,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Drops and counts the spans for which the queue of the processor inside has no place.
+#[derive(Debug)]
+struct BoundedProcessor {
+    inner: BatchSpanProcessor,
+    queue: Arc<Queue>,
+}
+
+impl SpanProcessor for BoundedProcessor {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.inner.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        if self.queue.length.fetch_add(1, Ordering::Relaxed) >= MAX_QUEUED {
+            self.queue.length.fetch_sub(1, Ordering::Relaxed);
+            self.queue.dropped.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.inner.on_end(span);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+/// Takes a batch out of the count when it was sent, and counts it as dropped when it could not be.
+#[derive(Debug)]
+struct CountingExporter<E> {
+    inner: E,
+    queue: Arc<Queue>,
+}
+
+impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let result = self.inner.export(batch).await;
+        self.queue.length.fetch_sub(spans, Ordering::Relaxed);
+        if result.is_err() {
+            self.queue
+                .dropped
+                .fetch_add(spans as u64, Ordering::Relaxed);
+        }
+        result
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.inner.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+use std::sync::mpsc::{self, Receiver, SyncSender};
+
+use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+use opentelemetry_sdk::error::OTelSdkError;
+use parking_lot::Mutex;
+
+use super::*;
+
+const BOUND: Duration = Duration::from_secs(30);
+
+/// Takes batches only as the test lets it, and answers what the test says.
+#[derive(Debug)]
+struct Slow {
+    taken: SyncSender<usize>,
+    answers: Mutex<Receiver<OTelSdkResult>>,
+}
+
+impl SpanExporter for Slow {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let _ = self.taken.send(batch.len());
+        self.answers.lock().recv().unwrap_or(Ok(()))
+    }
+}
+
+fn slow() -> (Slow, Receiver<usize>, SyncSender<OTelSdkResult>) {
+    let (taken, batches) = mpsc::sync_channel(MAX_QUEUED);
+    let (answer, answers) = mpsc::sync_channel(1);
+    let answers = Mutex::new(answers);
+    (Slow { taken, answers }, batches, answer)
+}
+
+#[test]
+fn spans_beyond_the_queue_are_dropped_and_counted() {
+    let (exporter, batches, answer) = slow();
+    let dropped = Arc::new(AtomicU64::new(0));
+    let provider = provider(exporter, &dropped);
+    let tracer = provider.tracer("test");
+    for _ in 0..MAX_QUEUED + 100 {
+        drop(tracer.start("span"));
+    }
+    assert_eq!(dropped.load(Ordering::Relaxed), 100);
+
+    drop(answer);
+    provider.shutdown_with_timeout(BOUND).expect("flushed");
+    assert_eq!(batches.try_iter().sum::<usize>(), MAX_QUEUED);
+}
+
+#[test]
+fn spans_that_the_collector_refuses_are_counted() {
+    let (exporter, batches, answer) = slow();
+    let dropped = Arc::new(AtomicU64::new(0));
+    let provider = provider(exporter, &dropped);
+    let tracer = provider.tracer("test");
+    drop(tracer.start("span"));
+    let refusal = OTelSdkError::InternalFailure("refused".into());
+    answer.send(Err(refusal)).expect("the exporter lives");
+    // It reports the refusal, which is counted by then.
+    let _ = provider.force_flush();
+    assert_eq!(batches.recv_timeout(BOUND), Ok(1));
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+
+    drop(answer);
+    drop(tracer.start("span"));
+    provider.shutdown_with_timeout(BOUND).expect("flushed");
+    assert_eq!(dropped.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_bare_address_gets_the_usual_path() {
+    for (endpoint, expected) in [
+        ("http://collector:4318", "http://collector:4318/v1/traces"),
+        ("http://collector:4318/", "http://collector:4318/v1/traces"),
+        ("https://c.example/otlp/x", "https://c.example/otlp/x"),
+    ] {
+        let endpoint = Url::parse(endpoint).expect("a URL");
+        assert_eq!(traces_url(&endpoint), expected);
+    }
+}

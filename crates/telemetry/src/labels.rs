@@ -1,0 +1,176 @@
+//! The closed sets of label values.
+//!
+//! A label never takes a value that a client or a server chose, so a stranger cannot make the registry grow.
+
+/// Declares an enum whose variants are the only values of one label.
+macro_rules! label {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $(#[doc = concat!("`", $text, "`\n\n")] $(#[$doc])* $variant,)+
+        }
+
+        impl $name {
+            /// Every value, in order of declaration; a value's place is its discriminant.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The value as it stands in the metric.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+label! {
+    /// `mcp_method_name`: the methods of the revisions 2024-11-05 to 2026-07-28 that a client sends.
+    MethodLabel {
+        ServerDiscover = "server/discover",
+        Initialize = "initialize",
+        Ping = "ping",
+        ToolsList = "tools/list",
+        ToolsCall = "tools/call",
+        ResourcesList = "resources/list",
+        ResourceTemplatesList = "resources/templates/list",
+        ResourcesRead = "resources/read",
+        ResourcesSubscribe = "resources/subscribe",
+        ResourcesUnsubscribe = "resources/unsubscribe",
+        PromptsList = "prompts/list",
+        PromptsGet = "prompts/get",
+        CompletionComplete = "completion/complete",
+        LoggingSetLevel = "logging/setLevel",
+        SubscriptionsListen = "subscriptions/listen",
+        NotificationsInitialized = "notifications/initialized",
+        NotificationsCancelled = "notifications/cancelled",
+        /// Any other method, whatever its name.
+        Other = "other",
+    }
+}
+
+impl MethodLabel {
+    /// The label of a method; [`MethodLabel::Other`] for one that is not in the set.
+    pub fn from_method(method: &str) -> Self {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|label| label.as_str() == method)
+            .unwrap_or(Self::Other)
+    }
+}
+
+label! {
+    /// `error_type`: how an operation failed. A success has the empty string.
+    ErrorType {
+        /// The result had `isError: true`.
+        ToolError = "tool_error",
+        /// The deadline of the call or of the attempt passed.
+        Timeout = "timeout",
+        /// The caller went away or cancelled.
+        Cancelled = "cancelled",
+        /// JSON-RPC parse error.
+        ParseError = "-32700",
+        /// JSON-RPC invalid request.
+        InvalidRequest = "-32600",
+        /// JSON-RPC method not found.
+        MethodNotFound = "-32601",
+        /// JSON-RPC invalid params.
+        InvalidParams = "-32602",
+        /// JSON-RPC internal error.
+        InternalError = "-32603",
+        /// Resource not found, in revisions before 2026-07-28.
+        ResourceNotFound = "-32002",
+        /// A header and the body disagree.
+        HeaderMismatch = "-32020",
+        /// The client lacks a capability that the request needs.
+        MissingCapability = "-32021",
+        /// The protocol version is not supported.
+        UnsupportedVersion = "-32022",
+        /// The session ended or was never there.
+        SessionNotFound = "404",
+        /// No valid credential.
+        Unauthorized = "401",
+        /// A budget is spent.
+        OverBudget = "402",
+        /// A policy refused the call.
+        Forbidden = "403",
+        /// A message was larger than its bound.
+        TooLarge = "413",
+        /// The arguments were refused.
+        ArgumentsRefused = "422",
+        /// A rate limit was reached.
+        LimitReached = "429",
+        /// The backend failed or answered what is no answer.
+        BadGateway = "502",
+        /// The backend is not there.
+        Unavailable = "503",
+        /// The gateway's own deadline for the backend passed.
+        GatewayTimeout = "504",
+        /// Anything else.
+        Other = "other",
+    }
+}
+
+impl ErrorType {
+    /// The label of an error's code, JSON-RPC's or HTTP's; [`ErrorType::Other`] for one that is not in the set.
+    pub fn from_code(code: i64) -> Self {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|error| error.as_str().parse() == Ok(code))
+            .unwrap_or(Self::Other)
+    }
+
+    /// True for the errors that a server does not count as its own under the OpenTelemetry conventions for MCP: the
+    /// request was at fault, so the server's span and histogram show no error.
+    pub const fn is_the_callers(self) -> bool {
+        matches!(
+            self,
+            Self::ParseError
+                | Self::InvalidRequest
+                | Self::MethodNotFound
+                | Self::InvalidParams
+                | Self::ResourceNotFound
+        )
+    }
+}
+
+label! {
+    /// `state` of a backend. A backend is in exactly one.
+    BackendState {
+        /// Being started or connected for the first time.
+        Starting = "starting",
+        /// Connected, its lists learned.
+        Ready = "ready",
+        /// Down, or its breaker is open.
+        Unavailable = "unavailable",
+        /// Waits for somebody to give it a credential.
+        NeedsAuth = "needs_auth",
+        /// Set aside because what it offers changed.
+        Quarantined = "quarantined",
+        /// Its budget is spent.
+        OverBudget = "over_budget",
+    }
+}
+
+label! {
+    /// `kind` of a message from a backend that was not passed on.
+    IgnoredMessage {
+        /// A line that is no JSON, as start-up banners are.
+        Banner = "banner",
+        /// A line that is no UTF-8.
+        InvalidUtf8 = "invalid_utf8",
+        /// An answer to an id that nobody waits for.
+        UnknownId = "unknown_id",
+        /// A message above the size cap.
+        Oversize = "oversize",
+        /// A request that a server may not make there.
+        UnexpectedRequest = "unexpected_request",
+        /// A log notification that no single call can own.
+        UnattributedLog = "unattributed_log",
+        /// A notification with no addressee, or for a full sink.
+        DroppedNotification = "dropped_notification",
+    }
+}

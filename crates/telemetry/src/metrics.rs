@@ -1,0 +1,347 @@
+//! Prometheus metrics.
+//!
+//! Labels are looked up by name once: a call counts through an index into handles, and takes no lock after the first
+//! call of its kind.
+
+mod families;
+mod readings;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::labels::{BackendState, ErrorType, IgnoredMessage, MethodLabel};
+use families::Family;
+use readings::Reading;
+
+pub use families::reference;
+
+/// Upper bounds of the histograms in seconds, from the OpenTelemetry conventions for MCP.
+pub const BUCKETS: [f64; 14] = [
+    0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+];
+
+/// Statuses below 100 and above 599 do not occur; they share the cell of 500.
+const STATUSES: std::ops::Range<u16> = 100..600;
+
+/// What the process counts. Made once, shared by `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    server: Operations,
+    client_duration: HistogramVec,
+    backend_state: IntGaugeVec,
+    backend_restarts: IntCounterVec,
+    backend_tools: IntGaugeVec,
+    backend_ignored: IntCounterVec,
+    connections: IntGauge,
+    listen_streams: IntGauge,
+    calls_in_flight: IntGauge,
+    http_requests: IntCounterVec,
+    http_handles: Box<[OnceLock<IntCounter>]>,
+}
+
+impl Metrics {
+    /// A registry of its own with every metric in it.
+    ///
+    /// # Errors
+    /// Only if the table of metrics contradicts itself, which a test rules out.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let server_duration = histogram(&registry, &families::SERVER_DURATION)?;
+        let build = gauges(&registry, &families::BUILD_INFO)?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for collector in readings::process()? {
+            registry.register(collector)?;
+        }
+        Ok(Self {
+            server: Operations::new(server_duration, None),
+            client_duration: histogram(&registry, &families::CLIENT_DURATION)?,
+            backend_state: gauges(&registry, &families::BACKEND_STATE)?,
+            backend_restarts: counters(&registry, &families::BACKEND_RESTARTS)?,
+            backend_tools: gauges(&registry, &families::BACKEND_TOOLS)?,
+            backend_ignored: counters(&registry, &families::BACKEND_IGNORED)?,
+            connections: gauge(&registry, &families::CONNECTIONS)?,
+            listen_streams: gauge(&registry, &families::LISTEN_STREAMS)?,
+            calls_in_flight: gauge(&registry, &families::CALLS_IN_FLIGHT)?,
+            http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
+            http_handles: STATUSES.map(|_| OnceLock::new()).collect(),
+            registry,
+        })
+    }
+
+    /// Counts one finished call of a client, in `mcp_server_operation_duration_seconds`. An error that
+    /// [is the caller's](ErrorType::is_the_callers) counts as no error, as the conventions say.
+    pub fn server_operation(
+        &self,
+        method: MethodLabel,
+        error: Option<ErrorType>,
+        elapsed: Duration,
+    ) {
+        let error = error.filter(|error| !error.is_the_callers());
+        self.server.observe(method, error, elapsed);
+    }
+
+    /// The handles of one backend. Asked for again under the same name it gives the same series.
+    pub fn backend(&self, name: &str) -> BackendMetrics {
+        BackendMetrics(Arc::new(BackendHandles {
+            client: Operations::new(self.client_duration.clone(), Some(name.to_owned())),
+            state: BackendState::ALL
+                .iter()
+                .map(|state| {
+                    self.backend_state
+                        .with_label_values(&[name, state.as_str()])
+                })
+                .collect(),
+            restarts: self.backend_restarts.with_label_values(&[name]),
+            tools: self.backend_tools.with_label_values(&[name]),
+            ignored: IgnoredMessage::ALL
+                .iter()
+                .map(|kind| {
+                    self.backend_ignored
+                        .with_label_values(&[name, kind.as_str()])
+                })
+                .collect(),
+        }))
+    }
+
+    /// Takes the series of a backend that left the configuration out of the registry. Handles that are still held count
+    /// on unseen.
+    pub fn forget_backend(&self, name: &str) {
+        // A series that was never used is not there to be removed, which is as good.
+        for state in BackendState::ALL {
+            let _ = self
+                .backend_state
+                .remove_label_values(&[name, state.as_str()]);
+        }
+        for kind in IgnoredMessage::ALL {
+            let _ = self
+                .backend_ignored
+                .remove_label_values(&[name, kind.as_str()]);
+        }
+        let _ = self.backend_restarts.remove_label_values(&[name]);
+        let _ = self.backend_tools.remove_label_values(&[name]);
+        for method in MethodLabel::ALL {
+            for error in error_labels() {
+                let _ = self
+                    .client_duration
+                    .remove_label_values(&[method.as_str(), name, error]);
+            }
+        }
+    }
+
+    /// Counts an open client connection until the guard is dropped.
+    pub fn connection(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.connections)
+    }
+
+    /// Counts an open `subscriptions/listen` stream until the guard is dropped.
+    pub fn listen_stream(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.listen_streams)
+    }
+
+    /// Counts a call in flight until the guard is dropped.
+    pub fn call_in_flight(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.calls_in_flight)
+    }
+
+    /// Counts one answered HTTP request.
+    pub fn http_request(&self, status: u16) {
+        let status = if STATUSES.contains(&status) {
+            status
+        } else {
+            500
+        };
+        self.http_handles[usize::from(status - STATUSES.start)]
+            .get_or_init(|| {
+                self.http_requests
+                    .with_label_values(&[status.to_string().as_str()])
+            })
+            .inc();
+    }
+
+    /// Says where `switchboard_tasks` comes from: the number of tasks alive in the runtime. The first source stays.
+    pub fn count_tasks_with(&self, tasks: impl Fn() -> usize + Send + Sync + 'static) {
+        self.read_with(&families::TASKS, &[], move || Some(tasks() as f64));
+    }
+
+    /// Says where `switchboard_telemetry_dropped_total` of a signal comes from. The first source stays.
+    pub(crate) fn count_dropped_with(
+        &self,
+        signal: &str,
+        dropped: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.read_with(&families::TELEMETRY_DROPPED, &[signal], move || {
+            Some(dropped() as f64)
+        });
+    }
+
+    fn read_with(
+        &self,
+        family: &Family,
+        values: &[&str],
+        read: impl Fn() -> Option<f64> + Send + Sync + 'static,
+    ) {
+        // The only error left is a reading that is there already, and the first one stays.
+        let _ = Reading::new(family, values, read)
+            .and_then(|reading| self.registry.register(Box::new(reading)));
+    }
+
+    /// Every metric in the Prometheus text format, version 0.0.4. Reads a few files of procfs; takes no other time.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        // Writing to memory fails only on a family without a child, and those are not gathered.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+/// The handles of one backend; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct BackendMetrics(Arc<BackendHandles>);
+
+#[derive(Debug)]
+struct BackendHandles {
+    client: Operations,
+    state: Box<[IntGauge]>,
+    restarts: IntCounter,
+    tools: IntGauge,
+    ignored: Box<[IntCounter]>,
+}
+
+impl BackendMetrics {
+    /// Counts one finished attempt in `mcp_client_operation_duration_seconds`.
+    pub fn operation(&self, method: MethodLabel, error: Option<ErrorType>, elapsed: Duration) {
+        self.0.client.observe(method, error, elapsed);
+    }
+
+    /// Shows the state that the backend is in now. One owner at a time may call this, or two states may show as current.
+    pub fn set_state(&self, state: BackendState) {
+        for (each, gauge) in BackendState::ALL.iter().zip(&self.0.state) {
+            gauge.set(i64::from(*each == state));
+        }
+    }
+
+    /// Counts a start or a connection after the first.
+    pub fn restarted(&self) {
+        self.0.restarts.inc();
+    }
+
+    /// Shows how many tools the backend's last complete list had.
+    pub fn set_tools(&self, count: usize) {
+        self.0.tools.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Counts a message that was not passed on.
+    pub fn ignored(&self, kind: IgnoredMessage) {
+        self.0.ignored[kind as usize].inc();
+    }
+}
+
+/// Holds a gauge one higher for as long as it lives.
+#[derive(Debug)]
+#[must_use = "the gauge falls again when this is dropped"]
+pub struct GaugeGuard(IntGauge);
+
+impl GaugeGuard {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for GaugeGuard {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// The histograms of one side, a cell for each method and error.
+///
+/// A cell is filled at its first use: a family with every possible child would be thousands of lines a scrape.
+#[derive(Debug)]
+struct Operations {
+    family: HistogramVec,
+    backend: Option<String>,
+    cells: Box<[OnceLock<Histogram>]>,
+}
+
+impl Operations {
+    fn new(family: HistogramVec, backend: Option<String>) -> Self {
+        let cells = MethodLabel::ALL.len() * (ErrorType::ALL.len() + 1);
+        Self {
+            family,
+            backend,
+            cells: (0..cells).map(|_| OnceLock::new()).collect(),
+        }
+    }
+
+    fn observe(&self, method: MethodLabel, error: Option<ErrorType>, elapsed: Duration) {
+        let column = error.map_or(0, |error| error as usize + 1);
+        self.cells[method as usize * (ErrorType::ALL.len() + 1) + column]
+            .get_or_init(|| {
+                let (method, error) = (method.as_str(), error.map_or("", ErrorType::as_str));
+                match &self.backend {
+                    Some(backend) => self.family.with_label_values(&[method, backend, error]),
+                    None => self.family.with_label_values(&[method, error]),
+                }
+            })
+            .observe(elapsed.as_secs_f64());
+    }
+}
+
+/// The values of `error_type`, success first.
+fn error_labels() -> impl Iterator<Item = &'static str> {
+    std::iter::once("").chain(ErrorType::ALL.iter().map(|error| error.as_str()))
+}
+
+/// The labels with a closed set of values, for the reference.
+fn closed_labels() -> Vec<(&'static str, Vec<&'static str>)> {
+    fn values<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> Vec<&'static str> {
+        all.iter().copied().map(as_str).collect()
+    }
+    vec![
+        (
+            "mcp_method_name",
+            values(MethodLabel::ALL, MethodLabel::as_str),
+        ),
+        ("error_type", values(ErrorType::ALL, ErrorType::as_str)),
+        ("state", values(BackendState::ALL, BackendState::as_str)),
+        ("kind", values(IgnoredMessage::ALL, IgnoredMessage::as_str)),
+        ("signal", vec!["logs", "spans"]),
+    ]
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> prometheus::Result<C> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn gauge(registry: &Registry, family: &Family) -> prometheus::Result<IntGauge> {
+    register(registry, IntGauge::new(family.name, family.help)?)
+}
+
+fn gauges(registry: &Registry, family: &Family) -> prometheus::Result<IntGaugeVec> {
+    let options = Opts::new(family.name, family.help);
+    register(registry, IntGaugeVec::new(options, family.labels)?)
+}
+
+fn counters(registry: &Registry, family: &Family) -> prometheus::Result<IntCounterVec> {
+    let options = Opts::new(family.name, family.help);
+    register(registry, IntCounterVec::new(options, family.labels)?)
+}
+
+fn histogram(registry: &Registry, family: &Family) -> prometheus::Result<HistogramVec> {
+    let options = HistogramOpts::new(family.name, family.help).buckets(BUCKETS.to_vec());
+    register(registry, HistogramVec::new(options, family.labels)?)
+}

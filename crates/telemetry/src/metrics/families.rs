@@ -1,0 +1,98 @@
+//! The table of all metrics: names, labels and meaning. The registry and docs/metrics.md are both built from it.
+
+use std::fmt::Write as _;
+
+/// One metric family.
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
+
+macro_rules! families {
+    ($($id:ident: $kind:literal $name:literal [$($label:literal),*] $help:literal;)+) => {
+        $(pub(super) const $id: Family = Family { name: $name, kind: $kind, labels: &[$($label),*], help: $help };)+
+
+        /// Every family, in the order of the reference.
+        pub(super) const ALL: &[Family] = &[$($id,)+];
+    };
+}
+
+families! {
+    SERVER_DURATION: "histogram" "mcp_server_operation_duration_seconds" ["mcp_method_name", "error_type"]
+        "Time from a client's request to the end of its answer, in seconds. error_type is empty on success, and for errors that are the request's own fault.";
+    CLIENT_DURATION: "histogram" "mcp_client_operation_duration_seconds" ["mcp_method_name", "switchboard_backend", "error_type"]
+        "Time of one attempt at a backend, in seconds. error_type is empty on success.";
+    BACKEND_STATE: "gauge" "switchboard_backend_state" ["backend", "state"]
+        "1 for the state that the backend is in, 0 for the others.";
+    BACKEND_RESTARTS: "counter" "switchboard_backend_restarts_total" ["backend"]
+        "Times that the backend was started or connected again after it was lost.";
+    BACKEND_TOOLS: "gauge" "switchboard_backend_tools" ["backend"]
+        "Tools in the backend's last complete list, before include and exclude.";
+    BACKEND_IGNORED: "counter" "switchboard_backend_ignored_messages_total" ["backend", "kind"]
+        "Messages from the backend that were not passed on.";
+    CONNECTIONS: "gauge" "switchboard_connections" []
+        "Open client connections.";
+    LISTEN_STREAMS: "gauge" "switchboard_listen_streams" []
+        "Open subscriptions/listen streams.";
+    CALLS_IN_FLIGHT: "gauge" "switchboard_calls_in_flight" []
+        "Calls that have begun and not ended.";
+    HTTP_REQUESTS: "counter" "switchboard_http_requests_total" ["status"]
+        "Answered HTTP requests by status code.";
+    TELEMETRY_DROPPED: "counter" "switchboard_telemetry_dropped_total" ["signal"]
+        "Log lines and spans that were dropped because their queue was full or their export failed.";
+    TASKS: "gauge" "switchboard_tasks" []
+        "Tasks alive in the async runtime.";
+    BUILD_INFO: "gauge" "switchboard_build_info" ["version"]
+        "Always 1; the version is in the label.";
+    PROCESS_CPU: "counter" "process_cpu_seconds_total" []
+        "CPU time of the process, user and system, in seconds.";
+    PROCESS_OPEN_FDS: "gauge" "process_open_fds" []
+        "Open file descriptors.";
+    PROCESS_MAX_FDS: "gauge" "process_max_fds" []
+        "Limit on open file descriptors.";
+    PROCESS_MEMORY: "gauge" "process_resident_memory_bytes" []
+        "Resident memory in bytes.";
+    PROCESS_THREADS: "gauge" "process_threads" []
+        "Threads of the process.";
+    PROCESS_START: "gauge" "process_start_time_seconds" []
+        "When the process set up its metrics, in seconds since 1970.";
+}
+
+/// The reference of all metrics as Markdown, the text of docs/metrics.md.
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n\
+         Served in the Prometheus text format on `/metrics` of `server.ops_listen`. This page is generated from the code: \
+         `UPDATE=1 cargo nextest run -p switchboard-telemetry reference` rewrites it.\n\n\
+         No label takes a value that a client chooses. `backend` and `switchboard_backend` are names from the configuration.\n\n\
+         | metric | type | labels | meaning |\n|---|---|---|---|\n",
+    );
+    for family in ALL {
+        let labels: Vec<_> = family
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} |",
+            family.name,
+            family.kind,
+            labels.join(", "),
+            family.help
+        );
+    }
+    let buckets: Vec<_> = super::BUCKETS.iter().map(ToString::to_string).collect();
+    let _ = write!(
+        text,
+        "\nBuckets of the histograms, in seconds: {}.\n\n| label | values |\n|---|---|\n",
+        buckets.join(", ")
+    );
+    for (label, values) in super::closed_labels() {
+        let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
+        let _ = writeln!(text, "| `{label}` | {} |", values.join(", "));
+    }
+    text
+}

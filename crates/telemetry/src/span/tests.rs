@@ -1,0 +1,199 @@
+use opentelemetry::trace::SpanKind;
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use super::*;
+use crate::init::trace_layer;
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+const CALL: IncomingCall<'_> = IncomingCall {
+    method: "tools/call",
+    target: Some(Target::Tool("files__read")),
+    request_id: Some("7"),
+    protocol_version: Some("2026-07-28"),
+    network: Network::Http,
+    client_address: Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+};
+
+const ATTEMPT: Attempt<'_> = Attempt {
+    method: "tools/call",
+    target: Some(Target::Tool("read")),
+    request_id: Some("41"),
+    protocol_version: Some("2025-11-25"),
+    network: Network::Http,
+    backend: "files",
+    server_address: Some("files.example"),
+    server_port: Some(8000),
+};
+
+/// The spans that `run` finishes, in the order in which they end.
+fn spans_of(run: impl FnOnce()) -> Vec<SpanData> {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder()
+        .with_simple_exporter(exporter.clone())
+        .build();
+    let subscriber = tracing_subscriber::registry().with(trace_layer(&provider));
+    tracing::subscriber::with_default(subscriber, run);
+    exporter.get_finished_spans().expect("the exporter is open")
+}
+
+fn attributes(span: &SpanData) -> Vec<String> {
+    let mut attributes: Vec<_> = span
+        .attributes
+        .iter()
+        .map(|attribute| format!("{}={}", attribute.key, attribute.value))
+        .collect();
+    attributes.sort_unstable();
+    attributes
+}
+
+#[test]
+fn a_call_and_its_attempt_follow_the_conventions() {
+    let context = TraceContext::parse(PARENT, Some("vendor=1"), None).expect("valid");
+    let mut sent = None;
+    let spans = spans_of(|| {
+        let call = CallSpan::server(&Sampler::new(0.0), Some(&context), &CALL);
+        let attempt = call.client(&ATTEMPT);
+        sent = attempt.traceparent();
+        attempt.record_outcome(Some("tool_error"), None);
+        drop(attempt);
+        call.record_outcome(Some("tool_error"), None);
+    });
+
+    let [client, server] = spans.as_slice() else {
+        panic!("two spans, not {spans:?}");
+    };
+    assert_eq!(server.name, "tools/call files__read");
+    assert_eq!(server.span_kind, SpanKind::Server);
+    assert_eq!(server.parent_span_id.to_string(), "00f067aa0ba902b7");
+    assert!(server.parent_span_is_remote);
+    assert_eq!(server.span_context.trace_state().header(), "vendor=1");
+    assert_eq!(server.status, Status::error(""));
+    assert_eq!(
+        attributes(server),
+        [
+            "client.address=127.0.0.1",
+            "error.type=tool_error",
+            "gen_ai.operation.name=execute_tool",
+            "gen_ai.tool.name=files__read",
+            "jsonrpc.request.id=7",
+            "mcp.method.name=tools/call",
+            "mcp.protocol.version=2026-07-28",
+            "network.protocol.name=http",
+            "network.transport=tcp",
+        ]
+    );
+
+    assert_eq!(client.name, "tools/call read");
+    assert_eq!(client.span_kind, SpanKind::Client);
+    assert_eq!(client.parent_span_id, server.span_context.span_id());
+    assert_eq!(
+        attributes(client),
+        [
+            "error.type=tool_error",
+            "gen_ai.operation.name=execute_tool",
+            "gen_ai.tool.name=read",
+            "jsonrpc.request.id=41",
+            "mcp.method.name=tools/call",
+            "mcp.protocol.version=2025-11-25",
+            "network.protocol.name=http",
+            "network.transport=tcp",
+            "server.address=files.example",
+            "server.port=8000",
+            "switchboard.backend=files",
+        ]
+    );
+    let expected = format!(
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-{}-01",
+        client.span_context.span_id()
+    );
+    assert_eq!(sent, Some(expected));
+}
+
+#[test]
+fn a_call_without_a_parent_is_a_root_even_inside_another_span() {
+    let spans = spans_of(|| {
+        let outer = tracing::info_span!(target: CALL_TARGET, "outer").entered();
+        drop(CallSpan::server(&Sampler::new(1.0), None, &CALL));
+        drop(outer);
+    });
+    assert_eq!(spans[0].parent_span_id, opentelemetry::SpanId::INVALID);
+}
+
+#[test]
+fn an_unsampled_call_leaves_nothing() {
+    let unsampled = PARENT.replace("-01", "-00");
+    let context = TraceContext::parse(&unsampled, None, None).expect("valid");
+    let spans = spans_of(|| {
+        let call = CallSpan::server(&Sampler::new(1.0), Some(&context), &CALL);
+        let attempt = call.client(&ATTEMPT);
+        attempt.record_outcome(Some("502"), Some(502));
+        assert!(!call.is_recording() && !attempt.is_recording());
+        assert_eq!((call.traceparent(), attempt.traceparent()), (None, None));
+    });
+    assert!(spans.is_empty(), "{spans:?}");
+}
+
+#[test]
+fn names_hold_prompts_but_no_uris() {
+    let spans = spans_of(|| {
+        for (method, target) in [
+            ("prompts/get", Some(Target::Prompt("review"))),
+            ("resources/read", Some(Target::Resource("file:///x"))),
+            ("server/discover", None),
+        ] {
+            let call = IncomingCall {
+                method,
+                target,
+                network: Network::Pipe,
+                ..CALL
+            };
+            drop(CallSpan::server(&Sampler::new(1.0), None, &call));
+        }
+    });
+    let names: Vec<_> = spans.iter().map(|span| span.name.as_ref()).collect();
+    assert_eq!(
+        names,
+        ["prompts/get review", "resources/read", "server/discover"]
+    );
+    assert!(attributes(&spans[0]).contains(&"gen_ai.prompt.name=review".to_owned()));
+    assert!(attributes(&spans[0]).contains(&"network.transport=pipe".to_owned()));
+    assert!(attributes(&spans[1]).contains(&"mcp.resource.uri=file:///x".to_owned()));
+}
+
+#[test]
+fn the_callers_errors_are_not_those_of_the_server() {
+    let spans = spans_of(|| {
+        let call = CallSpan::server(&Sampler::new(1.0), None, &CALL);
+        let attempt = call.client(&ATTEMPT);
+        attempt.record_outcome(Some("-32602"), Some(-32602));
+        drop(attempt);
+        call.record_outcome(Some("-32602"), Some(-32602));
+    });
+    for (span, is_error) in spans.iter().zip([true, false]) {
+        let attributes = attributes(span);
+        assert!(attributes.contains(&"rpc.response.status_code=-32602".to_owned()));
+        assert_eq!(
+            attributes.contains(&"error.type=-32602".to_owned()),
+            is_error
+        );
+        assert_eq!(span.status == Status::error(""), is_error);
+    }
+}
+
+#[test]
+fn what_a_client_chose_is_cut() {
+    let long = "é".repeat(10_000);
+    let spans = spans_of(|| {
+        let call = IncomingCall {
+            method: &long,
+            target: Some(Target::Tool(&long)),
+            request_id: Some(&long),
+            ..CALL
+        };
+        drop(CallSpan::server(&Sampler::new(1.0), None, &call));
+    });
+    assert_eq!(spans[0].name.len(), 2 * MAX_TEXT + 1);
+    assert!(attributes(&spans[0]).iter().all(|each| each.len() < 300));
+}

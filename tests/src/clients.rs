@@ -1,0 +1,130 @@
+//! Real clients as processes.
+//!
+//! A plan is a JSON list of steps, `{"step": LABEL, "do": ACTION, …}`. The drivers under
+//! `tests/real/` run it with an official client each and report, for each step, what that client
+//! saw: what a plan asks for and what must come of it is written once, for all of them.
+//!
+//! | action | with | reports |
+//! |---|---|---|
+//! | `discover` | | `result` |
+//! | `list` | `what`: `tools`, `resources`, `templates` or `prompts` | `items`, of all pages |
+//! | `call` | `name`, `arguments`, `log_level` if logs are wanted | `result`, `progress`, `logs` |
+//! | `cancel` | `name`, `arguments` | `cancelled`, `progress`: cancelled at the first progress |
+//! | `read` | `uri` | `result` |
+//! | `prompt` | `name`, `arguments` | `result` |
+//! | `complete` | `ref`, `argument`, `context` | `result` |
+//! | `listen` | `filter`, `steps` to run meanwhile, `until`: the changes to wait for | `acknowledged`, `changes` |
+//!
+//! A step that fails reports an `error` with the `code`, `message` and `data` that arrived.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::tools;
+
+/// How long a client may take for a whole plan.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A real client that can run a plan.
+#[derive(Clone, Copy, Debug)]
+pub enum Client {
+    /// The official TypeScript client.
+    TypeScript,
+    /// The official Python client.
+    Python,
+}
+
+impl Client {
+    /// Runs a plan against an endpoint and returns what the client saw, by the label of the step.
+    ///
+    /// # Panics
+    ///
+    /// If the client fails as a whole, or takes longer than two minutes.
+    pub async fn run(self, url: &str, plan: &Value) -> BTreeMap<String, Value> {
+        let real = tools::repository().join("tests/real");
+        let mut command = match self {
+            Self::TypeScript => script(&tools::node(), &real.join("typescript.mjs")),
+            Self::Python => script(&tools::python(), &real.join("python.py")),
+        };
+        command.arg(url);
+        let output = run(command, &plan.to_string()).await;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{self:?} ended with {}:\n{text}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        text.lines()
+            .map(|line| {
+                let seen: Value = serde_json::from_str(line)
+                    .unwrap_or_else(|error| panic!("{self:?}: {error} in {line}"));
+                let step = seen["step"].as_str().expect("each line names its step");
+                (step.to_owned(), seen)
+            })
+            .collect()
+    }
+}
+
+/// Runs the Inspector's command line with these arguments and returns the result it prints.
+///
+/// # Panics
+///
+/// If it fails.
+pub async fn inspect(url: &str, arguments: &[&str]) -> Value {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    let launcher = "@modelcontextprotocol/inspector/clients/launcher/build/index.js";
+    let mut command = script(&tools::node(), &tools::npm(launcher));
+    command
+        .env("HOME", home.path())
+        .args(["--cli", "--transport", "http", "--server-url", url])
+        // Unless told so it speaks the legacy era.
+        .args(["--protocol-era", "modern"])
+        .args(["--format", "json", "--quiet"])
+        .args(arguments);
+    let output = run(command, "").await;
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "the Inspector ended with {}:\n{text}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let answer: Value = serde_json::from_str(&text).expect("the Inspector prints JSON");
+    answer["result"].clone()
+}
+
+fn script(interpreter: &Path, script: &Path) -> Command {
+    let mut command = Command::new(interpreter);
+    command
+        .arg(script)
+        .env("SWITCHBOARD_TEST_CACHE", tools::cache())
+        // Python would leave its compiled files beside the scripts.
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+async fn run(mut command: Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the client starts");
+    let mut stdin = child.stdin.take().expect("stdin is piped");
+    // A client that ends without reading has its reason, which its output tells.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    timeout(PATIENCE, child.wait_with_output())
+        .await
+        .expect("the client ends in time")
+        .expect("a child can be waited for")
+}

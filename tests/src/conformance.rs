@@ -1,0 +1,247 @@
+//! The official conformance suite, and a strict reading of what it finds.
+//!
+//! The suite itself counts a scenario as passed that found nothing to check, or that only warned.
+//! Here one has passed when it did something of its own successfully and nothing was found
+//! wanting.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::gateway::MODERN;
+use crate::tools;
+
+/// How long the whole server leg, and how long one scenario of the client leg may take.
+const PATIENCE: Duration = Duration::from_secs(480);
+const CLIENT_PATIENCE_MS: &str = "45000";
+
+/// The scenarios of the client leg that can judge what a gateway sends to its backends. The
+/// others are about authorization, which this leg does not have.
+pub const CLIENT_SCENARIOS: [&str; 8] = [
+    "http-custom-headers",
+    "http-invalid-tool-headers",
+    "http-standard-headers",
+    "json-schema-2020-12-preservation",
+    "json-schema-ref-no-deref",
+    "request-metadata",
+    "sep-2322-client-request-state",
+    "tools_call",
+];
+
+/// What came of one scenario.
+#[derive(Debug)]
+pub struct Verdict {
+    /// The suite's name of the scenario.
+    pub scenario: String,
+    /// Why it has not passed; empty if it has.
+    pub faults: Vec<String>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scenario, faults } = self;
+        if faults.is_empty() {
+            write!(f, "passed {scenario}")
+        } else {
+            write!(f, "FAILED {scenario}\n    {}", faults.join("\n    "))
+        }
+    }
+}
+
+/// Runs every server scenario that the revision requires against an endpoint.
+///
+/// # Panics
+///
+/// If the suite cannot be run.
+pub async fn server_leg(url: &str) -> Vec<Verdict> {
+    let results = tempfile::tempdir().expect("a temporary folder");
+    let mut command = suite();
+    command
+        .args(["server", "--url", url, "--requirements", MODERN, "-o"])
+        .arg(results.path());
+    let console = run(command).await;
+    let mut checks = read_checks(results.path(), "server-");
+    let verdicts: Vec<Verdict> = required_server_scenarios()
+        .into_iter()
+        .map(|scenario| {
+            let faults = match checks.remove(&scenario) {
+                Some(checks) => faults(&checks),
+                None => vec!["did not run".to_owned()],
+            };
+            Verdict { scenario, faults }
+        })
+        .collect();
+    assert!(
+        verdicts.iter().any(|verdict| verdict.faults.is_empty()),
+        "the suite found nothing in order:\n{console}"
+    );
+    verdicts
+}
+
+/// Runs the client scenarios that can judge a gateway, each with a gateway of its own between an
+/// official client and the suite's mock server; without a `gateway`, the client alone.
+///
+/// # Panics
+///
+/// If the suite cannot be run.
+pub async fn client_leg(gateway: Option<&Path>) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for scenario in CLIENT_SCENARIOS {
+        let results = tempfile::tempdir().expect("a temporary folder");
+        let mut command = suite();
+        // The suite splits the command at spaces, so it contains no path.
+        command
+            .args(["client", "--command", "node client.mjs"])
+            .args(["--scenario", scenario, "--spec-version", MODERN])
+            .args(["--timeout", CLIENT_PATIENCE_MS, "-o"])
+            .arg(results.path());
+        if let Some(gateway) = gateway {
+            command.env("SWITCHBOARD", gateway);
+        }
+        let console = run(command).await;
+        let mut faults = match read_checks(results.path(), "").remove(scenario) {
+            Some(checks) => faults(&checks),
+            None => vec!["did not run".to_owned()],
+        };
+        if !faults.is_empty() {
+            faults.push(format!("the client said:\n{}", said(results.path())));
+            faults.push(format!("the suite said:\n{console}"));
+        }
+        verdicts.push(Verdict {
+            scenario: scenario.to_owned(),
+            faults,
+        });
+    }
+    verdicts
+}
+
+/// The suite's program, started where the client's driver lies.
+fn suite() -> Command {
+    let node = tools::node();
+    let mut path = node
+        .parent()
+        .expect("node lies in a folder")
+        .to_owned()
+        .into_os_string();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let mut command = Command::new(node);
+    command
+        .arg(tools::npm(
+            "@modelcontextprotocol/conformance/dist/index.js",
+        ))
+        .current_dir(tools::repository().join("tests/conformance"))
+        .env("PATH", path)
+        .env("SWITCHBOARD_TEST_CACHE", tools::cache())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs the suite and returns what it printed. Its exit code says less than its results.
+async fn run(mut command: Command) -> String {
+    let output = timeout(PATIENCE, command.output())
+        .await
+        .expect("the suite ends in time")
+        .expect("the suite starts");
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// The server scenarios that the suite's frozen list for the revision names.
+fn required_server_scenarios() -> Vec<String> {
+    let file = format!("@modelcontextprotocol/conformance/requirements/{MODERN}.yaml");
+    let list = std::fs::read_to_string(tools::npm(&file)).expect("the list is readable");
+    list.lines()
+        .skip_while(|line| *line != "server:")
+        .skip(1)
+        .map_while(|line| line.strip_prefix("  - "))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The checks of each scenario, from the suite's folders `{prefix}{scenario}-{time}`.
+fn read_checks(results: &Path, prefix: &str) -> BTreeMap<String, Vec<Value>> {
+    const TIME: usize = "-2026-07-28T00-00-00-000Z".len();
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(results).expect("the folder is ours") {
+        let folder = entry.expect("the folder is ours").path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let Some(name) = name.strip_prefix(prefix) else {
+            continue;
+        };
+        let Some(scenario) = name.len().checked_sub(TIME).and_then(|end| name.get(..end)) else {
+            continue;
+        };
+        let Ok(checks) = std::fs::read(folder.join("checks.json")) else {
+            continue;
+        };
+        let checks = serde_json::from_slice(&checks).expect("the suite writes JSON");
+        found.insert(scenario.to_owned(), checks);
+    }
+    found
+}
+
+/// Why a scenario with these checks has not passed.
+fn faults(checks: &[Value]) -> Vec<String> {
+    let mut faults: Vec<String> = checks
+        .iter()
+        .filter(|check| matches!(check["status"].as_str(), Some("FAILURE" | "WARNING")))
+        .map(|check| {
+            let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
+            let (status, id) = (text("status"), text("id"));
+            let (description, message) = (text("description"), text("errorMessage"));
+            let details = &check["details"];
+            format!("{status} {id}: {description}: {message} {details}")
+        })
+        .collect();
+    // The harness adds `wire-schema-*` itself, and they succeed where nothing was exchanged.
+    let own_success = checks.iter().any(|check| {
+        let own = !check["id"]
+            .as_str()
+            .is_some_and(|id| id.starts_with("wire-schema-"));
+        own && check["status"] == "SUCCESS"
+    });
+    if faults.is_empty() && !own_success {
+        faults.push("nothing of its own was checked".to_owned());
+    }
+    faults
+}
+
+/// What the client under test wrote, the gateway's output included.
+fn said(results: &Path) -> String {
+    let folders = std::fs::read_dir(results).expect("the folder is ours");
+    folders
+        .filter_map(Result::ok)
+        .flat_map(|folder| ["stdout.txt", "stderr.txt"].map(|file| folder.path().join(file)))
+        .filter_map(|file| std::fs::read_to_string(file).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::faults;
+
+    #[test]
+    fn only_a_success_of_its_own_and_no_complaint_passes() {
+        let own = json!({ "id": "own", "status": "SUCCESS" });
+        let added = json!({ "id": "wire-schema-valid", "status": "SUCCESS" });
+        let info = json!({ "id": "note", "status": "INFO" });
+        let warning = json!({ "id": "should", "status": "WARNING" });
+        let failure = json!({ "id": "must", "status": "FAILURE" });
+        assert!(faults(&[own.clone(), added.clone(), info.clone()]).is_empty());
+        assert_eq!(faults(&[own.clone(), failure]).len(), 1);
+        assert_eq!(faults(&[own, warning]).len(), 1);
+        assert_eq!(faults(&[added, info]).len(), 1);
+        assert_eq!(faults(&[]).len(), 1);
+    }
+}

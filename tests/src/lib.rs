@@ -1,0 +1,12 @@
+//! What the end-to-end tests share: the programs of the workspace and the real servers, clients
+//! and conformance suite that `scripts/install-test-tools` installs, as processes.
+//!
+//! Everything here panics instead of returning errors, since only tests call it: the message is
+//! what the failed test says.
+
+pub mod clients;
+pub mod conformance;
+pub mod gateway;
+pub mod process;
+pub mod servers;
+pub mod tools;
