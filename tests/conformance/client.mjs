@@ -17,22 +17,13 @@ const scenario = process.env.MCP_CONFORMANCE_SCENARIO;
 const context = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? '{}');
 const options = { timeout: 15_000 };
 
-// Their mock servers do not answer `server/discover`: nobody can find out what they speak.
-const undiscoverable = [
-  'http-custom-headers',
-  'http-invalid-tool-headers',
-  'http-standard-headers',
-  'sep-2322-client-request-state',
-];
-
 // Starts `switchboard serve` in front of `backend`; resolves to its endpoint and a way to stop it.
 async function startGateway(backend) {
   const folder = await mkdtemp(join(tmpdir(), 'switchboard-conformance-'));
   const config = join(folder, 'switchboard.json');
   await writeFile(config, JSON.stringify({
     server: { listen: '127.0.0.1:0', ops_listen: '127.0.0.1:0' },
-    // Pinned, for the sake of the undiscoverable.
-    backends: { mock: { url: backend, prefix: '', era: 'modern' } },
+    backends: { mock: { url: backend, prefix: '' } },
   }));
   const child = spawn(program, ['serve', '-c', config], { stdio: ['ignore', 'pipe', 'pipe'] });
   const exited = once(child, 'exit');
@@ -40,7 +31,7 @@ async function startGateway(backend) {
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on('line', (line) => {
         console.error(`switchboard: ${line}`);
-        const found = /http:\/\/127\.0\.0\.1:\d+\/mcp\b/.exec(line);
+        const found = /http:\/\/127\.0\.0\.1:\d+\/mcp(?![\w/])/.exec(line);
         if (found) resolve(found[0]);
       });
     }
@@ -98,17 +89,7 @@ async function connect(url) {
     role: 'assistant', model: 'none', content: { type: 'text', text: 'text' },
   }));
   client.setRequestHandler('roots/list', () => ({ roots: [] }));
-  const discover = {
-    supportedVersions: [MODERN],
-    capabilities: { tools: {}, resources: {}, prompts: {} },
-    resultType: 'complete', ttlMs: 0, cacheScope: 'private',
-  };
-  // The gateway answers discovery whoever stands behind it.
-  const blind = !program && undiscoverable.includes(scenario);
-  await client.connect(
-    new StreamableHTTPClientTransport(new URL(url)),
-    blind ? { prior: { kind: 'modern', discover } } : undefined,
-  );
+  await client.connect(new StreamableHTTPClientTransport(new URL(url)));
   return client;
 }
 

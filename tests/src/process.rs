@@ -6,6 +6,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::watch;
@@ -17,8 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How many lines of a program's output are kept, the latest ones.
 const KEPT_LINES: usize = 300;
 
-/// A running program that has said at which address it serves MCP. Killed when dropped; its
-/// latest output is shown if that happens in a test that fails.
+/// A running program that has said at which address it serves MCP. Asked to stop when dropped, so
+/// that it can end its own children; its latest output is shown if that happens in a test that
+/// fails.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -42,7 +44,6 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         let output = Output::default();
@@ -93,21 +94,26 @@ impl Server {
     ///
     /// If it has not stopped within a minute.
     pub async fn stop(mut self) -> ExitStatus {
-        if let Some(id) = self.child.id() {
-            let id = i32::try_from(id).expect("a process id");
-            let process = rustix::process::Pid::from_raw(id).expect("a process id");
-            rustix::process::kill_process(process, rustix::process::Signal::TERM)
-                .expect("the process is ours");
-        }
+        self.terminate();
         match timeout(PATIENCE, self.child.wait()).await {
             Ok(status) => status.expect("a child can be waited for"),
             Err(_) => panic!("{} does not stop:\n{}", self.name, self.output()),
+        }
+    }
+
+    /// Sends the signal to stop, unless the program has been waited for.
+    fn terminate(&self) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(process) = id.and_then(Pid::from_raw) {
+            // It may have ended a moment ago, of itself.
+            let _ = kill_process(process, Signal::TERM);
         }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        self.terminate();
         if std::thread::panicking() {
             eprintln!("--- the output of {}:\n{}", self.name, self.output());
         }

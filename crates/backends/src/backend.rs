@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     changed: watch::Sender<()>,
     /// The resources whose changes somebody wants to hear of.
     pub(crate) watched: watch::Sender<BTreeSet<Arc<str>>>,
+    /// Those that the server was told of; `None`: it does not tell such changes.
+    pub(crate) watching: watch::Sender<Option<BTreeSet<Arc<str>>>>,
     /// A call has reason to believe that the lists or the server are not what they were.
     pub(crate) suspicion: Notify,
     /// How often the lists were read.
@@ -81,6 +83,7 @@ impl Backend {
             status: RwLock::new(status),
             changed: watch::Sender::new(()),
             watched: watch::Sender::default(),
+            watching: watch::Sender::new(Some(BTreeSet::new())),
             suspicion: Notify::new(),
             learned: watch::Sender::new(0),
             session_lost: Notify::new(),
@@ -116,17 +119,17 @@ impl Backend {
     }
 
     /// Makes the call. Takes at most the backend's timeout, or what is left until the call's deadline; dropping the future
-    /// cancels the call in the way of the server's era.
+    /// cancels the call in the way of the server's era. `parent` is the span that the attempt belongs to.
     ///
     /// # Errors
     /// The backend's own error, or the gateway's fault when no answer could be had.
-    pub async fn call(&self, call: &Call, rewrite: &Rewrite<'_>) -> Result<Answer, CallError> {
+    pub async fn call(&self, call: &Call, rewrite: &Rewrite<'_>, parent: &CallSpan) -> Result<Answer, CallError> {
         let started = Instant::now();
         let left = call.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(started));
         let result = match tokio::time::timeout(left, self.inner.connected()).await {
             Ok(Ok(connection)) => {
                 let limit = self.inner.config.timeout.min(left);
-                match tokio::time::timeout(limit, self.inner.attempt(call, rewrite, connection)).await {
+                match tokio::time::timeout(limit, self.inner.attempt(call, rewrite, parent, connection)).await {
                     Ok(result) => result,
                     Err(_) => Err(answer::timed_out(&self.inner.name, limit).into()),
                 }
@@ -152,6 +155,13 @@ impl Backend {
             *watched = uris;
             modified
         });
+    }
+
+    /// Waits until the server has been told that changes of these resources are wanted. Never returns while it is away; returns at once
+    /// if it does not tell such changes at all.
+    pub async fn watches(&self, uris: &BTreeSet<Arc<str>>) {
+        let mut watching = self.inner.watching.subscribe();
+        let _ = watching.wait_for(|watching| watching.as_ref().is_none_or(|watching| watching.is_superset(uris))).await;
     }
 
     /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its whole group.
@@ -220,9 +230,15 @@ impl Inner {
         }
     }
 
-    async fn attempt(&self, call: &Call, rewrite: &Rewrite<'_>, connection: Arc<Connection>) -> Result<Answer, CallError> {
+    async fn attempt(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
+        connection: Arc<Connection>,
+    ) -> Result<Answer, CallError> {
         let version = connection.wire.version;
-        let error = match self.exchange(call, rewrite, &connection).await {
+        let error = match self.exchange(call, rewrite, parent, &connection).await {
             Ok(response) => return answer::interpret(call, version, response),
             Err(error) => error,
         };
@@ -236,17 +252,23 @@ impl Inner {
                 .unwrap_or_else(|error| answer::fault(&self.name, &error).into()));
         }
         let renewed = self.renewed(&connection).await?;
-        match self.exchange(call, rewrite, &renewed).await {
+        match self.exchange(call, rewrite, parent, &renewed).await {
             Ok(response) => answer::interpret(call, renewed.wire.version, response),
             Err(error) => Err(answer::own_error(call, version, error)
                 .unwrap_or_else(|error| answer::fault(&self.name, &error).into())),
         }
     }
 
-    async fn exchange(&self, call: &Call, rewrite: &Rewrite<'_>, connection: &Connection) -> Result<Response, LinkError> {
+    async fn exchange(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
+        connection: &Connection,
+    ) -> Result<Response, LinkError> {
         let id = next_id();
         let version = connection.wire.version;
-        let span = self.span(call, rewrite, connection, id);
+        let span = self.span(call, rewrite, parent, connection, id);
         let traceparent = span.traceparent();
         let out = if version.is_modern() {
             message::modern(call, rewrite, id, traceparent.as_deref())
@@ -282,10 +304,10 @@ impl Inner {
         }
     }
 
-    fn span(&self, call: &Call, rewrite: &Rewrite<'_>, connection: &Connection, id: u64) -> CallSpan {
+    fn span(&self, call: &Call, rewrite: &Rewrite<'_>, parent: &CallSpan, connection: &Connection, id: u64) -> CallSpan {
         use switchboard_protocol::method::Method;
         use switchboard_telemetry::Target;
-        if !call.sampled {
+        if !parent.is_recording() {
             return CallSpan::none();
         }
         let named = call.target();
@@ -300,11 +322,11 @@ impl Inner {
             TransportConfig::Http { url, .. } => (url.host_str(), url.port_or_known_default()),
             TransportConfig::Stdio { .. } => (None, None),
         };
-        CallSpan::current().client(&switchboard_telemetry::Attempt {
+        parent.client(&switchboard_telemetry::Attempt {
             method: call.method.as_str(),
             target,
-            request_id: &id.to_string(),
-            protocol_version: connection.wire.version.as_str(),
+            request_id: Some(&id.to_string()),
+            protocol_version: Some(connection.wire.version.as_str()),
             network: if address.is_some() { Network::Http } else { Network::Pipe },
             backend: &self.name,
             server_address: address,

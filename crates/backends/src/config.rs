@@ -252,7 +252,7 @@ impl TryFrom<BackendFile> for BackendConfig {
                 )?;
                 TransportConfig::Http {
                     url: parse_url(&url).map_err(malformed("url"))?,
-                    headers: headers(file.headers.unwrap_or_default())?,
+                    headers: headers(&file.headers.unwrap_or_default())?,
                     kind: file.transport.unwrap_or_default(),
                 }
             }
@@ -292,7 +292,7 @@ fn stdio(
 }
 
 fn headers(
-    texts: BTreeMap<String, SecretString>,
+    texts: &BTreeMap<String, SecretString>,
 ) -> Result<Vec<(HeaderName, HeaderValue)>, BackendConfigError> {
     texts
         .iter()

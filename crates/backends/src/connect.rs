@@ -108,17 +108,17 @@ async fn connect_stdio(
     let spawn = || stdio::spawn(backend, program, Arc::clone(inbox)).map(Link::Mux).map_err(ConnectError::new);
     let mut link = Guarded(Some(spawn()?));
     if era != EraPin::Legacy {
-        match probe(link.get(), PROBE_DEADLINE).await {
+        match probe(link.get()).await {
             Probe::Modern(connection) => return Ok(link.into(connection)),
             Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
-            Probe::Silent(_) | Probe::Other if pinned == EraPin::Modern => return Ok(link.into(assumed_modern())),
+            Probe::Silent | Probe::Other if pinned == EraPin::Modern => return Ok(link.into(assumed_modern())),
             // Some servers end on any request before `initialize`: the handshake gets a fresh process.
-            Probe::Gone(_) => {
+            Probe::Gone => {
                 link.get().shut_down().await;
                 link = Guarded(Some(spawn()?));
             }
             Probe::Failed(error) => return Err(error.into()),
-            Probe::Silent(_) | Probe::Other => {}
+            Probe::Silent | Probe::Other => {}
         }
     }
     let session = legacy::initialize(link.get()).await?;
@@ -137,7 +137,7 @@ async fn connect_http(
     let link = Link::Http(http.clone());
     if kind != HttpKind::Sse {
         if era != EraPin::Legacy {
-            match probe(&link, PROBE_DEADLINE).await {
+            match probe(&link).await {
                 Probe::Modern(agreed) => return Ok(agreed.over(link)),
                 Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
                 Probe::Failed(error @ (LinkError::NotSent(_) | LinkError::Status { status: 401 | 403, .. })) => return Err(error.into()),
@@ -200,25 +200,38 @@ enum Probe {
     /// Some other error: a legacy server.
     Other,
     /// No answer in time.
-    Silent(Duration),
+    Silent,
     /// The channel ended.
-    Gone(String),
+    Gone,
     /// There is no telling.
     Failed(LinkError),
 }
 
 /// Asks `server/discover` (specification: `basic/transports/stdio` and `streamable-http`, Backward Compatibility). Only a valid answer or one
 /// of the errors that modern servers alone have proves a modern server.
-async fn probe(link: &Link, deadline: Duration) -> Probe {
+async fn probe(link: &Link) -> Probe {
+    match probe_once(link).await {
+        // A server that offers the very version that was asked for is asked again, as the specification has it.
+        Probe::Unsupported(versions) if versions.iter().any(|version| version == Version::LATEST.as_str()) => {
+            match probe_once(link).await {
+                Probe::Unsupported(_) => Probe::Modern(assumed_modern()),
+                other => other,
+            }
+        }
+        other => other,
+    }
+}
+
+async fn probe_once(link: &Link) -> Probe {
     let wire = Wire { version: Version::LATEST, session: None };
     let out = message::own("server/discover", next_id(), OWN_META, "");
-    let answer = tokio::time::timeout(deadline, link.request(&wire, out, Watch::deaf())).await;
+    let answer = tokio::time::timeout(PROBE_DEADLINE, link.request(&wire, out, Watch::deaf())).await;
     let response = match answer {
-        Err(_) => return Probe::Silent(deadline),
+        Err(_) => return Probe::Silent,
         Ok(Ok(response)) => response,
         Ok(Err(LinkError::Status { error: Some(response), .. })) => *response,
         Ok(Err(LinkError::Status { status: 400 | 404 | 405 | 406 | 415 | 422 | 500 | 501, error: None })) => return Probe::Other,
-        Ok(Err(LinkError::Lost(reason))) if matches!(link, Link::Mux(_)) => return Probe::Gone(reason),
+        Ok(Err(LinkError::Lost(_))) if matches!(link, Link::Mux(_)) => return Probe::Gone,
         Ok(Err(LinkError::Invalid(_))) => return Probe::Other,
         Ok(Err(error)) => return Probe::Failed(error),
     };

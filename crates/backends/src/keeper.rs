@@ -1,8 +1,7 @@
 //! The keeper: one task a backend that connects, learns, listens and reconnects.
 
-use futures_util::future::{Either, pending};
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,7 +155,7 @@ enum End {
 /// Looks after a connection until it ends.
 async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
     let mut watched = inner.watched.subscribe();
-    let mut listening = Listening::new(Arc::clone(connection));
+    let mut listening = Listening::new(Arc::clone(inner), Arc::clone(connection));
     let initially_watched = watched.borrow_and_update().clone();
     let mut lost = Box::pin(legacy::listen(connection));
     listening.set(initially_watched).await;
@@ -228,6 +227,7 @@ type Stream = Pin<Box<dyn Future<Output = bool> + Send>>;
 /// Keeps the server telling what changes: one `subscriptions/listen` stream for modern servers, a subscription for each resource
 /// with legacy ones.
 struct Listening {
+    inner: Arc<Inner>,
     connection: Arc<Connection>,
     watched: BTreeSet<Arc<str>>,
     /// Resolves to whether opening it again makes sense.
@@ -239,8 +239,10 @@ struct Listening {
 }
 
 impl Listening {
-    fn new(connection: Arc<Connection>) -> Self {
-        Self { connection, watched: BTreeSet::new(), stream: None, previous: None, pause: Pause::default(), opened: Instant::now() }
+    fn new(inner: Arc<Inner>, connection: Arc<Connection>) -> Self {
+        let nothing_yet = connection.server.features.subscribe.then(BTreeSet::new);
+        inner.watching.send_replace(nothing_yet);
+        Self { inner, connection, watched: BTreeSet::new(), stream: None, previous: None, pause: Pause::default(), opened: Instant::now() }
     }
 
     /// Sets the resources to hear of.
@@ -259,6 +261,7 @@ impl Listening {
             }
         }
         self.watched = uris;
+        self.established();
     }
 
     fn open(&mut self, after: Duration) {
@@ -286,27 +289,26 @@ impl Listening {
     fn acknowledged(&mut self, id: Option<u64>) {
         if id.is_some() && id == self.stream.as_ref().map(|(id, _)| *id) {
             self.previous = None;
+            self.established();
+        }
+    }
+
+    fn established(&self) {
+        if self.connection.server.features.subscribe {
+            self.inner.watching.send_replace(Some(self.watched.clone()));
         }
     }
 
     /// Resolves when the stream broke and is being opened again.
     async fn broken(&mut self) {
-        let again = match &mut self.stream {
-            Some((_, stream)) => {
-                let previous = match &mut self.previous {
-                    Some(previous) => Either::Left(previous),
-                    None => Either::Right(pending()),
-                };
-                tokio::select! {
-                    again = stream => again,
-                    // Whatever it has to say, the new one says as well.
-                    _ = previous => {
-                        self.previous = None;
-                        return pending_forever_once().await;
-                    }
-                }
+        let again = loop {
+            let Some((_, stream)) = &mut self.stream else { return pending().await };
+            let Some(previous) = &mut self.previous else { break stream.await };
+            tokio::select! {
+                again = stream => break again,
+                // Whatever it had to say, the new one says as well.
+                _ = previous => self.previous = None,
             }
-            None => return pending().await,
         };
         self.stream = None;
         self.previous = None;
@@ -318,5 +320,49 @@ impl Listening {
         }
         let after = self.pause.next();
         self.open(after);
+    }
+}
+
+/// The members of the `notifications` filter; empty if the server has nothing to tell.
+fn filter(features: Features, watched: &BTreeSet<Arc<str>>) -> String {
+    let flags = [
+        (features.tools_changed, "\"toolsListChanged\":true"),
+        (features.prompts_changed, "\"promptsListChanged\":true"),
+        (features.resources_changed, "\"resourcesListChanged\":true"),
+    ];
+    let mut members: Vec<String> = flags.into_iter().filter(|(wanted, _)| *wanted).map(|(_, member)| member.to_owned()).collect();
+    if !watched.is_empty() {
+        let uris = watched.iter().map(|uri| {
+            let mut out = Vec::with_capacity(uri.len() + 2);
+            write_str(&mut out, uri);
+            String::from_utf8_lossy(&out).into_owned()
+        });
+        members.push(format!("\"resourceSubscriptions\":[{}]", uris.collect::<Vec<_>>().join(",")));
+    }
+    members.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_only_for_what_the_server_has() {
+        assert_eq!(filter(Features::default(), &BTreeSet::new()), "");
+        let features = Features { tools_changed: true, resources_changed: true, ..Features::default() };
+        let watched = BTreeSet::from([Arc::from("a:\"b\"")]);
+        assert_eq!(
+            filter(features, &watched),
+            r#""toolsListChanged":true,"resourcesListChanged":true,"resourceSubscriptions":["a:\"b\""]"#
+        );
+    }
+
+    #[test]
+    fn pauses_grow_and_stay_bounded() {
+        let mut pause = Pause::default();
+        let pauses: Vec<_> = (0..20).map(|_| pause.next()).collect();
+        assert!(pauses[0] <= Duration::from_millis(500) && pauses[0] >= Duration::from_millis(250));
+        assert!(pauses[19] >= Duration::from_secs(15));
+        assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(30)));
     }
 }

@@ -166,8 +166,8 @@ fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
     let mut param_headers = ParamHeaders::default();
     let mut invalid = None;
     for_each_member(&raw, |name, _, value| match name {
-        _ if name == kind.key => key = Some(span_of(&raw, value)),
-        "_meta" => ui_resource = member(value, "ui").and_then(|ui| member(ui, "resourceUri")).map(|uri| span_of(&raw, uri)),
+        _ if name == kind.key => key = Some(Span::of_part(&raw, value)),
+        "_meta" => ui_resource = member(value, "ui").and_then(|ui| member(ui, "resourceUri")).map(|uri| Span::of_part(&raw, uri)),
         "inputSchema" => match ParamHeaders::from_schema(value) {
             Ok(headers) => param_headers = headers,
             Err(error) => invalid = Some(error.to_string()),
@@ -186,13 +186,4 @@ fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
         param_headers: Arc::new(param_headers),
         raw,
     })
-}
-
-/// Where a part lies in the text that it was cut from.
-fn span_of(text: &Bytes, part: &[u8]) -> Span {
-    let start = part.as_ptr() as usize - text.as_ptr() as usize;
-    Span {
-        start: u32::try_from(start).unwrap_or(u32::MAX),
-        end: u32::try_from(start + part.len()).unwrap_or(u32::MAX),
-    }
 }

@@ -83,11 +83,6 @@ pub(crate) async fn subscribe(connection: &Connection, uri: &str, subscribe: boo
     request(connection, method, &String::from_utf8_lossy(&params)).await
 }
 
-/// Asks whether the server is still there.
-pub(crate) async fn ping(connection: &Connection) -> Result<(), LinkError> {
-    request(connection, "ping", "").await
-}
-
 async fn request(connection: &Connection, method: &'static str, params: &str) -> Result<(), LinkError> {
     let out = message::own(method, next_id(), "", params);
     let answer = connection.link.request(&connection.wire, out, Watch::deaf());
@@ -101,7 +96,7 @@ async fn request(connection: &Connection, method: &'static str, params: &str) ->
 
 /// Reads what the server says outside of any call, until the session is gone. Servers without such a stream say nothing.
 pub(crate) async fn listen(connection: &Connection) -> LinkError {
-    let Link::Http(http) = &connection.link else { return std::future::pending().await };
+    let (Link::Http(http), Some(_)) = (&connection.link, &connection.legacy) else { return std::future::pending().await };
     let mut pause = Duration::from_millis(500);
     loop {
         let opened = tokio::time::Instant::now();

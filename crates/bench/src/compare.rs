@@ -128,13 +128,14 @@ async fn measure(courses: &mut [Course], load: Load, rounds: u16) {
         ..load
     };
     for course in courses.iter_mut() {
-        course.failure = warm_up.run(course.subject.address).await.err();
+        let failure = warm_up.run(course.subject.address).await.err();
+        course.failure = failure.map(|failure| course.subject.explain(failure));
     }
     for _ in 0..rounds {
         for course in courses.iter_mut().filter(|course| course.failure.is_none()) {
             match one_round(&course.subject, load).await {
                 Ok(round) => course.rounds.push(round),
-                Err(failure) => course.failure = Some(failure),
+                Err(failure) => course.failure = Some(course.subject.explain(failure)),
             }
         }
         courses.rotate_left(1);

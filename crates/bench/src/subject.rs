@@ -177,6 +177,14 @@ impl Subject {
         }
     }
 
+    /// Why a load failed: what the load saw, and how the subject ended if it has.
+    pub(crate) fn explain(&mut self, seen: Failure) -> Failure {
+        match self.process.ended() {
+            Some(ended) => Failure(format!("{seen}; {ended}")),
+            None => seen,
+        }
+    }
+
     /// Its clocks as they stand.
     pub(crate) fn cpu_time(&self) -> CpuTime {
         CpuTime::read(self.process.pid())

@@ -1,4 +1,106 @@
+//! The `switchboard` command.
+
+mod commands;
 mod config;
 mod examples;
 
-fn main() {}
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{check, client, serve};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// One MCP address for a team.
+#[derive(Debug, Parser)]
+#[command(name = "switchboard", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve {
+        #[command(flatten)]
+        sources: Sources,
+        /// Listen here instead of at `server.listen`.
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<String>,
+    },
+    /// Validate the configuration; with --connect start every backend and list what it offers.
+    Check {
+        #[command(flatten)]
+        sources: Sources,
+        /// Start every backend.
+        #[arg(long)]
+        connect: bool,
+        /// The form of the report.
+        #[arg(long, value_enum, default_value_t)]
+        format: check::Format,
+    },
+    /// List the tools of a running gateway, or of any modern MCP server.
+    Tools {
+        #[command(flatten)]
+        server: client::Server,
+    },
+    /// Call a tool and print its answer.
+    Call {
+        /// The tool's name.
+        name: String,
+        /// The arguments, a JSON object.
+        #[arg(value_name = "JSON", default_value = "{}")]
+        arguments: String,
+        /// Print the whole result as JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: client::Server,
+    },
+    /// Run one of the built-in example servers over standard input and output: notes, toolbox.
+    ExampleServer {
+        /// Its name.
+        name: String,
+    },
+    /// Print the reference of the configuration as Markdown.
+    #[command(hide = true)]
+    ConfigReference,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Args)]
+struct Sources {
+    /// A configuration file (YAML, TOML, JSON, or a client's mcpServers JSON); may repeat, later files win. Without one:
+    /// switchboard.{yaml,toml,json} here, in the user's config folder, in /etc/switchboard.
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return commands::failed(&format!("cannot start: {error}")),
+    };
+    runtime.block_on(async {
+        match cli.command {
+            Command::Serve { sources, listen } => serve::run(&sources.files, listen).await,
+            Command::Check { sources, connect, format } => check::run(&sources.files, connect, format).await,
+            Command::Tools { server } => client::tools(&server).await,
+            Command::Call { name, arguments, json, server } => client::call(&server, &name, &arguments, json).await,
+            Command::ExampleServer { name } => match examples::run(&name).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error @ examples::ExampleError::Unknown { .. }) => commands::misused(&error.to_string()),
+                Err(error) => commands::failed(&error.to_string()),
+            },
+            Command::ConfigReference => {
+                commands::print(&config::reference_markdown());
+                ExitCode::SUCCESS
+            }
+        }
+    })
+}

@@ -1,3 +1,16 @@
-//! gateway
+//! The gateway: the listener, the endpoint of each era, the two stacks, and how it all starts and ends.
+//!
+//! Begin to read at [`stack`](mod@stack): it is the table of contents.
 
+mod check;
 pub mod config;
+mod count;
+mod edge;
+mod endpoint;
+pub mod listener;
+mod ops;
+mod server;
+mod stack;
+mod trace;
+
+pub use server::{Gateway, StartError};

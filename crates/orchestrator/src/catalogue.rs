@@ -120,6 +120,12 @@ impl Extensions {
         self.0.len() > before
     }
 
+    /// Whether no backend named one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Identifiers and settings (JSON), by identifier.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
         self.0.iter().map(|(name, settings)| (&**name, settings))
@@ -140,12 +146,7 @@ pub enum List {
 }
 
 impl List {
-    const ALL: [Self; 4] = [
-        Self::Tools,
-        Self::Prompts,
-        Self::Resources,
-        Self::Templates,
-    ];
+    const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
 
     /// The list that this method asks for, if it asks for one.
     #[must_use]
@@ -218,7 +219,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Puts together what the backends offer. Of two sources with one name the second is left out.
+    /// Puts together what the backends offer. There must be a source for every configured backend, learned or not: names
+    /// depend on all of them. Of two sources with one name the second is left out.
     #[must_use]
     pub fn build(names: &NamesConfig, sources: &[Source], shared: &Shared) -> Self {
         let mut sources = sources.to_vec();
@@ -233,13 +235,7 @@ impl Snapshot {
         let mut collisions = Vec::new();
         let mut shortened = Vec::new();
         let [tools, prompts] = [Kind::Tool, Kind::Prompt].map(|kind| {
-            Registry::build(
-                kind,
-                &sources,
-                &namespaces,
-                &mut collisions,
-                &mut shortened,
-            )
+            Registry::build(kind, &sources, &namespaces, &mut collisions, &mut shortened)
         });
         let resources = Resources::build(&sources);
         let frame = page::Frame::new(&sources, shared);
@@ -247,7 +243,9 @@ impl Snapshot {
             let items = match list {
                 List::Tools => page::named_items(&tools, &sources, &resources),
                 List::Prompts => page::named_items(&prompts, &sources, &resources),
-                List::Resources | List::Templates => page::addressed_items(list, &sources, &resources),
+                List::Resources | List::Templates => {
+                    page::addressed_items(list, &sources, &resources)
+                }
             };
             Pages::build(list, &items, shared.page_size, &frame)
         });
@@ -373,9 +371,8 @@ impl Snapshot {
     }
 
     fn changes_since(&self, before: &Self) -> Changes {
-        let changed = |list: List| {
-            self.pages[list as usize].digest() != before.pages[list as usize].digest()
-        };
+        let changed =
+            |list: List| self.pages[list as usize].digest() != before.pages[list as usize].digest();
         Changes {
             tools: changed(List::Tools),
             prompts: changed(List::Prompts),

@@ -1,6 +1,13 @@
-//! orchestrator
+//! One virtual server out of many: the catalogue of what all backends offer, the names that clients see, where a call goes,
+//! and who is told of changes.
 
-pub mod config;
 pub mod catalogue;
+pub mod config;
+mod continuation;
 pub mod hub;
 pub mod names;
+mod orchestrator;
+mod resolve;
+mod results;
+
+pub use orchestrator::{Orchestrator, Parts, TracedCall};

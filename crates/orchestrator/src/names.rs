@@ -38,6 +38,17 @@ impl Namespace {
     fn claim(&self) -> &str {
         &self.clean[..self.claim_len]
     }
+
+    /// How much of the name is this namespace.
+    fn reach(&self, name: &str) -> usize {
+        if name.starts_with(&self.clean) {
+            self.clean.len()
+        } else if name.starts_with(self.claim()) {
+            self.claim_len
+        } else {
+            0
+        }
+    }
 }
 
 /// A name as clients see it.
@@ -110,8 +121,8 @@ impl Namespaces {
         let space = &self.spaces[backend];
         let mut clean = format!("{}{}", space.clean, sanitize(original));
         // What would be read as another backend's namespace is left out; the suffix still tells the names apart.
-        while let Some(claim_len) = self.intruded(backend, &clean) {
-            clean.replace_range(space.claim_len..claim_len, "");
+        while let Some(reach) = self.intruded(backend, &clean) {
+            clean.replace_range(space.clean.len()..reach, "");
         }
         let suffix = suffix(&space.backend, original);
         clean.truncate(self.max_length.saturating_sub(SUFFIX_LEN));
@@ -135,14 +146,11 @@ impl Namespaces {
             .map(|(index, _)| index)
     }
 
-    /// The length of another backend's namespace inside this backend's in which the name would stand.
+    /// Where another backend's namespace ends, if the name would stand in one that goes further than this backend's own.
     fn intruded(&self, backend: usize, name: &str) -> Option<usize> {
-        let own = self.spaces[backend].claim_len;
-        self.spaces
-            .iter()
-            .filter(|other| other.claim_len > own && name.starts_with(other.claim()))
-            .map(|other| other.claim_len)
-            .max()
+        let own = self.spaces[backend].reach(name);
+        let others = self.spaces.iter().map(|other| other.reach(name));
+        others.max().filter(|&reach| reach > own)
     }
 }
 

@@ -35,8 +35,7 @@ pub struct ApiKeyConfig {
     /// The principal that the key stands for, as it appears in logs. At least one character.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// The SHA-256 digest of the key as 64 hexadecimal digits:
-    /// `printf %s "$KEY" | sha256sum` prints it.
+    /// The SHA-256 digest of the key as 64 hexadecimal digits.
     #[schemars(with = "String", extend("format" = "sha256-hex", "writeOnly" = true))]
     pub key_sha256: KeyDigest,
     /// The groups that the principal belongs to.
@@ -63,7 +62,7 @@ impl From<[u8; 32]> for KeyDigest {
 
 /// A text is not a SHA-256 digest in hexadecimal form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is not a SHA-256 digest of 64 hexadecimal digits")]
+#[error("is not a SHA-256 digest")]
 pub struct NotADigest;
 
 impl FromStr for KeyDigest {
@@ -143,5 +142,28 @@ impl TryFrom<AuthFile> for AuthConfig {
         Ok(Self {
             api_keys: file.api_keys,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KeyDigest, NotADigest};
+
+    #[test]
+    fn a_digest_is_64_hexadecimal_digits_of_either_case() {
+        let digest: KeyDigest = "0aF".repeat(22)[..64].parse().unwrap();
+        assert_eq!(digest.as_bytes()[..3], [0x0a, 0xf0, 0xaf]);
+        let wrong = ["", "0a", &"0".repeat(65), &"g".repeat(64), &"é".repeat(32)];
+        for text in wrong {
+            assert_eq!(text.parse::<KeyDigest>(), Err(NotADigest), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_digest_is_not_shown_whole() {
+        assert_eq!(
+            format!("{:?}", KeyDigest::from([0xab; 32])),
+            "KeyDigest(abab…)"
+        );
     }
 }

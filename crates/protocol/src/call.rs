@@ -50,16 +50,21 @@ pub struct Call {
     pub principal: Arc<Principal>,
     /// The version that the client speaks.
     pub version: Version,
-    /// The `Mcp-Param-*` headers that came with it.
-    pub param_headers: HeaderMap,
+    /// The `Mcp-Param-*` headers that came with it; `None` if it did not come over HTTP and so has none to check.
+    pub param_headers: Option<HeaderMap>,
     /// Minimum severity of logs wanted; `None`: no logs.
     pub log_level: Option<LogLevel>,
     /// Where progress and logs go; `None` if the caller wants neither.
     pub sink: Option<Arc<dyn Sink>>,
     /// When an answer is too late.
     pub deadline: Option<Instant>,
-    /// Whether this call is traced.
-    pub sampled: bool,
+}
+
+impl std::fmt::Debug for Call {
+    // Without arguments and metadata: those are the caller's, and not for a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Call").field("method", &self.method).field("principal", &self.principal.id).finish_non_exhaustive()
+    }
 }
 
 impl Call {
@@ -100,6 +105,11 @@ impl Payload {
     #[must_use]
     pub fn segments(&self) -> &[Bytes] {
         &self.segments
+    }
+
+    /// The slices in order, given away.
+    pub fn into_segments(self) -> impl Iterator<Item = Bytes> {
+        self.segments.into_iter()
     }
 
     /// Length in bytes.

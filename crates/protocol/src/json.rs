@@ -33,6 +33,17 @@ impl Span {
         &bytes[self.range()]
     }
 
+    /// Where `part` lies in `text`, which it was cut from.
+    ///
+    /// # Panics
+    /// If it was not.
+    #[must_use]
+    pub fn of_part(text: &[u8], part: &[u8]) -> Self {
+        let start = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+        let start = start.filter(|start| start + part.len() <= text.len()).expect("a part of the text");
+        Self::new(start, start + part.len())
+    }
+
     /// The span as a range of indices.
     #[must_use]
     pub fn range(self) -> std::ops::Range<usize> {

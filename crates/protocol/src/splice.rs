@@ -1,8 +1,10 @@
 //! Rewriting a message by replacing parts of it, so that everything else stays as it came.
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
+use crate::call::Payload;
 use crate::json::{Scanner, Span};
 
 /// A set of replacements to make in one text.
@@ -62,6 +64,27 @@ impl<'a> Splice<'a> {
             }
         }
         self.edits.push((Span::new(start, end), Cow::Borrowed(b"")));
+    }
+
+    /// Puts `with` in the place of `span`, and forgets the replacements inside of it.
+    pub fn replace_within(&mut self, span: Span, with: impl Into<Cow<'a, [u8]>>) {
+        self.edits.retain(|(edit, _)| edit.end <= span.start || edit.start >= span.end);
+        self.replace(span, with);
+    }
+
+    /// The part `of` of `text` with the replacements that lie in it, as slices: what stays shares the memory of `text`.
+    #[must_use]
+    pub fn apply_shared(mut self, text: &Bytes, of: Span) -> Payload {
+        self.edits.sort_by_key(|(span, _)| span.start);
+        let mut payload = Payload::default();
+        let mut at = of.start as usize;
+        for (span, with) in self.edits {
+            payload.push(text.slice(at..span.start as usize));
+            payload.push(with.into_owned());
+            at = span.end as usize;
+        }
+        payload.push(text.slice(at..of.end as usize));
+        payload
     }
 
     /// Adds the replacements of another splice of the same text.

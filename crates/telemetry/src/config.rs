@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use url::Url;
 
 /// Logs and traces.
@@ -84,6 +85,14 @@ impl Default for TracesConfig {
 pub fn check_filter(filter: &str) -> Result<(), String> {
     if filter.trim().is_empty() {
         return Err("is empty".to_owned());
+    }
+    // A lone word is also the name of a part of the program, all of which would then be logged;
+    // far more often it is a level with a slip of the hand.
+    let mut lone = filter
+        .split(',')
+        .filter(|part| !part.contains(['=', '[', ']']));
+    if lone.any(|part| part.trim().parse::<LevelFilter>().is_err()) {
+        return Err("is not a log filter".to_owned());
     }
     EnvFilter::try_new(filter)
         .map(|_| ())

@@ -85,8 +85,8 @@ pub struct Attempt<'a> {
     pub server_port: Option<u16>,
 }
 
-/// A span of a call, or nothing at all if the call is not sampled. It ends when it is dropped.
-#[derive(Debug)]
+/// A span of a call, or nothing at all if the call is not sampled. It ends when its last clone is dropped.
+#[derive(Clone, Debug)]
 pub struct CallSpan {
     span: Span,
     server: bool,

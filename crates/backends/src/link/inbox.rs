@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_telemetry::{BackendMetrics, IgnoredMessage};
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 /// How many resource updates wait; beyond it they are dropped and counted.
 const MAX_URIS: usize = 10_000;
@@ -16,6 +17,8 @@ const MAX_URIS: usize = 10_000;
 pub(crate) struct News {
     /// One of the lists changed.
     pub(crate) lists: bool,
+    /// The subscription that the server acknowledged last.
+    pub(crate) acknowledged: Option<u64>,
     /// These resources changed; URIs as the server wrote them.
     pub(crate) resources: BTreeSet<String>,
 }
@@ -25,14 +28,17 @@ pub(crate) struct Inbox {
     news: Mutex<News>,
     arrived: Notify,
     metrics: BackendMetrics,
+    /// The tasks of all links of the backend.
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Inbox {
-    pub(crate) fn new(metrics: BackendMetrics) -> Self {
+    pub(crate) fn new(metrics: BackendMetrics, tasks: TaskTracker) -> Self {
         Self {
             news: Mutex::default(),
             arrived: Notify::new(),
             metrics,
+            tasks,
         }
     }
 
@@ -42,6 +48,9 @@ impl Inbox {
             "notifications/tools/list_changed"
             | "notifications/prompts/list_changed"
             | "notifications/resources/list_changed" => self.news.lock().lists = true,
+            "notifications/subscriptions/acknowledged" => {
+                self.news.lock().acknowledged = notification.number(notification.meta.subscription_id);
+            }
             "notifications/resources/updated" => {
                 let Some(uri) = notification.text(notification.params.uri) else {
                     return self.ignored(IgnoredMessage::DroppedNotification);
@@ -53,7 +62,7 @@ impl Inbox {
                 }
                 news.resources.insert(uri.into_owned());
             }
-            // Acknowledgements, late cancellations and extensions' notifications ask nothing of us.
+            // Late cancellations and extensions' notifications ask nothing of us.
             _ => return,
         }
         self.arrived.notify_one();

@@ -111,9 +111,10 @@ impl Mux {
             inbox,
         });
         let owned = owned(stop.clone());
-        let writing = tokio::spawn(write_all(Arc::clone(&shared), writer, queue));
+        let tasks = shared.inbox.tasks.clone();
+        let writing = tasks.spawn(write_all(Arc::clone(&shared), writer, queue));
         let keeper = Arc::clone(&shared);
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let mut owned = std::pin::pin!(owned);
             let mut reading = std::pin::pin!(read_all(&keeper, reader));
             let mut last_word = None;

@@ -1,16 +1,17 @@
 //! Local processes: newline-delimited JSON over their pipes (specification: `basic/transports/stdio`).
 
 use bytes::{Bytes, BytesMut};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::Inbox;
@@ -64,7 +65,7 @@ pub(crate) fn spawn(backend: &Arc<str>, program: &Program<'_>, inbox: Arc<Inbox>
     let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
         return Err("its program has no pipes".to_owned());
     };
-    tokio::spawn(drain_stderr(Arc::clone(backend), stderr));
+    inbox.tasks.spawn(drain_stderr(Arc::clone(backend), stderr));
     let reader = LineReader::new(stdout, program.max_line);
     Ok(Mux::start(reader, LineWriter(BufWriter::new(stdin)), inbox, move |stop| supervise(child, stop)))
 }
@@ -74,24 +75,20 @@ pub(crate) fn spawn(backend: &Arc<str>, program: &Program<'_>, inbox: Arc<Inbox>
 /// Signals go to the group only while its leader is not reaped, so that the number cannot have become a stranger's.
 async fn supervise(mut child: Child, stop: CancellationToken) -> Option<String> {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let exit = pid.and_then(|pid| AsyncFd::new(pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?).ok());
-    if let (Some(pid), Some(exit)) = (pid, exit) {
-        let exited = async || drop(exit.readable().await);
+    let changes = signal(SignalKind::child());
+    if let (Some(pid), Ok(mut changes)) = (pid, changes) {
         tokio::select! {
-            () = exited() => {}
-            () = stop.cancelled() => {
-                if tokio::time::timeout(CLOSE_GRACE, exited()).await.is_err() {
-                    let _ = kill_process_group(pid, Signal::TERM);
-                    let _ = tokio::time::timeout(TERM_GRACE, exited()).await;
-                }
-            }
+            () = exited(pid, &mut changes) => {}
+            () = stop.cancelled() => {}
+        }
+        if timeout(CLOSE_GRACE, exited(pid, &mut changes)).await.is_err() {
+            let _ = kill_process_group(pid, Signal::TERM);
+            let _ = timeout(TERM_GRACE, exited(pid, &mut changes)).await;
         }
         let _ = kill_process_group(pid, Signal::KILL);
     } else {
-        tokio::select! {
-            _ = child.wait() => {}
-            () = stop.cancelled() => drop(child.start_kill()),
-        }
+        stop.cancelled().await;
+        let _ = child.start_kill();
     }
     let status = child.wait().await.ok()?;
     Some(match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
@@ -99,6 +96,15 @@ async fn supervise(mut child: Child, stop: CancellationToken) -> Option<String> 
         (None, Some(signal)) => format!("its process was ended by signal {signal}"),
         (None, None) => "its process ended".to_owned(),
     })
+}
+
+/// Resolves when the process has ended, and leaves it to be reaped.
+async fn exited(pid: Pid, changes: &mut tokio::signal::unix::Signal) {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    // Anything but "not yet" is the end: whoever has no process has none to wait for.
+    while matches!(waitid(WaitId::Pid(pid), options), Ok(None)) {
+        changes.recv().await;
+    }
 }
 
 /// Buffered, so that a message and its line end are one write.

@@ -10,7 +10,8 @@ use super::finding::Finding;
 use super::mcp_servers::{self, Remarks};
 use super::node::{Entry, Node, Path, Value};
 use super::parse::parse;
-use super::schema::{Checker, Shape};
+use super::schema::{Checker, sibling};
+use super::shape::Shape;
 use super::variables::{Variables, describe};
 
 /// The largest file that is read, in bytes.
@@ -191,6 +192,10 @@ impl Document {
         }
         for remark in remarks.mistakes {
             self.removed.push(remark.path.keys.clone());
+            // Nothing is to be said about the lack of what was meant.
+            let meant = remark.meant.map(|meant| sibling(&remark.path, meant));
+            self.removed
+                .extend(meant.filter(|keys| !self.root.has(keys)));
             let finding = self.finding(&remark.path, remark.line, remark.message);
             findings.errors.push(finding);
         }

@@ -98,7 +98,7 @@ const FORMATS: &[Format] = &[
     },
     Format {
         name: "sha256-hex",
-        expected: "what `printf %s \"$KEY\" | sha256sum` prints before the blank",
+        expected: "64 hexadecimal digits, as `printf %s \"$KEY\" | sha256sum` prints them",
         check: |text| {
             text.parse::<KeyDigest>()
                 .map(drop)

@@ -45,6 +45,8 @@ pub(super) struct Remark {
     pub(super) path: Path,
     pub(super) line: usize,
     pub(super) message: String,
+    /// The field that was probably meant, in Switchboard's own words.
+    pub(super) meant: Option<&'static str>,
 }
 
 /// What was said while a file was converted.
@@ -125,7 +127,7 @@ fn convert_field(field: Entry, local: bool, path: &Path, remarks: &mut Remarks) 
             transport("streamable_http", line, "httpUrl"),
         ],
         "type" => kind(&field, local, path, remarks),
-        "timeout" => vec![milliseconds(field)],
+        "timeout" => milliseconds(field, path, remarks),
         "trust" => vec![field.renamed("trust_annotations")],
         "includeTools" => vec![field.renamed("include_tools")],
         "excludeTools" | "disabledTools" => vec![field.renamed("exclude_tools")],
@@ -177,16 +179,20 @@ fn transport(name: &str, line: usize, written: &str) -> Entry {
 }
 
 /// Clients count a timeout in milliseconds.
-fn milliseconds(mut field: Entry) -> Entry {
+fn milliseconds(mut field: Entry, path: &Path, remarks: &mut Remarks) -> Vec<Entry> {
     let milliseconds = match &field.node.value {
         Value::Number(number) => number.as_f64(),
         Value::Text(text) if field.node.expanded => text.trim().parse().ok(),
+        Value::Broken => return vec![field],
         _ => None,
     };
-    if let Some(seconds) = milliseconds.and_then(|ms| Number::from_f64(ms / 1000.0)) {
-        field.node.value = Value::Number(seconds);
-    }
-    field
+    let Some(seconds) = milliseconds.and_then(|ms| Number::from_f64(ms / 1000.0)) else {
+        let message = "is not a number; expected a number of milliseconds";
+        remarks.mistake(path, field.line, message.to_owned());
+        return Vec::new();
+    };
+    field.node.value = Value::Number(seconds);
+    vec![field]
 }
 
 fn combine(other: &mut Entry, field: Entry, path: &Path, line: usize, remarks: &mut Remarks) {
@@ -216,21 +222,11 @@ fn prefix_of(name: &str) -> String {
 
 impl Remarks {
     fn mistake(&mut self, path: &Path, line: usize, message: String) {
-        let path = path.clone();
-        self.mistakes.push(Remark {
-            path,
-            line,
-            message,
-        });
+        self.mistakes.push(Remark::new(path, line, message));
     }
 
     fn warn(&mut self, path: &Path, line: usize, message: String) {
-        let path = path.clone();
-        self.warnings.push(Remark {
-            path,
-            line,
-            message,
-        });
+        self.warnings.push(Remark::new(path, line, message));
     }
 
     /// Clients add fields of their own with every release, and their files are taken unchanged;
@@ -240,13 +236,28 @@ impl Remarks {
             self.warn(path, line, "has no effect yet".to_owned());
         } else if let Some(near) = nearest(field, WITH_EFFECT.iter().copied()) {
             let message = format!("is not a known field; did you mean `{near}`?");
-            self.mistake(path, line, message);
+            let meant = match near {
+                "httpUrl" | "serverUrl" => "url",
+                near => near,
+            };
+            self.mistakes.push(Remark {
+                meant: Some(meant),
+                ..Remark::new(path, line, message)
+            });
         } else {
-            self.warn(
-                path,
-                line,
-                "is not a known field, so it has no effect".to_owned(),
-            );
+            let message = "is not a known field, so it has no effect";
+            self.warn(path, line, message.to_owned());
+        }
+    }
+}
+
+impl Remark {
+    fn new(path: &Path, line: usize, message: String) -> Self {
+        Self {
+            path: path.clone(),
+            line,
+            message,
+            meant: None,
         }
     }
 }

@@ -15,13 +15,14 @@ use super::node::{Node, Path, Value};
 /// # Errors
 ///
 /// None is known: what could not be a value has been taken out before.
-pub(super) fn merge(documents: &[Document]) -> Result<Json, figment::Error> {
+pub(super) fn merge(documents: &[Document]) -> Result<Json, String> {
     documents
         .iter()
         .fold(Figment::new(), |figment, document| {
             figment.merge(Layer(document))
         })
         .extract()
+        .map_err(|error| error.to_string())
 }
 
 /// A document as one layer of figment's.

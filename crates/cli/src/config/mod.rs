@@ -14,6 +14,7 @@ mod node;
 mod parse;
 mod reference;
 mod schema;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -71,14 +72,14 @@ pub(crate) fn load(
     let complete = documents.len() == files.len();
     documents.extend(Document::overrides(env, cwd, &documents));
 
-    let schema = schema::schema();
+    let schema = shape::schema();
     for document in &mut documents {
         document.check(&schema, &mut findings);
     }
     let config = compose(&documents, complete, &mut findings);
 
-    sort(&mut findings.errors, &documents);
-    sort(&mut findings.warnings, &documents);
+    sort(&mut findings.errors, &files);
+    sort(&mut findings.warnings, &files);
     if !findings.errors.is_empty() {
         return Err(ConfigErrors(findings.errors));
     }
@@ -145,7 +146,7 @@ fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> C
     let mut merged = match merge::merge(documents) {
         Ok(merged) => merged,
         Err(error) => {
-            findings.errors.push(index.finding(&[], error.to_string()));
+            findings.errors.push(index.finding(&[], error));
             return Config::default();
         }
     };
@@ -226,8 +227,16 @@ fn overlap(a: &[String], b: &[String]) -> bool {
     a[..shared] == b[..shared]
 }
 
-fn sort(findings: &mut Vec<Finding>, documents: &[Document]) {
-    let place = |file: &str| documents.iter().position(|document| document.name == file);
-    findings.sort_by_cached_key(|finding| (place(&finding.file), finding.line));
+/// By file, in their order and with the environment last, and by line.
+fn sort(findings: &mut Vec<Finding>, files: &[PathBuf]) {
+    let place = |name: &str| {
+        files
+            .iter()
+            .position(|file| file.display().to_string() == name)
+    };
+    findings.sort_by_cached_key(|finding| {
+        let place = place(&finding.file).unwrap_or(files.len());
+        (place, finding.line)
+    });
     findings.dedup();
 }

@@ -93,6 +93,14 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == key)
     }
 
+    /// Whether there is anything at this path of keys.
+    pub(super) fn has(&self, keys: &[String]) -> bool {
+        match keys {
+            [] => true,
+            [key, rest @ ..] => self.get(key).is_some_and(|entry| entry.node.has(rest)),
+        }
+    }
+
     pub(super) fn as_text(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
-use super::schema::{Shape, expected, schema};
+use super::shape::{Shape, expected, schema};
 
 /// What no schema says.
 const INTRODUCTION: &str = include_str!("reference.md");

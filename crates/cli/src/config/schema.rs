@@ -1,7 +1,7 @@
 //! Checks what a file says against the JSON Schema of the configuration, and goes on after a
 //! mistake.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Number, Value as Json};
 
@@ -9,6 +9,7 @@ use super::finding::nearest;
 use super::formats;
 use super::node::{Entry, Node, Path, Value};
 use super::parse;
+use super::shape::{Shape, expected, names};
 
 /// Keys of the contract that have no effect yet. `*` stands for any key. They are refused, for
 /// a gateway that starts without them would do less than its file says.
@@ -24,107 +25,6 @@ const NOT_BUILT: &[&[&str]] = &[
     &["backends", "*", "sessions"],
     &["backends", "*", "start"],
 ];
-
-/// The schema of the whole configuration.
-pub(super) fn schema() -> Json {
-    schemars::schema_for!(switchboard_gateway::config::Config).to_value()
-}
-
-/// A schema with its references followed and without the alternative `null`.
-#[derive(Clone, Copy)]
-pub(super) struct Shape<'a> {
-    root: &'a Json,
-    /// The place of use, which may describe and default what it refers to.
-    outer: &'a Json,
-    inner: &'a Json,
-    nullable: bool,
-}
-
-impl<'a> Shape<'a> {
-    pub(super) fn root(root: &'a Json) -> Self {
-        Self::of(root, root)
-    }
-
-    fn of(root: &'a Json, outer: &'a Json) -> Self {
-        let mut inner = outer;
-        let mut nullable = false;
-        loop {
-            if let Some(name) = inner["$ref"].as_str() {
-                let name = name.rsplit('/').next().unwrap_or(name);
-                inner = &root["$defs"][name];
-            } else if let Some(alternatives) = inner["anyOf"].as_array() {
-                let some = |schema: &&Json| schema["type"] != "null";
-                nullable |= !alternatives.iter().all(|schema| some(&schema));
-                inner = alternatives.iter().find(some).unwrap_or(&Json::Null);
-            } else {
-                nullable |= names(&inner["type"]).any(|name| name == "null");
-                return Self {
-                    root,
-                    outer,
-                    inner,
-                    nullable,
-                };
-            }
-        }
-    }
-
-    /// A keyword, of the place of use first.
-    pub(super) fn keyword(&self, keyword: &str) -> &'a Json {
-        match &self.outer[keyword] {
-            Json::Null => &self.inner[keyword],
-            value => value,
-        }
-    }
-
-    /// The types that a value may have, beside `null`.
-    pub(super) fn types(&self) -> impl Iterator<Item = &'a str> {
-        names(&self.inner["type"]).filter(|name| *name != "null")
-    }
-
-    /// The only texts that are allowed, with their descriptions.
-    pub(super) fn choices(&self) -> Vec<(&'a str, &'a str)> {
-        let described = self.inner["oneOf"].as_array().into_iter().flatten();
-        let described = described.filter_map(|choice| {
-            let description = choice["description"].as_str().unwrap_or("");
-            Some((choice["const"].as_str()?, description))
-        });
-        let plain = names(&self.inner["enum"]).map(|name| (name, ""));
-        described.chain(plain).collect()
-    }
-
-    /// The keys that are known by name.
-    pub(super) fn keys(&self) -> impl Iterator<Item = (&'a str, Shape<'a>)> {
-        let root = self.root;
-        let properties = self.inner["properties"].as_object().into_iter().flatten();
-        properties.map(move |(key, schema)| (key.as_str(), Shape::of(root, schema)))
-    }
-
-    fn required(&self) -> impl Iterator<Item = &'a str> {
-        names(&self.inner["required"])
-    }
-
-    /// What the values of a table have in common whose keys are the user's.
-    pub(super) fn values(&self) -> Option<Shape<'a>> {
-        let schema = &self.inner["additionalProperties"];
-        schema.is_object().then(|| Self::of(self.root, schema))
-    }
-
-    pub(super) fn items(&self) -> Option<Shape<'a>> {
-        let schema = self.keyword("items");
-        schema.is_object().then(|| Self::of(self.root, schema))
-    }
-}
-
-fn names(schema: &Json) -> impl Iterator<Item = &str> {
-    let one = schema.as_str().into_iter();
-    one.chain(
-        schema
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Json::as_str),
-    )
-}
 
 /// A mistake, and where it is.
 pub(super) struct Mistake {
@@ -168,6 +68,7 @@ impl Checker {
     }
 
     fn table(&mut self, entries: &mut Vec<Entry>, shape: Shape<'_>, path: &Path, secret: bool) {
+        let present: BTreeSet<String> = entries.iter().map(|entry| entry.key.clone()).collect();
         entries.retain_mut(|entry| {
             let path = path.entry(entry);
             let known = shape.keys().find(|(key, _)| *key == entry.key);
@@ -179,15 +80,41 @@ impl Checker {
                         inner
                     }
                     None => {
-                        let message = unknown_key(&path, shape);
-                        self.removed.push(path.keys.clone());
-                        self.mistake(&path, entry.line, message);
+                        let meant = self.unknown_key(entry, shape, &path);
+                        // Nothing is to be said about the lack of what was meant.
+                        let lacking = meant.filter(|meant| !present.contains(*meant));
+                        self.removed.extend(lacking.map(|key| sibling(&path, key)));
                         return false;
                     }
                 },
             };
             self.check(&mut entry.node, inner, &path, secret)
         });
+    }
+
+    /// Reports a key that is not known; returns the one that was probably meant.
+    fn unknown_key<'a>(&mut self, entry: &Entry, shape: Shape<'a>, path: &Path) -> Option<&'a str> {
+        let not_built = NOT_BUILT.iter().any(|keys| {
+            let same = |(known, key): (&&str, &String)| *known == "*" || *known == key;
+            keys.len() == path.keys.len() && keys.iter().zip(&path.keys).all(same)
+        });
+        let known: Vec<&str> = shape.keys().map(|(key, _)| key).collect();
+        let (message, meant) = if not_built {
+            let message =
+                "is not built yet, so it would have no effect; expected a file without it";
+            // The places of a server stand where its only one would.
+            let meant = (entry.key == "endpoints").then_some("url");
+            (message.to_owned(), meant)
+        } else {
+            let message = format!("is not a known key; expected one of {}", quoted(&known));
+            match nearest(&entry.key, known) {
+                Some(near) => (format!("{message}; did you mean `{near}`?"), Some(near)),
+                None => (message, None),
+            }
+        };
+        self.removed.push(path.keys.clone());
+        self.mistake(path, entry.line, message);
+        meant
     }
 
     /// Checks a key that the user chose.
@@ -239,7 +166,9 @@ impl Checker {
                     "is the same as that of {}; expected a different one for each",
                     path.item(earlier).shown()
                 );
-                self.mistake(&path.item(at).entry(entry), entry.line, message);
+                let path = path.item(at).entry(entry);
+                self.removed.push(path.keys.clone());
+                self.mistake(&path, entry.line, message);
             }
         }
     }
@@ -268,21 +197,12 @@ impl Checker {
     }
 }
 
-fn unknown_key(path: &Path, shape: Shape<'_>) -> String {
-    let not_built = NOT_BUILT.iter().any(|keys| {
-        let same = |(known, key): (&&str, &String)| *known == "*" || *known == key;
-        keys.len() == path.keys.len() && keys.iter().zip(&path.keys).all(same)
-    });
-    if not_built {
-        return "is not built yet, so it would have no effect; expected a file without it".into();
-    }
-    let known: Vec<&str> = shape.keys().map(|(key, _)| key).collect();
-    let mut message = format!("is not a known key; expected one of {}", quoted(&known));
-    let key = path.keys.last().map_or("", String::as_str);
-    if let Some(near) = nearest(key, known) {
-        message.push_str(&format!("; did you mean `{near}`?"));
-    }
-    message
+/// The path of a key beside the one at `path`.
+pub(super) fn sibling(path: &Path, key: &str) -> Vec<String> {
+    let mut keys = path.keys.clone();
+    keys.pop();
+    keys.push(key.to_owned());
+    keys
 }
 
 fn wrong_with(node: &Node, shape: Shape<'_>, secret: bool) -> Option<String> {
@@ -308,6 +228,9 @@ fn wrong_with(node: &Node, shape: Shape<'_>, secret: bool) -> Option<String> {
             && shape.keyword("format").is_null()
         {
             message.push_str(": put it in quotes");
+        }
+        if shape.types().any(|name| name == "array") && node.as_text().is_some() {
+            message.push_str(": write it as `[\"…\"]`");
         }
         return Some(message);
     }
@@ -363,39 +286,6 @@ fn wrong_number(number: &Number, shape: Shape<'_>) -> Option<String> {
     None
 }
 
-/// What a value should be.
-pub(super) fn expected(shape: Shape<'_>) -> String {
-    let format = shape.keyword("format").as_str().and_then(formats::format);
-    if let Some(format) = format {
-        return format.expected.to_owned();
-    }
-    let types: Vec<&str> = shape.types().map(type_name).collect();
-    let mut expected = types.join(" or ");
-    if shape.keyword("minLength").as_u64() > Some(0) {
-        expected.push_str(" of at least one character");
-    }
-    match (shape.keyword("minimum"), shape.keyword("maximum")) {
-        (Json::Null, Json::Null) => {}
-        (minimum, Json::Null) => expected.push_str(&format!(" of at least {minimum}")),
-        (Json::Null, maximum) => expected.push_str(&format!(" of at most {maximum}")),
-        (minimum, maximum) => expected.push_str(&format!(" from {minimum} to {maximum}")),
-    }
-    expected
-}
-
-/// What people call a type of JSON Schema.
-pub(super) fn type_name(name: &str) -> &str {
-    match name {
-        "array" => "a list",
-        "boolean" => "`true` or `false`",
-        "integer" => "a whole number",
-        "number" => "a number",
-        "object" => "a table of keys",
-        "string" => "text",
-        other => other,
-    }
-}
-
 /// What a value is, as the beginning of a message.
 fn found(node: &Node, secret: bool) -> String {
     let kind = match &node.value {
@@ -422,7 +312,8 @@ fn shown(node: &Node, secret: bool) -> Option<String> {
         Value::Bool(value) => Some(format!("`{value}`")),
         Value::Number(number) => Some(format!("`{number}`")),
         // An address may hold a password.
-        Value::Text(text) if text.len() > LONGEST || text.contains('@') => None,
+        Value::Text(text) if text.contains('@') => None,
+        Value::Text(text) if text.is_empty() || text.len() > LONGEST => None,
         Value::Text(text) => Some(format!("`{}`", text.escape_debug())),
         _ => None,
     }

@@ -297,5 +297,22 @@ fn every_mistake_in_a_clients_file_is_named_in_its_own_words() {
     "i": { "url": "ftp://i", "type": "ws", "headers": { "Mcp-Session-Id": "x" } }
   }
 }"#;
-    Place::new().file("mcp.json", text).fails_with("");
+    Place::new().file("mcp.json", text).fails_with(
+        r#"
+mcp.json:4: mcpServers.a.comand: is not a known field; did you mean `command`?
+mcp.json:6: mcpServers.a.includeTools: is `query`; expected a list: write it as `["…"]`
+mcp.json:8: mcpServers.b.timeout: is not a number; expected a number of milliseconds
+mcp.json:8: mcpServers.b.type: does not fit `command`; expected `stdio`, or no `type`
+mcp.json:9: mcpServers.c.type: is `stdio`, but there is no `command`; expected one, or `http` or `sse`
+mcp.json:10: mcpServers.d.httpUrl: stands beside `url`, which means the same; expected one of them
+mcp.json:11: mcpServers.e.command: the environment variable `E_COMMAND` is not set; expected a value for it, or a default as in `${E_COMMAND:-default}`
+mcp.json:11: mcpServers.e.env.TOKEN: the environment variable `E_TOKEN` is not set; expected a value for it, or a default as in `${E_TOKEN:-default}`
+mcp.json:13: mcpServers.my_server.trust: is `yes`; expected `true` or `false`
+mcp.json:13: mcpServers.my_server.prefix: `my_server` is the prefix of `my server` too, so their names could not be told apart; expected a prefix that no other backend has
+mcp.json:14: mcpServers.h: is `3`; expected a table of keys
+mcp.json:15: mcpServers.i.type: is no transport of a remote server; expected `http` or `sse`
+mcp.json:15: mcpServers.i.url: `ftp://i` is not an http or https URL; expected an `http` or `https` address such as `https://mcp.example.com/mcp`
+mcp.json:15: mcpServers.i.headers.Mcp-Session-Id: the key is a header that the gateway writes itself; expected the name of a header such as `Authorization`, none that the gateway sets itself
+"#,
+    );
 }

@@ -38,10 +38,53 @@ backends:
     transport: stdio
     include_tools: get_*
 telemetry:
-  log: { format: xml, level: "info,=" }
+  log: { format: xml, level: inof }
   traces: { endpoint: collector, sample_ratio: 2 }
 "#;
-    Place::new().file("a.yaml", text).fails_with("");
+    Place::new().file("a.yaml", text).fails_with(
+        r#"
+a.yaml:2: server.listen: `localhost` is not an address to listen on; expected an IP address and a port, such as `127.0.0.1:8080`
+a.yaml:3: server.ops_listen: is `9464`; expected an IP address and a port, such as `127.0.0.1:9464`, or `off`
+a.yaml:4: server.public_url: `mcp.example.com` is not a URL (relative URL without a base); expected an `http` or `https` address such as `https://mcp.example.com/mcp`
+a.yaml:5: server.allowed_hosts[0]: `https://a.example.com` is not a host; expected a host as browsers send it, such as `mcp.example.com` or `10.0.0.7:8080`
+a.yaml:5: server.allowed_hosts[1]: `*` is not a host; expected a host as browsers send it, such as `mcp.example.com` or `10.0.0.7:8080`
+a.yaml:6: server.allowed_origins[0]: `https://A.example.com/` is not an origin; expected an origin as browsers send it, such as `https://app.example.com`: lower case, no path, no default port
+a.yaml:6: server.allowed_origins[1]: `app.example.com` is not an origin; expected an origin as browsers send it, such as `https://app.example.com`: lower case, no path, no default port
+a.yaml:7: server.drain_timeout: `2d` is longer than a day; expected a duration such as `30s` or `500ms`, or a number of seconds, at most a day
+a.yaml:8: server.header_timeout: `0` is shorter than a millisecond; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
+a.yaml:9: server.body_timeout: `quickly` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
+a.yaml:10: server.idle_timeout: `-1` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
+a.yaml:11: server.sealing_keys[0]: the value is a secret of 5 bytes, which is too short; expected a secret of at least 32 bytes, such as `openssl rand -base64 32` prints
+a.yaml:12: server.max_connections: `0` is too small; expected a whole number of at least 1
+a.yaml:13: server.max_body_bytes: is `1.5`; expected a whole number of at least 1
+a.yaml:16: auth.api_keys[0].name: the value is empty; expected text of at least one character
+a.yaml:16: auth.api_keys[0].key_sha256: the value is not a SHA-256 digest; expected 64 hexadecimal digits, as `printf %s "$KEY" | sha256sum` prints them
+a.yaml:16: auth.api_keys[0].groups: is `ci`; expected a list: write it as `["…"]`
+a.yaml:17: auth.api_keys[1]: has no `key_sha256`; expected one
+a.yaml:17: auth.api_keys[1].name: is `3`; expected text of at least one character: put it in quotes
+a.yaml:18: names.separator: `::` is not a separator; expected 1 to 8 of the characters `A-Z a-z 0-9 _ -`
+a.yaml:18: names.max_length: `200` is too large; expected a whole number from 24 to 128
+a.yaml:21: backends.files.command: is `7`; expected text of at least one character: put it in quotes
+a.yaml:22: backends.files.args[1]: is a number; expected text: put it in quotes
+a.yaml:22: backends.files.args[2]: is `true` or `false`; expected text: put it in quotes
+a.yaml:23: backends.files.env.PORT: is a number; expected text: put it in quotes
+a.yaml:23: backends.files.env."A=B": the key is not the name of a variable; expected a name without `=`
+a.yaml:24: backends.files.era: is `moden`; expected one of `auto`, `modern`, `legacy`; did you mean `modern`?
+a.yaml:25: backends.files.prefix: `a.b` is not a prefix of names; expected up to 64 of the characters `A-Z a-z 0-9 _ -`
+a.yaml:26: backends.files.trust_annotations: is `yes`; expected `true` or `false`
+a.yaml:27: backends.files.max_message_bytes: is `16 MiB`; expected a whole number of at least 4096
+a.yaml:29: backends.far.url: the value is not a URL (invalid international domain name); expected an `http` or `https` address such as `https://mcp.example.com/mcp`
+a.yaml:30: backends.far.headers."Bad Name": the key is not the name of a header; expected the name of a header such as `Authorization`, none that the gateway sets itself
+a.yaml:30: backends.far.headers.Host: the key is a header that the gateway writes itself; expected the name of a header such as `Authorization`, none that the gateway sets itself
+a.yaml:30: backends.far.headers.X-Ok: the value has characters that a header can't hold; expected visible characters, spaces and tabs
+a.yaml:31: backends.far.transport: is `stdio`; expected one of `auto`, `streamable_http`, `sse`
+a.yaml:32: backends.far.include_tools: is `get_*`; expected a list: write it as `["…"]`
+a.yaml:34: telemetry.log.format: is `xml`; expected one of `human`, `json`
+a.yaml:34: telemetry.log.level: `inof` is not a log filter; expected a level (`error`, `warn`, `info`, `debug`, `trace`, `off`) or a filter such as `info,switchboard_backends=debug`
+a.yaml:35: telemetry.traces.endpoint: `collector` is not a URL (relative URL without a base); expected an `http` or `https` address such as `https://mcp.example.com/mcp`
+a.yaml:35: telemetry.traces.sample_ratio: `2` is too large; expected a number from 0.0 to 1.0
+"#,
+    );
 }
 
 #[test]
@@ -68,7 +111,26 @@ command = "x"
 [profiles]
 [zzz]
 "#;
-    Place::new().file("a.toml", text).fails_with("");
+    Place::new().file("a.toml", text).fails_with(
+        r#"
+a.toml:2: server.lisen: is not a known key; expected one of `allowed_hosts`, `allowed_origins`, `body_timeout`, `drain_timeout`, `header_timeout`, `idle_timeout`, `listen`, `max_body_bytes`, `max_connections`, `ops_listen`, `public_url`, `sealing_keys`; did you mean `listen`?
+a.toml:3: server.drain-timeout: is not a known key; expected one of `allowed_hosts`, `allowed_origins`, `body_timeout`, `drain_timeout`, `header_timeout`, `idle_timeout`, `listen`, `max_body_bytes`, `max_connections`, `ops_listen`, `public_url`, `sealing_keys`; did you mean `drain_timeout`?
+a.toml:4: server.admin_listen: is not built yet, so it would have no effect; expected a file without it
+a.toml:5: server.cluster: is not built yet, so it would have no effect; expected a file without it
+a.toml:8: backends.files.argz: is not a known key; expected one of `args`, `command`, `cwd`, `env`, `era`, `exclude_tools`, `headers`, `include_tools`, `max_message_bytes`, `prefix`, `timeout`, `transport`, `trust_annotations`, `url`; did you mean `args`?
+a.toml:9: backends.files.instances: is not built yet, so it would have no effect; expected a file without it
+a.toml:10: backends.files.start: is not built yet, so it would have no effect; expected a file without it
+a.toml:11: backends.files.sessions: is not built yet, so it would have no effect; expected a file without it
+a.toml:13: backends.search.endpoints: is not built yet, so it would have no effect; expected a file without it
+a.toml:14: backends.search.balance: is not built yet, so it would have no effect; expected a file without it
+a.toml:15: backends."a b": the key is not the name of a backend; expected 1 to 64 of the characters `A-Z a-z 0-9 _ -`
+a.toml:17: backend: is not a known key; expected one of `auth`, `backends`, `names`, `server`, `telemetry`; did you mean `backends`?
+a.toml:18: admin: is not built yet, so it would have no effect; expected a file without it
+a.toml:19: fallbacks: is not built yet, so it would have no effect; expected a file without it
+a.toml:20: profiles: is not built yet, so it would have no effect; expected a file without it
+a.toml:21: zzz: is not a known key; expected one of `auth`, `backends`, `names`, `server`, `telemetry`
+"#,
+    );
 }
 
 #[test]
@@ -94,20 +156,47 @@ backends:
   plain: { command: c, prefix: "" }
   bare: { command: c, prefix: "" }
 "#;
-    Place::new().file("a.yaml", text).fails_with("");
+    Place::new().file("a.yaml", text).fails_with(
+        r#"
+a.yaml:1: server.listen: without an `auth` section everyone who reaches 0.0.0.0:8080 could call every backend; expected a loopback address such as 127.0.0.1:8080, or an `auth` section with `api_keys`
+a.yaml:3: backends.none: has neither `command` nor `url`; expected `command` for a local process or `url` for a remote server
+a.yaml:4: backends.both: has both `command` and `url`; expected one of them: a backend is one server
+a.yaml:5: backends.local: has `headers`, `transport`, which would have no effect beside `command`; expected `args`, `env` and `cwd` at most
+a.yaml:9: backends.remote: has `args`, `env`, `cwd`, which would have no effect beside `url`; expected `headers` and `transport` at most
+a.yaml:17: backends.b.prefix: `c` is the prefix of `a` too, so their names could not be told apart; expected a prefix that no other backend has
+a.yaml:18: backends.c.prefix: `c` is the prefix of `b` too, so their names could not be told apart; expected a prefix that no other backend has
+"#,
+    );
 }
 
 #[test]
 fn authentication_that_admits_nobody_or_anybody() {
     let with = |auth: &str| Place::new().file("a.yaml", format!("{BACKEND}auth:{auth}\n"));
-    with("").fails_with("");
-    with(" { api_keys: [] }").fails_with("");
-    with(" {}").fails_with("");
+    with("").fails_with(
+        r#"
+a.yaml:2: auth: has no value; expected a table of keys
+"#,
+    );
+    with(" { api_keys: [] }").fails_with(
+        r#"
+a.yaml:2: auth: `api_keys` is empty, so nobody could call; expected at least one key, or no `auth` section at all
+"#,
+    );
+    with(" {}").fails_with(
+        r#"
+a.yaml:2: auth: `api_keys` is empty, so nobody could call; expected at least one key, or no `auth` section at all
+"#,
+    );
     let key = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     with(&format!(
         "\n  api_keys:\n    - {{ name: a, key_sha256: {key} }}\n    - name: a\n      key_sha256: {key}"
     ))
-    .fails_with("");
+    .fails_with(
+        r#"
+a.yaml:5: auth.api_keys[1].name: is the same as that of auth.api_keys[0]; expected a different one for each
+a.yaml:6: auth.api_keys[1].key_sha256: is the same as that of auth.api_keys[0]; expected a different one for each
+"#,
+    );
 }
 
 #[test]
@@ -133,7 +222,20 @@ server:
         .env("PATIENCE", "forever-and-a-day")
         .env("SIZE", "12")
         .env("KEY", "tooshort")
-        .fails_with("");
+        .fails_with(
+        r#"
+a.yaml:3: backends.files.command: the environment variable `PROGRAM` is not set; expected a value for it, or a default as in `${PROGRAM:-default}`
+a.yaml:4: backends.files.cwd: the file `missing.txt` can't be read: No such file or directory
+a.yaml:6: backends.files.args[0]: the environment variable `ONE` is not set; expected a value for it, or a default as in `${ONE:-default}`
+a.yaml:7: backends.files.args[1]: has `${` without `}`; write `$$` for a dollar
+a.yaml:8: backends.files.args[2]: has `${a:b}`; expected `${NAME}`, `${NAME:-default}`, `${env:NAME}`, `${file:PATH}` or `${switchboard:exe}`
+a.yaml:9: backends.files.args[3]: has `1x` as the name of a variable; expected letters, digits and `_`, or `$$` for a dollar
+a.yaml:10: backends.files.args[4]: has `` as the name of a variable; expected letters, digits and `_`, or `$$` for a dollar
+a.yaml:12: backends.files.timeout: the value is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
+a.yaml:13: backends.files.max_message_bytes: the value is too small; expected a whole number of at least 4096
+a.yaml:15: server.sealing_keys[0]: the value is a secret of 8 bytes, which is too short; expected a secret of at least 32 bytes, such as `openssl rand -base64 32` prints
+"#,
+    );
 }
 
 #[test]
@@ -144,7 +246,14 @@ fn overrides_in_the_environment() {
         .env("SWITCHBOARD_SERVR__LISTEN", "127.0.0.1:1")
         .env("SWITCHBOARD_SERVER__MAX_CONNECTIONS", "many")
         .env("SWITCHBOARD_SERVER__ALLOWED_HOSTS", "a.example.com")
-        .fails_with("");
+        .fails_with(
+        r#"
+SWITCHBOARD_SERVER__ALLOWED_HOSTS: server.allowed_hosts: is text; expected a list: write it as `["…"]`
+SWITCHBOARD_SERVER__LISTEN: server.listen: the value is not an address to listen on; expected an IP address and a port, such as `127.0.0.1:8080`
+SWITCHBOARD_SERVER__MAX_CONNECTIONS: server.max_connections: is text; expected a whole number of at least 1
+SWITCHBOARD_SERVR__LISTEN: servr: is not a known key; expected one of `auth`, `backends`, `names`, `server`, `telemetry`; did you mean `server`?
+"#,
+    );
 }
 
 #[test]
@@ -169,7 +278,25 @@ fn syntax() {
         .file("k.yaml", "server: !secret x\n")
         .file("l.yaml", "? [a]\n: b\n")
         .file("m.json", r#"{"server": {"listen": 5}}"#)
-        .fails_with("");
+        .fails_with(
+            r#"
+a.yaml:3: is not YAML: while parsing a block mapping, did not find expected key
+b.toml:2: is not TOML: invalid float, expected nothing
+b.toml:3: is not TOML: duplicate key
+c.json:3: is not JSON: Expected comma
+d.yaml:2: is not UTF-8; expected a text file in UTF-8
+e.yaml:1: is not a table of keys; expected keys such as `server` and `backends`
+f.yaml:2: begins a second document; expected one document in a file
+g.json:1: is not JSON: Unexpected close brace
+h.json:1: is not JSON: Maximum nesting depth exceeded
+i.yaml:1: is not YAML: recursion limit exceeded
+j.toml:1: is not TOML: cannot recurse further; max recursion depth met
+j.toml:1: is not TOML: unclosed array, expected `]`
+k.yaml:1: has the tag `!secret`; expected no tag but `!!str`
+l.yaml:1: has a list or a table as a key; expected text
+m.json:1: server.listen: is `5`; expected an IP address and a port, such as `127.0.0.1:8080`
+"#,
+        );
 }
 
 #[test]
@@ -179,8 +306,16 @@ fn aliases_that_would_fill_the_memory() {
         let alias = format!("*a{}, ", level - 1).repeat(8);
         text.push_str(&format!("a{level}: &a{level} [{alias}]\n"));
     }
-    Place::new().file("a.yaml", text).fails_with("");
-    Place::new().file("a.yaml", "a: &a [*a]\n").fails_with("");
+    Place::new().file("a.yaml", text).fails_with(
+        r#"
+a.yaml:6: is too large; expected at most 100000 values in a file
+"#,
+    );
+    Place::new().file("a.yaml", "a: &a [*a]\n").fails_with(
+        r#"
+a.yaml:1: is an alias of something that it is itself a part of
+"#,
+    );
 }
 
 #[test]
@@ -198,7 +333,14 @@ fn duplicate_keys() {
             "c.json",
             "{ \"backends\": { \"a\": { \"command\": \"x\" },\n  \"a\": { \"command\": \"y\" } } }",
         )
-        .fails_with("");
+        .fails_with(
+            r#"
+a.yaml:3: server.listen: is here a second time, after line 2; expected every key once
+a.yaml:5: backends: is here a second time, after line 4; expected every key once
+b.toml:3: is not TOML: duplicate key
+c.json:2: backends.a: is here a second time, after line 1; expected every key once
+"#,
+        );
 }
 
 #[test]
@@ -207,11 +349,20 @@ fn files_that_are_not_there() {
         .file("a.yaml", "servr: {}")
         .other_file("folder/x", "")
         .file("big.yaml", vec![b'#'; 5 << 20])
-        .fails_with("");
+        .fails_with(
+        r#"
+a.yaml:1: servr: is not a known key; expected one of `auth`, `backends`, `names`, `server`, `telemetry`; did you mean `server`?
+big.yaml: is too large; expected at most 4 MiB
+"#,
+    );
     let place = Place::new();
     let missing = ["missing.yaml".into(), "/".into()];
     let errors = load(&missing, &place.env, place.path()).unwrap_err();
-    assert_eq!(errors.to_string(), "");
+    assert_eq!(
+        errors.to_string(),
+        "missing.yaml: can't be read: No such file or directory\n\
+         /: can't be read: Is a directory"
+    );
 }
 
 #[test]
@@ -238,5 +389,74 @@ backends:
   b: { command: x, url: http://y/, timeout: never }
   c: { command: "${GONE}" }
 "#;
-    Place::new().file("a.yaml", text).fails_with("");
+    Place::new().file("a.yaml", text).fails_with(
+        r#"
+a.yaml:2: auth.api_keys[0].key_sha256: the value is not a SHA-256 digest; expected 64 hexadecimal digits, as `printf %s "$KEY" | sha256sum` prints them
+a.yaml:4: backends.a.command: is `3`; expected text of at least one character: put it in quotes
+a.yaml:4: backends.a.timeout: `never` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
+a.yaml:5: backends.b.timeout: `never` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
+a.yaml:5: backends.b: has both `command` and `url`; expected one of them: a backend is one server
+a.yaml:6: backends.c.command: the environment variable `GONE` is not set; expected a value for it, or a default as in `${GONE:-default}`
+"#,
+    );
+}
+
+#[test]
+fn a_slip_in_the_name_of_a_section_is_one_mistake() {
+    let text = "server: { listen: 0.0.0.0:80 }\nauht: { api_keys: [] }\n";
+    Place::new().file("a.yaml", text).fails_with(
+        r#"
+a.yaml:2: auht: is not a known key; expected one of `auth`, `backends`, `names`, `server`, `telemetry`; did you mean `auth`?
+"#,
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_leaves_the_others_checked() {
+    Place::new()
+        .file(
+            "a.yaml",
+            "server: { listen: 0.0.0.0:80, max_connections: no }",
+        )
+        .file("b.yaml", "auth: [")
+        .fails_with(
+            r#"
+a.yaml:1: server.max_connections: is `no`; expected a whole number of at least 1
+b.yaml:2: is not YAML: while parsing a node, did not find expected node content
+"#,
+        );
+}
+
+#[test]
+fn no_file_at_all() {
+    if std::path::Path::new("/etc/switchboard").exists() {
+        return;
+    }
+    Place::new().fails_with(
+        r#"
+switchboard.yaml: there is no configuration; expected `-c FILE`, or one of FOLDER/switchboard.yaml, FOLDER/switchboard.toml, FOLDER/switchboard.json, /etc/switchboard/switchboard.yaml, /etc/switchboard/switchboard.toml, /etc/switchboard/switchboard.json
+"#,
+    );
+}
+
+#[test]
+fn a_slip_beside_the_right_key_hides_nothing() {
+    let text = "auht: { api_keys: [] }\nserver:\n  listen: 0.0.0.0:80\n  ops_lisen: off\n";
+    let client = r#"{"mcpServers": {"a": {"comand": "x", "command": "x", "url": "http://x/"}}}"#;
+    let errors = Place::new()
+        .file("a.yaml", text)
+        .file("b.json", client)
+        .errors();
+    assert!(
+        errors.contains("b.json:1: mcpServers.a: has both `command` and `url`"),
+        "{errors}"
+    );
+    assert!(!errors.contains("without an `auth`"), "{errors}");
+
+    let text = "server:\n  listen: 0.0.0.0:80\n  lisen: 1\n";
+    let errors = Place::new().file("a.yaml", text).errors();
+    assert!(
+        errors.contains("a.yaml:2: server.listen: without an `auth` section"),
+        "{errors}"
+    );
 }

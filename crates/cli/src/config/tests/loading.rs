@@ -206,7 +206,7 @@ backends:
     args:
       - "${A}-${env:B}-${MISSING:-c}-${EMPTY:-d}-${EMPTY}"
       - "$$A $A a$ ${MISSING:-${A}}"
-      - '${MISSING:-{"a": "}"}}'
+      - '${MISSING:-{"a": {}}}'
 "#;
     let place = Place::new()
         .file("conf/a.yaml", text)
@@ -222,7 +222,7 @@ backends:
     assert!(files.trust_annotations);
     assert_eq!(
         arguments(files),
-        ["1-$A-c-d-", "$A $A a$ 1", r#"{"a": "}}"#]
+        ["1-$A-c-d-", "$A $A a$ 1", r#"{"a": {}}"#]
     );
     let TransportConfig::Stdio {
         command, env, cwd, ..
@@ -242,13 +242,13 @@ backends:
   a: &base { command: npx, args: [yes, "off", 'null', !!str 12] }
   b: *base
 "#;
-    let error = Place::new().file("a.yaml", text).load();
+    let loaded = Place::new().file("a.yaml", text).load();
     assert_eq!(
-        arguments(&error.config.backends["a"]),
+        arguments(&loaded.config.backends["a"]),
         ["yes", "off", "null", "12"]
     );
     assert_eq!(
-        arguments(&error.config.backends["b"]),
+        arguments(&loaded.config.backends["b"]),
         ["yes", "off", "null", "12"]
     );
 }

@@ -1,0 +1,52 @@
+//! The commands, and how they end: 0 done, 1 failed, 2 usage or configuration.
+
+pub(crate) mod check;
+pub(crate) mod client;
+pub(crate) mod serve;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::{self, Loaded};
+
+/// Ends a command that could not do its work.
+pub(crate) fn failed(message: &str) -> ExitCode {
+    complain(message);
+    ExitCode::from(1)
+}
+
+/// Ends a command that was asked for something that makes no sense.
+pub(crate) fn misused(message: &str) -> ExitCode {
+    complain(message);
+    ExitCode::from(2)
+}
+
+fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr(), "switchboard: {message}");
+}
+
+/// Prints to standard output; whoever reads it may be gone, which is nobody's fault.
+pub(crate) fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+}
+
+/// Loads the configuration; warnings go to standard error.
+pub(crate) fn load(files: &[PathBuf], listen: Option<String>) -> Result<Loaded, config::ConfigErrors> {
+    let mut env: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    if let Some(listen) = listen {
+        env.insert("SWITCHBOARD_SERVER__LISTEN".to_owned(), listen);
+    }
+    let cwd = std::env::current_dir().unwrap_or_default();
+    config::load(files, &env, &cwd)
+}
+
+/// `1 tool`, `2 tools`.
+pub(crate) fn counted(count: usize, one: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+}

@@ -1,0 +1,159 @@
+//! `switchboard check`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use switchboard_backends::status::State;
+use switchboard_gateway::config::Config;
+use switchboard_orchestrator::catalogue::{Kind, Snapshot};
+use switchboard_orchestrator::{Orchestrator, Parts};
+use switchboard_protocol::token::Sealer;
+use switchboard_telemetry::Metrics;
+
+use super::{counted, failed, load, print};
+use crate::config::Loaded;
+
+/// How long backends may take to start.
+const START: Duration = Duration::from_secs(90);
+
+/// How many tools clients take before they warn or cut, as their makers say.
+const CLIENT_LIMITS: [(&str, usize); 3] = [("Gemini CLI and Antigravity", 50), ("Claude Code", 100), ("Cursor", 200)];
+
+/// The form of the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Validates the configuration and, if wanted, what it leads to.
+pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> ExitCode {
+    let loaded = match load(files, None) {
+        Ok(loaded) => loaded,
+        Err(errors) => {
+            match format {
+                Format::Text => print(&format!("{errors}\n")),
+                Format::Json => print(&format!("{:#}\n", json!({ "valid": false, "errors": errors }))),
+            }
+            return ExitCode::from(2);
+        }
+    };
+    let Loaded { config, warnings, files } = loaded;
+    let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
+    let mut text = String::new();
+    for warning in &warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    let read = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
+    let from = if read.is_empty() { "no file: the defaults".to_owned() } else { read };
+    let _ = writeln!(text, "The configuration is valid ({from}): {}.", counted(config.backends.len(), "backend"));
+    let mut all_there = true;
+    if connect {
+        match connected(config).await {
+            Ok((snapshot, summary)) => {
+                all_there = summary.iter().all(|backend| backend["state"] == "ready");
+                describe(&snapshot, &summary, &mut text);
+                report["backends"] = Value::Array(summary);
+                report["collisions"] = collisions(&snapshot);
+                report["shortened"] = shortened(&snapshot);
+            }
+            Err(message) => return failed(&message),
+        }
+    }
+    match format {
+        Format::Text => print(&text),
+        Format::Json => print(&format!("{report:#}\n")),
+    }
+    if all_there { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// Starts every backend, looks at what there is, and ends them.
+async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>), String> {
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let orchestrator = Orchestrator::start(Parts {
+        names: config.names,
+        backends: config.backends,
+        private: config.auth.is_some(),
+        sealer: Sealer::with_random_key().map_err(|error| error.to_string())?,
+        metrics: Arc::new(metrics),
+    });
+    let mut changed = orchestrator.catalogue().changed();
+    let all_known = async {
+        while orchestrator.catalogue().load().is_starting() && changed.changed().await.is_ok() {}
+    };
+    let _ = tokio::time::timeout(START, all_known).await;
+    let summary = orchestrator.backends().map(|backend| {
+        let status = backend.status();
+        let mut entry = json!({ "name": &**backend.name(), "state": status.state.as_str() });
+        if status.state != State::Ready {
+            entry["reason"] = status.reason.into();
+            entry["action"] = status.action.into();
+        }
+        if let Some(lists) = backend.lists() {
+            entry["era"] = lists.server.version.era().as_str().into();
+            entry["version"] = lists.server.version.as_str().into();
+            let keys = |items: &[switchboard_backends::lists::Item]| items.iter().map(|item| item.key.clone()).collect::<Vec<_>>();
+            entry["tools"] = keys(&lists.tools).into();
+            entry["prompts"] = keys(&lists.prompts).into();
+            entry["resources"] = keys(&lists.resources).into();
+            entry["resourceTemplates"] = keys(&lists.templates).into();
+        }
+        entry
+    });
+    let summary = summary.collect();
+    let snapshot = orchestrator.catalogue().load_full();
+    orchestrator.shut_down().await;
+    Ok((snapshot, summary))
+}
+
+fn collisions(snapshot: &Snapshot) -> Value {
+    let all = snapshot.collisions().iter().map(|collision| {
+        json!({ "name": &*collision.name, "backends": collision.backends.iter().map(|name| &**name).collect::<Vec<_>>() })
+    });
+    Value::Array(all.collect())
+}
+
+fn shortened(snapshot: &Snapshot) -> Value {
+    let all = snapshot.shortened().iter().map(|name| json!({ "backend": &*name.backend, "name": &*name.original, "exposed": &*name.exposed }));
+    Value::Array(all.collect())
+}
+
+fn describe(snapshot: &Snapshot, summary: &[Value], out: &mut String) {
+    for backend in summary {
+        let name = backend["name"].as_str().unwrap_or_default();
+        let state = backend["state"].as_str().unwrap_or_default();
+        let _ = write!(out, "\n{name}: {state}");
+        if let (Some(era), Some(version)) = (backend["era"].as_str(), backend["version"].as_str()) {
+            let _ = write!(out, ", {era} {version}");
+        }
+        if let (Some(reason), Some(action)) = (backend["reason"].as_str(), backend["action"].as_str()) {
+            let _ = write!(out, " ({reason}; {action})");
+        }
+        out.push('\n');
+        for kind in ["tools", "prompts", "resources", "resourceTemplates"] {
+            let names: Vec<&str> = backend[kind].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            if !names.is_empty() {
+                let _ = writeln!(out, "  {kind} ({}): {}", names.len(), names.join(", "));
+            }
+        }
+    }
+    for collision in snapshot.collisions() {
+        let backends = collision.backends.iter().map(|name| &**name).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(out, "\ncollision: {:?} is offered by {backends}", &*collision.name);
+    }
+    for name in snapshot.shortened() {
+        let _ = writeln!(out, "shortened: {:?} of {} is listed as {:?}", &*name.original, name.backend, &*name.exposed);
+    }
+    let tools = snapshot.entries(Kind::Tool).len();
+    let _ = writeln!(out, "\n{} in all.", counted(tools, "tool"));
+    for (client, limit) in CLIENT_LIMITS.iter().filter(|(_, limit)| tools > *limit) {
+        let _ = writeln!(out, "warning: {client} takes about {limit} tools; hide some with include_tools or exclude_tools.");
+    }
+}

@@ -1,0 +1,231 @@
+//! `switchboard tools` and `switchboard call`: a look and a try from a terminal.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use http::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use switchboard_backends::config::{BackendConfig, DEFAULT_MAX_MESSAGE_BYTES, EraPin, HttpKind, TransportConfig};
+use switchboard_backends::lists::Lists;
+use switchboard_backends::status::{Observer, State};
+use switchboard_backends::{Backend, RequestState, Rewrite};
+use switchboard_protocol::call::{Call, Principal, Sink};
+use switchboard_protocol::envelope::Envelope;
+use switchboard_protocol::error::CallError;
+use switchboard_protocol::method::{LogLevel, Method};
+use switchboard_protocol::version::Version;
+use switchboard_telemetry::{CallSpan, Metrics};
+use tokio::sync::watch;
+
+use super::{failed, misused, print};
+
+/// How long a tool may take.
+const TIMEOUT: Duration = Duration::from_secs(300);
+/// How long the server may take to answer at all.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// Which server to talk to.
+#[derive(Debug, Args)]
+pub(crate) struct Server {
+    /// The endpoint.
+    #[arg(long, value_name = "URL", env = "SWITCHBOARD_URL", default_value = "http://127.0.0.1:8080/mcp")]
+    url: url::Url,
+    /// An API key, sent as a bearer token.
+    #[arg(long, value_name = "KEY", env = "SWITCHBOARD_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+}
+
+/// Prints the tools.
+pub(crate) async fn tools(server: &Server) -> ExitCode {
+    let (backend, lists) = match connect(server).await {
+        Ok(connected) => connected,
+        Err(message) => return failed(&message),
+    };
+    let mut out = String::new();
+    for tool in &lists.tools {
+        let tool: Value = serde_json::from_slice(&tool.raw).unwrap_or_default();
+        let name = tool["name"].as_str().unwrap_or_default();
+        let about = tool["description"].as_str().or(tool["title"].as_str()).unwrap_or_default();
+        let _ = writeln!(out, "{}", visible(name));
+        if let Some(line) = about.lines().find(|line| !line.trim().is_empty()) {
+            let _ = writeln!(out, "    {}", visible(line.trim()));
+        }
+    }
+    if lists.tools.is_empty() {
+        out.push_str("The server offers no tools.\n");
+    }
+    print(&out);
+    backend.shut_down().await;
+    ExitCode::SUCCESS
+}
+
+/// Calls a tool and prints its answer; progress and logs go to standard error.
+pub(crate) async fn call(server: &Server, name: &str, arguments: &str, as_json: bool) -> ExitCode {
+    let arguments: Value = match serde_json::from_str(arguments) {
+        Ok(arguments @ Value::Object(_)) => arguments,
+        Ok(_) => return misused("the arguments are a JSON object, such as '{\"text\": \"hello\"}'"),
+        Err(error) => return misused(&format!("the arguments are not JSON: {error}")),
+    };
+    let (backend, lists) = match connect(server).await {
+        Ok(connected) => connected,
+        Err(message) => return failed(&message),
+    };
+    let Some(tool) = lists.tools.iter().find(|tool| tool.key == name) else {
+        backend.shut_down().await;
+        let near = lists.tools.iter().map(|tool| &tool.key).max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
+        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        return failed(&format!("there is no tool {name:?}{hint}"));
+    };
+    let call = match request(name, &arguments) {
+        Ok(call) => call,
+        Err(message) => return failed(&message),
+    };
+    let param_headers = match tool.param_headers.extract(call.arguments()) {
+        Ok(headers) => headers,
+        Err(error) => return failed(&error.to_string()),
+    };
+    let rewrite = Rewrite { target: None, request_state: RequestState::Keep, param_headers };
+    let answer = backend.call(&call, &rewrite, &CallSpan::none()).await;
+    backend.shut_down().await;
+    match answer {
+        Ok(answer) => {
+            let result = answer.response.result.map(|span| answer.response.slice(span)).unwrap_or_default();
+            show(serde_json::from_slice(result).unwrap_or_default(), as_json)
+        }
+        Err(CallError::Backend { error, .. }) => {
+            let error: Value = serde_json::from_slice(&error).unwrap_or_default();
+            failed(&visible(error["message"].as_str().unwrap_or("the server answered with an error")))
+        }
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+fn request(name: &str, arguments: &Value) -> Result<Call, String> {
+    let message = json!({
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {
+            "name": name,
+            "arguments": arguments,
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": Version::LATEST.as_str(),
+                "io.modelcontextprotocol/clientInfo": { "name": "switchboard-cli", "version": env!("CARGO_PKG_VERSION") },
+                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/logLevel": "warning",
+                "progressToken": 1,
+            }
+        }
+    });
+    Ok(Call {
+        request: Envelope::parse(message.to_string().into()).map_err(|error| error.to_string())?,
+        method: Method::ToolsCall,
+        principal: Arc::new(Principal::anonymous()),
+        version: Version::LATEST,
+        param_headers: None,
+        log_level: Some(LogLevel::Warning),
+        sink: Some(Arc::new(Terminal)),
+        deadline: None,
+    })
+}
+
+/// Shows progress and logs while a call runs.
+struct Terminal;
+
+impl Sink for Terminal {
+    fn offer(&self, notification: bytes::Bytes) -> bool {
+        let notification: Value = serde_json::from_slice(&notification).unwrap_or_default();
+        let params = &notification["params"];
+        let line = match notification["method"].as_str() {
+            Some("notifications/progress") => {
+                let total = params["total"].as_f64().map(|total| format!("/{total}")).unwrap_or_default();
+                format!("progress {}{total} {}", params["progress"], params["message"].as_str().unwrap_or_default())
+            }
+            _ => format!("{}: {}", params["level"].as_str().unwrap_or("log"), params["data"]),
+        };
+        let _ = writeln!(std::io::stderr(), "{}", visible(line.trim_end()));
+        true
+    }
+}
+
+fn show(result: Value, as_json: bool) -> ExitCode {
+    let failed = result["isError"] == true;
+    if as_json {
+        print(&format!("{result:#}\n"));
+    } else if result["resultType"] == "input_required" {
+        return super::failed("the tool asks for input, which this command cannot give; use an MCP client");
+    } else {
+        let blocks = result["content"].as_array().cloned().unwrap_or_default();
+        let mut out = String::new();
+        for block in &blocks {
+            match block["type"].as_str() {
+                Some("text") => {
+                    let _ = writeln!(out, "{}", visible(block["text"].as_str().unwrap_or_default()));
+                }
+                Some("resource_link") => {
+                    let _ = writeln!(out, "-> {}", visible(block["uri"].as_str().unwrap_or_default()));
+                }
+                other => {
+                    let _ = writeln!(out, "({}; see it with --json)", other.unwrap_or("content of no type"));
+                }
+            }
+        }
+        if blocks.is_empty() {
+            let _ = writeln!(out, "{:#}", result["structuredContent"]);
+        }
+        print(&out);
+    }
+    if failed { ExitCode::from(1) } else { ExitCode::SUCCESS }
+}
+
+/// What a server wrote, without what a terminal would obey.
+fn visible(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() && !matches!(character, '\n' | '\t') { '\u{fffd}' } else { character }).collect()
+}
+
+/// Wakes this command when the connection changes.
+struct Changed(watch::Sender<()>);
+
+impl Observer for Changed {
+    fn changed(&self, _backend: &str) {
+        self.0.send_replace(());
+    }
+
+    fn resource_updated(&self, _backend: &str, _uri: &str) {}
+}
+
+async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
+    let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
+    if let Some(key) = &server.api_key {
+        let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| "the API key cannot be sent in a header")?;
+        value.set_sensitive(true);
+        headers.push((http::header::AUTHORIZATION, value));
+    }
+    let config = BackendConfig {
+        transport: TransportConfig::Http { url: server.url.clone(), headers, kind: HttpKind::StreamableHttp },
+        timeout: TIMEOUT,
+        era: EraPin::Modern,
+        prefix: None,
+        include_tools: Vec::new(),
+        exclude_tools: Vec::new(),
+        trust_annotations: false,
+        max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+    };
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let (sender, mut changed) = watch::channel(());
+    let backend = Backend::start("gateway".into(), config, metrics.backend("gateway"), Arc::new(Changed(sender)));
+    let known = changed.wait_for(|()| backend.status().state != State::Starting);
+    let _ = tokio::time::timeout(CONNECT, known).await;
+    match backend.lists() {
+        Some(lists) => Ok((backend, lists)),
+        None => {
+            let status = backend.status();
+            backend.shut_down().await;
+            Err(format!("{} cannot be used: {}. Is `switchboard serve` running there?", server.url, status.reason))
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! `switchboard serve`.
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use switchboard_backends::Backend;
+use switchboard_backends::status::State;
+use switchboard_gateway::Gateway;
+use switchboard_orchestrator::Orchestrator;
+use switchboard_telemetry::Metrics;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{counted, failed, load, misused, print};
+
+/// How long the first screen waits for backends that start.
+const FIRST_SCREEN: Duration = Duration::from_secs(10);
+
+/// Runs the gateway until it is told to end.
+pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
+    let loaded = match load(files, listen) {
+        Ok(loaded) => loaded,
+        Err(errors) => return misused(&errors.to_string()),
+    };
+    let metrics = match Metrics::new() {
+        Ok(metrics) => Arc::new(metrics),
+        Err(error) => return failed(&format!("cannot set up metrics: {error}")),
+    };
+    let telemetry = match switchboard_telemetry::init(&loaded.config.telemetry, &metrics) {
+        Ok(guard) => guard,
+        Err(error) => return misused(&error.to_string()),
+    };
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let shutdown = match shutdown_signal() {
+        Ok(shutdown) => shutdown,
+        Err(error) => return failed(&format!("cannot wait for signals: {error}")),
+    };
+    let begun = SystemTime::now();
+    let gateway = match Gateway::start(loaded.config, metrics, telemetry.sampler()).await {
+        Ok(gateway) => gateway,
+        Err(error) => return failed(&error.to_string()),
+    };
+    let screen = match gateway.url() {
+        Ok(url) => first_screen(&gateway, url, begun),
+        Err(error) => return failed(&format!("the listener has no address: {error}")),
+    };
+    let running = gateway.run(shutdown);
+    let mut running = std::pin::pin!(running);
+    tokio::select! {
+        () = &mut running => {}
+        () = screen => running.await,
+    }
+    ExitCode::SUCCESS
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Says what is listening at once, and what is behind it as soon as that is known.
+fn first_screen(gateway: &Gateway, url: String, begun: SystemTime) -> impl Future<Output = ()> + use<> {
+    let mut head = format!("\nswitchboard {}\n\n  endpoint  {url}\n", env!("CARGO_PKG_VERSION"));
+    if let Some(ops) = gateway.ops_address() {
+        let _ = writeln!(head, "  ops       http://{ops}/metrics  (also /healthz, /readyz)");
+    }
+    print(&head);
+    let orchestrator = gateway.orchestrator().clone();
+    async move {
+        let mut changed = orchestrator.catalogue().changed();
+        let all_known = async {
+            while orchestrator.catalogue().load().is_starting() && changed.changed().await.is_ok() {}
+        };
+        let _ = tokio::time::timeout(FIRST_SCREEN, all_known).await;
+        print(&backends(&orchestrator, &url, begun));
+    }
+}
+
+fn backends(orchestrator: &Orchestrator, url: &str, begun: SystemTime) -> String {
+    let mut out = String::from("\n  backends\n");
+    let width = orchestrator.backends().map(|backend| backend.name().len()).max().unwrap_or(0);
+    for backend in orchestrator.backends() {
+        let _ = writeln!(out, "    {:width$}  {}", backend.name(), describe(backend, begun));
+    }
+    if width == 0 {
+        out.push_str("    none configured\n");
+    }
+    let _ = write!(
+        out,
+        "\n  Add it to a client, for example:\n    claude mcp add --transport http switchboard {url}\n  Or try it from another terminal:\n    switchboard tools --url {url}\n\n"
+    );
+    out
+}
+
+fn describe(backend: &Backend, begun: SystemTime) -> String {
+    let status = backend.status();
+    let Some(lists) = backend.lists() else {
+        return format!("{}: {}", status.state.as_str(), status.reason);
+    };
+    let offers = [
+        counted(lists.tools.len(), "tool"),
+        counted(lists.resources.len() + lists.templates.len(), "resource"),
+        counted(lists.prompts.len(), "prompt"),
+    ];
+    let took = status.since.duration_since(begun).unwrap_or_default();
+    let state = match status.state {
+        State::Ready => format!("ready in {:.1} s", took.as_secs_f64()),
+        other => format!("{}: {}", other.as_str(), status.reason),
+    };
+    let version = lists.server.version;
+    format!("{:6} {}  {}  {state}", version.era().as_str(), version.as_str(), offers.join(", "))
+}

@@ -1,0 +1,158 @@
+//! `subscriptions/listen`: a response that stays open (specification: `basic/patterns/subscriptions`).
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use hyper::body::Frame;
+use serde::{Deserialize, Serialize};
+use switchboard_orchestrator::Orchestrator;
+use switchboard_orchestrator::hub::{Event, Filter, ListenError, Listener};
+use switchboard_protocol::call::Call;
+use switchboard_protocol::error::{ProtocolError, code};
+use switchboard_protocol::json::write_str;
+use switchboard_telemetry::{GaugeGuard, Metrics};
+use tokio::time::{Instant, Sleep, sleep};
+
+use super::decode::Rejection;
+use super::respond;
+use super::stream::{COMMENT, SILENCE, event};
+
+/// The filter as the client writes it, and as it is acknowledged.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Wanted {
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tools_list_changed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    prompts_list_changed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    resources_list_changed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resource_subscriptions: Option<Vec<String>>,
+}
+
+/// Opens the stream.
+pub(crate) async fn respond(orchestrator: &Orchestrator, metrics: &Metrics, call: &Call) -> Result<Response, Rejection> {
+    let request = &call.request;
+    let id = request.keys.id.map(|span| request.bytes(span)).unwrap_or_default();
+    let reject = |status, error| Rejection { status, id: Some(id.clone()), error };
+    let wanted: Wanted = match request.params.notifications.map(|span| serde_json::from_slice(request.slice(span))) {
+        Some(Ok(wanted)) => wanted,
+        _ => {
+            let error = ProtocolError::invalid_params(
+                "params.notifications is an object of toolsListChanged, promptsListChanged, resourcesListChanged (booleans) and resourceSubscriptions (URIs)",
+            );
+            return Err(reject(StatusCode::BAD_REQUEST, error));
+        }
+    };
+    let filter = Filter {
+        tools: wanted.tools_list_changed,
+        prompts: wanted.prompts_list_changed,
+        resources: wanted.resources_list_changed,
+        uris: wanted.resource_subscriptions.clone().unwrap_or_default(),
+    };
+    let listener = orchestrator.listen(filter).await.map_err(|error| match error {
+        ListenError::TooManyUris => reject(StatusCode::BAD_REQUEST, ProtocolError::invalid_params(error.to_string())),
+        ListenError::Full | ListenError::Closed => {
+            reject(StatusCode::SERVICE_UNAVAILABLE, ProtocolError::new(code::INTERNAL_ERROR, error.to_string()))
+        }
+    })?;
+    let mut stream = ListenStream {
+        listener,
+        id,
+        ready: VecDeque::new(),
+        ended: false,
+        silence: Box::pin(sleep(SILENCE)),
+        _counted: metrics.listen_stream(),
+    };
+    let acknowledged = serde_json::to_vec(&wanted).unwrap_or_default();
+    stream.notify("subscriptions/acknowledged", b"\"notifications\":", &acknowledged);
+    Ok(respond::event_stream(Body::new(stream)))
+}
+
+/// One open subscription. It costs memory, not a task: the connection polls it.
+struct ListenStream {
+    listener: Listener,
+    /// The id of the request as written, which is the subscription's.
+    id: Bytes,
+    ready: VecDeque<Bytes>,
+    ended: bool,
+    silence: Pin<Box<Sleep>>,
+    _counted: GaugeGuard,
+}
+
+impl ListenStream {
+    /// Sends a notification that is tagged with the subscription; `key` and `value` are one more member.
+    fn notify(&mut self, name: &str, key: &[u8], value: &[u8]) {
+        let mut message = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{name}\",\"params\":{{").into_bytes();
+        self.tag(&mut message);
+        if !key.is_empty() {
+            message.push(b',');
+            message.extend_from_slice(key);
+            message.extend_from_slice(value);
+        }
+        message.extend_from_slice(b"}}");
+        event(message.into(), &mut self.ready);
+    }
+
+    fn tag(&self, message: &mut Vec<u8>) {
+        message.extend_from_slice(b"\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":");
+        message.extend_from_slice(&self.id);
+        message.push(b'}');
+    }
+
+    fn push(&mut self, happened: &Event) {
+        match happened {
+            Event::ToolsChanged => self.notify("tools/list_changed", b"", b""),
+            Event::PromptsChanged => self.notify("prompts/list_changed", b"", b""),
+            Event::ResourcesChanged => self.notify("resources/list_changed", b"", b""),
+            Event::ResourceUpdated(uri) => {
+                let mut quoted = Vec::with_capacity(uri.len() + 2);
+                write_str(&mut quoted, uri);
+                self.notify("resources/updated", b"\"uri\":", &quoted);
+            }
+            Event::Closed => {
+                let mut message = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
+                message.extend_from_slice(&self.id);
+                message.extend_from_slice(b",\"result\":{\"resultType\":\"complete\",");
+                self.tag(&mut message);
+                message.extend_from_slice(b"}}");
+                event(message.into(), &mut self.ready);
+                self.ended = true;
+            }
+        }
+    }
+}
+
+impl hyper::body::Body for ListenStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(bytes) = this.ready.pop_front() {
+                this.silence.as_mut().reset(Instant::now() + SILENCE);
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            if this.ended {
+                return Poll::Ready(None);
+            }
+            match this.listener.poll_next(context) {
+                Poll::Ready(Some(happened)) => this.push(&happened),
+                Poll::Ready(None) => this.ended = true,
+                Poll::Pending => {
+                    ready!(this.silence.as_mut().poll(context));
+                    this.ready.push_back(Bytes::from_static(COMMENT));
+                }
+            }
+        }
+    }
+}

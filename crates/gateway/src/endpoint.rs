@@ -1,0 +1,89 @@
+//! The endpoint: where the HTTP storey ends and the call storey begins.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::future::{BoxFuture, FutureExt};
+use http::header::ALLOW;
+use http::{HeaderValue, Method as HttpMethod, Request, StatusCode};
+use switchboard_orchestrator::Orchestrator;
+use switchboard_protocol::call::{Call, Outcome, Principal};
+use switchboard_protocol::method::Method;
+use switchboard_telemetry::Metrics;
+use tower::Service;
+
+use crate::edge::decode::{self, BodyLimits, Incoming, Rejection};
+use crate::edge::stream::{self, Running};
+use crate::edge::{listen, respond};
+use crate::stack::CallService;
+
+/// Serves `/mcp`.
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) limits: BodyLimits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) orchestrator: Orchestrator,
+    pub(crate) calls: CallService,
+}
+
+impl Service<Request<Body>> for Endpoint {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let this = self.clone();
+        async move { Ok(this.serve(request).await.unwrap_or_else(|rejection| respond::rejected(&rejection))) }.boxed()
+    }
+}
+
+impl Endpoint {
+    async fn serve(self, request: Request<Body>) -> Result<Response, Rejection> {
+        // GET and DELETE belong to sessions, which this revision does not have (specification:
+        // `basic/transports/streamable-http`, Earlier Streamable HTTP Revisions).
+        if request.method() != HttpMethod::POST {
+            let mut response = respond::empty(StatusCode::METHOD_NOT_ALLOWED);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            return Ok(response);
+        }
+        let (mut head, body) = request.into_parts();
+        decode::check_media_types(&head.headers)?;
+        let body = decode::read_body(body, self.limits).await?;
+        let principal: Arc<Principal> = match head.extensions.remove() {
+            Some(principal) => principal,
+            None => Arc::new(Principal::anonymous()),
+        };
+        match decode::decode(&head.headers, body, principal)? {
+            Incoming::Notification => Ok(respond::accepted()),
+            Incoming::Call(call) if call.method == Method::Listen => listen::respond(&self.orchestrator, &self.metrics, &call).await,
+            Incoming::Call(call) => Ok(stream::respond(self.run(*call)).await),
+        }
+    }
+
+    fn run(mut self, mut call: Call) -> Running {
+        let method = call.method;
+        let id = call.request.keys.id.map(|span| call.request.bytes(span)).unwrap_or_default();
+        let mut notifications = None;
+        if call.request.meta.progress_token.is_some() || call.log_level.is_some() {
+            let (sink, receiver) = stream::notifications();
+            call.sink = Some(sink);
+            notifications = Some(receiver);
+        }
+        let running = self.calls.call(call);
+        let outcome = async move {
+            let outcome: Result<Outcome, Infallible> = running.await;
+            match outcome {
+                Ok(outcome) => outcome,
+                Err(never) => match never {},
+            }
+        };
+        Running { method, id, outcome: outcome.boxed(), notifications }
+    }
+}

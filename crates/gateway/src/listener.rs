@@ -1,0 +1,183 @@
+//! The accept loop, with a deadline on everything that a peer may keep waiting.
+//!
+//! A connection is always in one of these states, and leaves each in bounded time:
+//!
+//! - no request yet, or a head begun: cut after [`Limits::header_timeout`];
+//! - no request in flight: told to finish after [`Limits::idle_timeout`] (`GOAWAY`, or the end of
+//!   the stream), cut after another [`Limits::header_timeout`];
+//! - a request in flight, until the last byte of its answer is handed over: as long as it takes,
+//!   for how long a call may run is its own affair; but a peer that takes no byte of what waits
+//!   for it is cut after [`Limits::idle_timeout`].
+//!
+//! The time that a request's body may take is checked by whoever reads it.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+
+use self::connection::Connections;
+
+mod activity;
+mod connection;
+mod io_watch;
+mod service;
+
+/// The first pause after an error of `accept` that has nothing to do with one connection.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// What connections may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most connections at once, at least 1. More wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// The longest that a new connection may take to its first complete request head, and each
+    /// later head from its first byte.
+    pub header_timeout: Duration,
+    /// How long a connection without a request in flight stays open, and how long a peer may
+    /// take no byte of an answer.
+    pub idle_timeout: Duration,
+    /// How long requests that run may still take once the listener drains.
+    pub drain_timeout: Duration,
+    /// The most bytes of a request's head, at least 8 KiB; more are answered with 431.
+    pub max_header_bytes: usize,
+    /// The most header fields of a request; more are answered with 431.
+    pub max_headers: usize,
+    /// The most bytes of a request's URI; more are answered with 414. One that does not fit into
+    /// [`Limits::max_header_bytes`] is answered with 431 before its length is known.
+    pub max_uri_bytes: usize,
+    /// The most requests at once on one HTTP/2 connection, at least 1.
+    pub max_streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(120),
+            drain_timeout: Duration::from_secs(30),
+            max_header_bytes: 64 * 1024,
+            max_headers: 100,
+            max_uri_bytes: 8 * 1024,
+            max_streams: 200,
+        }
+    }
+}
+
+/// Serves HTTP/1.1 and HTTP/2 (with prior knowledge) on `listener` until `drain` is cancelled and
+/// all connections are gone.
+///
+/// `service` may be an [`axum::Router`]. Each request carries the peer's address as the extension
+/// [`axum::extract::ConnectInfo`]`<SocketAddr>`. A request future or body is dropped when its peer
+/// goes away.
+///
+/// Once `drain` is cancelled the listener is closed, every connection is told to finish after
+/// what it runs (`Connection: close`, `GOAWAY`), and what is not done after
+/// [`Limits::drain_timeout`] is dropped. Streams that would go on for ever have to watch `drain`
+/// themselves to end in good order. When this returns, none of its tasks is left; when its future
+/// is dropped before, they are all told to stop at once.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    limits: Limits,
+    drain: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let tasks = TaskTracker::new();
+    let cut = CancellationToken::new();
+    let _cut_when_dropped = cut.clone().drop_guard();
+    let connections = Connections::new(service, limits, drain.clone(), cut.clone(), tasks.clone());
+
+    drain
+        .run_until_cancelled(accept_all(&listener, &connections, limits.max_connections))
+        .await;
+    // From here on the kernel refuses who comes, instead of letting them wait for nobody.
+    drop(listener);
+
+    tasks.close();
+    let done = tokio::time::timeout(limits.drain_timeout, tasks.wait()).await;
+    if done.is_err() {
+        tracing::warn!(
+            tasks = tasks.len(),
+            "cutting what is still running after the drain timeout"
+        );
+        cut.cancel();
+        tasks.wait().await;
+    }
+}
+
+async fn accept_all<S, B>(
+    listener: &TcpListener,
+    connections: &Connections<S>,
+    max_connections: usize,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let slots = Arc::new(Semaphore::new(
+        max_connections.clamp(1, Semaphore::MAX_PERMITS),
+    ));
+    // The semaphore is never closed.
+    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+        let (stream, peer) = accept(listener).await;
+        connections.start(stream, peer, slot);
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                // Out of file descriptors or memory: only time helps, and the backlog keeps who
+                // comes meanwhile.
+                tracing::warn!(%error, ?pause, "cannot accept connections");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests;

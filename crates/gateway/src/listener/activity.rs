@@ -1,0 +1,173 @@
+//! What a connection is doing right now, and how long it may go on doing it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::Limits;
+
+/// How long what a peer still sends is thrown away, so that it can read why it was refused.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What to do with a connection when its deadline has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Ask the peer to finish.
+    Finish,
+    /// Drop the connection.
+    Cut,
+}
+
+/// When something has to be done, unless something else happens before.
+pub(super) type Deadline = (Instant, Action);
+
+/// The state of one connection, shared by its socket, its requests and its driver.
+#[derive(Debug)]
+pub(super) struct Activity {
+    header_timeout: Duration,
+    idle_timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// Since when the socket takes no byte of what waits for the peer.
+    blocked: Option<Instant>,
+    /// Whether the peer was told to finish.
+    finishing: bool,
+    /// On HTTP/2 bytes come for many reasons, so none of them means that a head has begun.
+    multiplexed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for the rest of a request head since then; a new connection from its first moment.
+    Head(Instant),
+    /// This many requests are in flight, at least one.
+    Busy(usize),
+    /// Nothing is in flight since then.
+    Idle(Instant),
+    /// Everything is said since then; the peer may read it before the socket closes.
+    Lingering(Instant),
+}
+
+impl Activity {
+    pub(super) fn new(limits: &Limits, now: Instant) -> Self {
+        Self {
+            header_timeout: limits.header_timeout,
+            idle_timeout: limits.idle_timeout,
+            state: Mutex::new(State {
+                phase: Phase::Head(now),
+                blocked: None,
+                finishing: false,
+                multiplexed: false,
+            }),
+        }
+    }
+
+    /// The peer sent something.
+    pub(super) fn received(&self) {
+        let mut state = self.state.lock();
+        if !state.multiplexed && matches!(state.phase, Phase::Idle(_)) {
+            state.phase = Phase::Head(Instant::now());
+        }
+    }
+
+    /// The peer takes nothing for now.
+    pub(super) fn write_blocked(&self) {
+        self.state.lock().blocked.get_or_insert_with(Instant::now);
+    }
+
+    /// The peer took something.
+    pub(super) fn written(&self) {
+        let mut state = self.state.lock();
+        if state.blocked.take().is_some() && matches!(state.phase, Phase::Idle(_)) {
+            // The end of an answer is still on its way.
+            state.phase = Phase::Idle(Instant::now());
+        }
+    }
+
+    /// Everything is said, but the peer still sends.
+    pub(super) fn lingers(&self) {
+        let mut state = self.state.lock();
+        if !matches!(state.phase, Phase::Lingering(_)) {
+            state.phase = Phase::Lingering(Instant::now());
+        }
+    }
+
+    /// The peer was told to finish.
+    pub(super) fn finishes(&self) {
+        let mut state = self.state.lock();
+        if !state.finishing {
+            state.finishing = true;
+            if matches!(state.phase, Phase::Idle(_)) {
+                state.phase = Phase::Idle(Instant::now());
+            }
+        }
+    }
+
+    /// A request has arrived; it is in flight until the guard is dropped.
+    pub(super) fn begin(self: &Arc<Self>, multiplexed: bool) -> Busy {
+        let mut state = self.state.lock();
+        state.multiplexed = multiplexed;
+        state.phase = match state.phase {
+            Phase::Busy(requests) => Phase::Busy(requests + 1),
+            Phase::Head(_) | Phase::Idle(_) | Phase::Lingering(_) => Phase::Busy(1),
+        };
+        Busy(Arc::clone(self))
+    }
+
+    fn end(&self) {
+        let mut state = self.state.lock();
+        state.phase = match state.phase {
+            Phase::Busy(requests) if requests > 1 => Phase::Busy(requests - 1),
+            Phase::Busy(_) => Phase::Idle(Instant::now()),
+            phase => phase,
+        };
+    }
+
+    /// The next thing to be done if nothing happens; `None` while a request is in flight and the
+    /// peer takes what is sent.
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        let state = self.state.lock();
+        let of_phase = match state.phase {
+            Phase::Head(since) => Some((since + self.header_timeout, Action::Cut)),
+            Phase::Busy(_) => None,
+            Phase::Idle(since) if state.finishing => {
+                Some((since + self.header_timeout, Action::Cut))
+            }
+            Phase::Idle(since) => Some((since + self.idle_timeout, Action::Finish)),
+            Phase::Lingering(since) => Some((since + LINGER, Action::Cut)),
+        };
+        let of_writes = state
+            .blocked
+            .map(|since| (since + self.idle_timeout, Action::Cut));
+        match (of_phase, of_writes) {
+            (Some(phase), Some(writes)) if writes.0 < phase.0 => Some(writes),
+            (None, writes) => writes,
+            (phase, _) => phase,
+        }
+    }
+
+    /// An instant by which to ask for the deadline again. Requests end without waking whoever
+    /// drives the connection, and an idle time that begins after now ends after this.
+    pub(super) fn look_again(&self) -> Instant {
+        Instant::now() + self.idle_timeout
+    }
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub(super) struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+#[cfg(test)]
+mod tests;

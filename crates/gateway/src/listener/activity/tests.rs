@@ -1,0 +1,102 @@
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{Action, Activity};
+use crate::listener::Limits;
+
+fn new() -> Arc<Activity> {
+    Arc::new(Activity::new(&Limits::default(), Instant::now()))
+}
+
+fn action(activity: &Activity) -> Option<Action> {
+    activity.deadline().map(|(_, action)| action)
+}
+
+#[test]
+fn a_new_connection_has_only_the_time_of_a_head() {
+    let start = Instant::now();
+    let limits = Limits::default();
+    let activity = Activity::new(&limits, start);
+    activity.received();
+    activity.received();
+    assert_eq!(
+        activity.deadline(),
+        Some((start + limits.header_timeout, Action::Cut))
+    );
+}
+
+#[test]
+fn a_request_in_flight_has_no_deadline_here() {
+    let activity = new();
+    let one = activity.begin(true);
+    let other = activity.begin(true);
+    assert_eq!(action(&activity), None);
+    drop(one);
+    activity.received();
+    assert_eq!(action(&activity), None);
+    drop(other);
+    assert_eq!(action(&activity), Some(Action::Finish));
+}
+
+#[test]
+fn bytes_begin_a_head_only_where_nothing_else_is_sent() {
+    let plain = new();
+    drop(plain.begin(false));
+    assert_eq!(action(&plain), Some(Action::Finish));
+    plain.received();
+    assert_eq!(action(&plain), Some(Action::Cut));
+
+    let multiplexed = new();
+    drop(multiplexed.begin(true));
+    multiplexed.received();
+    assert_eq!(action(&multiplexed), Some(Action::Finish));
+}
+
+#[test]
+fn who_was_told_to_finish_is_cut_next() {
+    let activity = new();
+    let busy = activity.begin(true);
+    activity.finishes();
+    assert_eq!(action(&activity), None);
+    drop(busy);
+    assert_eq!(action(&activity), Some(Action::Cut));
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_cut_even_while_busy() {
+    let activity = new();
+    let busy = activity.begin(false);
+    activity.write_blocked();
+    let first = activity.deadline();
+    activity.write_blocked();
+    assert_eq!(activity.deadline(), first);
+    assert_eq!(action(&activity), Some(Action::Cut));
+    activity.written();
+    assert_eq!(action(&activity), None);
+    drop(busy);
+}
+
+#[test]
+fn the_end_of_an_answer_that_was_held_up_counts_as_use() {
+    let activity = new();
+    let busy = activity.begin(false);
+    activity.write_blocked();
+    drop(busy);
+    let (idle_end, _) = activity.deadline().unwrap();
+    activity.written();
+    let (later, action) = activity.deadline().unwrap();
+    assert!(later >= idle_end);
+    assert_eq!(action, Action::Finish);
+}
+
+#[test]
+fn lingering_is_short_and_not_prolonged() {
+    let activity = new();
+    activity.lingers();
+    let first = activity.deadline();
+    activity.lingers();
+    assert_eq!(activity.deadline(), first);
+    let (_, action) = first.unwrap();
+    assert_eq!(action, Action::Cut);
+}

@@ -1,0 +1,168 @@
+//! The service as one connection sees it: bounds on the head, the peer's address, and a count of
+//! what is in flight.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use axum::extract::ConnectInfo;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use pin_project_lite::pin_project;
+use tower::util::Oneshot;
+use tower::{Service, ServiceExt};
+
+use super::Limits;
+use super::activity::{Activity, Busy};
+
+/// The service of one connection.
+pub(super) struct ConnectionService<S> {
+    inner: S,
+    peer: SocketAddr,
+    activity: Arc<Activity>,
+    max_headers: usize,
+    max_uri_bytes: usize,
+}
+
+impl<S> ConnectionService<S> {
+    pub(super) fn new(
+        inner: S,
+        peer: SocketAddr,
+        activity: Arc<Activity>,
+        limits: &Limits,
+    ) -> Self {
+        Self {
+            inner,
+            peer,
+            activity,
+            max_headers: limits.max_headers,
+            max_uri_bytes: limits.max_uri_bytes,
+        }
+    }
+
+    fn refusal(&self, request: &Request<Incoming>) -> Option<StatusCode> {
+        let uri = request.uri();
+        let target = uri
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len());
+        let authority = uri
+            .authority()
+            .map_or(0, |authority| authority.as_str().len());
+        if target + authority > self.max_uri_bytes {
+            return Some(StatusCode::URI_TOO_LONG);
+        }
+        (request.headers().len() > self.max_headers)
+            .then_some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
+    }
+}
+
+impl<S, B> hyper::service::Service<Request<Incoming>> for ConnectionService<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+{
+    type Response = Response<InFlight<B>>;
+    type Error = Infallible;
+    type Future = ResponseFuture<S>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let busy = self.activity.begin(request.version() == Version::HTTP_2);
+        let outcome = match self.refusal(&request) {
+            Some(status) => Outcome::Refused { status },
+            None => {
+                request.extensions_mut().insert(ConnectInfo(self.peer));
+                Outcome::Asked {
+                    response: self.inner.clone().oneshot(request),
+                }
+            }
+        };
+        ResponseFuture {
+            outcome,
+            busy: Some(busy),
+        }
+    }
+}
+
+pin_project! {
+    /// The answer to come.
+    pub(super) struct ResponseFuture<S>
+    where
+        S: Service<Request<Incoming>>,
+    {
+        #[pin]
+        outcome: Outcome<S>,
+        busy: Option<Busy>,
+    }
+}
+
+pin_project! {
+    #[project = OutcomeProjection]
+    enum Outcome<S>
+    where
+        S: Service<Request<Incoming>>,
+    {
+        Asked { #[pin] response: Oneshot<S, Request<Incoming>> },
+        Refused { status: StatusCode },
+    }
+}
+
+impl<S, B> Future for ResponseFuture<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+{
+    type Output = Result<Response<InFlight<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = match this.outcome.project() {
+            OutcomeProjection::Asked { response } => {
+                let Ok(response) = ready!(response.poll(cx));
+                response.map(Some)
+            }
+            OutcomeProjection::Refused { status } => {
+                let mut response = Response::new(None);
+                *response.status_mut() = *status;
+                response
+            }
+        };
+        let busy = this.busy.take();
+        Poll::Ready(Ok(response.map(|body| InFlight { body, busy })))
+    }
+}
+
+pin_project! {
+    /// The body of an answer; its request is in flight until this is dropped.
+    pub(super) struct InFlight<B> {
+        #[pin]
+        body: Option<B>,
+        busy: Option<Busy>,
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for InFlight<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.project().body.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}

@@ -1,0 +1,155 @@
+//! The gateway as a whole: put together, bound, served, drained.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http::HeaderValue;
+use secrecy::ExposeSecret;
+use switchboard_orchestrator::{Orchestrator, Parts};
+use switchboard_policy::authenticate::Authenticator;
+use switchboard_policy::origin::{HostPolicy, HostPolicyError};
+use switchboard_protocol::token::{KeyError, SealError, Sealer};
+use switchboard_telemetry::{Metrics, Sampler};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Config, ServerConfig};
+use crate::edge::decode::BodyLimits;
+use crate::listener::{self, Limits};
+use crate::ops;
+use crate::stack::{ENDPOINT, HttpParts, call_stack, http_stack};
+
+/// Connections of probes and scrapers.
+const MAX_OPS_CONNECTIONS: usize = 64;
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address wanted.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The configured hosts or origins are not valid.
+    #[error(transparent)]
+    Hosts(#[from] HostPolicyError),
+    /// The sealing keys are not usable.
+    #[error("server.sealing_keys: {0}")]
+    Keys(#[from] KeyError),
+    /// No sealing key could be made.
+    #[error("cannot make a sealing key: {0}")]
+    Random(#[from] SealError),
+}
+
+/// A gateway whose backends are starting and whose sockets are bound.
+pub struct Gateway {
+    server: ServerConfig,
+    listener: TcpListener,
+    ops_listener: Option<TcpListener>,
+    orchestrator: Orchestrator,
+    app: axum::Router,
+    ops: axum::Router,
+    draining: Arc<AtomicBool>,
+}
+
+impl Gateway {
+    /// Binds the sockets, then starts the backends; nothing is served before [`Gateway::run`].
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing was started.
+    pub async fn start(config: Config, metrics: Arc<Metrics>, sampler: Sampler) -> Result<Self, StartError> {
+        let Config { server, auth, names, backends, telemetry: _ } = config;
+        let listener = bind(server.listen).await?;
+        let ops_listener = match server.ops_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let bound = listener.local_addr().map_err(|source| StartError::Bind { address: server.listen, source })?;
+        let hosts = HostPolicy::new(bound, server.public_url.as_ref(), &server.allowed_hosts, &server.allowed_origins)?;
+        let keys: Vec<&[u8]> = server.sealing_keys.iter().map(|key| key.expose_secret().as_bytes()).collect();
+        let sealer = if keys.is_empty() { Sealer::with_random_key()? } else { Sealer::new(&keys)? };
+
+        let runtime = tokio::runtime::Handle::current();
+        metrics.count_tasks_with(move || runtime.metrics().num_alive_tasks());
+        let orchestrator =
+            Orchestrator::start(Parts { names, backends, private: auth.is_some(), sealer, metrics: Arc::clone(&metrics) });
+        let calls = call_stack(sampler, Arc::clone(&metrics), orchestrator.clone());
+        let app = http_stack(HttpParts {
+            hosts: Arc::new(hosts),
+            allowed_origins: server.allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
+            authenticator: Arc::new(Authenticator::new(auth.as_ref())),
+            limits: BodyLimits { bytes: server.max_body_bytes, timeout: server.body_timeout },
+            metrics: Arc::clone(&metrics),
+            orchestrator: orchestrator.clone(),
+            calls,
+        });
+        let draining = Arc::new(AtomicBool::new(false));
+        let ops = ops::router(Arc::clone(&metrics), orchestrator.clone(), Arc::clone(&draining));
+        Ok(Self { server, listener, ops_listener, orchestrator, app, ops, draining })
+    }
+
+    /// The address that clients connect to.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn url(&self) -> std::io::Result<String> {
+        Ok(format!("http://{}{ENDPOINT}", self.listener.local_addr()?))
+    }
+
+    /// The address of probes and scrapers, if there is one.
+    #[must_use]
+    pub fn ops_address(&self) -> Option<SocketAddr> {
+        self.ops_listener.as_ref()?.local_addr().ok()
+    }
+
+    /// The one virtual server.
+    #[must_use]
+    pub fn orchestrator(&self) -> &Orchestrator {
+        &self.orchestrator
+    }
+
+    /// Serves until `shutdown` resolves, then drains: no new connections, streams end gracefully, calls have
+    /// `server.drain_timeout` to finish, and the backends end last.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let Self { server, listener, ops_listener, orchestrator, app, ops, draining } = self;
+        let limits = Limits {
+            max_connections: server.max_connections,
+            header_timeout: server.header_timeout,
+            idle_timeout: server.idle_timeout,
+            drain_timeout: server.drain_timeout,
+            ..Limits::default()
+        };
+        let (drain, end) = (CancellationToken::new(), CancellationToken::new());
+        let serving = listener::serve(listener, app, limits, drain.clone());
+        let ops_limits = Limits { max_connections: MAX_OPS_CONNECTIONS, drain_timeout: Duration::from_secs(1), ..limits };
+        let serving_ops = async {
+            if let Some(listener) = ops_listener {
+                listener::serve(listener, ops, ops_limits, end.clone()).await;
+            }
+        };
+        let draining = async {
+            shutdown.await;
+            draining.store(true, Ordering::Relaxed);
+            tracing::info!("draining");
+            orchestrator.close_streams();
+            drain.cancel();
+        };
+        let main = async {
+            tokio::join!(serving, draining);
+            orchestrator.shut_down().await;
+            // Probes see the gateway until there is nothing left of it.
+            end.cancel();
+        };
+        tokio::join!(main, serving_ops);
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+}

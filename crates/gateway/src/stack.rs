@@ -1,0 +1,96 @@
+//! The two storeys. Outermost first: order is behaviour, change it with an ADR.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
+use switchboard_orchestrator::Orchestrator;
+use switchboard_policy::authenticate::Authenticator;
+use switchboard_policy::origin::HostPolicy;
+use switchboard_protocol::error::code;
+use switchboard_telemetry::{Metrics, Sampler};
+use tower::ServiceBuilder;
+use tower::util::option_layer;
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+use crate::check::CheckLayer;
+use crate::count::CountLayer;
+use crate::edge::decode::{BodyLimits, Rejection};
+use crate::edge::respond;
+use crate::endpoint::Endpoint;
+use crate::trace::{Trace, TraceLayer};
+
+/// Where the endpoint is.
+pub(crate) const ENDPOINT: &str = "/mcp";
+
+/// The call storey, with a name that callers can write.
+pub(crate) type CallService = Trace<Orchestrator>;
+
+/// What the HTTP storey is made of.
+pub(crate) struct HttpParts {
+    pub(crate) hosts: Arc<HostPolicy>,
+    pub(crate) allowed_origins: Vec<HeaderValue>,
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) limits: BodyLimits,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) orchestrator: Orchestrator,
+    pub(crate) calls: CallService,
+}
+
+/// Bytes become calls.
+pub(crate) fn http_stack(parts: HttpParts) -> Router {
+    let HttpParts { hosts, allowed_origins, authenticator, limits, metrics, orchestrator, calls } = parts;
+    let cors = (!allowed_origins.is_empty()).then(|| cors(allowed_origins));
+    let layers = ServiceBuilder::new()
+        // Sees every answer, whoever below gives it.
+        .layer(CountLayer { metrics: Arc::clone(&metrics) })
+        // Before anything else is believed: a page of another site must not reach us through a name of its own.
+        .layer(CheckLayer::new(move |request: &mut Request<Body>| check_host(&hosts, request)))
+        // Before authentication, since a preflight carries no credential.
+        .layer(option_layer(cors))
+        // Before the body is read, so that a stranger costs a hash and no more.
+        .layer(CheckLayer::new(move |request: &mut Request<Body>| authenticate(&authenticator, request)));
+    Router::new().route_service(ENDPOINT, layers.service(Endpoint { limits, metrics, orchestrator, calls }))
+}
+
+/// Every call passes here, whoever makes it.
+pub(crate) fn call_stack(sampler: Sampler, metrics: Arc<Metrics>, orchestrator: Orchestrator) -> CallService {
+    ServiceBuilder::new()
+        // Sees how every call ends, also one that nobody waits for any more.
+        .layer(TraceLayer { sampler, metrics })
+        // Resolves the name, and makes the call.
+        .service(orchestrator)
+}
+
+fn check_host(hosts: &HostPolicy, request: &mut Request<Body>) -> Result<(), Response> {
+    hosts.check(request.uri(), request.headers()).map_err(|refused| {
+        respond::rejected(&Rejection::new(StatusCode::FORBIDDEN, code::INVALID_REQUEST, refused.to_string()))
+    })
+}
+
+fn authenticate(authenticator: &Authenticator, request: &mut Request<Body>) -> Result<(), Response> {
+    match authenticator.authenticate(request.headers()) {
+        Ok(principal) => {
+            request.extensions_mut().insert(principal);
+            Ok(())
+        }
+        Err(error) => {
+            let rejection = Rejection::new(StatusCode::UNAUTHORIZED, code::INVALID_REQUEST, error.to_string());
+            let mut response = respond::rejected(&rejection);
+            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, error.challenge());
+            Err(response)
+        }
+    }
+}
+
+fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::POST])
+        // `Mcp-Param-*` has no end of names, so what is asked for is what is allowed.
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers([HeaderName::from_static("www-authenticate")])
+        .max_age(std::time::Duration::from_secs(600))
+}

@@ -1,0 +1,136 @@
+//! The outermost layer of the call stack: the call's server span, its place in the metrics, and how it ended.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use switchboard_orchestrator::TracedCall;
+use switchboard_protocol::call::{Call, Outcome};
+use switchboard_protocol::error::CallError;
+use switchboard_protocol::method::Method;
+use switchboard_telemetry::{
+    CallSpan, ErrorType, GaugeGuard, IncomingCall, MethodLabel, Metrics, Network, Sampler, Target, TraceContext,
+};
+use tower::{Layer, Service};
+
+/// Makes [`Trace`].
+#[derive(Clone)]
+pub(crate) struct TraceLayer {
+    pub(crate) sampler: Sampler,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = Trace<S>;
+
+    fn layer(&self, inner: S) -> Trace<S> {
+        Trace { inner, layer: self.clone() }
+    }
+}
+
+/// Traces and measures every call.
+#[derive(Clone)]
+pub(crate) struct Trace<S> {
+    inner: S,
+    layer: TraceLayer,
+}
+
+impl<S> Service<Call> for Trace<S>
+where
+    S: Service<TracedCall, Response = Outcome, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Outcome;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Outcome, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, call: Call) -> Self::Future {
+        let span = server_span(&self.layer.sampler, &call);
+        let mut measured = Measured {
+            metrics: Arc::clone(&self.layer.metrics),
+            _in_flight: self.layer.metrics.call_in_flight(),
+            method: MethodLabel::from_method(call.method.as_str()),
+            started: Instant::now(),
+            error: Some(ErrorType::Cancelled),
+            span: span.clone(),
+        };
+        let running = self.inner.call(TracedCall { call, span });
+        Box::pin(async move {
+            let outcome = running.await;
+            if let Ok(outcome) = &outcome {
+                measured.end(outcome);
+            }
+            outcome
+        })
+    }
+}
+
+fn server_span(sampler: &Sampler, call: &Call) -> CallSpan {
+    let request = &call.request;
+    let (traceparent, tracestate, baggage) =
+        (request.text(request.meta.traceparent), request.text(request.meta.tracestate), request.text(request.meta.baggage));
+    let context = traceparent.as_deref().and_then(|parent| TraceContext::parse(parent, tracestate.as_deref(), baggage.as_deref()));
+    if !sampler.sample(context.as_ref()) {
+        return CallSpan::none();
+    }
+    let target = call.target();
+    let target = target.as_deref().and_then(|name| match call.method {
+        Method::ToolsCall => Some(Target::Tool(name)),
+        Method::PromptsGet => Some(Target::Prompt(name)),
+        Method::ResourcesRead => Some(Target::Resource(name)),
+        _ => None,
+    });
+    CallSpan::server(
+        sampler,
+        context.as_ref(),
+        &IncomingCall {
+            method: call.method.as_str(),
+            target,
+            request_id: request.id().and_then(|id| std::str::from_utf8(id).ok()),
+            protocol_version: Some(call.version.as_str()),
+            network: Network::Http,
+            client_address: None,
+        },
+    )
+}
+
+/// Counts a call when it ends; one that is dropped before was cancelled.
+struct Measured {
+    metrics: Arc<Metrics>,
+    _in_flight: GaugeGuard,
+    method: MethodLabel,
+    started: Instant,
+    error: Option<ErrorType>,
+    span: CallSpan,
+}
+
+impl Measured {
+    fn end(&mut self, outcome: &Outcome) {
+        let (error, code) = match outcome {
+            Outcome::Complete(completed) => (completed.is_error.then_some(ErrorType::ToolError), None),
+            Outcome::InputRequired(_) => (None, None),
+            Outcome::Failed(error) => {
+                let code = match error {
+                    CallError::Protocol(error) => error.code,
+                    CallError::Backend { code, .. } => *code,
+                    CallError::Fault(fault) => i64::from(fault.code),
+                };
+                (Some(ErrorType::from_code(code)), Some(code))
+            }
+        };
+        self.span.record_outcome(error.map(ErrorType::as_str), code);
+        self.error = error;
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        self.metrics.server_operation(self.method, self.error, self.started.elapsed());
+    }
+}

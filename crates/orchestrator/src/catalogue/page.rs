@@ -1,0 +1,235 @@
+//! The results of lists, as bytes.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use switchboard_backends::lists::Item;
+use switchboard_backends::status::State;
+use switchboard_protocol::OWN_META_PREFIX;
+use switchboard_protocol::json::{Span, write_str};
+use switchboard_protocol::splice::Splice;
+
+use super::build::Registry;
+use super::resources::{Resources, ui_resource};
+use super::{InvalidCursor, List, Shared, Source};
+
+/// What all results have in common.
+pub(super) struct Frame {
+    /// `ttlMs` and `cacheScope`.
+    pub(super) caching: String,
+    /// The members of `_meta` that say who answers.
+    pub(super) server_meta: String,
+    /// The member of `_meta` that says what is missing, if anything is.
+    missing_meta: Option<String>,
+}
+
+impl Frame {
+    pub(super) fn new(sources: &[Source], shared: &Shared) -> Self {
+        let is_private = shared.private
+            || sources.iter().any(|source| {
+                source.shaped_by_credential || source.lists.as_ref().is_some_and(|l| !l.public)
+            });
+        let scope = if is_private { "private" } else { "public" };
+        let hints = sources.iter().map(|source| match &source.lists {
+            // A client would cache the hole.
+            _ if !source.is_whole() => 0,
+            Some(lists) => lists.ttl_ms.unwrap_or(shared.default_ttl_ms),
+            None => 0,
+        });
+        let ttl = hints.min().unwrap_or(shared.default_ttl_ms);
+        let server = json!({ "name": "switchboard", "version": shared.server_version });
+        let missing: Vec<_> = sources.iter().filter_map(absence).collect();
+        Self {
+            caching: format!("\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\""),
+            server_meta: format!("\"io.modelcontextprotocol/serverInfo\":{server}"),
+            missing_meta: (!missing.is_empty()).then(|| {
+                let missing = serde_json::Value::from(missing);
+                format!("\"{OWN_META_PREFIX}backends\":{missing}")
+            }),
+        }
+    }
+}
+
+/// What clients are told of a backend that is not fully there.
+fn absence(source: &Source) -> Option<serde_json::Value> {
+    if source.is_whole() {
+        return None;
+    }
+    let status = &source.status;
+    let lists = source.lists.as_ref();
+    let (state, reason, action) = match (status.state, lists.and_then(|l| l.missing.as_deref())) {
+        (State::Ready, Some(missing)) => (
+            State::Unavailable,
+            missing,
+            "look for this backend in the gateway's log",
+        ),
+        (State::Ready, None) => (State::Starting, "its lists are being read", ""),
+        (state, _) => (state, &*status.reason, status.action),
+    };
+    Some(json!({
+        "name": &*source.name,
+        "state": state.as_str(),
+        "reason": reason,
+        "since": rfc3339(status.since),
+        "action": action,
+    }))
+}
+
+/// The time in UTC, to the second, within the years that the format can write.
+fn rfc3339(time: SystemTime) -> String {
+    const LAST: Duration = Duration::from_secs(253_402_300_799);
+    let since_1970 = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let time = SystemTime::UNIX_EPOCH + since_1970.min(LAST);
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// The tools or prompts as they are listed.
+pub(super) fn named_items(
+    registry: &Registry,
+    sources: &[Source],
+    resources: &Resources,
+) -> Vec<Vec<u8>> {
+    let entries = registry.entries().iter();
+    entries
+        .map(|entry| {
+            let mut edits = Splice::new();
+            if *entry.exposed != entry.item.key {
+                edits.replace(entry.item.key_span, quoted(&entry.exposed));
+            }
+            let backend = &sources[entry.source].name;
+            let ui = ui_resource(&entry.item)
+                .and_then(|uri| resources.ui_listed_as(entry.source, backend, &uri));
+            if let (Some(span), Some(uri)) = (entry.item.ui_resource, ui) {
+                edits.replace(span, quoted(&uri));
+            }
+            spliced(&entry.item, edits)
+        })
+        .collect()
+}
+
+/// The resources or templates as they are listed.
+pub(super) fn addressed_items(
+    list: List,
+    sources: &[Source],
+    resources: &Resources,
+) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for source in sources {
+        let Some(lists) = &source.lists else { continue };
+        for item in list.items(lists) {
+            let mut edits = Splice::new();
+            if let Some(address) = resources.listed_as(list, &source.name, &item.key) {
+                edits.replace(item.key_span, quoted(&address));
+            }
+            all.push(spliced(item, edits));
+        }
+    }
+    all
+}
+
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_str(&mut out, text);
+    out
+}
+
+fn spliced(item: &Item, edits: Splice<'_>) -> Vec<u8> {
+    // A span can't say more than 4 GiB, and no message is that long.
+    let Ok(end) = u32::try_from(item.raw.len()) else {
+        return item.raw.to_vec();
+    };
+    let mut out = Vec::with_capacity(item.raw.len() + 32);
+    edits.apply(&item.raw, Span { start: 0, end }, &mut out);
+    out
+}
+
+/// One list, cut into pages.
+#[derive(Debug)]
+pub(super) struct Pages {
+    /// Of the items, not of what the results say beside them.
+    digest: [u8; 32],
+    first: Bytes,
+    /// Each with the cursor that leads to it.
+    others: Vec<(String, Bytes)>,
+}
+
+impl Pages {
+    pub(super) fn build(list: List, items: &[Vec<u8>], page_size: usize, frame: &Frame) -> Self {
+        let digest = digest(items);
+        let page_size = page_size.max(1);
+        let count = items.len().div_ceil(page_size).max(1);
+        let page = |index: usize| {
+            let start = index * page_size;
+            let items = &items[start..items.len().min(start + page_size)];
+            let next = (index + 1 < count).then(|| cursor(&digest, index + 1));
+            result(list, items, next.as_deref(), frame)
+        };
+        Self {
+            first: page(0),
+            others: (1..count)
+                .map(|index| (cursor(&digest, index), page(index)))
+                .collect(),
+            digest,
+        }
+    }
+
+    pub(super) fn get(&self, cursor: Option<&str>) -> Result<&Bytes, InvalidCursor> {
+        let Some(cursor) = cursor else {
+            return Ok(&self.first);
+        };
+        let mut others = self.others.iter();
+        others
+            .find(|(own, _)| own == cursor)
+            .map(|(_, page)| page)
+            .ok_or(InvalidCursor)
+    }
+
+    pub(super) fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+}
+
+fn digest(items: &[Vec<u8>]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for item in items {
+        hash.update((item.len() as u64).to_le_bytes());
+        hash.update(item);
+    }
+    hash.finalize().into()
+}
+
+/// A cursor holds as long as the items are the same, on every replica and across restarts.
+fn cursor(digest: &[u8; 32], page: usize) -> String {
+    let mut text = format!("{page}.");
+    for byte in &digest[..8] {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+fn result(list: List, items: &[Vec<u8>], next: Option<&str>, frame: &Frame) -> Bytes {
+    let mut out = format!("{{\"resultType\":\"complete\",\"{}\":[", list.key()).into_bytes();
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(item);
+    }
+    out.extend_from_slice(b"],");
+    if let Some(next) = next {
+        out.extend_from_slice(format!("\"nextCursor\":\"{next}\",").as_bytes());
+    }
+    out.extend_from_slice(
+        format!("{},\"_meta\":{{{}", frame.caching, frame.server_meta).as_bytes(),
+    );
+    if let Some(missing) = &frame.missing_meta {
+        out.push(b',');
+        out.extend_from_slice(missing.as_bytes());
+    }
+    out.extend_from_slice(b"}}");
+    out.into()
+}

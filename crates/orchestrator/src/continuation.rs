@@ -1,0 +1,102 @@
+//! `requestState`: how the retry of a call that needed input finds its way home (specification: `basic/patterns/mrtr`).
+//!
+//! The client gets a sealed token in the place of the backend's own state, always, also where the backend sent none. It names
+//! the backend that asked, and opens only for the same principal and the same request. What comes back is a
+//! continuation of the same call, not a new one.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use switchboard_protocol::call::Call;
+use switchboard_protocol::error::ProtocolError;
+use switchboard_protocol::token::{Binding, Purpose, Sealer, digest};
+
+/// How long a client may take to gather the input.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// What the token holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Continuation {
+    /// The backend that asked.
+    pub(crate) backend: String,
+    /// Its own state, if it sent any.
+    pub(crate) state: Option<String>,
+}
+
+/// Seals a continuation of this call.
+///
+/// # Errors
+/// If the backend's state is too long to be sealed.
+pub(crate) fn seal(sealer: &Sealer, call: &Call, continuation: &Continuation) -> Result<String, String> {
+    let Continuation { backend, state } = continuation;
+    let payload = match state {
+        Some(state) => format!("{backend}\0{state}"),
+        None => backend.clone(),
+    };
+    let request = request_digest(call);
+    let binding = Binding { principal: &call.principal.id, request };
+    let expires = now_ms().saturating_add(u64::try_from(LIFETIME.as_millis()).unwrap_or(u64::MAX));
+    sealer.seal(Purpose::RequestState, &binding, expires, payload.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// Opens the token that came with this call.
+///
+/// # Errors
+/// −32602 for anything but a token that was given to this principal for this request and has not expired.
+pub(crate) fn open(sealer: &Sealer, call: &Call, token: &str) -> Result<Continuation, ProtocolError> {
+    let request = request_digest(call);
+    let binding = Binding { principal: &call.principal.id, request };
+    let payload = sealer.open(Purpose::RequestState, &binding, now_ms(), token).map_err(|_| {
+        ProtocolError::invalid_params(
+            "requestState is not valid for this request: it was changed, has expired or belongs to another call; make the call again without it",
+        )
+    })?;
+    let payload = String::from_utf8(payload).unwrap_or_default();
+    Ok(match payload.split_once('\0') {
+        Some((backend, state)) => Continuation { backend: backend.to_owned(), state: Some(state.to_owned()) },
+        None => Continuation { backend: payload, state: None },
+    })
+}
+
+/// What makes a request the same one: method, target and arguments. A client may write the arguments anew, so the order of keys and
+/// white space do not count.
+fn request_digest(call: &Call) -> [u8; 32] {
+    let target = call.target().unwrap_or_default();
+    let arguments = call.arguments().unwrap_or_default();
+    let mut canonical = Vec::with_capacity(arguments.len());
+    match serde_json::from_slice(arguments) {
+        Ok(value) => write_canonical(&value, &mut canonical),
+        Err(_) => canonical.extend_from_slice(arguments),
+    }
+    digest(&[call.method.as_str().as_bytes(), target.as_bytes(), &canonical])
+}
+
+fn write_canonical(value: &serde_json::Value, out: &mut Vec<u8>) {
+    match value {
+        serde_json::Value::Array(items) => {
+            out.push(b'[');
+            for item in items {
+                write_canonical(item, out);
+                out.push(b',');
+            }
+            out.push(b']');
+        }
+        serde_json::Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_unstable_by_key(|(key, _)| *key);
+            out.push(b'{');
+            for (key, value) in members {
+                switchboard_protocol::json::write_str(out, key);
+                out.push(b':');
+                write_canonical(value, out);
+                out.push(b',');
+            }
+            out.push(b'}');
+        }
+        scalar => out.extend_from_slice(scalar.to_string().as_bytes()),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

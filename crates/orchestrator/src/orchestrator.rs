@@ -1,0 +1,433 @@
+//! The one virtual server: all backends, their catalogue, and the calls that go through.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use switchboard_backends::config::{BackendConfig, TransportConfig};
+use switchboard_backends::status::{Observer, State};
+use switchboard_backends::{Backend, RequestState, Rewrite};
+use switchboard_protocol::call::{Call, Completed, Outcome};
+use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError, code};
+use switchboard_protocol::method::Method;
+use switchboard_protocol::token::Sealer;
+use switchboard_telemetry::{CallSpan, Metrics};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalogue::{Catalogue, Extensions, List, Route, Shared, Snapshot, Source};
+use crate::config::NamesConfig;
+use crate::continuation::{self, Continuation};
+use crate::hub::{Filter, Hub, ListenError, Listener};
+use crate::resolve::{Destination, Resolution, resolve};
+use crate::results;
+
+/// For this long after the start a list waits for backends that have not been learned yet.
+const FIRST_MOMENTS: Duration = Duration::from_secs(2);
+/// Changes that come within this time make one new snapshot.
+const COALESCE: Duration = Duration::from_millis(5);
+/// How long a listener waits until the servers know what it listens to.
+const SUBSCRIBE_WAIT: Duration = Duration::from_secs(5);
+
+/// A call with the span that it belongs to: what the call stack ends in.
+#[derive(Debug)]
+pub struct TracedCall {
+    /// The call.
+    pub call: Call,
+    /// Its server span, or none.
+    pub span: CallSpan,
+}
+
+/// What is needed to put an orchestrator together.
+pub struct Parts {
+    /// How names are made.
+    pub names: NamesConfig,
+    /// The backends.
+    pub backends: BTreeMap<String, BackendConfig>,
+    /// Whether callers are told apart.
+    pub private: bool,
+    /// Seals `requestState`.
+    pub sealer: Sealer,
+    /// Where is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// Many servers that look like one. Cheap to clone.
+#[derive(Clone)]
+pub struct Orchestrator {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    names: NamesConfig,
+    backends: BTreeMap<Arc<str>, Backend>,
+    catalogue: Catalogue,
+    hub: Hub,
+    sealer: Sealer,
+    private: bool,
+    started: Instant,
+    changes: Arc<Changes>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What backends say, until the catalogue's task looks.
+#[derive(Default)]
+struct Changes {
+    dirty: Notify,
+    updates: parking_lot::Mutex<Updates>,
+}
+
+/// Resources that changed, by backend.
+type Updates = HashMap<Arc<str>, BTreeSet<Arc<str>>>;
+
+impl Observer for Changes {
+    fn changed(&self, _backend: &str) {
+        self.dirty.notify_one();
+    }
+
+    fn resource_updated(&self, backend: &str, uri: &str) {
+        // Bounded by what the servers were asked to tell: nobody else's URIs are kept.
+        let mut updates = self.updates.lock();
+        let known = updates.entry(Arc::from(backend)).or_default();
+        if known.len() < crate::hub::MAX_URIS {
+            known.insert(Arc::from(uri));
+        }
+        drop(updates);
+        self.dirty.notify_one();
+    }
+}
+
+impl Orchestrator {
+    /// Starts all backends, in parallel, and the task that keeps the catalogue. Must be called within a tokio runtime.
+    #[must_use]
+    pub fn start(parts: Parts) -> Self {
+        let changes = Arc::new(Changes::default());
+        let backends: BTreeMap<Arc<str>, Backend> = parts
+            .backends
+            .into_iter()
+            .map(|(name, config)| {
+                let name: Arc<str> = name.into();
+                let metrics = parts.metrics.backend(&name);
+                let observer = Arc::clone(&changes) as Arc<dyn Observer>;
+                (Arc::clone(&name), Backend::start(name, config, metrics, observer))
+            })
+            .collect();
+        let sources: Vec<Source> = backends.values().map(source).collect();
+        let shared = shared(parts.private, Extensions::default());
+        let catalogue = Catalogue::new(Snapshot::build(&parts.names, &sources, &shared));
+        let inner = Arc::new(Inner {
+            names: parts.names,
+            backends,
+            catalogue,
+            hub: Hub::default(),
+            sealer: parts.sealer,
+            private: parts.private,
+            started: Instant::now(),
+            changes,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        inner.tasks.spawn(keep_catalogue(Arc::clone(&inner)));
+        Self { inner }
+    }
+
+    /// What all backends offer right now.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.inner.catalogue
+    }
+
+    /// The backends, by name.
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        self.inner.backends.values()
+    }
+
+    /// Waits in the first moments after the start until every backend has been learned or has failed.
+    pub async fn settled(&self) {
+        let until = self.inner.started + FIRST_MOMENTS;
+        let mut changed = self.inner.catalogue.changed();
+        while Instant::now() < until && self.inner.catalogue.load().is_starting() {
+            let _ = timeout_at(until, changed.changed()).await;
+        }
+    }
+
+    /// Begins to listen to changes; returns when the servers know what is listened to, or after a bounded wait.
+    ///
+    /// # Errors
+    /// As [`Hub::listen`].
+    pub async fn listen(&self, filter: Filter) -> Result<Listener, ListenError> {
+        let listener = self.inner.hub.listen(filter)?;
+        if !listener.uris().is_empty() {
+            let wanted = self.inner.by_backend(listener.uris());
+            let waiting = wanted.into_iter().filter_map(|(name, uris)| {
+                let backend = self.inner.backends.get(&name)?.clone();
+                Some(async move { backend.watches(&uris).await })
+            });
+            let _ = timeout(SUBSCRIBE_WAIT, join_all(waiting)).await;
+        }
+        Ok(listener)
+    }
+
+    /// Makes a call. Dropping the future cancels it.
+    pub async fn call(&self, traced: TracedCall) -> Outcome {
+        let TracedCall { mut call, span } = traced;
+        let outcome = match (call.method, List::of(call.method)) {
+            (Method::Discover, _) => Ok(prepared(self.inner.catalogue.load().discover())),
+            (_, Some(list)) => self.list(list, &call).await,
+            (_, None) => self.inner.call(&mut call, &span).await,
+        };
+        outcome.unwrap_or_else(Outcome::Failed)
+    }
+
+    async fn list(&self, list: List, call: &Call) -> Result<Outcome, CallError> {
+        let request = &call.request;
+        let cursor = match request.params.cursor {
+            None => None,
+            Some(_) => Some(request.text(request.params.cursor).ok_or_else(|| ProtocolError::invalid_params("params.cursor is a string"))?),
+        };
+        self.settled().await;
+        let snapshot = self.inner.catalogue.load();
+        let page = snapshot.page(list, cursor.as_deref()).map_err(ProtocolError::from)?;
+        Ok(prepared(page))
+    }
+
+    /// Tells every listener that the end has come, so that streams end gracefully.
+    pub fn close_streams(&self) {
+        self.inner.hub.close();
+    }
+
+    /// Ends everything: streams, backends and what they own.
+    pub async fn shut_down(&self) {
+        self.close_streams();
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        join_all(self.inner.backends.values().map(Backend::shut_down)).await;
+        self.inner.tasks.wait().await;
+    }
+}
+
+impl tower::Service<TracedCall> for Orchestrator {
+    type Response = Outcome;
+    type Error = std::convert::Infallible;
+    type Future = BoxFuture<'static, Result<Outcome, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, traced: TracedCall) -> Self::Future {
+        let this = self.clone();
+        async move { Ok(Self::call(&this, traced).await) }.boxed()
+    }
+}
+
+impl Inner {
+    async fn call(&self, call: &mut Call, span: &CallSpan) -> Result<Outcome, CallError> {
+        let continuation = self.continuation(call)?;
+        let outcome = self.try_once(call, continuation.as_ref(), span).await?;
+        // The server's schema changed since its list was read: it refused before it did anything, so read the list and try once more
+        // (specification: `basic/transports/streamable-http`, Client Behavior).
+        if let Outcome::Failed(CallError::Backend { code: code::HEADER_MISMATCH, .. }) = &outcome {
+            let snapshot = self.catalogue.load_full();
+            if let Ok(Resolution::To(destination)) = resolve(&snapshot, call) {
+                if let Some(backend) = self.backends.get(destination.backend) {
+                    backend.refresh().await;
+                    let mut changed = self.catalogue.changed();
+                    let _ = timeout(Duration::from_secs(1), changed.changed()).await;
+                    return self.try_once(call, continuation.as_ref(), span).await;
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn continuation(&self, call: &Call) -> Result<Option<Continuation>, CallError> {
+        if !call.method.may_require_input() || call.request.params.request_state.is_none() {
+            return Ok(None);
+        }
+        let token = call.request.text(call.request.params.request_state);
+        let token = token.ok_or_else(|| ProtocolError::invalid_params("params.requestState is a string"))?;
+        Ok(Some(continuation::open(&self.sealer, call, &token)?))
+    }
+
+    async fn try_once(&self, call: &mut Call, continuation: Option<&Continuation>, span: &CallSpan) -> Result<Outcome, CallError> {
+        let began = Instant::now();
+        let mut changed = self.catalogue.changed();
+        let (snapshot, waited_for) = loop {
+            let snapshot = self.catalogue.load_full();
+            let (deadline, fault) = match resolve(&snapshot, call)? {
+                Resolution::To(_) => break (snapshot, began),
+                Resolution::MayBe(source) => {
+                    let fault = absent(source);
+                    if source.status.state != State::Starting {
+                        return Err(fault.into());
+                    }
+                    let limit = self.backends.get(&source.name).map_or(FIRST_MOMENTS, |backend| backend.config().timeout);
+                    (call.deadline.map_or(began + limit, |deadline| Instant::from_std(deadline).min(began + limit)), fault)
+                }
+            };
+            drop(snapshot);
+            if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+                return Err(fault.into());
+            }
+        };
+        let Resolution::To(destination) = resolve(&snapshot, call)? else {
+            return Err(ProtocolError::new(code::INTERNAL_ERROR, "the catalogue changed under the call").into());
+        };
+        self.send(&snapshot, &destination, call, continuation, waited_for, span).await
+    }
+
+    async fn send(
+        &self,
+        snapshot: &Snapshot,
+        destination: &Destination<'_>,
+        call: &mut Call,
+        continuation: Option<&Continuation>,
+        began: Instant,
+        span: &CallSpan,
+    ) -> Result<Outcome, CallError> {
+        let Some(backend) = self.backends.get(destination.backend) else {
+            return Err(ProtocolError::new(code::INTERNAL_ERROR, "the catalogue names a backend that is not there").into());
+        };
+        // A question's answer goes home to who asked, and to nobody else.
+        if continuation.is_some_and(|continuation| *continuation.backend != **backend.name()) {
+            return Err(ProtocolError::invalid_params("requestState belongs to a server that no longer has this target").into());
+        }
+        let param_headers = mirrored(destination, call)?;
+        call.deadline.get_or_insert((began + backend.config().timeout).into_std());
+        let rewrite = Rewrite {
+            target: Some(&destination.target),
+            request_state: match continuation.map(|continuation| continuation.state.as_deref()) {
+                None => RequestState::Keep,
+                Some(Some(state)) => RequestState::Restore(state),
+                Some(None) => RequestState::Remove,
+            },
+            param_headers,
+        };
+        Ok(match backend.call(call, &rewrite, span).await {
+            Ok(answer) => results::outcome(snapshot, &self.sealer, call, backend.name(), &answer),
+            Err(error) => Outcome::Failed(error),
+        })
+    }
+
+    /// The server's own form of each URI that leads somewhere, by backend.
+    fn by_backend<'u>(&self, uris: impl IntoIterator<Item = &'u Arc<str>>) -> HashMap<Arc<str>, BTreeSet<Arc<str>>> {
+        let snapshot = self.catalogue.load();
+        let mut by_backend: HashMap<Arc<str>, BTreeSet<Arc<str>>> = HashMap::new();
+        for uri in uris {
+            if let Route::One { backend, uri } = snapshot.resource(uri) {
+                by_backend.entry(backend).or_default().insert(Arc::from(&*uri));
+            }
+        }
+        by_backend
+    }
+}
+
+/// Checks the `Mcp-Param-*` headers that came, and makes those that go on. Ones that the tool's schema does not know are forwarded as they came
+/// (specification: `basic/transports/streamable-http`, Server Behavior for Custom Headers).
+fn mirrored(destination: &Destination<'_>, call: &Call) -> Result<Vec<(http::HeaderName, http::HeaderValue)>, CallError> {
+    let received = call.param_headers.as_ref();
+    let Some(known) = destination.param_headers else {
+        return Ok(received.map(|headers| headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()).unwrap_or_default());
+    };
+    if let Some(received) = received {
+        known.validate(received, call.arguments()).map_err(|error| ProtocolError::new(code::HEADER_MISMATCH, error.to_string()))?;
+    }
+    let mut headers = known.extract(call.arguments()).map_err(|error| ProtocolError::invalid_params(error.to_string()))?;
+    for (name, value) in received.into_iter().flatten() {
+        if !known.names().contains(name) {
+            headers.push((name.clone(), value.clone()));
+        }
+    }
+    Ok(headers)
+}
+
+/// A result that was made when the catalogue was.
+fn prepared(result: &Bytes) -> Outcome {
+    Outcome::Complete(Completed { result: result.clone().into(), is_error: false })
+}
+
+/// The fault of a call to a backend that was never learned.
+fn absent(source: &Source) -> Fault {
+    let starting = source.status.state == State::Starting;
+    let name = &source.name;
+    Fault {
+        code: 503,
+        reason: source.status.state.as_str(),
+        backend: Some(Arc::clone(name)),
+        message: if starting {
+            format!("The server \"{name}\" is still starting. Nothing was executed: try again in a moment.")
+        } else {
+            format!(
+                "The server \"{name}\", which may have this, is not available: {}. Nothing was executed: try again later, or go on without it.",
+                source.status.reason
+            )
+        },
+        detail: None,
+        retryable: true,
+        retry_after_ms: Some(1000),
+        effect: Effect::NotSent,
+        attempts: Vec::new(),
+    }
+}
+
+fn source(backend: &Backend) -> Source {
+    let config = backend.config();
+    Source {
+        name: Arc::clone(backend.name()),
+        prefix: config.prefix.clone(),
+        status: backend.status(),
+        lists: backend.lists(),
+        shaped_by_credential: matches!(&config.transport, TransportConfig::Http { headers, .. } if !headers.is_empty()),
+    }
+}
+
+fn shared(private: bool, extensions: Extensions) -> Shared {
+    Shared { private, extensions, ..Shared::new(env!("CARGO_PKG_VERSION")) }
+}
+
+/// Makes a new snapshot whenever a backend changed, tells listeners, and has the servers tell what is listened to.
+async fn keep_catalogue(inner: Arc<Inner>) {
+    let mut extensions = Extensions::default();
+    let mut watched_changed = inner.hub.watched_changed();
+    loop {
+        tokio::select! {
+            () = inner.stop.cancelled() => return,
+            () = inner.changes.dirty.notified() => {
+                tokio::time::sleep(COALESCE).await;
+                rebuild(&inner, &mut extensions);
+            }
+            changed = watched_changed.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+        let mut by_backend = inner.by_backend(&inner.hub.watched());
+        for (name, backend) in &inner.backends {
+            backend.watch_resources(by_backend.remove(name).unwrap_or_default());
+        }
+    }
+}
+
+fn rebuild(inner: &Inner, extensions: &mut Extensions) {
+    let updates = std::mem::take(&mut *inner.changes.updates.lock());
+    let sources: Vec<Source> = inner.backends.values().map(source).collect();
+    for lists in sources.iter().filter_map(|source| source.lists.as_ref()) {
+        extensions.learn(&lists.server.extensions);
+    }
+    let snapshot = Snapshot::build(&inner.names, &sources, &shared(inner.private, extensions.clone()));
+    let changes = inner.catalogue.store(snapshot);
+    inner.hub.publish_lists(changes);
+    let snapshot = inner.catalogue.load();
+    for (backend, uris) in &updates {
+        for uri in uris.iter().flat_map(|uri| snapshot.addresses(backend, uri)) {
+            inner.hub.publish_resource(&uri);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! From a backend's answer to the outcome of a call: everything stays as the server wrote it, but for what would mislead the
+//! client.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use switchboard_backends::Answer;
+use switchboard_protocol::OWN_META_PREFIX;
+use switchboard_protocol::call::{Call, Completed, Outcome};
+use switchboard_protocol::error::{CallError, Effect, Fault};
+use switchboard_protocol::json::{self, Span};
+use switchboard_protocol::method::Method;
+use switchboard_protocol::splice::{Splice, filter_object, for_each_item, for_each_member, member};
+use switchboard_protocol::token::Sealer;
+
+use crate::catalogue::Snapshot;
+use crate::continuation::{self, Continuation};
+
+/// Makes the outcome of a call out of what `backend` answered.
+pub(crate) fn outcome(snapshot: &Snapshot, sealer: &Sealer, call: &Call, backend: &Arc<str>, answer: &Answer) -> Outcome {
+    let response = &answer.response;
+    let raw = &response.raw;
+    let Some(result) = response.result else {
+        return Outcome::Failed(unsealable(backend, "an answer without a result"));
+    };
+    let keys = &response.keys;
+    let mut splice = Splice::new();
+    if !answer.missing_members.is_empty() {
+        splice.insert_members(raw, result, answer.missing_members.as_bytes());
+    }
+    let addresses = Addresses { snapshot, backend, raw };
+    if let Some(meta) = keys.meta {
+        addresses.edit_meta(meta, &mut splice);
+    }
+    let input_required =
+        call.method.may_require_input() && response.text(keys.result_type).as_deref() == Some("input_required");
+    if input_required {
+        let state = response.text(keys.request_state).map(|state| state.into_owned());
+        let continuation = Continuation { backend: backend.to_string(), state };
+        let token = match continuation::seal(sealer, call, &continuation) {
+            Ok(token) => token,
+            Err(detail) => return Outcome::Failed(unsealable(backend, &detail)),
+        };
+        match keys.request_state {
+            Some(span) => splice.replace(span, format!("\"{token}\"").into_bytes()),
+            None => splice.insert_members(raw, result, format!("\"requestState\":\"{token}\"").as_bytes()),
+        }
+        return Outcome::InputRequired(splice.apply_shared(raw, result));
+    }
+    match call.method {
+        Method::ToolsCall => addresses.edit_content(keys.content, &mut splice),
+        Method::PromptsGet => addresses.edit_messages(keys.messages, &mut splice),
+        _ => {}
+    }
+    Outcome::Complete(Completed {
+        result: splice.apply_shared(raw, result),
+        is_error: keys.is_error.is_some_and(|span| response.slice(span) == b"true"),
+    })
+}
+
+fn unsealable(backend: &Arc<str>, detail: &str) -> CallError {
+    Fault {
+        code: 502,
+        reason: "invalid_answer",
+        backend: Some(Arc::clone(backend)),
+        message: format!("The server \"{backend}\" asked for input in a way that cannot be passed on."),
+        detail: Some(detail.to_owned()),
+        retryable: false,
+        retry_after_ms: None,
+        effect: Effect::Unknown,
+        attempts: Vec::new(),
+    }
+    .into()
+}
+
+/// Rewrites the URIs that would not lead the client back to the backend that wrote them.
+struct Addresses<'a> {
+    snapshot: &'a Snapshot,
+    backend: &'a str,
+    raw: &'a Bytes,
+}
+
+impl Addresses<'_> {
+    /// `_meta` of a result: without the gateway's own keys, and with a `ui.resourceUri` (MCP Apps) that leads there.
+    fn edit_meta(&self, meta: Span, splice: &mut Splice<'_>) {
+        let text = meta.of(self.raw);
+        let mut has_own = false;
+        for_each_member(text, |key, _, value| {
+            has_own |= key.starts_with(OWN_META_PREFIX);
+            if key == "ui" {
+                if let Some(uri) = member(value, "resourceUri") {
+                    self.edit_uri(uri, splice);
+                }
+            }
+        });
+        if has_own {
+            let mut kept = Vec::new();
+            filter_object(text, b"", |key| !key.starts_with(OWN_META_PREFIX), &mut kept);
+            splice.replace_within(meta, kept);
+        }
+    }
+
+    /// Content blocks of a tool's result.
+    fn edit_content(&self, content: Option<Span>, splice: &mut Splice<'_>) {
+        let Some(text) = content.map(|span| span.of(self.raw)) else { return };
+        // Most results name no resource at all.
+        if memchr::memmem::find(text, b"\"uri\"").is_some() {
+            for_each_item(text, |block| self.edit_block(block.of(text), splice));
+        }
+    }
+
+    /// Messages of a prompt; `content` of each is one block.
+    fn edit_messages(&self, messages: Option<Span>, splice: &mut Splice<'_>) {
+        let Some(text) = messages.map(|span| span.of(self.raw)) else { return };
+        if memchr::memmem::find(text, b"\"uri\"").is_some() {
+            for_each_item(text, |message| {
+                if let Some(block) = member(message.of(text), "content") {
+                    self.edit_block(block, splice);
+                }
+            });
+        }
+    }
+
+    /// A `resource_link`, or an embedded `resource`.
+    fn edit_block(&self, block: &[u8], splice: &mut Splice<'_>) {
+        let uri = match member(block, "type") {
+            Some(b"\"resource_link\"") => member(block, "uri"),
+            Some(b"\"resource\"") => member(block, "resource").and_then(|resource| member(resource, "uri")),
+            _ => None,
+        };
+        if let Some(uri) = uri {
+            self.edit_uri(uri, splice);
+        }
+    }
+
+    fn edit_uri(&self, uri: &[u8], splice: &mut Splice<'_>) {
+        let Some(text) = json::as_str(uri) else { return };
+        if let Some(address) = self.snapshot.exposed_uri(self.backend, &text) {
+            let mut quoted = Vec::with_capacity(address.len() + 2);
+            json::write_str(&mut quoted, &address);
+            splice.replace(Span::of_part(self.raw, uri), quoted);
+        }
+    }
+}

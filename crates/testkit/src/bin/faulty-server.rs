@@ -1,0 +1,34 @@
+//! `faulty-server`: the server of [`switchboard_testkit::fake_stdio`] as a process.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use switchboard_testkit::fake_stdio::{Options, serve};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// An MCP server over standard input and output with faults to choose from.
+#[derive(Parser)]
+#[command(name = "faulty-server")]
+struct Arguments {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> io::Result<ExitCode> {
+    let options = Arguments::parse().options;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let code = runtime.block_on(async {
+        // As long as somebody listens for it, the signal ends nothing.
+        let _ignored = options
+            .ignore_sigterm
+            .then(|| signal(SignalKind::terminate()))
+            .transpose()?;
+        io::Result::Ok(serve(options, tokio::io::stdin(), tokio::io::stdout()).await)
+    })?;
+    // A read of standard input that goes on would hold up an orderly end.
+    runtime.shutdown_background();
+    Ok(ExitCode::from(code))
+}
