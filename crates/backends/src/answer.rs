@@ -21,10 +21,18 @@ pub struct Answer {
 }
 
 /// Sorts a response into result and error, in the terms of 2026-07-28.
-pub(crate) fn interpret(call: &Call, version: Version, response: Response) -> Result<Answer, CallError> {
+pub(crate) fn interpret(
+    call: &Call,
+    version: Version,
+    response: Response,
+) -> Result<Answer, CallError> {
     if let Some(error) = response.error {
         let original = response.error_code().unwrap_or(code::INTERNAL_ERROR);
-        let mapped = if version.is_modern() { original } else { modern_code(call.method, original) };
+        let mapped = if version.is_modern() {
+            original
+        } else {
+            modern_code(call.method, original)
+        };
         let mut raw = response.raw.slice(error.range());
         if let (true, Some(span)) = (mapped != original, response.error_keys.code) {
             let mut splice = Splice::new();
@@ -33,10 +41,14 @@ pub(crate) fn interpret(call: &Call, version: Version, response: Response) -> Re
             splice.apply(&response.raw, error, &mut out);
             raw = out.into();
         }
-        return Err(CallError::Backend { code: mapped, error: raw });
+        return Err(CallError::Backend {
+            code: mapped,
+            error: raw,
+        });
     }
     // Only an absent resultType is a legacy server's; caching hints are asked for on complete results alone.
-    let complete = response.keys.result_type.is_none() || response.text(response.keys.result_type).as_deref() == Some("complete");
+    let complete = response.keys.result_type.is_none()
+        || response.text(response.keys.result_type).as_deref() == Some("complete");
     let needs_hints = call.method.is_cacheable() && complete && response.keys.ttl_ms.is_none();
     let missing_members = match (response.keys.result_type.is_none(), needs_hints) {
         (true, true) => "\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"private\"",
@@ -44,7 +56,10 @@ pub(crate) fn interpret(call: &Call, version: Version, response: Response) -> Re
         (false, true) => "\"ttlMs\":0,\"cacheScope\":\"private\"",
         (false, false) => "",
     };
-    Ok(Answer { response, missing_members })
+    Ok(Answer {
+        response,
+        missing_members,
+    })
 }
 
 /// The code that 2026-07-28 has for a legacy one (specification: `basic/index`, Error Codes: −32002 and −32042 are not sent any more).
@@ -66,7 +81,9 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             "unavailable",
             Effect::NotSent,
             true,
-            format!("The server \"{name}\" cannot be reached. Nothing was executed: try again later, or go on without it."),
+            format!(
+                "The server \"{name}\" cannot be reached. Nothing was executed: try again later, or go on without it."
+            ),
         ),
         LinkError::Lost(_) => (
             502,
@@ -80,44 +97,60 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             "answer_too_large",
             Effect::Unknown,
             false,
-            format!("The answer of the server \"{name}\" is larger than the gateway takes. {check} Ask for less."),
+            format!(
+                "The answer of the server \"{name}\" is larger than the gateway takes. {check} Ask for less."
+            ),
         ),
         LinkError::Invalid(_) => (
             502,
             "invalid_answer",
             Effect::Unknown,
             false,
-            format!("The server \"{name}\" answered with something that is not a valid answer. {check}"),
+            format!(
+                "The server \"{name}\" answered with something that is not a valid answer. {check}"
+            ),
         ),
         LinkError::Full => (
             503,
             "overloaded",
             Effect::NotSent,
             true,
-            format!("Too many calls wait for the server \"{name}\". Nothing was executed: try again in a moment."),
+            format!(
+                "Too many calls wait for the server \"{name}\". Nothing was executed: try again in a moment."
+            ),
         ),
-        LinkError::Status { status: 401 | 403, .. } => (
+        LinkError::Status {
+            status: 401 | 403, ..
+        } => (
             502,
             "needs_auth",
             Effect::Failed,
             false,
-            format!("The server \"{name}\" refuses the gateway's credential. Nothing was executed: an operator has to renew it."),
+            format!(
+                "The server \"{name}\" refuses the gateway's credential. Nothing was executed: an operator has to renew it."
+            ),
         ),
         LinkError::Status { status: 429, .. } => (
             429,
             "backend_limit",
             Effect::Failed,
             true,
-            format!("The server \"{name}\" takes no more calls right now. Nothing was executed: try again later."),
+            format!(
+                "The server \"{name}\" takes no more calls right now. Nothing was executed: try again later."
+            ),
         ),
         LinkError::Status { status: 503, .. } => (
             503,
             "unavailable",
             Effect::Failed,
             true,
-            format!("The server \"{name}\" says that it is unavailable. Try again later, or go on without it."),
+            format!(
+                "The server \"{name}\" says that it is unavailable. Try again later, or go on without it."
+            ),
         ),
-        LinkError::Status { status: 400..=499, .. } => (
+        LinkError::Status {
+            status: 400..=499, ..
+        } => (
             502,
             "refused",
             Effect::Failed,
@@ -166,12 +199,23 @@ pub(crate) fn timed_out(backend: &Arc<str>, after: Duration) -> Fault {
 /// The fault of a call to a backend that is not there (yet).
 pub(crate) fn not_connected(backend: &Arc<str>, starting: bool, why: &str) -> Fault {
     let (reason, message) = if starting {
-        ("starting", format!("The server \"{backend}\" is still starting. Nothing was executed: try again in a moment."))
+        (
+            "starting",
+            format!(
+                "The server \"{backend}\" is still starting. Nothing was executed: try again in a moment."
+            ),
+        )
     } else {
-        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        let why = if why.is_empty() {
+            String::new()
+        } else {
+            format!(" ({why})")
+        };
         (
             "unavailable",
-            format!("The server \"{backend}\" is not available{why}. Nothing was executed: try again later, or go on without it."),
+            format!(
+                "The server \"{backend}\" is not available{why}. Nothing was executed: try again later, or go on without it."
+            ),
         )
     };
     Fault {
@@ -188,14 +232,23 @@ pub(crate) fn not_connected(backend: &Arc<str>, starting: bool, why: &str) -> Fa
 }
 
 /// The error of a status that carried a JSON-RPC error, if it did: that one is the backend's own.
-pub(crate) fn own_error(call: &Call, version: Version, error: LinkError) -> Result<CallError, LinkError> {
+pub(crate) fn own_error(
+    call: &Call,
+    version: Version,
+    error: LinkError,
+) -> Result<CallError, LinkError> {
     match error {
-        LinkError::Status { status, error: Some(response) } if !matches!(status, 401 | 403) => {
-            match interpret(call, version, *response) {
-                Err(error) => Ok(error),
-                Ok(_) => Ok(ProtocolError::new(code::INTERNAL_ERROR, "the server answered with an empty error").into()),
-            }
-        }
+        LinkError::Status {
+            status,
+            error: Some(response),
+        } if !matches!(status, 401 | 403) => match interpret(call, version, *response) {
+            Err(error) => Ok(error),
+            Ok(_) => Ok(ProtocolError::new(
+                code::INTERNAL_ERROR,
+                "the server answered with an empty error",
+            )
+            .into()),
+        },
         other => Err(other),
     }
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::{Attempt, CallError};
-use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, ErrorType, MethodLabel, Network};
+use switchboard_telemetry::{
+    BackendMetrics, BackendState, CallSpan, ErrorType, MethodLabel, Network,
+};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -63,7 +65,12 @@ pub(crate) struct Inner {
 impl Backend {
     /// Starts the keeper of a backend, which begins to connect at once. Must be called within a tokio runtime.
     #[must_use]
-    pub fn start(name: Arc<str>, config: BackendConfig, metrics: BackendMetrics, observer: Arc<dyn Observer>) -> Self {
+    pub fn start(
+        name: Arc<str>,
+        config: BackendConfig,
+        metrics: BackendMetrics,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let tasks = TaskTracker::new();
         let status = Status {
             state: State::Starting,
@@ -123,13 +130,25 @@ impl Backend {
     ///
     /// # Errors
     /// The backend's own error, or the gateway's fault when no answer could be had.
-    pub async fn call(&self, call: &Call, rewrite: &Rewrite<'_>, parent: &CallSpan) -> Result<Answer, CallError> {
+    pub async fn call(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
+    ) -> Result<Answer, CallError> {
         let started = Instant::now();
-        let left = call.deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(started));
+        let left = call.deadline.map_or(Duration::MAX, |deadline| {
+            deadline.saturating_duration_since(started)
+        });
         let result = match tokio::time::timeout(left, self.inner.connected()).await {
             Ok(Ok(connection)) => {
                 let limit = self.inner.config.timeout.min(left);
-                match tokio::time::timeout(limit, self.inner.attempt(call, rewrite, parent, connection)).await {
+                match tokio::time::timeout(
+                    limit,
+                    self.inner.attempt(call, rewrite, parent, connection),
+                )
+                .await
+                {
                     Ok(result) => result,
                     Err(_) => Err(answer::timed_out(&self.inner.name, limit).into()),
                 }
@@ -161,14 +180,23 @@ impl Backend {
     /// if it does not tell such changes at all.
     pub async fn watches(&self, uris: &BTreeSet<Arc<str>>) {
         let mut watching = self.inner.watching.subscribe();
-        let _ = watching.wait_for(|watching| watching.as_ref().is_none_or(|watching| watching.is_superset(uris))).await;
+        let _ = watching
+            .wait_for(|watching| {
+                watching
+                    .as_ref()
+                    .is_none_or(|watching| watching.is_superset(uris))
+            })
+            .await;
     }
 
     /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its whole group.
     pub async fn shut_down(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
-        if tokio::time::timeout(SHUTDOWN_DEADLINE, self.inner.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(SHUTDOWN_DEADLINE, self.inner.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!(backend = %self.inner.name, "it did not end in time");
         }
     }
@@ -180,7 +208,9 @@ impl Inner {
         let action = match state {
             State::Starting => "wait a moment",
             State::Ready => "",
-            State::Unavailable => "try again later; an operator finds the cause in the gateway's log",
+            State::Unavailable => {
+                "try again later; an operator finds the cause in the gateway's log"
+            }
             State::NeedsAuth => "an operator has to renew the gateway's credential for it",
         };
         {
@@ -188,8 +218,17 @@ impl Inner {
             if status.state == state && status.reason == reason {
                 return;
             }
-            let since = if status.state == state { status.since } else { SystemTime::now() };
-            *status = Status { state, reason: reason.to_owned(), action, since };
+            let since = if status.state == state {
+                status.since
+            } else {
+                SystemTime::now()
+            };
+            *status = Status {
+                state,
+                reason: reason.to_owned(),
+                action,
+                since,
+            };
         }
         self.metrics.set_state(match state {
             State::Starting => BackendState::Starting,
@@ -198,7 +237,9 @@ impl Inner {
             State::NeedsAuth => BackendState::NeedsAuth,
         });
         match state {
-            State::Ready | State::Starting => tracing::info!(backend = %self.name, state = state.as_str(), "{reason}"),
+            State::Ready | State::Starting => {
+                tracing::info!(backend = %self.name, state = state.as_str(), "{reason}")
+            }
             State::Unavailable | State::NeedsAuth => {
                 tracing::warn!(backend = %self.name, state = state.as_str(), "{reason}");
             }
@@ -243,7 +284,8 @@ impl Inner {
             Err(error) => error,
         };
         // The server has forgotten the session and said so before it did anything: a new one, and once more.
-        let lost = connection.wire.session.is_some() && matches!(error, LinkError::Status { status: 404, .. });
+        let lost = connection.wire.session.is_some()
+            && matches!(error, LinkError::Status { status: 404, .. });
         if !lost {
             if matches!(error, LinkError::NotSent(_) | LinkError::Status { .. }) {
                 self.suspicion.notify_one();
@@ -277,10 +319,17 @@ impl Inner {
         };
         legacy::ensure_log_level(connection, call.log_level).await;
         let cancel = match (&connection.link, version.is_modern()) {
-            (Link::Http(http), false) => Some(legacy::cancel_on_drop(http.clone(), connection.wire.clone(), id)),
+            (Link::Http(http), false) => Some(legacy::cancel_on_drop(
+                http.clone(),
+                connection.wire.clone(),
+                id,
+            )),
             _ => None,
         };
-        let result = connection.link.request(&connection.wire, out, Watch::of(call)).await;
+        let result = connection
+            .link
+            .request(&connection.wire, out, Watch::of(call))
+            .await;
         if let Some(cancel) = cancel {
             cancel.disarm();
         }
@@ -304,7 +353,14 @@ impl Inner {
         }
     }
 
-    fn span(&self, call: &Call, rewrite: &Rewrite<'_>, parent: &CallSpan, connection: &Connection, id: u64) -> CallSpan {
+    fn span(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
+        connection: &Connection,
+        id: u64,
+    ) -> CallSpan {
         use switchboard_protocol::method::Method;
         use switchboard_telemetry::Target;
         if !parent.is_recording() {
@@ -327,7 +383,11 @@ impl Inner {
             target,
             request_id: Some(&id.to_string()),
             protocol_version: Some(connection.wire.version.as_str()),
-            network: if address.is_some() { Network::Http } else { Network::Pipe },
+            network: if address.is_some() {
+                Network::Http
+            } else {
+                Network::Pipe
+            },
             backend: &self.name,
             server_address: address,
             server_port: port,
@@ -335,13 +395,23 @@ impl Inner {
     }
 
     /// Adds what every failure tells: the attempt and how long it took.
-    fn finish(&self, call: &Call, started: Instant, result: Result<Answer, CallError>) -> Result<Answer, CallError> {
+    fn finish(
+        &self,
+        call: &Call,
+        started: Instant,
+        result: Result<Answer, CallError>,
+    ) -> Result<Answer, CallError> {
         let elapsed = started.elapsed();
         let method = MethodLabel::from_method(call.method.as_str());
         match result {
             Ok(answer) => {
-                let failed = answer.response.keys.is_error.is_some_and(|span| answer.response.slice(span) == b"true");
-                self.metrics.operation(method, failed.then_some(ErrorType::ToolError), elapsed);
+                let failed = answer
+                    .response
+                    .keys
+                    .is_error
+                    .is_some_and(|span| answer.response.slice(span) == b"true");
+                self.metrics
+                    .operation(method, failed.then_some(ErrorType::ToolError), elapsed);
                 Ok(answer)
             }
             Err(CallError::Fault(mut fault)) => {
@@ -353,12 +423,17 @@ impl Inner {
                 if let Some(detail) = &fault.detail {
                     tracing::debug!(backend = %self.name, reason = fault.reason, detail, "a call failed");
                 }
-                self.metrics.operation(method, Some(ErrorType::from_code(i64::from(fault.code))), elapsed);
+                self.metrics.operation(
+                    method,
+                    Some(ErrorType::from_code(i64::from(fault.code))),
+                    elapsed,
+                );
                 Err(CallError::Fault(fault))
             }
             Err(error) => {
                 if let CallError::Backend { code, .. } = &error {
-                    self.metrics.operation(method, Some(ErrorType::from_code(*code)), elapsed);
+                    self.metrics
+                        .operation(method, Some(ErrorType::from_code(*code)), elapsed);
                 }
                 Err(error)
             }
@@ -373,12 +448,18 @@ fn record(span: &CallSpan, result: &Result<Response, LinkError>) {
     match result {
         Ok(response) => match response.error_code() {
             Some(code) => span.record_outcome(Some(&code.to_string()), Some(code)),
-            None if response.keys.is_error.is_some_and(|span| response.slice(span) == b"true") => {
+            None if response
+                .keys
+                .is_error
+                .is_some_and(|span| response.slice(span) == b"true") =>
+            {
                 span.record_outcome(Some("tool_error"), None);
             }
             None => span.record_outcome(None, None),
         },
-        Err(LinkError::Status { status, .. }) => span.record_outcome(Some(&status.to_string()), None),
+        Err(LinkError::Status { status, .. }) => {
+            span.record_outcome(Some(&status.to_string()), None)
+        }
         Err(_) => span.record_outcome(Some("_OTHER"), None),
     }
 }

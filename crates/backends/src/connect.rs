@@ -59,15 +59,26 @@ pub(crate) struct ConnectError {
 
 impl ConnectError {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), needs_auth: false }
+        Self {
+            reason: reason.into(),
+            needs_auth: false,
+        }
     }
 }
 
 impl From<LinkError> for ConnectError {
     fn from(error: LinkError) -> Self {
-        let needs_auth = matches!(error, LinkError::Status { status: 401 | 403, .. });
+        let needs_auth = matches!(
+            error,
+            LinkError::Status {
+                status: 401 | 403,
+                ..
+            }
+        );
         let reason = match error {
-            LinkError::Status { .. } if needs_auth => "it refuses the gateway's credential".to_owned(),
+            LinkError::Status { .. } if needs_auth => {
+                "it refuses the gateway's credential".to_owned()
+            }
             LinkError::Status { status, .. } => format!("it answers with HTTP status {status}"),
             LinkError::NotSent(reason) | LinkError::Lost(reason) => reason,
             LinkError::TooLarge => "its answer is larger than the limit".to_owned(),
@@ -85,14 +96,32 @@ pub(crate) async fn connect(
     remembered: Option<EraPin>,
     inbox: &Arc<Inbox>,
 ) -> Result<Connection, ConnectError> {
-    let era = if config.era == EraPin::Auto { remembered.unwrap_or_default() } else { config.era };
+    let era = if config.era == EraPin::Auto {
+        remembered.unwrap_or_default()
+    } else {
+        config.era
+    };
     match &config.transport {
-        TransportConfig::Stdio { command, args, env, cwd } => {
-            let program = Program { command, args, env, cwd: cwd.as_deref(), max_line: config.max_message_bytes };
+        TransportConfig::Stdio {
+            command,
+            args,
+            env,
+            cwd,
+        } => {
+            let program = Program {
+                command,
+                args,
+                env,
+                cwd: cwd.as_deref(),
+                max_line: config.max_message_bytes,
+            };
             connect_stdio(backend, &program, era, config.era, inbox).await
         }
         TransportConfig::Http { url, headers, kind } => {
-            let uri: Uri = url.as_str().parse().map_err(|_| ConnectError::new("its URL cannot be used"))?;
+            let uri: Uri = url
+                .as_str()
+                .parse()
+                .map_err(|_| ConnectError::new("its URL cannot be used"))?;
             connect_http(uri, headers.clone(), *kind, config, era, inbox).await
         }
     }
@@ -105,13 +134,19 @@ async fn connect_stdio(
     pinned: EraPin,
     inbox: &Arc<Inbox>,
 ) -> Result<Connection, ConnectError> {
-    let spawn = || stdio::spawn(backend, program, Arc::clone(inbox)).map(Link::Mux).map_err(ConnectError::new);
+    let spawn = || {
+        stdio::spawn(backend, program, Arc::clone(inbox))
+            .map(Link::Mux)
+            .map_err(ConnectError::new)
+    };
     let mut link = Guarded(Some(spawn()?));
     if era != EraPin::Legacy {
         match probe(link.get()).await {
             Probe::Modern(connection) => return Ok(link.into(connection)),
             Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
-            Probe::Silent | Probe::Other if pinned == EraPin::Modern => return Ok(link.into(assumed_modern())),
+            Probe::Silent | Probe::Other if pinned == EraPin::Modern => {
+                return Ok(link.into(assumed_modern()));
+            }
             // Some servers end on any request before `initialize`: the handshake gets a fresh process.
             Probe::Gone => {
                 link.get().shut_down().await;
@@ -140,18 +175,28 @@ async fn connect_http(
             match probe(&link).await {
                 Probe::Modern(agreed) => return Ok(agreed.over(link)),
                 Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
-                Probe::Failed(error @ (LinkError::NotSent(_) | LinkError::Status { status: 401 | 403, .. })) => return Err(error.into()),
+                Probe::Failed(
+                    error @ (LinkError::NotSent(_)
+                    | LinkError::Status {
+                        status: 401 | 403, ..
+                    }),
+                ) => return Err(error.into()),
                 _ if config.era == EraPin::Modern => return Ok(assumed_modern().over(link)),
                 _ => {}
             }
         }
         match legacy::initialize(&link).await {
             Ok(agreed) => return Ok(agreed.over(link)),
-            Err(LinkError::Status { status: 400 | 404 | 405, .. }) if kind == HttpKind::Auto => {}
+            Err(LinkError::Status {
+                status: 400 | 404 | 405,
+                ..
+            }) if kind == HttpKind::Auto => {}
             Err(error) => return Err(error.into()),
         }
     }
-    let link = Guarded(Some(Link::Mux(http_sse::connect(&http, Arc::clone(inbox)).await?)));
+    let link = Guarded(Some(Link::Mux(
+        http_sse::connect(&http, Arc::clone(inbox)).await?,
+    )));
     let agreed = legacy::initialize(link.get()).await?;
     Ok(link.into(agreed))
 }
@@ -162,7 +207,9 @@ struct Guarded(Option<Link>);
 impl Guarded {
     fn get(&self) -> &Link {
         // Taken only by `into`, which consumes self.
-        self.0.as_ref().expect("a guarded link is there until it is used")
+        self.0
+            .as_ref()
+            .expect("a guarded link is there until it is used")
     }
 
     fn into(mut self, agreed: Agreed) -> Connection {
@@ -188,7 +235,12 @@ pub(crate) struct Agreed {
 
 impl Agreed {
     fn over(self, link: Link) -> Connection {
-        Connection { link, wire: self.wire, server: Arc::new(self.server), legacy: self.legacy }
+        Connection {
+            link,
+            wire: self.wire,
+            server: Arc::new(self.server),
+            legacy: self.legacy,
+        }
     }
 }
 
@@ -212,7 +264,11 @@ enum Probe {
 async fn probe(link: &Link) -> Probe {
     match probe_once(link).await {
         // A server that offers the very version that was asked for is asked again, as the specification has it.
-        Probe::Unsupported(versions) if versions.iter().any(|version| version == Version::LATEST.as_str()) => {
+        Probe::Unsupported(versions)
+            if versions
+                .iter()
+                .any(|version| version == Version::LATEST.as_str()) =>
+        {
             match probe_once(link).await {
                 Probe::Unsupported(_) => Probe::Modern(assumed_modern()),
                 other => other,
@@ -223,14 +279,24 @@ async fn probe(link: &Link) -> Probe {
 }
 
 async fn probe_once(link: &Link) -> Probe {
-    let wire = Wire { version: Version::LATEST, session: None };
+    let wire = Wire {
+        version: Version::LATEST,
+        session: None,
+    };
     let out = message::own("server/discover", next_id(), OWN_META, "");
-    let answer = tokio::time::timeout(PROBE_DEADLINE, link.request(&wire, out, Watch::deaf())).await;
+    let answer =
+        tokio::time::timeout(PROBE_DEADLINE, link.request(&wire, out, Watch::deaf())).await;
     let response = match answer {
         Err(_) => return Probe::Silent,
         Ok(Ok(response)) => response,
-        Ok(Err(LinkError::Status { error: Some(response), .. })) => *response,
-        Ok(Err(LinkError::Status { status: 400 | 404 | 405 | 406 | 415 | 422 | 500 | 501, error: None })) => return Probe::Other,
+        Ok(Err(LinkError::Status {
+            error: Some(response),
+            ..
+        })) => *response,
+        Ok(Err(LinkError::Status {
+            status: 400 | 404 | 405 | 406 | 415 | 422 | 500 | 501,
+            error: None,
+        })) => return Probe::Other,
         Ok(Err(LinkError::Lost(_))) if matches!(link, Link::Mux(_)) => return Probe::Gone,
         Ok(Err(LinkError::Invalid(_))) => return Probe::Other,
         Ok(Err(error)) => return Probe::Failed(error),
@@ -238,39 +304,68 @@ async fn probe_once(link: &Link) -> Probe {
     if response.error.is_some() {
         return match response.error_code() {
             Some(code::UNSUPPORTED_VERSION) => Probe::Unsupported(supported(&response)),
-            Some(code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY) => Probe::Modern(assumed_modern()),
+            Some(code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY) => {
+                Probe::Modern(assumed_modern())
+            }
             _ => Probe::Other,
         };
     }
     match discovered(&response) {
-        Some(server) => Probe::Modern(Agreed { wire, server, legacy: None }),
+        Some(server) => Probe::Modern(Agreed {
+            wire,
+            server,
+            legacy: None,
+        }),
         None => Probe::Other,
     }
 }
 
 fn no_common_version(versions: &[String]) -> ConnectError {
-    let known = if versions.is_empty() { "none that it names".to_owned() } else { versions.join(", ") };
-    ConnectError::new(format!("it speaks no version of the protocol that the gateway does (it offers {known})"))
+    let known = if versions.is_empty() {
+        "none that it names".to_owned()
+    } else {
+        versions.join(", ")
+    };
+    ConnectError::new(format!(
+        "it speaks no version of the protocol that the gateway does (it offers {known})"
+    ))
 }
 
 /// A modern server that does not describe itself.
 fn assumed_modern() -> Agreed {
     Agreed {
-        wire: Wire { version: Version::LATEST, session: None },
+        wire: Wire {
+            version: Version::LATEST,
+            session: None,
+        },
         server: Server {
             version: Version::LATEST,
             instructions: None,
             extensions: Vec::new(),
-            features: Features { tools: true, prompts: true, resources: true, completions: true, ..Features::default() },
+            features: Features {
+                tools: true,
+                prompts: true,
+                resources: true,
+                completions: true,
+                ..Features::default()
+            },
         },
         legacy: None,
     }
 }
 
 fn supported(response: &Response) -> Vec<String> {
-    let data = response.error_keys.data.map(|span| response.slice(span)).unwrap_or_default();
+    let data = response
+        .error_keys
+        .data
+        .map(|span| response.slice(span))
+        .unwrap_or_default();
     let list = member(data, "supported").unwrap_or_default();
-    strings(list).into_iter().take(16).filter(|text| text.len() <= 32).collect()
+    strings(list)
+        .into_iter()
+        .take(16)
+        .filter(|text| text.len() <= 32)
+        .collect()
 }
 
 fn strings(array: &[u8]) -> Vec<String> {
@@ -287,7 +382,10 @@ fn strings(array: &[u8]) -> Vec<String> {
 fn discovered(response: &Response) -> Option<Server> {
     let result = response.slice(response.result?);
     let versions = strings(member(result, "supportedVersions")?);
-    if !versions.iter().any(|version| version == Version::LATEST.as_str()) {
+    if !versions
+        .iter()
+        .any(|version| version == Version::LATEST.as_str())
+    {
         return None;
     }
     Some(describe(result, Version::LATEST))
@@ -298,37 +396,47 @@ pub(crate) fn describe(result: &[u8], version: Version) -> Server {
     let mut features = Features::default();
     let mut extensions = Vec::new();
     let is_true = |object: &[u8], key: &str| member(object, key) == Some(b"true");
-    for_each_member(member(result, "capabilities").unwrap_or_default(), |key, _, value| match key {
-        "tools" => {
-            features.tools = true;
-            features.tools_changed = is_true(value, "listChanged");
-        }
-        "prompts" => {
-            features.prompts = true;
-            features.prompts_changed = is_true(value, "listChanged");
-        }
-        "resources" => {
-            features.resources = true;
-            features.resources_changed = is_true(value, "listChanged");
-            features.subscribe = is_true(value, "subscribe");
-        }
-        "completions" => features.completions = true,
-        "logging" => features.logging = true,
-        "extensions" => for_each_member(value, |name, _, settings| {
-            if extensions.len() < 64 {
-                extensions.push((name.to_owned(), bytes::Bytes::copy_from_slice(settings)));
+    for_each_member(
+        member(result, "capabilities").unwrap_or_default(),
+        |key, _, value| match key {
+            "tools" => {
+                features.tools = true;
+                features.tools_changed = is_true(value, "listChanged");
             }
-        }),
-        _ => {}
-    });
+            "prompts" => {
+                features.prompts = true;
+                features.prompts_changed = is_true(value, "listChanged");
+            }
+            "resources" => {
+                features.resources = true;
+                features.resources_changed = is_true(value, "listChanged");
+                features.subscribe = is_true(value, "subscribe");
+            }
+            "completions" => features.completions = true,
+            "logging" => features.logging = true,
+            "extensions" => for_each_member(value, |name, _, settings| {
+                if extensions.len() < 64 {
+                    extensions.push((name.to_owned(), bytes::Bytes::copy_from_slice(settings)));
+                }
+            }),
+            _ => {}
+        },
+    );
     // Completions were not a capability before 2025-03-26.
     features.completions |= version < Version::V2025_03_26;
-    let instructions = member(result, "instructions").and_then(switchboard_protocol::json::as_str).map(|text| {
-        let mut end = text.len().min(MAX_INSTRUCTIONS);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text[..end].to_owned()
-    });
-    Server { version, instructions, extensions, features }
+    let instructions = member(result, "instructions")
+        .and_then(switchboard_protocol::json::as_str)
+        .map(|text| {
+            let mut end = text.len().min(MAX_INSTRUCTIONS);
+            while !text.is_char_boundary(end) {
+                end -= 1;
+            }
+            text[..end].to_owned()
+        });
+    Server {
+        version,
+        instructions,
+        extensions,
+        features,
+    }
 }

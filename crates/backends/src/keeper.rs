@@ -18,7 +18,7 @@ use crate::link::watch::Watch;
 use crate::link::{Link, LinkError, next_id};
 use crate::lists::Features;
 use crate::message;
-use crate::status::State;
+use crate::status::{ChangedLists, State};
 
 /// A connection that lasted this long was good: after it the first new try is made at once.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
@@ -39,10 +39,16 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
         let failed = match establish(&inner, remembered).await {
             None => return,
             Some(Ok(connection)) => {
-                if std::mem::replace(&mut had_connection, true) && matches!(inner.config.transport, TransportConfig::Stdio { .. }) {
+                if std::mem::replace(&mut had_connection, true)
+                    && matches!(inner.config.transport, TransportConfig::Stdio { .. })
+                {
                     inner.metrics.restarted();
                 }
-                remembered = Some(if connection.wire.version.is_modern() { EraPin::Modern } else { EraPin::Legacy });
+                remembered = Some(if connection.wire.version.is_modern() {
+                    EraPin::Modern
+                } else {
+                    EraPin::Legacy
+                });
                 let end = serve(&inner, &connection).await;
                 inner.connection.store(None);
                 end_connection(&connection).await;
@@ -66,7 +72,11 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
         if began.elapsed() > GOOD_AFTER {
             pause = Pause::default();
         }
-        let state = if failed.needs_auth { State::NeedsAuth } else { State::Unavailable };
+        let state = if failed.needs_auth {
+            State::NeedsAuth
+        } else {
+            State::Unavailable
+        };
         inner.set_status(state, &failed.reason);
         tokio::select! {
             () = inner.stop.cancelled() => return,
@@ -83,15 +93,23 @@ struct Pause {
 
 impl Pause {
     fn next(&mut self) -> Duration {
-        let full = Duration::from_millis(500).saturating_mul(1 << self.tries.min(6)).min(Duration::from_secs(30));
+        let full = Duration::from_millis(500)
+            .saturating_mul(1 << self.tries.min(6))
+            .min(Duration::from_secs(30));
         self.tries += 1;
         full.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 
 /// Connects and learns; `None` when stopped meanwhile.
-async fn establish(inner: &Arc<Inner>, remembered: Option<EraPin>) -> Option<Result<Arc<Connection>, ConnectError>> {
-    let connecting = timeout(CONNECT_DEADLINE, connect(&inner.name, &inner.config, remembered, &inner.inbox));
+async fn establish(
+    inner: &Arc<Inner>,
+    remembered: Option<EraPin>,
+) -> Option<Result<Arc<Connection>, ConnectError>> {
+    let connecting = timeout(
+        CONNECT_DEADLINE,
+        connect(&inner.name, &inner.config, remembered, &inner.inbox),
+    );
     let connection = tokio::select! {
         () = inner.stop.cancelled() => return None,
         connection = connecting => match connection {
@@ -130,7 +148,11 @@ async fn end_connection(connection: &Connection) {
 }
 
 fn ready(inner: &Inner) {
-    let missing = inner.lists.load().as_ref().and_then(|lists| lists.missing.clone());
+    let missing = inner
+        .lists
+        .load()
+        .as_ref()
+        .and_then(|lists| lists.missing.clone());
     match missing {
         None => inner.set_status(State::Ready, ""),
         Some(reason) => inner.set_status(State::Unavailable, &reason),
@@ -160,6 +182,8 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
     let mut lost = Box::pin(legacy::listen(connection));
     listening.set(initially_watched).await;
     let mut failing: Option<Pause> = None;
+    // What the server said to have changed, until it has been read.
+    let mut announced = ChangedLists::default();
     let mut last_read = Instant::now();
     let mut next_read = last_read + refresh_period(inner);
     loop {
@@ -173,7 +197,8 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
                     inner.observer.resource_updated(&inner.name, uri);
                 }
                 listening.acknowledged(news.acknowledged);
-                news.lists
+                announced = announced.union(news.lists);
+                news.lists.any()
             }
             // A stream that broke may have missed something.
             () = listening.broken() => true,
@@ -204,12 +229,25 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
                 failing = None;
                 ready(inner);
                 inner.tell();
+                let announced = std::mem::take(&mut announced);
+                if announced.any() {
+                    inner.observer.lists_changed(&inner.name, announced);
+                }
                 last_read + refresh_period(inner)
             }
-            Err(LinkError::Status { status: 404, .. }) if connection.wire.session.is_some() => return End::SessionLost,
+            Err(LinkError::Status { status: 404, .. }) if connection.wire.session.is_some() => {
+                return End::SessionLost;
+            }
             Err(error) => {
                 let error = ConnectError::from(error);
-                inner.set_status(if error.needs_auth { State::NeedsAuth } else { State::Unavailable }, &error.reason);
+                inner.set_status(
+                    if error.needs_auth {
+                        State::NeedsAuth
+                    } else {
+                        State::Unavailable
+                    },
+                    &error.reason,
+                );
                 last_read + failing.get_or_insert_default().next()
             }
         };
@@ -217,8 +255,15 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
 }
 
 fn refresh_period(inner: &Inner) -> Duration {
-    let hint = inner.lists.load().as_ref().and_then(|lists| lists.ttl_ms).filter(|ttl| *ttl > 0);
-    let period = hint.map_or(DEFAULT_REFRESH, |ttl| Duration::from_millis(ttl).clamp(LEAST_REFRESH, DEFAULT_REFRESH));
+    let hint = inner
+        .lists
+        .load()
+        .as_ref()
+        .and_then(|lists| lists.ttl_ms)
+        .filter(|ttl| *ttl > 0);
+    let period = hint.map_or(DEFAULT_REFRESH, |ttl| {
+        Duration::from_millis(ttl).clamp(LEAST_REFRESH, DEFAULT_REFRESH)
+    });
     period.mul_f64(0.9 + fastrand::f64() / 5.0)
 }
 
@@ -242,20 +287,36 @@ impl Listening {
     fn new(inner: Arc<Inner>, connection: Arc<Connection>) -> Self {
         let nothing_yet = connection.server.features.subscribe.then(BTreeSet::new);
         inner.watching.send_replace(nothing_yet);
-        Self { inner, connection, watched: BTreeSet::new(), stream: None, previous: None, pause: Pause::default(), opened: Instant::now() }
+        Self {
+            inner,
+            connection,
+            watched: BTreeSet::new(),
+            stream: None,
+            previous: None,
+            pause: Pause::default(),
+            opened: Instant::now(),
+        }
     }
 
     /// Sets the resources to hear of.
     async fn set(&mut self, uris: BTreeSet<Arc<str>>) {
         let features = self.connection.server.features;
-        let uris = if features.subscribe { uris } else { BTreeSet::new() };
+        let uris = if features.subscribe {
+            uris
+        } else {
+            BTreeSet::new()
+        };
         if self.connection.wire.version.is_modern() {
             self.watched = uris;
             self.previous = self.stream.take().map(|(_, stream)| stream);
             self.open(Duration::ZERO);
             return;
         }
-        for (uri, subscribe) in uris.difference(&self.watched).map(|uri| (uri, true)).chain(self.watched.difference(&uris).map(|uri| (uri, false))) {
+        for (uri, subscribe) in uris
+            .difference(&self.watched)
+            .map(|uri| (uri, true))
+            .chain(self.watched.difference(&uris).map(|uri| (uri, false)))
+        {
             if let Err(error) = legacy::subscribe(&self.connection, uri, subscribe).await {
                 tracing::debug!(subscribe, "a resource subscription failed: {error}");
             }
@@ -274,11 +335,22 @@ impl Listening {
         self.opened = Instant::now() + after;
         let stream = async move {
             sleep(after).await;
-            let out = message::own("subscriptions/listen", id, OWN_META, &format!("\"notifications\":{{{filter}}}"));
-            let end = connection.link.request(&connection.wire, out, Watch::deaf()).await;
+            let out = message::own(
+                "subscriptions/listen",
+                id,
+                OWN_META,
+                &format!("\"notifications\":{{{filter}}}"),
+            );
+            let end = connection
+                .link
+                .request(&connection.wire, out, Watch::deaf())
+                .await;
             let code = match &end {
                 Ok(response) => response.error_code(),
-                Err(LinkError::Status { error: Some(response), .. }) => response.error_code(),
+                Err(LinkError::Status {
+                    error: Some(response),
+                    ..
+                }) => response.error_code(),
                 Err(_) => None,
             };
             code != Some(code::METHOD_NOT_FOUND)
@@ -302,8 +374,12 @@ impl Listening {
     /// Resolves when the stream broke and is being opened again.
     async fn broken(&mut self) {
         let again = loop {
-            let Some((_, stream)) = &mut self.stream else { return pending().await };
-            let Some(previous) = &mut self.previous else { break stream.await };
+            let Some((_, stream)) = &mut self.stream else {
+                return pending().await;
+            };
+            let Some(previous) = &mut self.previous else {
+                break stream.await;
+            };
             tokio::select! {
                 again = stream => break again,
                 // Whatever it had to say, the new one says as well.
@@ -330,14 +406,21 @@ fn filter(features: Features, watched: &BTreeSet<Arc<str>>) -> String {
         (features.prompts_changed, "\"promptsListChanged\":true"),
         (features.resources_changed, "\"resourcesListChanged\":true"),
     ];
-    let mut members: Vec<String> = flags.into_iter().filter(|(wanted, _)| *wanted).map(|(_, member)| member.to_owned()).collect();
+    let mut members: Vec<String> = flags
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, member)| member.to_owned())
+        .collect();
     if !watched.is_empty() {
         let uris = watched.iter().map(|uri| {
             let mut out = Vec::with_capacity(uri.len() + 2);
             write_str(&mut out, uri);
             String::from_utf8_lossy(&out).into_owned()
         });
-        members.push(format!("\"resourceSubscriptions\":[{}]", uris.collect::<Vec<_>>().join(",")));
+        members.push(format!(
+            "\"resourceSubscriptions\":[{}]",
+            uris.collect::<Vec<_>>().join(",")
+        ));
     }
     members.join(",")
 }
@@ -349,7 +432,11 @@ mod tests {
     #[test]
     fn asks_only_for_what_the_server_has() {
         assert_eq!(filter(Features::default(), &BTreeSet::new()), "");
-        let features = Features { tools_changed: true, resources_changed: true, ..Features::default() };
+        let features = Features {
+            tools_changed: true,
+            resources_changed: true,
+            ..Features::default()
+        };
         let watched = BTreeSet::from([Arc::from("a:\"b\"")]);
         assert_eq!(
             filter(features, &watched),

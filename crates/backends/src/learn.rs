@@ -40,9 +40,24 @@ fn check<T: serde::de::DeserializeOwned>(raw: &[u8]) -> Result<(), serde_json::E
     serde_json::from_slice::<T>(raw).map(drop)
 }
 
-const TOOLS: Kind = Kind { method: "tools/list", items: "tools", key: "name", check: check::<rmcp::model::Tool> };
-const PROMPTS: Kind = Kind { method: "prompts/list", items: "prompts", key: "name", check: check::<rmcp::model::Prompt> };
-const RESOURCES: Kind = Kind { method: "resources/list", items: "resources", key: "uri", check: check::<rmcp::model::Resource> };
+const TOOLS: Kind = Kind {
+    method: "tools/list",
+    items: "tools",
+    key: "name",
+    check: check::<rmcp::model::Tool>,
+};
+const PROMPTS: Kind = Kind {
+    method: "prompts/list",
+    items: "prompts",
+    key: "name",
+    check: check::<rmcp::model::Prompt>,
+};
+const RESOURCES: Kind = Kind {
+    method: "resources/list",
+    items: "resources",
+    key: "uri",
+    check: check::<rmcp::model::Resource>,
+};
 const TEMPLATES: Kind = Kind {
     method: "resources/templates/list",
     items: "resourceTemplates",
@@ -60,9 +75,16 @@ struct Hints {
 ///
 /// # Errors
 /// The first list that could not be read, if none could; otherwise what is missing is told in the lists.
-pub(crate) async fn learn(backend: &str, config: &BackendConfig, connection: &Connection) -> Result<Lists, LinkError> {
+pub(crate) async fn learn(
+    backend: &str,
+    config: &BackendConfig,
+    connection: &Connection,
+) -> Result<Lists, LinkError> {
     let features = connection.server.features;
-    let mut hints = Hints { ttl_ms: None, public: true };
+    let mut hints = Hints {
+        ttl_ms: None,
+        public: true,
+    };
     let mut failed = Vec::new();
     let mut read = async |kind: Kind, declared: bool| -> Vec<Item> {
         if !declared {
@@ -81,8 +103,13 @@ pub(crate) async fn learn(backend: &str, config: &BackendConfig, connection: &Co
     let resources = read(RESOURCES, features.resources).await;
     let templates = read(TEMPLATES, features.resources).await;
     tools.retain(|tool| pattern::is_shown(&tool.key, &config.include_tools, &config.exclude_tools));
-    let nothing = tools.is_empty() && prompts.is_empty() && resources.is_empty() && templates.is_empty();
-    let methods = failed.iter().map(|(method, _)| *method).collect::<Vec<_>>().join(", ");
+    let nothing =
+        tools.is_empty() && prompts.is_empty() && resources.is_empty() && templates.is_empty();
+    let methods = failed
+        .iter()
+        .map(|(method, _)| *method)
+        .collect::<Vec<_>>()
+        .join(", ");
     match failed.into_iter().next() {
         Some((_, error)) if nothing => return Err(error),
         _ => {}
@@ -99,7 +126,12 @@ pub(crate) async fn learn(backend: &str, config: &BackendConfig, connection: &Co
     })
 }
 
-async fn read_list(backend: &str, connection: &Connection, kind: Kind, hints: &mut Hints) -> Result<Vec<Item>, LinkError> {
+async fn read_list(
+    backend: &str,
+    connection: &Connection,
+    kind: Kind,
+    hints: &mut Hints,
+) -> Result<Vec<Item>, LinkError> {
     let mut items = Vec::new();
     let mut keys = HashSet::new();
     let mut cursor: Option<Vec<u8>> = None;
@@ -110,24 +142,42 @@ async fn read_list(backend: &str, connection: &Connection, kind: Kind, hints: &m
             if response.error_code() == Some(code::METHOD_NOT_FOUND) {
                 return Ok(items);
             }
-            return Err(LinkError::Invalid(format!("error {}", response.error_code().unwrap_or_default())));
+            return Err(LinkError::Invalid(format!(
+                "error {}",
+                response.error_code().unwrap_or_default()
+            )));
         };
         let result_raw = response.raw.slice(result.range());
         hints.take(&response);
-        let list = member(&result_raw, kind.items).ok_or_else(|| LinkError::Invalid(format!("a list without {:?}", kind.items)))?;
+        let list = member(&result_raw, kind.items)
+            .ok_or_else(|| LinkError::Invalid(format!("a list without {:?}", kind.items)))?;
         let list = result_raw.slice_ref(list);
         for_each_item(&list, |span| {
             if items.len() < MAX_ITEMS {
                 match item(kind, list.slice(span.range())) {
                     Ok(item) if keys.insert(item.key.clone()) => items.push(item),
-                    Ok(item) => tracing::warn!(backend, list = kind.method, name = item.key, "listed twice; the first is kept"),
-                    Err(error) => tracing::warn!(backend, list = kind.method, "an item is left out: {error}"),
+                    Ok(item) => tracing::warn!(
+                        backend,
+                        list = kind.method,
+                        name = item.key,
+                        "listed twice; the first is kept"
+                    ),
+                    Err(error) => {
+                        tracing::warn!(backend, list = kind.method, "an item is left out: {error}")
+                    }
                 }
             }
         });
-        let next = response.keys.next_cursor.map(|span| response.slice(span).to_vec());
+        let next = response
+            .keys
+            .next_cursor
+            .map(|span| response.slice(span).to_vec());
         match next {
-            Some(next) if next.first() == Some(&b'"') && cursor.as_ref() != Some(&next) && items.len() < MAX_ITEMS => {
+            Some(next)
+                if next.first() == Some(&b'"')
+                    && cursor.as_ref() != Some(&next)
+                    && items.len() < MAX_ITEMS =>
+            {
                 cursor = Some(next);
             }
             _ => return Ok(items),
@@ -136,12 +186,32 @@ async fn read_list(backend: &str, connection: &Connection, kind: Kind, hints: &m
     Ok(items)
 }
 
-async fn page(connection: &Connection, kind: Kind, cursor: Option<&[u8]>) -> Result<Response, LinkError> {
-    let meta = if connection.wire.version.is_modern() { OWN_META } else { "" };
-    let params = cursor.map(|cursor| format!("\"cursor\":{}", String::from_utf8_lossy(cursor))).unwrap_or_default();
+async fn page(
+    connection: &Connection,
+    kind: Kind,
+    cursor: Option<&[u8]>,
+) -> Result<Response, LinkError> {
+    let meta = if connection.wire.version.is_modern() {
+        OWN_META
+    } else {
+        ""
+    };
+    let params = cursor
+        .map(|cursor| format!("\"cursor\":{}", String::from_utf8_lossy(cursor)))
+        .unwrap_or_default();
     let out = message::own(kind.method, next_id(), meta, &params);
-    match tokio::time::timeout(PAGE_DEADLINE, connection.link.request(&connection.wire, out, Watch::deaf())).await {
-        Ok(Err(LinkError::Status { error: Some(response), .. })) => Ok(*response),
+    match tokio::time::timeout(
+        PAGE_DEADLINE,
+        connection
+            .link
+            .request(&connection.wire, out, Watch::deaf()),
+    )
+    .await
+    {
+        Ok(Err(LinkError::Status {
+            error: Some(response),
+            ..
+        })) => Ok(*response),
         Ok(answer) => answer,
         Err(_) => Err(LinkError::Lost(format!("no answer to {}", kind.method))),
     }
@@ -149,7 +219,10 @@ async fn page(connection: &Connection, kind: Kind, cursor: Option<&[u8]>) -> Res
 
 impl Hints {
     fn take(&mut self, response: &Response) {
-        let ttl = response.keys.ttl_ms.and_then(|span| std::str::from_utf8(response.slice(span)).ok()?.parse().ok());
+        let ttl = response
+            .keys
+            .ttl_ms
+            .and_then(|span| std::str::from_utf8(response.slice(span)).ok()?.parse().ok());
         if let Some(ttl) = ttl {
             self.ttl_ms = Some(self.ttl_ms.map_or(ttl, |known| known.min(ttl)));
         }
@@ -167,7 +240,11 @@ fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
     let mut invalid = None;
     for_each_member(&raw, |name, _, value| match name {
         _ if name == kind.key => key = Some(Span::of_part(&raw, value)),
-        "_meta" => ui_resource = member(value, "ui").and_then(|ui| member(ui, "resourceUri")).map(|uri| Span::of_part(&raw, uri)),
+        "_meta" => {
+            ui_resource = member(value, "ui")
+                .and_then(|ui| member(ui, "resourceUri"))
+                .map(|uri| Span::of_part(&raw, uri))
+        }
         "inputSchema" => match ParamHeaders::from_schema(value) {
             Ok(headers) => param_headers = headers,
             Err(error) => invalid = Some(error.to_string()),
@@ -175,10 +252,14 @@ fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
         _ => {}
     });
     if let Some(error) = invalid {
-        return Err(format!("its x-mcp-header annotations are not valid: {error}"));
+        return Err(format!(
+            "its x-mcp-header annotations are not valid: {error}"
+        ));
     }
     let key_span = key.ok_or("it has no name")?;
-    let key = json::as_str(key_span.of(&raw)).ok_or("its name is no string")?.into_owned();
+    let key = json::as_str(key_span.of(&raw))
+        .ok_or("its name is no string")?
+        .into_owned();
     Ok(Item {
         key,
         key_span,

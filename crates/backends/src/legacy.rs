@@ -5,8 +5,8 @@
 
 use parking_lot::Mutex;
 use std::time::Duration;
-use switchboard_protocol::method::LogLevel;
 use switchboard_protocol::json;
+use switchboard_protocol::method::LogLevel;
 use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
 
@@ -37,11 +37,17 @@ pub(crate) async fn initialize(link: &Link) -> Result<Agreed, LinkError> {
     );
     let out = message::own("initialize", next_id(), "", &params);
     // The version is not agreed yet, so no header names it; 2024-11-05 had none.
-    let mut wire = Wire { version: Version::V2024_11_05, session: None };
+    let mut wire = Wire {
+        version: Version::V2024_11_05,
+        session: None,
+    };
     let asked = async {
         match link {
             Link::Http(http) => http.request_with_headers(&wire, out, Watch::deaf()).await,
-            Link::Mux(mux) => mux.request(out, Watch::deaf()).await.map(|response| (response, None)),
+            Link::Mux(mux) => mux
+                .request(out, Watch::deaf())
+                .await
+                .map(|response| (response, None)),
         }
     };
     let (response, session) = tokio::time::timeout(CONNECT_DEADLINE, asked)
@@ -49,46 +55,87 @@ pub(crate) async fn initialize(link: &Link) -> Result<Agreed, LinkError> {
         .map_err(|_| LinkError::Lost("it does not answer the handshake".to_owned()))??;
     let Some(result) = response.result.map(|span| response.slice(span)) else {
         let code = response.error_code().unwrap_or_default();
-        return Err(LinkError::Invalid(format!("it refuses the handshake with error {code}")));
+        return Err(LinkError::Invalid(format!(
+            "it refuses the handshake with error {code}"
+        )));
     };
     let version = member(result, "protocolVersion").and_then(json::as_str);
     wire.version = version
         .and_then(|version| Version::parse(&version))
         .filter(|version| !version.is_modern())
-        .ok_or_else(|| LinkError::Invalid("it speaks a version of the protocol that the gateway does not".to_owned()))?;
+        .ok_or_else(|| {
+            LinkError::Invalid(
+                "it speaks a version of the protocol that the gateway does not".to_owned(),
+            )
+        })?;
     wire.session = session;
     let server = describe(result, wire.version);
-    link.notify(&wire, (&b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}"[..]).into()).await?;
-    Ok(Agreed { wire, server, legacy: Some(Session::default()) })
+    link.notify(
+        &wire,
+        (&b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}"[..]).into(),
+    )
+    .await?;
+    Ok(Agreed {
+        wire,
+        server,
+        legacy: Some(Session::default()),
+    })
 }
 
 /// Has the server log at least what a call asks for (2025-11-25: `server/utilities/logging`).
 pub(crate) async fn ensure_log_level(connection: &Connection, wanted: Option<LogLevel>) {
-    let (Some(session), Some(wanted)) = (&connection.legacy, wanted) else { return };
-    if !connection.server.features.logging || session.log_level.lock().is_some_and(|level| level <= wanted) {
+    let (Some(session), Some(wanted)) = (&connection.legacy, wanted) else {
+        return;
+    };
+    if !connection.server.features.logging
+        || session
+            .log_level
+            .lock()
+            .is_some_and(|level| level <= wanted)
+    {
         return;
     }
     let params = format!("\"level\":\"{}\"", wanted.as_str());
-    if request(connection, "logging/setLevel", &params).await.is_ok() {
+    if request(connection, "logging/setLevel", &params)
+        .await
+        .is_ok()
+    {
         let mut level = session.log_level.lock();
         *level = Some(level.map_or(wanted, |level| level.min(wanted)));
     }
 }
 
 /// Subscribes to a resource, or ends that.
-pub(crate) async fn subscribe(connection: &Connection, uri: &str, subscribe: bool) -> Result<(), LinkError> {
+pub(crate) async fn subscribe(
+    connection: &Connection,
+    uri: &str,
+    subscribe: bool,
+) -> Result<(), LinkError> {
     let mut params = b"\"uri\":".to_vec();
     json::write_str(&mut params, uri);
-    let method = if subscribe { "resources/subscribe" } else { "resources/unsubscribe" };
+    let method = if subscribe {
+        "resources/subscribe"
+    } else {
+        "resources/unsubscribe"
+    };
     request(connection, method, &String::from_utf8_lossy(&params)).await
 }
 
-async fn request(connection: &Connection, method: &'static str, params: &str) -> Result<(), LinkError> {
+async fn request(
+    connection: &Connection,
+    method: &'static str,
+    params: &str,
+) -> Result<(), LinkError> {
     let out = message::own(method, next_id(), "", params);
-    let answer = connection.link.request(&connection.wire, out, Watch::deaf());
+    let answer = connection
+        .link
+        .request(&connection.wire, out, Watch::deaf());
     match tokio::time::timeout(SMALL_REQUEST, answer).await {
         Ok(Ok(response)) if response.result.is_some() => Ok(()),
-        Ok(Ok(response)) => Err(LinkError::Invalid(format!("error {}", response.error_code().unwrap_or_default()))),
+        Ok(Ok(response)) => Err(LinkError::Invalid(format!(
+            "error {}",
+            response.error_code().unwrap_or_default()
+        ))),
         Ok(Err(error)) => Err(error),
         Err(_) => Err(LinkError::Lost(format!("no answer to {method}"))),
     }
@@ -96,24 +143,36 @@ async fn request(connection: &Connection, method: &'static str, params: &str) ->
 
 /// Reads what the server says outside of any call, until the session is gone. Servers without such a stream say nothing.
 pub(crate) async fn listen(connection: &Connection) -> LinkError {
-    let (Link::Http(http), Some(_)) = (&connection.link, &connection.legacy) else { return std::future::pending().await };
+    let (Link::Http(http), Some(_)) = (&connection.link, &connection.legacy) else {
+        return std::future::pending().await;
+    };
     let mut pause = Duration::from_millis(500);
     loop {
         let opened = tokio::time::Instant::now();
         match http.listen(&connection.wire).await {
             Ok(false) => return std::future::pending().await,
-            Err(error @ LinkError::Status { status: 404, .. }) if connection.wire.session.is_some() => return error,
+            Err(error @ LinkError::Status { status: 404, .. })
+                if connection.wire.session.is_some() =>
+            {
+                return error;
+            }
             Ok(true) | Err(_) => {}
         }
         // A stream that lasted was good; one that ends at once is not worth a busy loop.
-        pause = if opened.elapsed() > Duration::from_secs(10) { Duration::from_millis(500) } else { (pause * 2).min(Duration::from_secs(30)) };
+        pause = if opened.elapsed() > Duration::from_secs(10) {
+            Duration::from_millis(500)
+        } else {
+            (pause * 2).min(Duration::from_secs(30))
+        };
         tokio::time::sleep(pause).await;
     }
 }
 
 /// Tells the server that a call over HTTP is not waited for any more. Closing the stream does not say so before 2026-07-28.
 pub(crate) fn cancel_on_drop(http: HttpLink, wire: Wire, id: u64) -> CancelOnDrop {
-    CancelOnDrop { told: Some((http, wire, id)) }
+    CancelOnDrop {
+        told: Some((http, wire, id)),
+    }
 }
 
 /// See [`cancel_on_drop`].
@@ -130,9 +189,12 @@ impl CancelOnDrop {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        if let (Some((http, wire, id)), Ok(runtime)) = (self.told.take(), tokio::runtime::Handle::try_current()) {
+        if let (Some((http, wire, id)), Ok(runtime)) =
+            (self.told.take(), tokio::runtime::Handle::try_current())
+        {
             // Bounded by the deadline of a notification; one for each cancelled call.
-            runtime.spawn(async move { http.notify(&wire, crate::link::mux::cancellation(id)).await });
+            runtime
+                .spawn(async move { http.notify(&wire, crate::link::mux::cancellation(id)).await });
         }
     }
 }

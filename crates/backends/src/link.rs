@@ -89,7 +89,12 @@ pub(crate) enum Link {
 
 impl Link {
     /// Sends a request and waits for its answer, however long; dropping the future cancels it in the way of its era.
-    pub(crate) async fn request(&self, wire: &Wire, out: Outgoing, watch: Watch) -> Result<Response, LinkError> {
+    pub(crate) async fn request(
+        &self,
+        wire: &Wire,
+        out: Outgoing,
+        watch: Watch,
+    ) -> Result<Response, LinkError> {
         match self {
             Self::Http(link) => link.request(wire, out, watch).await,
             Self::Mux(link) => link.request(out, watch).await,

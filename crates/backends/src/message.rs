@@ -38,7 +38,12 @@ pub struct Rewrite<'a> {
 }
 
 /// The call as a modern request: a splice of what the client sent.
-pub(crate) fn modern(call: &Call, rewrite: &Rewrite<'_>, id: u64, traceparent: Option<&str>) -> Outgoing {
+pub(crate) fn modern(
+    call: &Call,
+    rewrite: &Rewrite<'_>,
+    id: u64,
+    traceparent: Option<&str>,
+) -> Outgoing {
     let request = &call.request;
     let mut out = head(call.method, id, request.raw.len() + 160);
     if let Some(params) = request.keys.params {
@@ -65,14 +70,29 @@ pub(crate) fn modern(call: &Call, rewrite: &Rewrite<'_>, id: u64, traceparent: O
 }
 
 /// The call as a legacy request: the parameters without what only modern requests carry.
-pub(crate) fn legacy(call: &Call, rewrite: &Rewrite<'_>, id: u64, traceparent: Option<&str>) -> Outgoing {
+pub(crate) fn legacy(
+    call: &Call,
+    rewrite: &Rewrite<'_>,
+    id: u64,
+    traceparent: Option<&str>,
+) -> Outgoing {
     let request = &call.request;
     let mut out = head(call.method, id, request.raw.len() + 160);
     out.extend_from_slice(b"{\"_meta\":");
-    let progress = request.meta.progress_token.map(|_| format!("\"progressToken\":{id}"));
+    let progress = request
+        .meta
+        .progress_token
+        .map(|_| format!("\"progressToken\":{id}"));
     let trace = traceparent.map(|value| format!("\"traceparent\":\"{value}\""));
-    let extra = [progress, trace].into_iter().flatten().collect::<Vec<_>>().join(",");
-    let meta: &[u8] = request.params.meta.map_or(b"{}", |span| request.slice(span));
+    let extra = [progress, trace]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(",");
+    let meta: &[u8] = request
+        .params
+        .meta
+        .map_or(b"{}", |span| request.slice(span));
     let dropped = |key: &str| {
         key.starts_with(OWN_META_PREFIX)
             || matches!(
@@ -86,23 +106,29 @@ pub(crate) fn legacy(call: &Call, rewrite: &Rewrite<'_>, id: u64, traceparent: O
             || (key == "traceparent" && traceparent.is_some())
     };
     filter_object(meta, extra.as_bytes(), |key| !dropped(key), &mut out);
-    for_each_member(request.keys.params.map_or(b"{}", |span| request.slice(span)), |key, member, value| {
-        let replaced = match (key, rewrite.target) {
-            ("_meta" | "requestState" | "inputResponses", _) => return,
-            ("name" | "uri", Some(target)) if call.target().is_some() => Some(quoted(target)),
-            ("ref", Some(target)) => Some(renamed_reference(value, target)),
-            _ => None,
-        };
-        out.push(b',');
-        match replaced {
-            Some(value) => {
-                write_str(&mut out, key);
-                out.push(b':');
-                out.extend_from_slice(&value);
+    for_each_member(
+        request
+            .keys
+            .params
+            .map_or(b"{}", |span| request.slice(span)),
+        |key, member, value| {
+            let replaced = match (key, rewrite.target) {
+                ("_meta" | "requestState" | "inputResponses", _) => return,
+                ("name" | "uri", Some(target)) if call.target().is_some() => Some(quoted(target)),
+                ("ref", Some(target)) => Some(renamed_reference(value, target)),
+                _ => None,
+            };
+            out.push(b',');
+            match replaced {
+                Some(value) => {
+                    write_str(&mut out, key);
+                    out.push(b':');
+                    out.extend_from_slice(&value);
+                }
+                None => out.extend_from_slice(member),
             }
-            None => out.extend_from_slice(member),
-        }
-    });
+        },
+    );
     out.extend_from_slice(b"}}");
     Outgoing {
         id,
@@ -115,8 +141,14 @@ pub(crate) fn legacy(call: &Call, rewrite: &Rewrite<'_>, id: u64, traceparent: O
 
 /// A request of the gateway's own. `params` are members (`"key":value`, comma-separated), without `_meta`.
 pub(crate) fn own(method: &'static str, id: u64, meta: &str, params: &str) -> Outgoing {
-    let comma = if params.is_empty() || meta.is_empty() { "" } else { "," };
-    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{meta}{comma}{params}}}}}");
+    let comma = if params.is_empty() || meta.is_empty() {
+        ""
+    } else {
+        ","
+    };
+    let body = format!(
+        "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{meta}{comma}{params}}}}}"
+    );
     Outgoing {
         id,
         method,
@@ -130,7 +162,10 @@ fn head(method: Method, id: u64, capacity: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(capacity);
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     // Writing into a Vec cannot fail.
-    let _ = std::io::Write::write_fmt(&mut out, format_args!("{id},\"method\":\"{}\",\"params\":", method.as_str()));
+    let _ = std::io::Write::write_fmt(
+        &mut out,
+        format_args!("{id},\"method\":\"{}\",\"params\":", method.as_str()),
+    );
     out
 }
 
@@ -141,7 +176,9 @@ fn quoted(text: &str) -> Vec<u8> {
 }
 
 fn rename(call: &Call, rewrite: &Rewrite<'_>, splice: &mut Splice<'_>) {
-    let (Some(target), Some(span)) = (rewrite.target, target_span(call)) else { return };
+    let (Some(target), Some(span)) = (rewrite.target, target_span(call)) else {
+        return;
+    };
     let new = quoted(target);
     if call.request.slice(span) != new {
         splice.replace(span, new);
@@ -153,7 +190,10 @@ fn target_span(call: &Call) -> Option<Span> {
     match call.method {
         Method::ToolsCall | Method::PromptsGet => params.name,
         Method::ResourcesRead => params.uri,
-        Method::Complete => call.request.reference.and_then(|reference| reference.name.or(reference.uri)),
+        Method::Complete => call
+            .request
+            .reference
+            .and_then(|reference| reference.name.or(reference.uri)),
         _ => None,
     }
 }
@@ -180,13 +220,18 @@ fn name_header(call: &Call, rewrite: &Rewrite<'_>) -> Option<HeaderValue> {
     if !call.method.has_name_header() {
         return None;
     }
-    let target = rewrite.target.map(Cow::Borrowed).or_else(|| call.target())?;
+    let target = rewrite
+        .target
+        .map(Cow::Borrowed)
+        .or_else(|| call.target())?;
     Some(header::encode_value(&target))
 }
 
 fn edit_meta(call: &Call, id: u64, traceparent: Option<&str>, splice: &mut Splice<'_>) {
     let request = &call.request;
-    let Some(meta) = request.params.meta else { return };
+    let Some(meta) = request.params.meta else {
+        return;
+    };
     let mut edits = Splice::new();
     if let Some(token) = request.meta.progress_token {
         edits.replace(token, id.to_string().into_bytes());
@@ -194,13 +239,19 @@ fn edit_meta(call: &Call, id: u64, traceparent: Option<&str>, splice: &mut Splic
     match (traceparent, request.meta.traceparent) {
         (Some(value), Some(span)) => edits.replace(span, quoted(value)),
         (Some(value), None) => {
-            edits.insert_members(&request.raw, meta, format!("\"traceparent\":\"{value}\"").as_bytes());
+            edits.insert_members(
+                &request.raw,
+                meta,
+                format!("\"traceparent\":\"{value}\"").as_bytes(),
+            );
         }
         (None, _) => {}
     }
     if let Some(capabilities) = request.meta.client_capabilities {
         let raw = request.slice(capabilities);
-        if memchr::memmem::find(raw, b"extensions").is_some() || memchr::memchr(b'\\', raw).is_some() {
+        if memchr::memmem::find(raw, b"extensions").is_some()
+            || memchr::memchr(b'\\', raw).is_some()
+        {
             edits.replace(capabilities, without_unrouted_extension(raw));
         }
     }
@@ -208,7 +259,12 @@ fn edit_meta(call: &Call, id: u64, traceparent: Option<&str>, splice: &mut Splic
         let mut edited = Vec::new();
         edits.apply(&request.raw, meta, &mut edited);
         let mut kept = Vec::with_capacity(edited.len());
-        filter_object(&edited, b"", |key| !key.starts_with(OWN_META_PREFIX), &mut kept);
+        filter_object(
+            &edited,
+            b"",
+            |key| !key.starts_with(OWN_META_PREFIX),
+            &mut kept,
+        );
         splice.replace(meta, kept);
     } else {
         splice.merge(edits);

@@ -46,6 +46,39 @@ pub trait Observer: Send + Sync {
     /// The backend's lists or its status are other than before; read them from the backend.
     fn changed(&self, backend: &str);
 
+    /// The server said that these lists changed, and they have been read again since. Whether their items are others than before is
+    /// not looked at: the server's word is passed on.
+    fn lists_changed(&self, backend: &str, lists: ChangedLists);
+
     /// The server said that a resource changed. `uri` is as the server wrote it.
     fn resource_updated(&self, backend: &str, uri: &str);
+}
+
+/// Which lists a server said to have changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChangedLists {
+    /// The tools.
+    pub tools: bool,
+    /// The prompts.
+    pub prompts: bool,
+    /// The resources or templates.
+    pub resources: bool,
+}
+
+impl ChangedLists {
+    /// Whether any did.
+    #[must_use]
+    pub const fn any(self) -> bool {
+        self.tools || self.prompts || self.resources
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self {
+            tools: self.tools || other.tools,
+            prompts: self.prompts || other.prompts,
+            resources: self.resources || other.resources,
+        }
+    }
 }

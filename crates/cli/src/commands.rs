@@ -35,7 +35,10 @@ pub(crate) fn print(text: &str) {
 }
 
 /// Loads the configuration; warnings go to standard error.
-pub(crate) fn load(files: &[PathBuf], listen: Option<String>) -> Result<Loaded, config::ConfigErrors> {
+pub(crate) fn load(
+    files: &[PathBuf],
+    listen: Option<String>,
+) -> Result<Loaded, config::ConfigErrors> {
     let mut env: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -48,5 +51,9 @@ pub(crate) fn load(files: &[PathBuf], listen: Option<String>) -> Result<Loaded, 
 
 /// `1 tool`, `2 tools`.
 pub(crate) fn counted(count: usize, one: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") }
+    if count == 1 {
+        format!("1 {one}")
+    } else {
+        format!("{count} {one}s")
+    }
 }

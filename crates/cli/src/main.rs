@@ -16,7 +16,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// One MCP address for a team.
 #[derive(Debug, Parser)]
-#[command(name = "switchboard", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "switchboard",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -82,19 +87,33 @@ struct Sources {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return commands::failed(&format!("cannot start: {error}")),
     };
     runtime.block_on(async {
         match cli.command {
             Command::Serve { sources, listen } => serve::run(&sources.files, listen).await,
-            Command::Check { sources, connect, format } => check::run(&sources.files, connect, format).await,
+            Command::Check {
+                sources,
+                connect,
+                format,
+            } => check::run(&sources.files, connect, format).await,
             Command::Tools { server } => client::tools(&server).await,
-            Command::Call { name, arguments, json, server } => client::call(&server, &name, &arguments, json).await,
+            Command::Call {
+                name,
+                arguments,
+                json,
+                server,
+            } => client::call(&server, &name, &arguments, json).await,
             Command::ExampleServer { name } => match examples::run(&name).await {
                 Ok(()) => ExitCode::SUCCESS,
-                Err(error @ examples::ExampleError::Unknown { .. }) => commands::misused(&error.to_string()),
+                Err(error @ examples::ExampleError::Unknown { .. }) => {
+                    commands::misused(&error.to_string())
+                }
                 Err(error) => commands::failed(&error.to_string()),
             },
             Command::ConfigReference => {

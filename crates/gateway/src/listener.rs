@@ -11,24 +11,18 @@
 //!
 //! The time that a request's body may take is checked by whoever reads it.
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
 use self::connection::Connections;
+pub use self::service::HttpService;
 
 mod activity;
 mod connection;
@@ -92,20 +86,12 @@ impl Default for Limits {
 /// [`Limits::drain_timeout`] is dropped. Streams that would go on for ever have to watch `drain`
 /// themselves to end in good order. When this returns, none of its tasks is left; when its future
 /// is dropped before, they are all told to stop at once.
-pub async fn serve<S, B>(
+pub async fn serve<S: HttpService>(
     listener: TcpListener,
     service: S,
     limits: Limits,
     drain: CancellationToken,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+) {
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
@@ -129,19 +115,11 @@ pub async fn serve<S, B>(
     }
 }
 
-async fn accept_all<S, B>(
+async fn accept_all<S: HttpService>(
     listener: &TcpListener,
     connections: &Connections<S>,
     max_connections: usize,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
+) {
     let slots = Arc::new(Semaphore::new(
         max_connections.clamp(1, Semaphore::MAX_PERMITS),
     ));

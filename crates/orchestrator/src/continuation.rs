@@ -26,25 +26,41 @@ pub(crate) struct Continuation {
 ///
 /// # Errors
 /// If the backend's state is too long to be sealed.
-pub(crate) fn seal(sealer: &Sealer, call: &Call, continuation: &Continuation) -> Result<String, String> {
+pub(crate) fn seal(
+    sealer: &Sealer,
+    call: &Call,
+    continuation: &Continuation,
+) -> Result<String, String> {
     let Continuation { backend, state } = continuation;
     let payload = match state {
         Some(state) => format!("{backend}\0{state}"),
         None => backend.clone(),
     };
     let request = request_digest(call);
-    let binding = Binding { principal: &call.principal.id, request };
+    let binding = Binding {
+        principal: &call.principal.id,
+        request,
+    };
     let expires = now_ms().saturating_add(u64::try_from(LIFETIME.as_millis()).unwrap_or(u64::MAX));
-    sealer.seal(Purpose::RequestState, &binding, expires, payload.as_bytes()).map_err(|error| error.to_string())
+    sealer
+        .seal(Purpose::RequestState, &binding, expires, payload.as_bytes())
+        .map_err(|error| error.to_string())
 }
 
 /// Opens the token that came with this call.
 ///
 /// # Errors
 /// −32602 for anything but a token that was given to this principal for this request and has not expired.
-pub(crate) fn open(sealer: &Sealer, call: &Call, token: &str) -> Result<Continuation, ProtocolError> {
+pub(crate) fn open(
+    sealer: &Sealer,
+    call: &Call,
+    token: &str,
+) -> Result<Continuation, ProtocolError> {
     let request = request_digest(call);
-    let binding = Binding { principal: &call.principal.id, request };
+    let binding = Binding {
+        principal: &call.principal.id,
+        request,
+    };
     let payload = sealer.open(Purpose::RequestState, &binding, now_ms(), token).map_err(|_| {
         ProtocolError::invalid_params(
             "requestState is not valid for this request: it was changed, has expired or belongs to another call; make the call again without it",
@@ -52,8 +68,14 @@ pub(crate) fn open(sealer: &Sealer, call: &Call, token: &str) -> Result<Continua
     })?;
     let payload = String::from_utf8(payload).unwrap_or_default();
     Ok(match payload.split_once('\0') {
-        Some((backend, state)) => Continuation { backend: backend.to_owned(), state: Some(state.to_owned()) },
-        None => Continuation { backend: payload, state: None },
+        Some((backend, state)) => Continuation {
+            backend: backend.to_owned(),
+            state: Some(state.to_owned()),
+        },
+        None => Continuation {
+            backend: payload,
+            state: None,
+        },
     })
 }
 
@@ -67,7 +89,11 @@ fn request_digest(call: &Call) -> [u8; 32] {
         Ok(value) => write_canonical(&value, &mut canonical),
         Err(_) => canonical.extend_from_slice(arguments),
     }
-    digest(&[call.method.as_str().as_bytes(), target.as_bytes(), &canonical])
+    digest(&[
+        call.method.as_str().as_bytes(),
+        target.as_bytes(),
+        &canonical,
+    ])
 }
 
 fn write_canonical(value: &serde_json::Value, out: &mut Vec<u8>) {
@@ -97,6 +123,8 @@ fn write_canonical(value: &serde_json::Value, out: &mut Vec<u8>) {
 }
 
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use switchboard_backends::config::{BackendConfig, TransportConfig};
-use switchboard_backends::status::{Observer, State};
+use switchboard_backends::status::{ChangedLists, Observer, State};
 use switchboard_backends::{Backend, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError, code};
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalogue::{Catalogue, Extensions, List, Route, Shared, Snapshot, Source};
+use crate::catalogue::{self, Catalogue, Extensions, List, Route, Shared, Snapshot, Source};
 use crate::config::NamesConfig;
 use crate::continuation::{self, Continuation};
 use crate::hub::{Filter, Hub, ListenError, Listener};
@@ -79,25 +79,38 @@ struct Inner {
 #[derive(Default)]
 struct Changes {
     dirty: Notify,
-    updates: parking_lot::Mutex<Updates>,
+    said: parking_lot::Mutex<Said>,
 }
 
-/// Resources that changed, by backend.
-type Updates = HashMap<Arc<str>, BTreeSet<Arc<str>>>;
+/// What servers said to have changed.
+#[derive(Default)]
+struct Said {
+    lists: ChangedLists,
+    /// By backend.
+    resources: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+}
 
 impl Observer for Changes {
     fn changed(&self, _backend: &str) {
         self.dirty.notify_one();
     }
 
-    fn resource_updated(&self, backend: &str, uri: &str) {
-        // Bounded by what the servers were asked to tell: nobody else's URIs are kept.
-        let mut updates = self.updates.lock();
-        let known = updates.entry(Arc::from(backend)).or_default();
-        if known.len() < crate::hub::MAX_URIS {
-            known.insert(Arc::from(uri));
+    fn lists_changed(&self, _backend: &str, lists: ChangedLists) {
+        {
+            let mut said = self.said.lock();
+            said.lists = said.lists.union(lists);
         }
-        drop(updates);
+        self.dirty.notify_one();
+    }
+
+    fn resource_updated(&self, backend: &str, uri: &str) {
+        {
+            let mut said = self.said.lock();
+            let known = said.resources.entry(Arc::from(backend)).or_default();
+            if known.len() < crate::hub::MAX_URIS {
+                known.insert(Arc::from(uri));
+            }
+        }
         self.dirty.notify_one();
     }
 }
@@ -114,7 +127,10 @@ impl Orchestrator {
                 let name: Arc<str> = name.into();
                 let metrics = parts.metrics.backend(&name);
                 let observer = Arc::clone(&changes) as Arc<dyn Observer>;
-                (Arc::clone(&name), Backend::start(name, config, metrics, observer))
+                (
+                    Arc::clone(&name),
+                    Backend::start(name, config, metrics, observer),
+                )
             })
             .collect();
         let sources: Vec<Source> = backends.values().map(source).collect();
@@ -188,11 +204,17 @@ impl Orchestrator {
         let request = &call.request;
         let cursor = match request.params.cursor {
             None => None,
-            Some(_) => Some(request.text(request.params.cursor).ok_or_else(|| ProtocolError::invalid_params("params.cursor is a string"))?),
+            Some(_) => Some(
+                request
+                    .text(request.params.cursor)
+                    .ok_or_else(|| ProtocolError::invalid_params("params.cursor is a string"))?,
+            ),
         };
         self.settled().await;
         let snapshot = self.inner.catalogue.load();
-        let page = snapshot.page(list, cursor.as_deref()).map_err(ProtocolError::from)?;
+        let page = snapshot
+            .page(list, cursor.as_deref())
+            .map_err(ProtocolError::from)?;
         Ok(prepared(page))
     }
 
@@ -216,7 +238,10 @@ impl tower::Service<TracedCall> for Orchestrator {
     type Error = std::convert::Infallible;
     type Future = BoxFuture<'static, Result<Outcome, Self::Error>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
         std::task::Poll::Ready(Ok(()))
     }
 
@@ -232,7 +257,11 @@ impl Inner {
         let outcome = self.try_once(call, continuation.as_ref(), span).await?;
         // The server's schema changed since its list was read: it refused before it did anything, so read the list and try once more
         // (specification: `basic/transports/streamable-http`, Client Behavior).
-        if let Outcome::Failed(CallError::Backend { code: code::HEADER_MISMATCH, .. }) = &outcome {
+        if let Outcome::Failed(CallError::Backend {
+            code: code::HEADER_MISMATCH,
+            ..
+        }) = &outcome
+        {
             let snapshot = self.catalogue.load_full();
             if let Ok(Resolution::To(destination)) = resolve(&snapshot, call) {
                 if let Some(backend) = self.backends.get(destination.backend) {
@@ -251,11 +280,17 @@ impl Inner {
             return Ok(None);
         }
         let token = call.request.text(call.request.params.request_state);
-        let token = token.ok_or_else(|| ProtocolError::invalid_params("params.requestState is a string"))?;
+        let token = token
+            .ok_or_else(|| ProtocolError::invalid_params("params.requestState is a string"))?;
         Ok(Some(continuation::open(&self.sealer, call, &token)?))
     }
 
-    async fn try_once(&self, call: &mut Call, continuation: Option<&Continuation>, span: &CallSpan) -> Result<Outcome, CallError> {
+    async fn try_once(
+        &self,
+        call: &mut Call,
+        continuation: Option<&Continuation>,
+        span: &CallSpan,
+    ) -> Result<Outcome, CallError> {
         let began = Instant::now();
         let mut changed = self.catalogue.changed();
         let (snapshot, waited_for) = loop {
@@ -267,8 +302,16 @@ impl Inner {
                     if source.status.state != State::Starting {
                         return Err(fault.into());
                     }
-                    let limit = self.backends.get(&source.name).map_or(FIRST_MOMENTS, |backend| backend.config().timeout);
-                    (call.deadline.map_or(began + limit, |deadline| Instant::from_std(deadline).min(began + limit)), fault)
+                    let limit = self
+                        .backends
+                        .get(&source.name)
+                        .map_or(FIRST_MOMENTS, |backend| backend.config().timeout);
+                    (
+                        call.deadline.map_or(began + limit, |deadline| {
+                            Instant::from_std(deadline).min(began + limit)
+                        }),
+                        fault,
+                    )
                 }
             };
             drop(snapshot);
@@ -277,9 +320,21 @@ impl Inner {
             }
         };
         let Resolution::To(destination) = resolve(&snapshot, call)? else {
-            return Err(ProtocolError::new(code::INTERNAL_ERROR, "the catalogue changed under the call").into());
+            return Err(ProtocolError::new(
+                code::INTERNAL_ERROR,
+                "the catalogue changed under the call",
+            )
+            .into());
         };
-        self.send(&snapshot, &destination, call, continuation, waited_for, span).await
+        self.send(
+            &snapshot,
+            &destination,
+            call,
+            continuation,
+            waited_for,
+            span,
+        )
+        .await
     }
 
     async fn send(
@@ -292,14 +347,22 @@ impl Inner {
         span: &CallSpan,
     ) -> Result<Outcome, CallError> {
         let Some(backend) = self.backends.get(destination.backend) else {
-            return Err(ProtocolError::new(code::INTERNAL_ERROR, "the catalogue names a backend that is not there").into());
+            return Err(ProtocolError::new(
+                code::INTERNAL_ERROR,
+                "the catalogue names a backend that is not there",
+            )
+            .into());
         };
         // A question's answer goes home to who asked, and to nobody else.
         if continuation.is_some_and(|continuation| *continuation.backend != **backend.name()) {
-            return Err(ProtocolError::invalid_params("requestState belongs to a server that no longer has this target").into());
+            return Err(ProtocolError::invalid_params(
+                "requestState belongs to a server that no longer has this target",
+            )
+            .into());
         }
         let param_headers = mirrored(destination, call)?;
-        call.deadline.get_or_insert((began + backend.config().timeout).into_std());
+        call.deadline
+            .get_or_insert((began + backend.config().timeout).into_std());
         let rewrite = Rewrite {
             target: Some(&destination.target),
             request_state: match continuation.map(|continuation| continuation.state.as_deref()) {
@@ -316,12 +379,18 @@ impl Inner {
     }
 
     /// The server's own form of each URI that leads somewhere, by backend.
-    fn by_backend<'u>(&self, uris: impl IntoIterator<Item = &'u Arc<str>>) -> HashMap<Arc<str>, BTreeSet<Arc<str>>> {
+    fn by_backend<'u>(
+        &self,
+        uris: impl IntoIterator<Item = &'u Arc<str>>,
+    ) -> HashMap<Arc<str>, BTreeSet<Arc<str>>> {
         let snapshot = self.catalogue.load();
         let mut by_backend: HashMap<Arc<str>, BTreeSet<Arc<str>>> = HashMap::new();
         for uri in uris {
             if let Route::One { backend, uri } = snapshot.resource(uri) {
-                by_backend.entry(backend).or_default().insert(Arc::from(&*uri));
+                by_backend
+                    .entry(backend)
+                    .or_default()
+                    .insert(Arc::from(&*uri));
             }
         }
         by_backend
@@ -330,15 +399,29 @@ impl Inner {
 
 /// Checks the `Mcp-Param-*` headers that came, and makes those that go on. Ones that the tool's schema does not know are forwarded as they came
 /// (specification: `basic/transports/streamable-http`, Server Behavior for Custom Headers).
-fn mirrored(destination: &Destination<'_>, call: &Call) -> Result<Vec<(http::HeaderName, http::HeaderValue)>, CallError> {
+fn mirrored(
+    destination: &Destination<'_>,
+    call: &Call,
+) -> Result<Vec<(http::HeaderName, http::HeaderValue)>, CallError> {
     let received = call.param_headers.as_ref();
     let Some(known) = destination.param_headers else {
-        return Ok(received.map(|headers| headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect()).unwrap_or_default());
+        return Ok(received
+            .map(|headers| {
+                headers
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect()
+            })
+            .unwrap_or_default());
     };
     if let Some(received) = received {
-        known.validate(received, call.arguments()).map_err(|error| ProtocolError::new(code::HEADER_MISMATCH, error.to_string()))?;
+        known
+            .validate(received, call.arguments())
+            .map_err(|error| ProtocolError::new(code::HEADER_MISMATCH, error.to_string()))?;
     }
-    let mut headers = known.extract(call.arguments()).map_err(|error| ProtocolError::invalid_params(error.to_string()))?;
+    let mut headers = known
+        .extract(call.arguments())
+        .map_err(|error| ProtocolError::invalid_params(error.to_string()))?;
     for (name, value) in received.into_iter().flatten() {
         if !known.names().contains(name) {
             headers.push((name.clone(), value.clone()));
@@ -349,7 +432,10 @@ fn mirrored(destination: &Destination<'_>, call: &Call) -> Result<Vec<(http::Hea
 
 /// A result that was made when the catalogue was.
 fn prepared(result: &Bytes) -> Outcome {
-    Outcome::Complete(Completed { result: result.clone().into(), is_error: false })
+    Outcome::Complete(Completed {
+        result: result.clone().into(),
+        is_error: false,
+    })
 }
 
 /// The fault of a call to a backend that was never learned.
@@ -361,7 +447,9 @@ fn absent(source: &Source) -> Fault {
         reason: source.status.state.as_str(),
         backend: Some(Arc::clone(name)),
         message: if starting {
-            format!("The server \"{name}\" is still starting. Nothing was executed: try again in a moment.")
+            format!(
+                "The server \"{name}\" is still starting. Nothing was executed: try again in a moment."
+            )
         } else {
             format!(
                 "The server \"{name}\", which may have this, is not available: {}. Nothing was executed: try again later, or go on without it.",
@@ -388,7 +476,11 @@ fn source(backend: &Backend) -> Source {
 }
 
 fn shared(private: bool, extensions: Extensions) -> Shared {
-    Shared { private, extensions, ..Shared::new(env!("CARGO_PKG_VERSION")) }
+    Shared {
+        private,
+        extensions,
+        ..Shared::new(env!("CARGO_PKG_VERSION"))
+    }
 }
 
 /// Makes a new snapshot whenever a backend changed, tells listeners, and has the servers tell what is listened to.
@@ -416,16 +508,24 @@ async fn keep_catalogue(inner: Arc<Inner>) {
 }
 
 fn rebuild(inner: &Inner, extensions: &mut Extensions) {
-    let updates = std::mem::take(&mut *inner.changes.updates.lock());
+    let said = std::mem::take(&mut *inner.changes.said.lock());
     let sources: Vec<Source> = inner.backends.values().map(source).collect();
     for lists in sources.iter().filter_map(|source| source.lists.as_ref()) {
         extensions.learn(&lists.server.extensions);
     }
-    let snapshot = Snapshot::build(&inner.names, &sources, &shared(inner.private, extensions.clone()));
+    let snapshot = Snapshot::build(
+        &inner.names,
+        &sources,
+        &shared(inner.private, extensions.clone()),
+    );
     let changes = inner.catalogue.store(snapshot);
-    inner.hub.publish_lists(changes);
+    inner.hub.publish_lists(catalogue::Changes {
+        tools: changes.tools || said.lists.tools,
+        prompts: changes.prompts || said.lists.prompts,
+        resources: changes.resources || said.lists.resources,
+    });
     let snapshot = inner.catalogue.load();
-    for (backend, uris) in &updates {
+    for (backend, uris) in &said.resources {
         for uri in uris.iter().flat_map(|uri| snapshot.addresses(backend, uri)) {
             inner.hub.publish_resource(&uri);
         }

@@ -33,7 +33,10 @@ pub(crate) enum Resolution<'s> {
 ///
 /// # Errors
 /// −32602 for a target that nobody has, is not named, or could be several backends'.
-pub(crate) fn resolve<'s>(snapshot: &'s Snapshot, call: &Call) -> Result<Resolution<'s>, CallError> {
+pub(crate) fn resolve<'s>(
+    snapshot: &'s Snapshot,
+    call: &Call,
+) -> Result<Resolution<'s>, CallError> {
     match call.method {
         Method::ToolsCall => {
             let name = named(call, "name")?;
@@ -53,7 +56,9 @@ pub(crate) fn resolve<'s>(snapshot: &'s Snapshot, call: &Call) -> Result<Resolut
 }
 
 fn named<'c>(call: &'c Call, key: &str) -> Result<Cow<'c, str>, ProtocolError> {
-    call.target().ok_or_else(|| ProtocolError::invalid_params(format!("params.{key} is missing or no string")))
+    call.target().ok_or_else(|| {
+        ProtocolError::invalid_params(format!("params.{key} is missing or no string"))
+    })
 }
 
 fn named_entry<'s>(
@@ -66,19 +71,30 @@ fn named_entry<'s>(
         (Some(entry), _) => Ok(Resolution::To(Destination {
             backend: &entry.backend,
             target: Cow::Borrowed(entry.original()),
-            param_headers: (!entry.item.param_headers.is_empty()).then_some(&*entry.item.param_headers),
+            param_headers: (!entry.item.param_headers.is_empty())
+                .then_some(&*entry.item.param_headers),
         })),
         (None, Some(source)) => Ok(Resolution::MayBe(source)),
-        (None, None) => Err(ProtocolError::invalid_params(format!("Unknown {kind}: {}", shown(name))).into()),
+        (None, None) => {
+            Err(ProtocolError::invalid_params(format!("Unknown {kind}: {}", shown(name))).into())
+        }
     }
 }
 
-fn routed<'s>(snapshot: &'s Snapshot, route: Route<'_>, uri: &str) -> Result<Resolution<'s>, CallError> {
+fn routed<'s>(
+    snapshot: &'s Snapshot,
+    route: Route<'_>,
+    uri: &str,
+) -> Result<Resolution<'s>, CallError> {
     match route {
         Route::One { backend, uri } => {
             let backend = snapshot.source(&backend).map_or("", |source| &source.name);
             let target = Cow::Owned(uri.into_owned());
-            Ok(Resolution::To(Destination { backend, target, param_headers: None }))
+            Ok(Resolution::To(Destination {
+                backend,
+                target,
+                param_headers: None,
+            }))
         }
         Route::Ambiguous(candidates) => Err(ambiguous(uri, &candidates).into()),
         Route::Unknown => match snapshot.may_own_resource(uri) {
@@ -94,15 +110,22 @@ fn completed<'s>(snapshot: &'s Snapshot, call: &Call) -> Result<Resolution<'s>, 
     match request.text(reference.kind).as_deref() {
         Some("ref/prompt") => {
             let name = request.text(reference.name);
-            let name = name.ok_or_else(|| ProtocolError::invalid_params("params.ref.name is missing or no string"))?;
+            let name = name.ok_or_else(|| {
+                ProtocolError::invalid_params("params.ref.name is missing or no string")
+            })?;
             named_entry(snapshot, snapshot.prompt(&name), &name, "prompt")
         }
         Some("ref/resource") => {
             let uri = request.text(reference.uri);
-            let uri = uri.ok_or_else(|| ProtocolError::invalid_params("params.ref.uri is missing or no string"))?;
+            let uri = uri.ok_or_else(|| {
+                ProtocolError::invalid_params("params.ref.uri is missing or no string")
+            })?;
             routed(snapshot, snapshot.template(&uri), &uri)
         }
-        _ => Err(ProtocolError::invalid_params("params.ref.type is \"ref/prompt\" or \"ref/resource\"").into()),
+        _ => Err(ProtocolError::invalid_params(
+            "params.ref.type is \"ref/prompt\" or \"ref/resource\"",
+        )
+        .into()),
     }
 }
 
@@ -118,7 +141,8 @@ fn not_found(uri: &str) -> ProtocolError {
 fn ambiguous(uri: &str, candidates: &[String]) -> ProtocolError {
     ProtocolError {
         code: code::INVALID_PARAMS,
-        message: "More than one server has a resource of this URI: use one of the candidates".into(),
+        message: "More than one server has a resource of this URI: use one of the candidates"
+            .into(),
         data: Some(serde_json::json!({ "uri": shown(uri), "candidates": candidates }).to_string()),
     }
 }
@@ -131,4 +155,3 @@ fn shown(text: &str) -> &str {
     }
     &text[..end]
 }
-

@@ -17,7 +17,13 @@ use crate::catalogue::Snapshot;
 use crate::continuation::{self, Continuation};
 
 /// Makes the outcome of a call out of what `backend` answered.
-pub(crate) fn outcome(snapshot: &Snapshot, sealer: &Sealer, call: &Call, backend: &Arc<str>, answer: &Answer) -> Outcome {
+pub(crate) fn outcome(
+    snapshot: &Snapshot,
+    sealer: &Sealer,
+    call: &Call,
+    backend: &Arc<str>,
+    answer: &Answer,
+) -> Outcome {
     let response = &answer.response;
     let raw = &response.raw;
     let Some(result) = response.result else {
@@ -28,22 +34,35 @@ pub(crate) fn outcome(snapshot: &Snapshot, sealer: &Sealer, call: &Call, backend
     if !answer.missing_members.is_empty() {
         splice.insert_members(raw, result, answer.missing_members.as_bytes());
     }
-    let addresses = Addresses { snapshot, backend, raw };
+    let addresses = Addresses {
+        snapshot,
+        backend,
+        raw,
+    };
     if let Some(meta) = keys.meta {
         addresses.edit_meta(meta, &mut splice);
     }
-    let input_required =
-        call.method.may_require_input() && response.text(keys.result_type).as_deref() == Some("input_required");
+    let input_required = call.method.may_require_input()
+        && response.text(keys.result_type).as_deref() == Some("input_required");
     if input_required {
-        let state = response.text(keys.request_state).map(|state| state.into_owned());
-        let continuation = Continuation { backend: backend.to_string(), state };
+        let state = response
+            .text(keys.request_state)
+            .map(|state| state.into_owned());
+        let continuation = Continuation {
+            backend: backend.to_string(),
+            state,
+        };
         let token = match continuation::seal(sealer, call, &continuation) {
             Ok(token) => token,
             Err(detail) => return Outcome::Failed(unsealable(backend, &detail)),
         };
         match keys.request_state {
             Some(span) => splice.replace(span, format!("\"{token}\"").into_bytes()),
-            None => splice.insert_members(raw, result, format!("\"requestState\":\"{token}\"").as_bytes()),
+            None => splice.insert_members(
+                raw,
+                result,
+                format!("\"requestState\":\"{token}\"").as_bytes(),
+            ),
         }
         return Outcome::InputRequired(splice.apply_shared(raw, result));
     }
@@ -54,7 +73,9 @@ pub(crate) fn outcome(snapshot: &Snapshot, sealer: &Sealer, call: &Call, backend
     }
     Outcome::Complete(Completed {
         result: splice.apply_shared(raw, result),
-        is_error: keys.is_error.is_some_and(|span| response.slice(span) == b"true"),
+        is_error: keys
+            .is_error
+            .is_some_and(|span| response.slice(span) == b"true"),
     })
 }
 
@@ -63,7 +84,9 @@ fn unsealable(backend: &Arc<str>, detail: &str) -> CallError {
         code: 502,
         reason: "invalid_answer",
         backend: Some(Arc::clone(backend)),
-        message: format!("The server \"{backend}\" asked for input in a way that cannot be passed on."),
+        message: format!(
+            "The server \"{backend}\" asked for input in a way that cannot be passed on."
+        ),
         detail: Some(detail.to_owned()),
         retryable: false,
         retry_after_ms: None,
@@ -95,14 +118,21 @@ impl Addresses<'_> {
         });
         if has_own {
             let mut kept = Vec::new();
-            filter_object(text, b"", |key| !key.starts_with(OWN_META_PREFIX), &mut kept);
+            filter_object(
+                text,
+                b"",
+                |key| !key.starts_with(OWN_META_PREFIX),
+                &mut kept,
+            );
             splice.replace_within(meta, kept);
         }
     }
 
     /// Content blocks of a tool's result.
     fn edit_content(&self, content: Option<Span>, splice: &mut Splice<'_>) {
-        let Some(text) = content.map(|span| span.of(self.raw)) else { return };
+        let Some(text) = content.map(|span| span.of(self.raw)) else {
+            return;
+        };
         // Most results name no resource at all.
         if memchr::memmem::find(text, b"\"uri\"").is_some() {
             for_each_item(text, |block| self.edit_block(block.of(text), splice));
@@ -111,7 +141,9 @@ impl Addresses<'_> {
 
     /// Messages of a prompt; `content` of each is one block.
     fn edit_messages(&self, messages: Option<Span>, splice: &mut Splice<'_>) {
-        let Some(text) = messages.map(|span| span.of(self.raw)) else { return };
+        let Some(text) = messages.map(|span| span.of(self.raw)) else {
+            return;
+        };
         if memchr::memmem::find(text, b"\"uri\"").is_some() {
             for_each_item(text, |message| {
                 if let Some(block) = member(message.of(text), "content") {
@@ -125,7 +157,9 @@ impl Addresses<'_> {
     fn edit_block(&self, block: &[u8], splice: &mut Splice<'_>) {
         let uri = match member(block, "type") {
             Some(b"\"resource_link\"") => member(block, "uri"),
-            Some(b"\"resource\"") => member(block, "resource").and_then(|resource| member(resource, "uri")),
+            Some(b"\"resource\"") => {
+                member(block, "resource").and_then(|resource| member(resource, "uri"))
+            }
             _ => None,
         };
         if let Some(uri) = uri {
@@ -134,7 +168,9 @@ impl Addresses<'_> {
     }
 
     fn edit_uri(&self, uri: &[u8], splice: &mut Splice<'_>) {
-        let Some(text) = json::as_str(uri) else { return };
+        let Some(text) = json::as_str(uri) else {
+            return;
+        };
         if let Some(address) = self.snapshot.exposed_uri(self.backend, &text) {
             let mut quoted = Vec::with_capacity(address.len() + 2);
             json::write_str(&mut quoted, &address);

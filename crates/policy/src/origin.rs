@@ -195,7 +195,8 @@ impl Listed {
         let (host, port) = split_port(text)?;
         // The parser of URLs turns international names into the form that headers carry.
         let host = Host::parse(host).ok()?;
-        if matches!(&host, Host::Domain(name) if name.ends_with('.')) {
+        // A wildcard or a trailing dot would be accepted here and then never match.
+        if matches!(&host, Host::Domain(name) if name.ends_with('.') || read(name).is_none()) {
             return None;
         }
         Some(Self { host, port })

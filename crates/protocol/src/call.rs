@@ -63,7 +63,10 @@ pub struct Call {
 impl std::fmt::Debug for Call {
     // Without arguments and metadata: those are the caller's, and not for a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call").field("method", &self.method).field("principal", &self.principal.id).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("principal", &self.principal.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -82,7 +85,10 @@ impl Call {
     /// `arguments`, as they came.
     #[must_use]
     pub fn arguments(&self) -> Option<&[u8]> {
-        self.request.params.arguments.map(|span| self.request.slice(span))
+        self.request
+            .params
+            .arguments
+            .map(|span| self.request.slice(span))
     }
 }
 

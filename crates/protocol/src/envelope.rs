@@ -146,11 +146,19 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn insert(&mut self, key: Key<'a>, known: &[&str], level: &str) -> Result<Cow<'a, str>, EnvelopeError> {
+    fn insert(
+        &mut self,
+        key: Key<'a>,
+        known: &[&str],
+        level: &str,
+    ) -> Result<Cow<'a, str>, EnvelopeError> {
         let text = key.text();
         // Known keys are found by their slot; here only the unknown ones must not stand twice. Past a handful the
         // check is left to `finish`, so that it never costs more than a sort.
-        if known.iter().any(|other| *other != text && other.eq_ignore_ascii_case(&text)) {
+        if known
+            .iter()
+            .any(|other| *other != text && other.eq_ignore_ascii_case(&text))
+        {
             return Err(EnvelopeError::shape(format!(
                 "the key {text:?} of {level} differs from a key of the protocol only by its case"
             )));
@@ -238,7 +246,9 @@ impl Message {
                 scanner.value()?;
                 scanner.end()?;
                 return Err(EnvelopeError::shape(match other {
-                    Some(b'[') => "batches are not part of this protocol version: send one message a request",
+                    Some(b'[') => {
+                        "batches are not part of this protocol version: send one message a request"
+                    }
                     _ => "a message is a JSON object",
                 }));
             }
@@ -308,37 +318,47 @@ struct Parser {
 impl Parser {
     fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), EnvelopeError> {
         let mut keys = EnvelopeKeys::default();
-        object(scanner, EnvelopeKeys::KEYS, EnvelopeKeys::LEVEL, |scanner, name| {
-            let is_object = scanner.peek() == Some(b'{');
-            let span = match name {
-                "params" if is_object => self.read_params(scanner)?,
-                "result" if is_object => answer_object(scanner, &mut self.result)?,
-                "error" if is_object => answer_object(scanner, &mut self.error)?,
-                _ => scanner.value()?,
-            };
-            if let Some(slot) = keys.slot(name) {
-                *slot = Some(span);
-            }
-            Ok(())
-        })?;
+        object(
+            scanner,
+            EnvelopeKeys::KEYS,
+            EnvelopeKeys::LEVEL,
+            |scanner, name| {
+                let is_object = scanner.peek() == Some(b'{');
+                let span = match name {
+                    "params" if is_object => self.read_params(scanner)?,
+                    "result" if is_object => answer_object(scanner, &mut self.result)?,
+                    "error" if is_object => answer_object(scanner, &mut self.error)?,
+                    _ => scanner.value()?,
+                };
+                if let Some(slot) = keys.slot(name) {
+                    *slot = Some(span);
+                }
+                Ok(())
+            },
+        )?;
         self.keys = keys;
         Ok(())
     }
 
     fn read_params(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
         let mut params = ParamKeys::default();
-        let span = object(scanner, ParamKeys::KEYS, ParamKeys::LEVEL, |scanner, name| {
-            let is_object = scanner.peek() == Some(b'{');
-            let span = match name {
-                "_meta" if is_object => self.read_meta(scanner)?,
-                "ref" if is_object => self.read_reference(scanner)?,
-                _ => scanner.value()?,
-            };
-            if let Some(slot) = params.slot(name) {
-                *slot = Some(span);
-            }
-            Ok(())
-        })?;
+        let span = object(
+            scanner,
+            ParamKeys::KEYS,
+            ParamKeys::LEVEL,
+            |scanner, name| {
+                let is_object = scanner.peek() == Some(b'{');
+                let span = match name {
+                    "_meta" if is_object => self.read_meta(scanner)?,
+                    "ref" if is_object => self.read_reference(scanner)?,
+                    _ => scanner.value()?,
+                };
+                if let Some(slot) = params.slot(name) {
+                    *slot = Some(span);
+                }
+                Ok(())
+            },
+        )?;
         self.params = params;
         Ok(span)
     }
@@ -356,32 +376,48 @@ impl Parser {
 
     fn read_reference(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
         let mut reference = Reference::default();
-        let span = object(scanner, &["type", "name", "uri"], "params.ref", |scanner, name| {
-            let span = scanner.value()?;
-            match name {
-                "type" => reference.kind = Some(span),
-                "name" => reference.name = Some(span),
-                "uri" => reference.uri = Some(span),
-                _ => {}
-            }
-            Ok(())
-        })?;
+        let span = object(
+            scanner,
+            &["type", "name", "uri"],
+            "params.ref",
+            |scanner, name| {
+                let span = scanner.value()?;
+                match name {
+                    "type" => reference.kind = Some(span),
+                    "name" => reference.name = Some(span),
+                    "uri" => reference.uri = Some(span),
+                    _ => {}
+                }
+                Ok(())
+            },
+        )?;
         self.reference = Some(reference);
         Ok(span)
     }
 
     fn check(&self, raw: &[u8]) -> Result<(), EnvelopeError> {
         let starts_with = |span: Span, byte: u8| raw[span.start as usize] == byte;
-        let EnvelopeKeys { jsonrpc, id, method, params, result, error } = self.keys;
+        let EnvelopeKeys {
+            jsonrpc,
+            id,
+            method,
+            params,
+            result,
+            error,
+        } = self.keys;
         if jsonrpc.map(|span| span.of(raw)) != Some(b"\"2.0\"") {
             return Err(EnvelopeError::shape("a message needs \"jsonrpc\": \"2.0\""));
         }
         if !id.is_none_or(|id| is_id(id.of(raw)) || (error.is_some() && id.of(raw) == b"null")) {
-            return Err(EnvelopeError::shape("an id is a string (at most 1 KiB) or an integer, never null"));
+            return Err(EnvelopeError::shape(
+                "an id is a string (at most 1 KiB) or an integer, never null",
+            ));
         }
         let problem = match (method, result, error) {
             (Some(method), None, None) if !starts_with(method, b'"') => "\"method\" is a string",
-            (Some(_), None, None) if params.is_some_and(|params| !starts_with(params, b'{')) => "\"params\" is an object",
+            (Some(_), None, None) if params.is_some_and(|params| !starts_with(params, b'{')) => {
+                "\"params\" is an object"
+            }
             (Some(_), None, None) => return Ok(()),
             (None, Some(_), None) if id.is_none() => "a result needs the \"id\" of its request",
             (None, Some(result), None) if !starts_with(result, b'{') => "\"result\" is an object",
@@ -418,7 +454,9 @@ impl Parser {
 fn is_id(raw: &[u8]) -> bool {
     match raw.first() {
         Some(b'"') => raw.len() <= MAX_ID_BYTES,
-        Some(b'-' | b'0'..=b'9') => raw.len() <= 20 && !raw.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')),
+        Some(b'-' | b'0'..=b'9') => {
+            raw.len() <= 20 && !raw.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+        }
         _ => false,
     }
 }
@@ -431,7 +469,9 @@ impl Envelope {
     pub fn parse(raw: Bytes) -> Result<Self, EnvelopeError> {
         match Message::parse(raw)? {
             Message::Request(envelope) => Ok(envelope),
-            Message::Response(_) => Err(EnvelopeError::shape("a client sends requests and notifications, never responses")),
+            Message::Response(_) => Err(EnvelopeError::shape(
+                "a client sends requests and notifications, never responses",
+            )),
         }
     }
 
@@ -500,7 +540,10 @@ impl Response {
     /// The code of an error.
     #[must_use]
     pub fn error_code(&self) -> Option<i64> {
-        std::str::from_utf8(self.slice(self.error_keys.code?)).ok()?.parse().ok()
+        std::str::from_utf8(self.slice(self.error_keys.code?))
+            .ok()?
+            .parse()
+            .ok()
     }
 }
 
@@ -515,7 +558,10 @@ fn answer_object<K: Keys>(scanner: &mut Scanner<'_>, keys: &mut K) -> Result<Spa
     while let Some(key) = scanner.next_key(&mut first)? {
         let span = scanner.value()?;
         let name = key.text();
-        if keys.slot(&name).is_some_and(|slot| slot.replace(span).is_some()) {
+        if keys
+            .slot(&name)
+            .is_some_and(|slot| slot.replace(span).is_some())
+        {
             return Err(Seen::twice(&name, K::LEVEL));
         }
     }

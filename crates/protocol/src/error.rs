@@ -138,7 +138,8 @@ impl Fault {
     /// The object under `_meta["dev.switchboard/error"]`, or `data` of an error.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let mut out = format!("{{\"code\":{},\"reason\":\"{}\"", self.code, self.reason).into_bytes();
+        let mut out =
+            format!("{{\"code\":{},\"reason\":\"{}\"", self.code, self.reason).into_bytes();
         if let Some(backend) = &self.backend {
             out.extend_from_slice(b",\"backend\":");
             write_str(&mut out, backend);
@@ -154,7 +155,9 @@ impl Fault {
             }
             out.extend_from_slice(b"{\"backend\":");
             write_str(&mut out, &attempt.backend);
-            out.extend_from_slice(format!(",\"reason\":\"{}\",\"ms\":{}}}", attempt.reason, attempt.ms).as_bytes());
+            out.extend_from_slice(
+                format!(",\"reason\":\"{}\",\"ms\":{}}}", attempt.reason, attempt.ms).as_bytes(),
+            );
         }
         out.extend_from_slice(format!("],\"outcome\":\"{}\"}}", self.effect.as_str()).as_bytes());
         out

@@ -40,7 +40,9 @@ impl Span {
     #[must_use]
     pub fn of_part(text: &[u8], part: &[u8]) -> Self {
         let start = (part.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
-        let start = start.filter(|start| start + part.len() <= text.len()).expect("a part of the text");
+        let start = start
+            .filter(|start| start + part.len() <= text.len())
+            .expect("a part of the text");
         Self::new(start, start + part.len())
     }
 
@@ -393,10 +395,16 @@ fn unescape_unicode(escape: &[u8]) -> (char, usize) {
     if (0xd800..0xdc00).contains(&high) && escape.get(6..8) == Some(b"\\u") {
         if let Some(low @ 0xdc00..0xe000) = unit(8) {
             let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-            return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
+            return (
+                char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+                12,
+            );
         }
     }
-    (char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
+    (
+        char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER),
+        6,
+    )
 }
 
 /// The string value of a scanned JSON string (quotes included), or `None` if `raw` is another kind of value.
@@ -434,7 +442,10 @@ fn plain_prefix(bytes: &[u8]) -> usize {
         at += 8;
     }
     let special = |byte: &u8| matches!(byte, b'"' | b'\\') || *byte < 0x20;
-    at + bytes[at..].iter().position(special).unwrap_or(bytes.len() - at)
+    at + bytes[at..]
+        .iter()
+        .position(special)
+        .unwrap_or(bytes.len() - at)
 }
 
 #[cfg(test)]

@@ -67,7 +67,10 @@ impl Method {
     /// (specification: `basic/transports/streamable-http`, Standard Request Headers).
     #[must_use]
     pub const fn has_name_header(self) -> bool {
-        matches!(self, Self::ToolsCall | Self::ResourcesRead | Self::PromptsGet)
+        matches!(
+            self,
+            Self::ToolsCall | Self::ResourcesRead | Self::PromptsGet
+        )
     }
 
     /// Whether the answer may be `input_required` (specification: `basic/patterns/mrtr`, Supported Requests).
@@ -79,7 +82,10 @@ impl Method {
     /// Whether a complete result carries `ttlMs` and `cacheScope` (specification: `server/utilities/caching`).
     #[must_use]
     pub const fn is_cacheable(self) -> bool {
-        !matches!(self, Self::ToolsCall | Self::PromptsGet | Self::Complete | Self::Listen)
+        !matches!(
+            self,
+            Self::ToolsCall | Self::PromptsGet | Self::Complete | Self::Listen
+        )
     }
 }
 
@@ -119,12 +125,18 @@ impl LogLevel {
     /// The level of this name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+        Self::NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, level)| *level)
     }
 
     /// The name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, level)| *level == self).map_or("debug", |(name, _)| name)
+        Self::NAMES
+            .iter()
+            .find(|(_, level)| *level == self)
+            .map_or("debug", |(name, _)| name)
     }
 }

@@ -45,19 +45,26 @@ impl<'a> Splice<'a> {
     /// Takes the member whose value is at `value` out of its object, with one comma. At most one member of an object can be
     /// taken out this way, and its key must be one without quotes or backslashes, as all of the protocol's are.
     pub fn remove_member(&mut self, text: &[u8], value: Span) {
-        let before = |end: usize| text[..end].iter().rposition(|byte| !byte.is_ascii_whitespace());
+        let before = |end: usize| {
+            text[..end]
+                .iter()
+                .rposition(|byte| !byte.is_ascii_whitespace())
+        };
         let key_end = before(value.start as usize)
             .filter(|colon| text[*colon] == b':')
             .and_then(before)
             .filter(|quote| text[*quote] == b'"');
-        let Some(key_start) = key_end.and_then(|quote| memchr::memrchr(b'"', &text[..quote])) else {
+        let Some(key_start) = key_end.and_then(|quote| memchr::memrchr(b'"', &text[..quote]))
+        else {
             return;
         };
         let (mut start, mut end) = (key_start, value.end as usize);
         match before(key_start) {
             Some(comma) if text[comma] == b',' => start = comma,
             _ => {
-                let after = text[end..].iter().position(|byte| !byte.is_ascii_whitespace());
+                let after = text[end..]
+                    .iter()
+                    .position(|byte| !byte.is_ascii_whitespace());
                 if let Some(comma) = after.map(|at| end + at).filter(|at| text[*at] == b',') {
                     end = comma + 1;
                 }
@@ -68,7 +75,8 @@ impl<'a> Splice<'a> {
 
     /// Puts `with` in the place of `span`, and forgets the replacements inside of it.
     pub fn replace_within(&mut self, span: Span, with: impl Into<Cow<'a, [u8]>>) {
-        self.edits.retain(|(edit, _)| edit.end <= span.start || edit.start >= span.end);
+        self.edits
+            .retain(|(edit, _)| edit.end <= span.start || edit.start >= span.end);
         self.replace(span, with);
     }
 
@@ -103,7 +111,10 @@ impl<'a> Splice<'a> {
         self.edits.sort_by_key(|(span, _)| span.start);
         let mut at = of.start as usize;
         for (span, with) in &self.edits {
-            debug_assert!(span.start as usize >= at && span.end <= of.end, "edits overlap or lie outside");
+            debug_assert!(
+                span.start as usize >= at && span.end <= of.end,
+                "edits overlap or lie outside"
+            );
             out.extend_from_slice(&text[at..span.start as usize]);
             out.extend_from_slice(with);
             at = span.end as usize;
@@ -114,7 +125,12 @@ impl<'a> Splice<'a> {
 
 /// Copies the object `raw` (valid JSON) without the members whose key `keep` refuses, and with `extra` members
 /// (`"key":value`, several separated by commas) in front.
-pub fn filter_object(raw: &[u8], extra: &[u8], mut keep: impl FnMut(&str) -> bool, out: &mut Vec<u8>) {
+pub fn filter_object(
+    raw: &[u8],
+    extra: &[u8],
+    mut keep: impl FnMut(&str) -> bool,
+    out: &mut Vec<u8>,
+) {
     out.push(b'{');
     out.extend_from_slice(extra);
     let mut any = !extra.is_empty();
@@ -223,7 +239,12 @@ mod tests {
     #[test]
     fn filters_members_by_their_resolved_key() {
         let mut out = Vec::new();
-        filter_object(br#"{"keep": 1 , "\u0064rop":2,"x":{"drop":3}}"#, b"\"e\":0", |key| key != "drop", &mut out);
+        filter_object(
+            br#"{"keep": 1 , "\u0064rop":2,"x":{"drop":3}}"#,
+            b"\"e\":0",
+            |key| key != "drop",
+            &mut out,
+        );
         assert_eq!(out, br#"{"e":0,"keep": 1,"x":{"drop":3}}"#);
         out.clear();
         filter_object(br#"{"drop":1}"#, b"", |_| false, &mut out);

@@ -172,7 +172,12 @@ pub(crate) struct Content {
 impl Content {
     /// What to do about a request. `server` is JSON that says who answers; `session_logs` whether
     /// the legacy session has asked for log notifications.
-    pub(crate) fn script(&self, request: &Incoming<'_>, server: &str, session_logs: bool) -> Script {
+    pub(crate) fn script(
+        &self,
+        request: &Incoming<'_>,
+        server: &str,
+        session_logs: bool,
+    ) -> Script {
         let id = request.id.map_or("null", RawValue::get);
         if let Some(refusal) = self.refusal(request) {
             return Script::now(error(id, refusal.0, refusal.1));
@@ -211,14 +216,14 @@ impl Content {
 
     fn listed(&self, request: &Incoming<'_>, method: &str) -> Result<String, (i64, &'static str)> {
         let hints = match self.era {
-            Era::Modern => {
-                r#","ttlMs":300000,"cacheScope":"public","resultType":"complete""#
-            }
+            Era::Modern => r#","ttlMs":300000,"cacheScope":"public","resultType":"complete""#,
             Era::Legacy => "",
         };
         let members = match method {
             "tools/list" => format!(r#""tools":[{TOOLS}]"#),
-            "prompts/list" => r#""prompts":[{"name":"greet","description":"A greeting"}]"#.to_owned(),
+            "prompts/list" => {
+                r#""prompts":[{"name":"greet","description":"A greeting"}]"#.to_owned()
+            }
             "resources/list" => {
                 format!(r#""resources":[{{"uri":"{RESOURCE_URI}","name":"readme"}}]"#)
             }
@@ -227,7 +232,8 @@ impl Content {
                 format!(r#""contents":[{{"uri":"{RESOURCE_URI}","text":"Read me"}}]"#)
             }
             "prompts/get" if request.params.name.as_deref() == Some("greet") => {
-                r#""messages":[{"role":"user","content":{"type":"text","text":"Hello"}}]"#.to_owned()
+                r#""messages":[{"role":"user","content":{"type":"text","text":"Hello"}}]"#
+                    .to_owned()
             }
             "resources/read" | "prompts/get" => return Err((-32602, "There is no such thing")),
             _ => return Err((-32601, "Method not found")),
@@ -235,13 +241,7 @@ impl Content {
         Ok(members + hints)
     }
 
-    fn call(
-        &self,
-        request: &Incoming<'_>,
-        id: &str,
-        server: &str,
-        session_logs: bool,
-    ) -> Script {
+    fn call(&self, request: &Incoming<'_>, id: &str, server: &str, session_logs: bool) -> Script {
         let arguments = request.arguments();
         let answer = result(id, &self.called(request, server));
         let pause = Duration::from_millis(arguments.ms);

@@ -5,20 +5,20 @@
 //! [`crate::fake`] for its tools.
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::response::Response;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, Request};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::fake::{Content, Era};
@@ -58,7 +58,8 @@ pub enum Form {
     EventStream,
 }
 
-/// What goes wrong.
+/// What goes wrong. With [`Transport::Sse`], whose answers have no HTTP response of their own, only
+/// what concerns the message itself does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The connection breaks after half of the answer.
@@ -112,7 +113,10 @@ impl Recorded {
 
     /// The JSON-RPC method, or an empty text.
     pub fn method(&self) -> String {
-        self.json()["method"].as_str().unwrap_or_default().to_owned()
+        self.json()["method"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     }
 }
 
@@ -122,7 +126,6 @@ pub struct FakeHttp {
     url: String,
     shared: Arc<Shared>,
     _stop: DropGuard,
-    task: JoinHandle<io::Result<()>>,
 }
 
 #[derive(Debug)]
@@ -136,7 +139,6 @@ struct Shared {
     sessions: Mutex<Sessions>,
     in_flight: AtomicUsize,
     cancelled: AtomicUsize,
-    stop: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -181,24 +183,12 @@ impl FakeHttp {
             sessions: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
-            stop: stop.clone(),
         });
-        let router = Router::new()
-            .fallback(serve)
-            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-            .with_state(Arc::clone(&shared));
-        let stopped = stop.clone().cancelled_owned();
-        let task = tokio::spawn(async move {
-            tokio::select! {
-                served = axum::serve(listener, router) => served,
-                () = stopped => Ok(()),
-            }
-        });
+        tokio::spawn(accept(listener, Arc::clone(&shared), stop.clone()));
         Self {
             url: format!("http://{address}/mcp"),
             shared,
             _stop: stop.drop_guard(),
-            task,
         }
     }
 
@@ -262,12 +252,6 @@ impl FakeHttp {
     }
 }
 
-impl Drop for FakeHttp {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// An address that refuses connections for as long as this lives.
 #[derive(Debug)]
 pub struct RefusedPort {
@@ -303,11 +287,30 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    let stop = shared.stop.clone();
-    tokio::select! {
-        response = exchange::respond(shared, request) => response,
-        () = stop.cancelled() => exchange::plain(StatusCode::SERVICE_UNAVAILABLE, "stopped"),
+/// Serves connections until told to stop, and then breaks them.
+async fn accept(listener: TcpListener, shared: Arc<Shared>, stop: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((stream, _)) = accepted else {
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let shared = Arc::clone(&shared);
+                async move { Ok::<_, Infallible>(exchange::respond(shared, request).await) }
+            });
+            let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                () = stop.cancelled() => {}
+                // A connection that breaks is what many tests are about.
+                _ = serving => {}
+            }
+        });
     }
 }
 

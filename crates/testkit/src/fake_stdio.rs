@@ -138,7 +138,9 @@ where
         out,
         grandchild: grandchild.as_ref().and_then(Child::id),
         session_logs: AtomicBool::new(false),
-        random: Mutex::new(fastrand::Rng::with_seed(options.shuffle.unwrap_or_default())),
+        random: Mutex::new(fastrand::Rng::with_seed(
+            options.shuffle.unwrap_or_default(),
+        )),
         next_question: AtomicU64::new(0),
         replies: watch::Sender::default(),
         options,
@@ -262,7 +264,12 @@ impl Server {
 
     /// Who answers, as JSON.
     fn facts(&self) -> String {
-        let replies = self.replies.borrow().iter().map(|reply| parsed(reply)).collect();
+        let replies = self
+            .replies
+            .borrow()
+            .iter()
+            .map(|reply| parsed(reply))
+            .collect();
         let mut facts = serde_json::json!({
             "label": self.options.label,
             "pid": std::process::id(),
@@ -295,7 +302,8 @@ impl Server {
             outputs.push(message[..message.len() / 2].to_vec());
         }
         if noise && options.invalid_utf8 {
-            let mut line = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"text":""#).into_bytes();
+            let mut line =
+                format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"text":""#).into_bytes();
             line.extend_from_slice(b"\xff\xfe\"}}");
             outputs.push(line);
         }
@@ -343,13 +351,18 @@ impl Server {
                 "method": method,
                 "params": { "messages": [], "maxTokens": 1 },
             });
-            self.send(Output::Bytes(question.to_string().into_bytes())).await;
+            self.send(Output::Bytes(question.to_string().into_bytes()))
+                .await;
             ids.push(id);
         }
         if self.options.era == Era::Legacy {
             let mut replies = self.replies.subscribe();
             let all_replied = replies.wait_for(|replies| {
-                let replied = |id| replies.iter().any(|reply| parsed(reply)["id"] == *id);
+                let replied = |id: &String| {
+                    replies
+                        .iter()
+                        .any(|reply| parsed(reply)["id"] == id.as_str())
+                };
                 ids.iter().all(replied)
             });
             // The sender lives as long as the server.

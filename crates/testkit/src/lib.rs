@@ -1,3 +1,7 @@
-//! testkit
+//! Fake and real MCP servers and a raw client, for the tests of the workspace.
 
+pub mod client;
 pub mod conformance;
+pub mod fake;
+pub mod fake_http;
+pub mod fake_stdio;

@@ -22,7 +22,8 @@ use super::{LinkError, Outgoing, WRITE_DEADLINE, Wire, refuse_request};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-const JSON_OR_EVENT_STREAM: HeaderValue = HeaderValue::from_static("application/json, text/event-stream");
+const JSON_OR_EVENT_STREAM: HeaderValue =
+    HeaderValue::from_static("application/json, text/event-stream");
 /// How much of the body of an error is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,7 +48,12 @@ struct Inner {
 }
 
 impl HttpLink {
-    pub(crate) fn new(uri: Uri, headers: Vec<(HeaderName, HeaderValue)>, max_message: usize, inbox: Arc<Inbox>) -> Self {
+    pub(crate) fn new(
+        uri: Uri,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        max_message: usize,
+        inbox: Arc<Inbox>,
+    ) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -63,13 +69,25 @@ impl HttpLink {
             .pool_idle_timeout(POOL_IDLE)
             .build(connector);
         Self {
-            inner: Arc::new(Inner { pool, uri, headers, max_message, inbox }),
+            inner: Arc::new(Inner {
+                pool,
+                uri,
+                headers,
+                max_message,
+                inbox,
+            }),
         }
     }
 
     /// The same endpoint under another URI, with the same connections.
     pub(crate) fn at(&self, uri: Uri) -> Self {
-        let Inner { pool, headers, max_message, inbox, .. } = &*self.inner;
+        let Inner {
+            pool,
+            headers,
+            max_message,
+            inbox,
+            ..
+        } = &*self.inner;
         Self {
             inner: Arc::new(Inner {
                 pool: pool.clone(),
@@ -89,8 +107,15 @@ impl HttpLink {
         self.inner.max_message
     }
 
-    pub(crate) async fn request(&self, wire: &Wire, out: Outgoing, watch: Watch) -> Result<Response, LinkError> {
-        self.request_with_headers(wire, out, watch).await.map(|(response, _)| response)
+    pub(crate) async fn request(
+        &self,
+        wire: &Wire,
+        out: Outgoing,
+        watch: Watch,
+    ) -> Result<Response, LinkError> {
+        self.request_with_headers(wire, out, watch)
+            .await
+            .map(|(response, _)| response)
     }
 
     /// As [`HttpLink::request`], and gives the session that the server assigned.
@@ -116,12 +141,15 @@ impl HttpLink {
             return Err(refused(answer).await);
         }
         let response = if is(&answer, b"text/event-stream") {
-            self.read_stream(wire, answer.into_body(), id, &mut watch).await?
+            self.read_stream(wire, answer.into_body(), id, &mut watch)
+                .await?
         } else {
             let body = collect(answer.into_body(), self.inner.max_message).await?;
             match Message::parse(body) {
                 Ok(Message::Response(response)) => response,
-                Ok(Message::Request(_)) => return Err(LinkError::Invalid("it answered with a request".to_owned())),
+                Ok(Message::Request(_)) => {
+                    return Err(LinkError::Invalid("it answered with a request".to_owned()));
+                }
                 Err(error) => return Err(LinkError::Invalid(error.to_string())),
             }
         };
@@ -137,7 +165,11 @@ impl HttpLink {
     pub(crate) async fn notify(&self, wire: &Wire, body: Bytes) -> Result<(), LinkError> {
         let exchange = async {
             let answer = self.send(self.post(wire, body)).await?;
-            if answer.status().is_success() { Ok(()) } else { Err(refused(answer).await) }
+            if answer.status().is_success() {
+                Ok(())
+            } else {
+                Err(refused(answer).await)
+            }
         };
         match tokio::time::timeout(WRITE_DEADLINE, exchange).await {
             Ok(result) => result,
@@ -159,7 +191,10 @@ impl HttpLink {
             return Ok(false);
         }
         // Nothing here answers a request of ours: 0 is never given out.
-        match self.read_stream(wire, answer.into_body(), 0, &mut Watch::deaf()).await {
+        match self
+            .read_stream(wire, answer.into_body(), 0, &mut Watch::deaf())
+            .await
+        {
             Err(LinkError::Lost(_)) | Ok(_) => Ok(true),
             Err(error) => Err(error),
         }
@@ -190,7 +225,10 @@ impl HttpLink {
         headers.insert(CONTENT_TYPE, JSON);
         headers.insert(ACCEPT, JSON_OR_EVENT_STREAM);
         if wire.version.has_version_header() {
-            headers.insert(header::PROTOCOL_VERSION, HeaderValue::from_static(wire.version.as_str()));
+            headers.insert(
+                header::PROTOCOL_VERSION,
+                HeaderValue::from_static(wire.version.as_str()),
+            );
         }
         if let Some(session) = &wire.session {
             headers.insert(header::SESSION_ID, session.clone());
@@ -201,7 +239,10 @@ impl HttpLink {
         request
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<HttpResponse<Incoming>, LinkError> {
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<HttpResponse<Incoming>, LinkError> {
         self.inner.pool.request(request).await.map_err(|error| {
             if error.is_connect() {
                 LinkError::NotSent("no connection to the server".to_owned())
@@ -211,7 +252,13 @@ impl HttpLink {
         })
     }
 
-    async fn read_stream(&self, wire: &Wire, mut body: Incoming, id: u64, watch: &mut Watch) -> Result<Response, LinkError> {
+    async fn read_stream(
+        &self,
+        wire: &Wire,
+        mut body: Incoming,
+        id: u64,
+        watch: &mut Watch,
+    ) -> Result<Response, LinkError> {
         let mut events = Decoder::new(self.inner.max_message);
         loop {
             while let Some(event) = events.next_event().map_err(|_| LinkError::TooLarge)? {
@@ -220,11 +267,15 @@ impl HttpLink {
                     continue;
                 }
                 match Message::parse(event.data) {
-                    Ok(Message::Response(response)) if response.id_number() == Some(id) || response.id.is_none() => {
+                    Ok(Message::Response(response))
+                        if response.id_number() == Some(id) || response.id.is_none() =>
+                    {
                         return Ok(response);
                     }
                     Ok(Message::Response(_)) => self.inner.inbox.ignored(IgnoredMessage::UnknownId),
-                    Ok(Message::Request(request)) if request.is_request() => self.refuse(wire, &request).await,
+                    Ok(Message::Request(request)) if request.is_request() => {
+                        self.refuse(wire, &request).await
+                    }
                     Ok(Message::Request(notification)) => self.notified(&notification, watch),
                     Err(_) => self.inner.inbox.ignored(IgnoredMessage::Banner),
                 }
@@ -235,16 +286,29 @@ impl HttpLink {
                         events.push(&data);
                     }
                 }
-                Some(Err(_)) => return Err(LinkError::Lost("the stream broke before the answer came".to_owned())),
-                None => return Err(LinkError::Lost("the stream ended before the answer came".to_owned())),
+                Some(Err(_)) => {
+                    return Err(LinkError::Lost(
+                        "the stream broke before the answer came".to_owned(),
+                    ));
+                }
+                None => {
+                    return Err(LinkError::Lost(
+                        "the stream ended before the answer came".to_owned(),
+                    ));
+                }
             }
         }
     }
 
     fn notified(&self, notification: &Envelope, watch: &mut Watch) {
-        if matches!(&*notification.method(), "notifications/progress" | "notifications/message") {
+        if matches!(
+            &*notification.method(),
+            "notifications/progress" | "notifications/message"
+        ) {
             if !watch.deliver(notification) {
-                self.inner.inbox.ignored(IgnoredMessage::DroppedNotification);
+                self.inner
+                    .inbox
+                    .ignored(IgnoredMessage::DroppedNotification);
             }
         } else {
             self.inner.inbox.put(notification);
@@ -256,12 +320,21 @@ impl HttpLink {
         if method != "ping" {
             self.inner.inbox.ignored(IgnoredMessage::UnexpectedRequest);
         }
-        let _ = self.notify(wire, refuse_request(request.id().unwrap_or_default(), &method)).await;
+        let _ = self
+            .notify(
+                wire,
+                refuse_request(request.id().unwrap_or_default(), &method),
+            )
+            .await;
     }
 }
 
 fn is<B>(answer: &HttpResponse<B>, media_type: &[u8]) -> bool {
-    let value = answer.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let value = answer
+        .headers()
+        .get(CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .unwrap_or_default();
     value.len() >= media_type.len() && value[..media_type.len()].eq_ignore_ascii_case(media_type)
 }
 
@@ -273,8 +346,12 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, LinkError> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| LinkError::Lost("the connection broke in the middle of the answer".to_owned()))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let frame = frame.map_err(|_| {
+            LinkError::Lost("the connection broke in the middle of the answer".to_owned())
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if first.is_empty() {
             first = data;
             continue;
@@ -283,7 +360,12 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, LinkError> {
             return Err(LinkError::TooLarge);
         }
         if rest.is_empty() {
-            rest.reserve(usize::try_from(body.size_hint().lower()).unwrap_or(0).min(limit) + data.len());
+            rest.reserve(
+                usize::try_from(body.size_hint().lower())
+                    .unwrap_or(0)
+                    .min(limit)
+                    + data.len(),
+            );
         }
         rest.extend_from_slice(&data);
     }
@@ -301,7 +383,10 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, LinkError> {
 
 async fn refused(answer: HttpResponse<Incoming>) -> LinkError {
     let status = answer.status().as_u16();
-    let error = match collect(answer.into_body(), MAX_ERROR_BODY).await.map(Message::parse) {
+    let error = match collect(answer.into_body(), MAX_ERROR_BODY)
+        .await
+        .map(Message::parse)
+    {
         Ok(Ok(Message::Response(response))) if response.error.is_some() => Some(Box::new(response)),
         _ => None,
     };

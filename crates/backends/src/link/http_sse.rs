@@ -23,17 +23,31 @@ const ENDPOINT_DEADLINE: Duration = Duration::from_secs(10);
 /// # Errors
 /// If the server has no such stream, or names another origin.
 pub(crate) async fn connect(link: &HttpLink, inbox: Arc<Inbox>) -> Result<Mux, LinkError> {
-    let wire = Wire { version: Version::V2024_11_05, session: None };
+    let wire = Wire {
+        version: Version::V2024_11_05,
+        session: None,
+    };
     let answer = link.get(&wire).await?;
     if !answer.status().is_success() {
-        return Err(LinkError::Status { status: answer.status().as_u16(), error: None });
+        return Err(LinkError::Status {
+            status: answer.status().as_u16(),
+            error: None,
+        });
     }
-    let mut reader = EventReader { body: answer.into_body(), events: Decoder::new(link.max_message()) };
+    let mut reader = EventReader {
+        body: answer.into_body(),
+        events: Decoder::new(link.max_message()),
+    };
     let endpoint = tokio::time::timeout(ENDPOINT_DEADLINE, reader.endpoint())
         .await
         .map_err(|_| LinkError::Invalid("its event stream names no endpoint".to_owned()))??;
-    let uri = same_origin(link.uri(), &endpoint).ok_or_else(|| LinkError::Invalid("its event stream names an endpoint elsewhere".to_owned()))?;
-    let writer = Poster { link: link.at(uri), wire };
+    let uri = same_origin(link.uri(), &endpoint).ok_or_else(|| {
+        LinkError::Invalid("its event stream names an endpoint elsewhere".to_owned())
+    })?;
+    let writer = Poster {
+        link: link.at(uri),
+        wire,
+    };
     // Nothing to own but the stream, which ends with its reader.
     Ok(Mux::start(reader, writer, inbox, |stop| async move {
         stop.cancelled().await;
@@ -80,7 +94,9 @@ impl EventReader {
                 return Ok(String::from_utf8_lossy(&event.data).into_owned());
             }
         }
-        Err(LinkError::Invalid("its event stream names no endpoint".to_owned()))
+        Err(LinkError::Invalid(
+            "its event stream names no endpoint".to_owned(),
+        ))
     }
 }
 
@@ -106,7 +122,10 @@ struct Poster {
 
 impl MessageWriter for Poster {
     async fn write(&mut self, message: Bytes) -> Result<(), String> {
-        self.link.notify(&self.wire, message).await.map_err(|error| error.to_string())
+        self.link
+            .notify(&self.wire, message)
+            .await
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -118,9 +137,18 @@ mod tests {
     fn an_endpoint_stays_at_its_origin() {
         let base: Uri = "http://one.example/a/sse?x=1".parse().expect("a URI");
         let at = |endpoint: &str| same_origin(&base, endpoint).map(|uri| uri.to_string());
-        assert_eq!(at("/messages?s=1").as_deref(), Some("http://one.example/messages?s=1"));
-        assert_eq!(at("messages").as_deref(), Some("http://one.example/a/messages"));
-        assert_eq!(at("http://one.example/m").as_deref(), Some("http://one.example/m"));
+        assert_eq!(
+            at("/messages?s=1").as_deref(),
+            Some("http://one.example/messages?s=1")
+        );
+        assert_eq!(
+            at("messages").as_deref(),
+            Some("http://one.example/a/messages")
+        );
+        assert_eq!(
+            at("http://one.example/m").as_deref(),
+            Some("http://one.example/m")
+        );
         assert_eq!(at("http://two.example/m"), None);
         assert_eq!(at("//two.example/m"), None);
         assert_eq!(at("http://one.example:81/m"), None);

@@ -9,14 +9,16 @@ use switchboard_telemetry::{BackendMetrics, IgnoredMessage};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use crate::status::ChangedLists;
+
 /// How many resource updates wait; beyond it they are dropped and counted.
 const MAX_URIS: usize = 10_000;
 
 /// What has changed since the keeper last looked.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
-    /// One of the lists changed.
-    pub(crate) lists: bool,
+    /// These lists changed.
+    pub(crate) lists: ChangedLists,
     /// The subscription that the server acknowledged last.
     pub(crate) acknowledged: Option<u64>,
     /// These resources changed; URIs as the server wrote them.
@@ -45,11 +47,12 @@ impl Inbox {
     /// Takes a notification that belongs to no call.
     pub(crate) fn put(&self, notification: &Envelope) {
         match &*notification.method() {
-            "notifications/tools/list_changed"
-            | "notifications/prompts/list_changed"
-            | "notifications/resources/list_changed" => self.news.lock().lists = true,
+            "notifications/tools/list_changed" => self.news.lock().lists.tools = true,
+            "notifications/prompts/list_changed" => self.news.lock().lists.prompts = true,
+            "notifications/resources/list_changed" => self.news.lock().lists.resources = true,
             "notifications/subscriptions/acknowledged" => {
-                self.news.lock().acknowledged = notification.number(notification.meta.subscription_id);
+                self.news.lock().acknowledged =
+                    notification.number(notification.meta.subscription_id);
             }
             "notifications/resources/updated" => {
                 let Some(uri) = notification.text(notification.params.uri) else {

@@ -143,9 +143,22 @@ impl Mux {
 
     pub(crate) async fn request(&self, out: Outgoing, watch: Watch) -> Result<Response, LinkError> {
         let (reply, answer) = oneshot::channel();
-        self.shared.register(out.id, Pending { reply, watch, sent: false })?;
-        let _forget = Forget { shared: &self.shared, id: out.id };
-        let message = Outbound { id: Some(out.id), message: out.body };
+        self.shared.register(
+            out.id,
+            Pending {
+                reply,
+                watch,
+                sent: false,
+            },
+        )?;
+        let _forget = Forget {
+            shared: &self.shared,
+            id: out.id,
+        };
+        let message = Outbound {
+            id: Some(out.id),
+            message: out.body,
+        };
         if self.shared.outbox.send(message).await.is_err() {
             return Err(LinkError::NotSent(self.shared.reason()));
         }
@@ -156,7 +169,11 @@ impl Mux {
     }
 
     pub(crate) async fn notify(&self, message: Bytes) -> Result<(), LinkError> {
-        let sent = self.shared.outbox.send(Outbound { id: None, message }).await;
+        let sent = self
+            .shared
+            .outbox
+            .send(Outbound { id: None, message })
+            .await;
         sent.map_err(|_| LinkError::NotSent(self.shared.reason()))
     }
 
@@ -186,7 +203,11 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
-        if state.pending.remove(&self.id).is_some_and(|pending| pending.sent) {
+        if state
+            .pending
+            .remove(&self.id)
+            .is_some_and(|pending| pending.sent)
+        {
             state.cancels.push(self.id);
             drop(state);
             self.shared.cancelled.notify_one();
@@ -208,7 +229,11 @@ impl Shared {
     }
 
     fn reason(&self) -> String {
-        self.state.lock().closed.clone().unwrap_or_else(|| "the channel is closing".to_owned())
+        self.state
+            .lock()
+            .closed
+            .clone()
+            .unwrap_or_else(|| "the channel is closing".to_owned())
     }
 
     fn close(&self, reason: &str) {
@@ -219,7 +244,11 @@ impl Shared {
             std::mem::take(&mut state.pending)
         };
         for pending in pending.into_values() {
-            let error = if pending.sent { LinkError::Lost(reason.to_owned()) } else { LinkError::NotSent(reason.to_owned()) };
+            let error = if pending.sent {
+                LinkError::Lost(reason.to_owned())
+            } else {
+                LinkError::NotSent(reason.to_owned())
+            };
             let _ = pending.reply.send(Err(error));
         }
     }
@@ -242,7 +271,9 @@ impl Shared {
             },
             Ok(Message::Request(request)) if request.is_request() => self.refuse(&request),
             Ok(Message::Request(notification)) => self.notified(&notification),
-            Err(EnvelopeError::Json(JsonError::Utf8(_))) => self.inbox.ignored(IgnoredMessage::InvalidUtf8),
+            Err(EnvelopeError::Json(JsonError::Utf8(_))) => {
+                self.inbox.ignored(IgnoredMessage::InvalidUtf8)
+            }
             Err(_) => self.inbox.ignored(IgnoredMessage::Banner),
         }
     }
@@ -269,7 +300,10 @@ impl Shared {
             // Carries no request id: only if exactly one request can own it is it known whose it is.
             "notifications/message" => {
                 let mut state = self.state.lock();
-                let mut owners = state.pending.values_mut().filter(|pending| pending.sent && pending.watch.wants_logs());
+                let mut owners = state
+                    .pending
+                    .values_mut()
+                    .filter(|pending| pending.sent && pending.watch.wants_logs());
                 match (owners.next(), owners.next()) {
                     (Some(only), None) => only.watch.deliver(notification),
                     _ => {
@@ -311,8 +345,13 @@ fn owner_of(head: &[u8], tail: &[u8]) -> Option<u64> {
     let digits_after = |text: &[u8], at: usize| -> Option<u64> {
         let rest = &text[at..];
         let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
-        let length = rest[start..].iter().position(|byte| !byte.is_ascii_digit())?;
-        std::str::from_utf8(&rest[start..start + length]).ok()?.parse().ok()
+        let length = rest[start..]
+            .iter()
+            .position(|byte| !byte.is_ascii_digit())?;
+        std::str::from_utf8(&rest[start..start + length])
+            .ok()?
+            .parse()
+            .ok()
     };
     let key = b"\"id\"";
     // In the head only what stands before the result can be the message's own id, in the tail only what is last.
@@ -332,7 +371,10 @@ async fn read_all<R: MessageReader>(shared: &Shared, mut reader: R) -> String {
                 shared.inbox.ignored(IgnoredMessage::Oversize);
                 oversize_answered = shared.oversize(&head, b"");
             }
-            Ok(Some(Incoming::Oversize { head, tail: Some(tail) })) => {
+            Ok(Some(Incoming::Oversize {
+                head,
+                tail: Some(tail),
+            })) => {
                 if !std::mem::take(&mut oversize_answered) {
                     shared.oversize(&head, &tail);
                 }
@@ -343,7 +385,11 @@ async fn read_all<R: MessageReader>(shared: &Shared, mut reader: R) -> String {
     }
 }
 
-async fn write_all<W: MessageWriter>(shared: Arc<Shared>, mut writer: W, mut queue: mpsc::Receiver<Outbound>) {
+async fn write_all<W: MessageWriter>(
+    shared: Arc<Shared>,
+    mut writer: W,
+    mut queue: mpsc::Receiver<Outbound>,
+) {
     loop {
         let message = tokio::select! {
             biased;
@@ -378,10 +424,14 @@ impl Shared {
     /// Marks a request as sent, unless nobody waits for it any more: then it was never sent at all.
     fn still_wanted(&self, message: &Outbound) -> bool {
         let Some(id) = message.id else { return true };
-        self.state.lock().pending.get_mut(&id).is_some_and(|pending| {
-            pending.sent = true;
-            true
-        })
+        self.state
+            .lock()
+            .pending
+            .get_mut(&id)
+            .is_some_and(|pending| {
+                pending.sent = true;
+                true
+            })
     }
 }
 

@@ -151,13 +151,24 @@ mod tests {
     fn reads_every_form_of_line_end_and_field() {
         let text = b"\xef\xbb\xbf: hello\r\nevent: endpoint\r\ndata: /a\r\n\r\nid: 1\nretry: 5\ndata:x\ndata: y\n\nevent: lost\n\ndata\r\rdata: z\n\n";
         let events = decode(&[text], 1000).expect("small");
-        assert_eq!(events, [event("endpoint", "/a"), event("", "x\ny"), event("", ""), event("", "z")]);
+        assert_eq!(
+            events,
+            [
+                event("endpoint", "/a"),
+                event("", "x\ny"),
+                event("", ""),
+                event("", "z")
+            ]
+        );
     }
 
     #[test]
     fn an_endless_event_is_refused() {
         assert_eq!(decode(&[b"data: ", &[b'x'; 200]], 100), Err(TooLarge));
-        assert_eq!(decode(&[b"data: xxxxxxxxxx\n", b"data: xxxxxxxxxx\n"], 20), Err(TooLarge));
+        assert_eq!(
+            decode(&[b"data: xxxxxxxxxx\n", b"data: xxxxxxxxxx\n"], 20),
+            Err(TooLarge)
+        );
     }
 
     proptest! {

@@ -20,7 +20,18 @@ use super::mux::{Incoming, MessageReader, MessageWriter, Mux};
 /// What of the gateway's own environment a process gets besides what its configuration names: what programs need to
 /// start, and nothing that could be a secret.
 const SAFE_ENV: [&str; 12] = [
-    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "XDG_CACHE_HOME",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "TERM",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "XDG_CACHE_HOME",
 ];
 /// How long a process may take to end by itself once its input is closed.
 const CLOSE_GRACE: Duration = Duration::from_secs(2);
@@ -46,13 +57,26 @@ pub(crate) struct Program<'a> {
 ///
 /// # Errors
 /// A sentence for the caller; the program's name is the operator's own word, paths and arguments are left out.
-pub(crate) fn spawn(backend: &Arc<str>, program: &Program<'_>, inbox: Arc<Inbox>) -> Result<Mux, String> {
+pub(crate) fn spawn(
+    backend: &Arc<str>,
+    program: &Program<'_>,
+    inbox: Arc<Inbox>,
+) -> Result<Mux, String> {
     let mut command = Command::new(program.command);
     command
         .args(program.args)
         .env_clear()
-        .envs(SAFE_ENV.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
-        .envs(program.env.iter().map(|(name, value)| (name, value.expose_secret())))
+        .envs(
+            SAFE_ENV
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
+        .envs(
+            program
+                .env
+                .iter()
+                .map(|(name, value)| (name, value.expose_secret())),
+        )
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -61,27 +85,42 @@ pub(crate) fn spawn(backend: &Arc<str>, program: &Program<'_>, inbox: Arc<Inbox>
     if let Some(cwd) = program.cwd {
         command.current_dir(cwd);
     }
-    let mut child = command.spawn().map_err(|error| format!("its program could not be started: {}", error.kind()))?;
-    let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+    let mut child = command
+        .spawn()
+        .map_err(|error| format!("its program could not be started: {}", error.kind()))?;
+    let (Some(stdin), Some(stdout), Some(stderr)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
         return Err("its program has no pipes".to_owned());
     };
     inbox.tasks.spawn(drain_stderr(Arc::clone(backend), stderr));
     let reader = LineReader::new(stdout, program.max_line);
-    Ok(Mux::start(reader, LineWriter(BufWriter::new(stdin)), inbox, move |stop| supervise(child, stop)))
+    Ok(Mux::start(
+        reader,
+        LineWriter(BufWriter::new(stdin)),
+        inbox,
+        move |stop| supervise(child, stop),
+    ))
 }
 
 /// Waits for the process to end, or ends it: input closed (by the writer), then SIGTERM, then SIGKILL for the whole group.
 ///
 /// Signals go to the group only while its leader is not reaped, so that the number cannot have become a stranger's.
 async fn supervise(mut child: Child, stop: CancellationToken) -> Option<String> {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let pid = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
     let changes = signal(SignalKind::child());
     if let (Some(pid), Ok(mut changes)) = (pid, changes) {
         tokio::select! {
             () = exited(pid, &mut changes) => {}
             () = stop.cancelled() => {}
         }
-        if timeout(CLOSE_GRACE, exited(pid, &mut changes)).await.is_err() {
+        if timeout(CLOSE_GRACE, exited(pid, &mut changes))
+            .await
+            .is_err()
+        {
             let _ = kill_process_group(pid, Signal::TERM);
             let _ = timeout(TERM_GRACE, exited(pid, &mut changes)).await;
         }
@@ -91,11 +130,16 @@ async fn supervise(mut child: Child, stop: CancellationToken) -> Option<String> 
         let _ = child.start_kill();
     }
     let status = child.wait().await.ok()?;
-    Some(match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
-        (Some(code), _) => format!("its process ended with exit code {code}"),
-        (None, Some(signal)) => format!("its process was ended by signal {signal}"),
-        (None, None) => "its process ended".to_owned(),
-    })
+    Some(
+        match (
+            status.code(),
+            std::os::unix::process::ExitStatusExt::signal(&status),
+        ) {
+            (Some(code), _) => format!("its process ended with exit code {code}"),
+            (None, Some(signal)) => format!("its process was ended by signal {signal}"),
+            (None, None) => "its process ended".to_owned(),
+        },
+    )
 }
 
 /// Resolves when the process has ended, and leaves it to be reaped.
@@ -115,7 +159,16 @@ impl MessageWriter for LineWriter {
         let stopped = |_| "the server no longer reads".to_owned();
         // A message is one line: what a client formatted over several is folded. JSON strings hold no raw line ends.
         if memchr::memchr2(b'\n', b'\r', &message).is_some() {
-            let folded: Vec<u8> = message.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
+            let folded: Vec<u8> = message
+                .iter()
+                .map(|byte| {
+                    if matches!(byte, b'\n' | b'\r') {
+                        b' '
+                    } else {
+                        *byte
+                    }
+                })
+                .collect();
             self.0.write_all(&folded).await.map_err(stopped)?;
         } else {
             self.0.write_all(&message).await.map_err(stopped)?;
@@ -158,14 +211,19 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
             let line = line.freeze();
             self.thrown = 0;
             return Some(match self.oversize.take() {
-                Some(head) => Incoming::Oversize { head, tail: Some(line) },
+                Some(head) => Incoming::Oversize {
+                    head,
+                    tail: Some(line),
+                },
                 None if line.len() > self.limit => Self::ends(&line),
                 None => Incoming::Message(line),
             });
         }
         self.searched = self.buffer.len();
         if self.oversize.is_none() && self.buffer.len() > self.limit {
-            self.oversize = Some(Bytes::copy_from_slice(&self.buffer[..KEPT.min(self.buffer.len())]));
+            self.oversize = Some(Bytes::copy_from_slice(
+                &self.buffer[..KEPT.min(self.buffer.len())],
+            ));
         }
         if self.oversize.is_some() && self.buffer.len() > KEPT {
             let extra = self.buffer.len() - KEPT;
@@ -198,7 +256,10 @@ impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
             // The caller of a line that may never end need not wait for it: its head is told at once, and the rest of it is
             // nobody's.
             if let (false, Some(head)) = (known_oversize, &self.oversize) {
-                return Ok(Some(Incoming::Oversize { head: head.clone(), tail: None }));
+                return Ok(Some(Incoming::Oversize {
+                    head: head.clone(),
+                    tail: None,
+                }));
             }
             if self.thrown > self.limit.saturating_mul(4) {
                 return Err("the server writes a line without end".to_owned());
@@ -222,7 +283,11 @@ async fn drain_stderr(backend: Arc<str>, stderr: ChildStderr) {
     let mut suppressed = 0_u64;
     loop {
         line.clear();
-        match (&mut lines).take(STDERR_LINE).read_until(b'\n', &mut line).await {
+        match (&mut lines)
+            .take(STDERR_LINE)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             Ok(0) | Err(_) => return,
             Ok(_) => {}
         }

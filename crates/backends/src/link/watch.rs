@@ -29,7 +29,11 @@ impl Watch {
     pub(crate) fn of(call: &Call) -> Self {
         Self {
             sink: call.sink.clone(),
-            token: call.request.meta.progress_token.map(|span| call.request.bytes(span)),
+            token: call
+                .request
+                .meta
+                .progress_token
+                .map(|span| call.request.bytes(span)),
             log_level: call.log_level,
             last_progress: None,
         }
@@ -45,11 +49,18 @@ impl Watch {
         let Some(sink) = &self.sink else { return false };
         let message = match &*notification.method() {
             "notifications/progress" => {
-                let Some(token) = &self.token else { return false };
-                let Some(token_span) = notification.params.progress_token else { return false };
+                let Some(token) = &self.token else {
+                    return false;
+                };
+                let Some(token_span) = notification.params.progress_token else {
+                    return false;
+                };
                 // Values must rise (specification: `basic/patterns/progress`). What does not comes from a server that
                 // starts over.
-                let value = notification.params.progress.and_then(|span| number(notification.slice(span)));
+                let value = notification
+                    .params
+                    .progress
+                    .and_then(|span| number(notification.slice(span)));
                 match (value, self.last_progress) {
                     (None, _) => return false,
                     (Some(value), Some(last)) if value <= last => return false,
@@ -74,7 +85,11 @@ impl Watch {
 }
 
 fn number(raw: &[u8]) -> Option<f64> {
-    std::str::from_utf8(raw).ok()?.parse().ok().filter(|value: &f64| value.is_finite())
+    std::str::from_utf8(raw)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite())
 }
 
 /// The notification with `splice` applied and without the gateway's own metadata, which a server has no business to set.
@@ -82,7 +97,12 @@ fn spliced(notification: &Envelope, mut splice: Splice<'_>) -> Bytes {
     if notification.has_own_meta {
         if let Some(meta) = notification.params.meta {
             let mut kept = Vec::new();
-            filter_object(notification.slice(meta), b"", |key| !key.starts_with(OWN_META_PREFIX), &mut kept);
+            filter_object(
+                notification.slice(meta),
+                b"",
+                |key| !key.starts_with(OWN_META_PREFIX),
+                &mut kept,
+            );
             splice.replace(meta, kept);
         }
     }

@@ -19,7 +19,11 @@ fn call(text: &str) -> Call {
 }
 
 fn rewrite<'a>(target: Option<&'a str>, request_state: RequestState<'a>) -> Rewrite<'a> {
-    Rewrite { target, request_state, param_headers: Vec::new() }
+    Rewrite {
+        target,
+        request_state,
+        param_headers: Vec::new(),
+    }
 }
 
 fn text(out: &Outgoing) -> &str {
@@ -33,7 +37,12 @@ fn a_modern_request_changes_only_what_must() {
     let call = call(&format!(
         r#"{{"jsonrpc":"2.0","id":"mine","method":"tools/call","params":{{ "x": 1, "name":"gh__get", "arguments":{{"b": 1,"a":[1.0e2]}}, "_meta":{{{META},"progressToken":"t","v/k":[]}} }}}}"#
     ));
-    let out = modern(&call, &rewrite(Some("get \"it\""), RequestState::Keep), 7, Some("00-a-b-01"));
+    let out = modern(
+        &call,
+        &rewrite(Some("get \"it\""), RequestState::Keep),
+        7,
+        Some("00-a-b-01"),
+    );
     assert_eq!(
         text(&out),
         format!(

@@ -21,7 +21,11 @@ use crate::config::Loaded;
 const START: Duration = Duration::from_secs(90);
 
 /// How many tools clients take before they warn or cut, as their makers say.
-const CLIENT_LIMITS: [(&str, usize); 3] = [("Gemini CLI and Antigravity", 50), ("Claude Code", 100), ("Cursor", 200)];
+const CLIENT_LIMITS: [(&str, usize); 3] = [
+    ("Gemini CLI and Antigravity", 50),
+    ("Claude Code", 100),
+    ("Cursor", 200),
+];
 
 /// The form of the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -40,20 +44,39 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
         Err(errors) => {
             match format {
                 Format::Text => print(&format!("{errors}\n")),
-                Format::Json => print(&format!("{:#}\n", json!({ "valid": false, "errors": errors }))),
+                Format::Json => print(&format!(
+                    "{:#}\n",
+                    json!({ "valid": false, "errors": errors })
+                )),
             }
             return ExitCode::from(2);
         }
     };
-    let Loaded { config, warnings, files } = loaded;
+    let Loaded {
+        config,
+        warnings,
+        files,
+    } = loaded;
     let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
     let mut text = String::new();
     for warning in &warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
-    let read = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ");
-    let from = if read.is_empty() { "no file: the defaults".to_owned() } else { read };
-    let _ = writeln!(text, "The configuration is valid ({from}): {}.", counted(config.backends.len(), "backend"));
+    let read = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let from = if read.is_empty() {
+        "no file: the defaults".to_owned()
+    } else {
+        read
+    };
+    let _ = writeln!(
+        text,
+        "The configuration is valid ({from}): {}.",
+        counted(config.backends.len(), "backend")
+    );
     let mut all_there = true;
     if connect {
         match connected(config).await {
@@ -71,7 +94,11 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
         Format::Text => print(&text),
         Format::Json => print(&format!("{report:#}\n")),
     }
-    if all_there { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    if all_there {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
+    }
 }
 
 /// Starts every backend, looks at what there is, and ends them.
@@ -99,7 +126,12 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>), String
         if let Some(lists) = backend.lists() {
             entry["era"] = lists.server.version.era().as_str().into();
             entry["version"] = lists.server.version.as_str().into();
-            let keys = |items: &[switchboard_backends::lists::Item]| items.iter().map(|item| item.key.clone()).collect::<Vec<_>>();
+            let keys = |items: &[switchboard_backends::lists::Item]| {
+                items
+                    .iter()
+                    .map(|item| item.key.clone())
+                    .collect::<Vec<_>>()
+            };
             entry["tools"] = keys(&lists.tools).into();
             entry["prompts"] = keys(&lists.prompts).into();
             entry["resources"] = keys(&lists.resources).into();
@@ -133,27 +165,50 @@ fn describe(snapshot: &Snapshot, summary: &[Value], out: &mut String) {
         if let (Some(era), Some(version)) = (backend["era"].as_str(), backend["version"].as_str()) {
             let _ = write!(out, ", {era} {version}");
         }
-        if let (Some(reason), Some(action)) = (backend["reason"].as_str(), backend["action"].as_str()) {
+        if let (Some(reason), Some(action)) =
+            (backend["reason"].as_str(), backend["action"].as_str())
+        {
             let _ = write!(out, " ({reason}; {action})");
         }
         out.push('\n');
         for kind in ["tools", "prompts", "resources", "resourceTemplates"] {
-            let names: Vec<&str> = backend[kind].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let names: Vec<&str> = backend[kind]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             if !names.is_empty() {
                 let _ = writeln!(out, "  {kind} ({}): {}", names.len(), names.join(", "));
             }
         }
     }
     for collision in snapshot.collisions() {
-        let backends = collision.backends.iter().map(|name| &**name).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(out, "\ncollision: {:?} is offered by {backends}", &*collision.name);
+        let backends = collision
+            .backends
+            .iter()
+            .map(|name| &**name)
+            .collect::<Vec<_>>()
+            .join(", ");
+        let _ = writeln!(
+            out,
+            "\ncollision: {:?} is offered by {backends}",
+            &*collision.name
+        );
     }
     for name in snapshot.shortened() {
-        let _ = writeln!(out, "shortened: {:?} of {} is listed as {:?}", &*name.original, name.backend, &*name.exposed);
+        let _ = writeln!(
+            out,
+            "shortened: {:?} of {} is listed as {:?}",
+            &*name.original, name.backend, &*name.exposed
+        );
     }
     let tools = snapshot.entries(Kind::Tool).len();
     let _ = writeln!(out, "\n{} in all.", counted(tools, "tool"));
     for (client, limit) in CLIENT_LIMITS.iter().filter(|(_, limit)| tools > *limit) {
-        let _ = writeln!(out, "warning: {client} takes about {limit} tools; hide some with include_tools or exclude_tools.");
+        let _ = writeln!(
+            out,
+            "warning: {client} takes about {limit} tools; hide some with include_tools or exclude_tools."
+        );
     }
 }

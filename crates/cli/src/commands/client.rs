@@ -9,9 +9,11 @@ use std::time::Duration;
 use clap::Args;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use switchboard_backends::config::{BackendConfig, DEFAULT_MAX_MESSAGE_BYTES, EraPin, HttpKind, TransportConfig};
+use switchboard_backends::config::{
+    BackendConfig, DEFAULT_MAX_MESSAGE_BYTES, EraPin, HttpKind, TransportConfig,
+};
 use switchboard_backends::lists::Lists;
-use switchboard_backends::status::{Observer, State};
+use switchboard_backends::status::{ChangedLists, Observer, State};
 use switchboard_backends::{Backend, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::envelope::Envelope;
@@ -32,10 +34,20 @@ const CONNECT: Duration = Duration::from_secs(15);
 #[derive(Debug, Args)]
 pub(crate) struct Server {
     /// The endpoint.
-    #[arg(long, value_name = "URL", env = "SWITCHBOARD_URL", default_value = "http://127.0.0.1:8080/mcp")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SWITCHBOARD_URL",
+        default_value = "http://127.0.0.1:8080/mcp"
+    )]
     url: url::Url,
     /// An API key, sent as a bearer token.
-    #[arg(long, value_name = "KEY", env = "SWITCHBOARD_API_KEY", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "KEY",
+        env = "SWITCHBOARD_API_KEY",
+        hide_env_values = true
+    )]
     api_key: Option<String>,
 }
 
@@ -49,7 +61,10 @@ pub(crate) async fn tools(server: &Server) -> ExitCode {
     for tool in &lists.tools {
         let tool: Value = serde_json::from_slice(&tool.raw).unwrap_or_default();
         let name = tool["name"].as_str().unwrap_or_default();
-        let about = tool["description"].as_str().or(tool["title"].as_str()).unwrap_or_default();
+        let about = tool["description"]
+            .as_str()
+            .or(tool["title"].as_str())
+            .unwrap_or_default();
         let _ = writeln!(out, "{}", visible(name));
         if let Some(line) = about.lines().find(|line| !line.trim().is_empty()) {
             let _ = writeln!(out, "    {}", visible(line.trim()));
@@ -67,7 +82,9 @@ pub(crate) async fn tools(server: &Server) -> ExitCode {
 pub(crate) async fn call(server: &Server, name: &str, arguments: &str, as_json: bool) -> ExitCode {
     let arguments: Value = match serde_json::from_str(arguments) {
         Ok(arguments @ Value::Object(_)) => arguments,
-        Ok(_) => return misused("the arguments are a JSON object, such as '{\"text\": \"hello\"}'"),
+        Ok(_) => {
+            return misused("the arguments are a JSON object, such as '{\"text\": \"hello\"}'");
+        }
         Err(error) => return misused(&format!("the arguments are not JSON: {error}")),
     };
     let (backend, lists) = match connect(server).await {
@@ -76,8 +93,14 @@ pub(crate) async fn call(server: &Server, name: &str, arguments: &str, as_json: 
     };
     let Some(tool) = lists.tools.iter().find(|tool| tool.key == name) else {
         backend.shut_down().await;
-        let near = lists.tools.iter().map(|tool| &tool.key).max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
-        let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        let near = lists
+            .tools
+            .iter()
+            .map(|tool| &tool.key)
+            .max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
+        let hint = near
+            .map(|near| format!("; did you mean {near}?"))
+            .unwrap_or_default();
         return failed(&format!("there is no tool {name:?}{hint}"));
     };
     let call = match request(name, &arguments) {
@@ -88,17 +111,29 @@ pub(crate) async fn call(server: &Server, name: &str, arguments: &str, as_json: 
         Ok(headers) => headers,
         Err(error) => return failed(&error.to_string()),
     };
-    let rewrite = Rewrite { target: None, request_state: RequestState::Keep, param_headers };
+    let rewrite = Rewrite {
+        target: None,
+        request_state: RequestState::Keep,
+        param_headers,
+    };
     let answer = backend.call(&call, &rewrite, &CallSpan::none()).await;
     backend.shut_down().await;
     match answer {
         Ok(answer) => {
-            let result = answer.response.result.map(|span| answer.response.slice(span)).unwrap_or_default();
+            let result = answer
+                .response
+                .result
+                .map(|span| answer.response.slice(span))
+                .unwrap_or_default();
             show(serde_json::from_slice(result).unwrap_or_default(), as_json)
         }
         Err(CallError::Backend { error, .. }) => {
             let error: Value = serde_json::from_slice(&error).unwrap_or_default();
-            failed(&visible(error["message"].as_str().unwrap_or("the server answered with an error")))
+            failed(&visible(
+                error["message"]
+                    .as_str()
+                    .unwrap_or("the server answered with an error"),
+            ))
         }
         Err(error) => failed(&error.to_string()),
     }
@@ -142,10 +177,21 @@ impl Sink for Terminal {
         let params = &notification["params"];
         let line = match notification["method"].as_str() {
             Some("notifications/progress") => {
-                let total = params["total"].as_f64().map(|total| format!("/{total}")).unwrap_or_default();
-                format!("progress {}{total} {}", params["progress"], params["message"].as_str().unwrap_or_default())
+                let total = params["total"]
+                    .as_f64()
+                    .map(|total| format!("/{total}"))
+                    .unwrap_or_default();
+                format!(
+                    "progress {}{total} {}",
+                    params["progress"],
+                    params["message"].as_str().unwrap_or_default()
+                )
             }
-            _ => format!("{}: {}", params["level"].as_str().unwrap_or("log"), params["data"]),
+            _ => format!(
+                "{}: {}",
+                params["level"].as_str().unwrap_or("log"),
+                params["data"]
+            ),
         };
         let _ = writeln!(std::io::stderr(), "{}", visible(line.trim_end()));
         true
@@ -157,20 +203,34 @@ fn show(result: Value, as_json: bool) -> ExitCode {
     if as_json {
         print(&format!("{result:#}\n"));
     } else if result["resultType"] == "input_required" {
-        return super::failed("the tool asks for input, which this command cannot give; use an MCP client");
+        return super::failed(
+            "the tool asks for input, which this command cannot give; use an MCP client",
+        );
     } else {
         let blocks = result["content"].as_array().cloned().unwrap_or_default();
         let mut out = String::new();
         for block in &blocks {
             match block["type"].as_str() {
                 Some("text") => {
-                    let _ = writeln!(out, "{}", visible(block["text"].as_str().unwrap_or_default()));
+                    let _ = writeln!(
+                        out,
+                        "{}",
+                        visible(block["text"].as_str().unwrap_or_default())
+                    );
                 }
                 Some("resource_link") => {
-                    let _ = writeln!(out, "-> {}", visible(block["uri"].as_str().unwrap_or_default()));
+                    let _ = writeln!(
+                        out,
+                        "-> {}",
+                        visible(block["uri"].as_str().unwrap_or_default())
+                    );
                 }
                 other => {
-                    let _ = writeln!(out, "({}; see it with --json)", other.unwrap_or("content of no type"));
+                    let _ = writeln!(
+                        out,
+                        "({}; see it with --json)",
+                        other.unwrap_or("content of no type")
+                    );
                 }
             }
         }
@@ -179,12 +239,24 @@ fn show(result: Value, as_json: bool) -> ExitCode {
         }
         print(&out);
     }
-    if failed { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    if failed {
+        ExitCode::from(1)
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// What a server wrote, without what a terminal would obey.
 fn visible(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() && !matches!(character, '\n' | '\t') { '\u{fffd}' } else { character }).collect()
+    text.chars()
+        .map(|character| {
+            if character.is_control() && !matches!(character, '\n' | '\t') {
+                '\u{fffd}'
+            } else {
+                character
+            }
+        })
+        .collect()
 }
 
 /// Wakes this command when the connection changes.
@@ -195,18 +267,25 @@ impl Observer for Changed {
         self.0.send_replace(());
     }
 
+    fn lists_changed(&self, _backend: &str, _lists: ChangedLists) {}
+
     fn resource_updated(&self, _backend: &str, _uri: &str) {}
 }
 
 async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
     let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
     if let Some(key) = &server.api_key {
-        let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| "the API key cannot be sent in a header")?;
+        let mut value = HeaderValue::try_from(format!("Bearer {key}"))
+            .map_err(|_| "the API key cannot be sent in a header")?;
         value.set_sensitive(true);
         headers.push((http::header::AUTHORIZATION, value));
     }
     let config = BackendConfig {
-        transport: TransportConfig::Http { url: server.url.clone(), headers, kind: HttpKind::StreamableHttp },
+        transport: TransportConfig::Http {
+            url: server.url.clone(),
+            headers,
+            kind: HttpKind::StreamableHttp,
+        },
         timeout: TIMEOUT,
         era: EraPin::Modern,
         prefix: None,
@@ -217,7 +296,12 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
     };
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let (sender, mut changed) = watch::channel(());
-    let backend = Backend::start("gateway".into(), config, metrics.backend("gateway"), Arc::new(Changed(sender)));
+    let backend = Backend::start(
+        "gateway".into(),
+        config,
+        metrics.backend("gateway"),
+        Arc::new(Changed(sender)),
+    );
     let known = changed.wait_for(|()| backend.status().state != State::Starting);
     let _ = tokio::time::timeout(CONNECT, known).await;
     match backend.lists() {
@@ -225,7 +309,10 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
         None => {
             let status = backend.status();
             backend.shut_down().await;
-            Err(format!("{} cannot be used: {}. Is `switchboard serve` running there?", server.url, status.reason))
+            Err(format!(
+                "{} cannot be used: {}. Is `switchboard serve` running there?",
+                server.url, status.reason
+            ))
         }
     }
 }

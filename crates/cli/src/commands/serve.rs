@@ -71,17 +71,28 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 /// Says what is listening at once, and what is behind it as soon as that is known.
-fn first_screen(gateway: &Gateway, url: String, begun: SystemTime) -> impl Future<Output = ()> + use<> {
-    let mut head = format!("\nswitchboard {}\n\n  endpoint  {url}\n", env!("CARGO_PKG_VERSION"));
+fn first_screen(
+    gateway: &Gateway,
+    url: String,
+    begun: SystemTime,
+) -> impl Future<Output = ()> + use<> {
+    let mut head = format!(
+        "\nswitchboard {}\n\n  endpoint  {url}\n",
+        env!("CARGO_PKG_VERSION")
+    );
     if let Some(ops) = gateway.ops_address() {
-        let _ = writeln!(head, "  ops       http://{ops}/metrics  (also /healthz, /readyz)");
+        let _ = writeln!(
+            head,
+            "  ops       http://{ops}/metrics  (also /healthz, /readyz)"
+        );
     }
     print(&head);
     let orchestrator = gateway.orchestrator().clone();
     async move {
         let mut changed = orchestrator.catalogue().changed();
         let all_known = async {
-            while orchestrator.catalogue().load().is_starting() && changed.changed().await.is_ok() {}
+            while orchestrator.catalogue().load().is_starting() && changed.changed().await.is_ok() {
+            }
         };
         let _ = tokio::time::timeout(FIRST_SCREEN, all_known).await;
         print(&backends(&orchestrator, &url, begun));
@@ -90,9 +101,18 @@ fn first_screen(gateway: &Gateway, url: String, begun: SystemTime) -> impl Futur
 
 fn backends(orchestrator: &Orchestrator, url: &str, begun: SystemTime) -> String {
     let mut out = String::from("\n  backends\n");
-    let width = orchestrator.backends().map(|backend| backend.name().len()).max().unwrap_or(0);
+    let width = orchestrator
+        .backends()
+        .map(|backend| backend.name().len())
+        .max()
+        .unwrap_or(0);
     for backend in orchestrator.backends() {
-        let _ = writeln!(out, "    {:width$}  {}", backend.name(), describe(backend, begun));
+        let _ = writeln!(
+            out,
+            "    {:width$}  {}",
+            backend.name(),
+            describe(backend, begun)
+        );
     }
     if width == 0 {
         out.push_str("    none configured\n");
@@ -120,5 +140,10 @@ fn describe(backend: &Backend, begun: SystemTime) -> String {
         other => format!("{}: {}", other.as_str(), status.reason),
     };
     let version = lists.server.version;
-    format!("{:6} {}  {}  {state}", version.era().as_str(), version.as_str(), offers.join(", "))
+    format!(
+        "{:6} {}  {}  {state}",
+        version.era().as_str(),
+        version.as_str(),
+        offers.join(", ")
+    )
 }

@@ -1,7 +1,5 @@
 //! One connection from its acceptance to its end.
 
-use std::convert::Infallible;
-use std::error::Error;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -9,10 +7,6 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
@@ -21,12 +15,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
 
 use super::Limits;
 use super::activity::{Action, Activity};
 use super::io_watch::Watched;
-use super::service::ConnectionService;
+use super::service::{ConnectionService, HttpService};
 
 /// The least that hyper takes as the size of its buffers.
 const LEAST_BUFFER: usize = 8 * 1024;
@@ -54,7 +47,7 @@ pub(super) struct Connections<S> {
     tasks: TaskTracker,
 }
 
-impl<S> Connections<S> {
+impl<S: HttpService> Connections<S> {
     pub(super) fn new(
         service: S,
         limits: Limits,
@@ -72,16 +65,7 @@ impl<S> Connections<S> {
     }
 
     /// Starts the task of a connection; it keeps `slot` until it ends.
-    pub(super) fn start<B>(&self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit)
-    where
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-            + Clone
-            + Send
-            + 'static,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn Error + Send + Sync>>,
-    {
+    pub(super) fn start(&self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "a connection was gone before it began");
             return;

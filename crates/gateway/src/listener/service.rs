@@ -2,6 +2,7 @@
 //! what is in flight.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,36 @@ use tower::{Service, ServiceExt};
 
 use super::Limits;
 use super::activity::{Activity, Busy};
+
+/// What can be served: an [`axum::Router`], or any service of tower that answers every request.
+pub trait HttpService:
+    Service<
+        Request<Incoming>,
+        Response = Response<Self::ResponseBody>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + 'static
+{
+    /// The body of its answers.
+    type ResponseBody: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>>
+        + Send
+        + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    type ResponseBody = B;
+}
 
 /// The service of one connection.
 pub(super) struct ConnectionService<S> {
@@ -60,11 +91,8 @@ impl<S> ConnectionService<S> {
     }
 }
 
-impl<S, B> hyper::service::Service<Request<Incoming>> for ConnectionService<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
-{
-    type Response = Response<InFlight<B>>;
+impl<S: HttpService> hyper::service::Service<Request<Incoming>> for ConnectionService<S> {
+    type Response = Response<InFlight<S::ResponseBody>>;
     type Error = Infallible;
     type Future = ResponseFuture<S>;
 
@@ -109,11 +137,8 @@ pin_project! {
     }
 }
 
-impl<S, B> Future for ResponseFuture<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-{
-    type Output = Result<Response<InFlight<B>>, Infallible>;
+impl<S: HttpService> Future for ResponseFuture<S> {
+    type Output = Result<Response<InFlight<S::ResponseBody>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();

@@ -22,15 +22,42 @@ fn finds_what_decides_and_leaves_the_rest() {
 #[test]
 fn refuses_what_two_peers_could_read_differently() {
     let refused = [
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","method":"b"}"#, "twice"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","Method":"b"}"#, "case"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"name":"x","name":"y"}}"#, "twice"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"name":"x","n\u0061me":"y"}}"#, "twice"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"NAME":"x"}}"#, "case"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"x/y":1,"x/y":2}}}"#, "twice"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"ProgressToken":1}}}"#, "case"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"ref":{"type":"x","type":"y"}}}"#, "twice"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"a1":1,"a2":1,"a3":1,"a4":1,"a5":1,"a6":1,"a7":1,"a8":1,"a9":1,"b1":1,"b2":1,"b3":1,"b4":1,"a1":2}}"#, "twice"),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","method":"b"}"#,
+            "twice",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","Method":"b"}"#,
+            "case",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"name":"x","name":"y"}}"#,
+            "twice",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"name":"x","n\u0061me":"y"}}"#,
+            "twice",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"NAME":"x"}}"#,
+            "case",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"x/y":1,"x/y":2}}}"#,
+            "twice",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"ProgressToken":1}}}"#,
+            "case",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"ref":{"type":"x","type":"y"}}}"#,
+            "twice",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"a1":1,"a2":1,"a3":1,"a4":1,"a5":1,"a6":1,"a7":1,"a8":1,"a9":1,"b1":1,"b2":1,"b3":1,"b4":1,"a1":2}}"#,
+            "twice",
+        ),
     ];
     for (text, why) in refused {
         let error = parse(text).expect_err(text).to_string();
@@ -51,33 +78,56 @@ fn refuses_wrong_shapes_with_a_reason() {
         (r#"{"jsonrpc":"2.0","id":1e3,"method":"a"}"#, "id"),
         (r#"{"jsonrpc":"2.0","id":true,"method":"a"}"#, "id"),
         (r#"{"jsonrpc":"2.0","id":{},"method":"a"}"#, "id"),
-        (r#"{"jsonrpc":"2.0","id":123456789012345678901,"method":"a"}"#, "id"),
+        (
+            r#"{"jsonrpc":"2.0","id":123456789012345678901,"method":"a"}"#,
+            "id",
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, "string"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","params":[]}"#, "params"),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"a","result":{}}"#, "only one"),
-        (r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#, "only one"),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":[]}"#,
+            "params",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","result":{}}"#,
+            "only one",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{}}"#,
+            "only one",
+        ),
         (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "never responses"),
     ];
     for (text, why) in refused {
         let error = parse(text).expect_err(text).to_string();
         assert!(error.contains(why), "{text}: {error}");
     }
-    let long = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"a"}}"#, "x".repeat(MAX_ID_BYTES));
+    let long = format!(
+        r#"{{"jsonrpc":"2.0","id":"{}","method":"a"}}"#,
+        "x".repeat(MAX_ID_BYTES)
+    );
     assert!(parse(&long).is_err());
 }
 
 #[test]
 fn reads_responses() {
     let text = br#"{"jsonrpc":"2.0","id":9,"result":{"content":[],"resultType":"complete","isError":true}}"#;
-    let Message::Response(response) = Message::parse(Bytes::from_static(text)).expect("valid") else {
+    let Message::Response(response) = Message::parse(Bytes::from_static(text)).expect("valid")
+    else {
         panic!("a response");
     };
     assert_eq!(response.id_number(), Some(9));
-    assert_eq!(response.text(response.keys.result_type).as_deref(), Some("complete"));
-    assert_eq!(response.slice(response.keys.is_error.expect("present")), b"true");
+    assert_eq!(
+        response.text(response.keys.result_type).as_deref(),
+        Some("complete")
+    );
+    assert_eq!(
+        response.slice(response.keys.is_error.expect("present")),
+        b"true"
+    );
 
     let text = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}"#;
-    let Message::Response(response) = Message::parse(Bytes::from_static(text)).expect("valid") else {
+    let Message::Response(response) = Message::parse(Bytes::from_static(text)).expect("valid")
+    else {
         panic!("a response");
     };
     assert_eq!(response.error_code(), Some(-32600));

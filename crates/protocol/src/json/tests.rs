@@ -12,19 +12,80 @@ fn scan(text: &[u8]) -> Result<Span, JsonError> {
 #[test]
 fn accepts_what_is_json_and_nothing_else() {
     let good: &[&str] = &[
-        "null", " true ", "false", "0", "-0", "1e5", "1E-5", "1.5e+3", "\"\"", "\"\\u00e9\\n\\/\"", "[]", "[1,[2,{}]]",
-        "{}", "{\"a\":1,\"b\":[{\"c\":null}]}", "{\"\":0}", "\"\u{7f}\u{e9}\u{1f600}\"", "[\"\\ud83d\\ude00\"]",
-        "\r\n\t [ ] \n", "{\"a\":1,\"a\":2}",
+        "null",
+        " true ",
+        "false",
+        "0",
+        "-0",
+        "1e5",
+        "1E-5",
+        "1.5e+3",
+        "\"\"",
+        "\"\\u00e9\\n\\/\"",
+        "[]",
+        "[1,[2,{}]]",
+        "{}",
+        "{\"a\":1,\"b\":[{\"c\":null}]}",
+        "{\"\":0}",
+        "\"\u{7f}\u{e9}\u{1f600}\"",
+        "[\"\\ud83d\\ude00\"]",
+        "\r\n\t [ ] \n",
+        "{\"a\":1,\"a\":2}",
     ];
     for text in good {
         assert!(scan(text.as_bytes()).is_ok(), "{text}");
     }
     let bad: &[&[u8]] = &[
-        b"", b" ", b"[", b"]", b"{", b"}", b"[1,]", b"[,1]", b"[1 2]", b"{\"a\"}", b"{\"a\":}", b"{\"a\":1,}", b"{,}",
-        b"{a:1}", b"{'a':1}", b"01", b"-", b"+1", b".5", b"1.", b"1e", b"1e+", b"0x10", b"NaN", b"Infinity", b"nul",
-        b"TRUE", b"\"", b"\"\\x\"", b"\"\\u12g4\"", b"\"\\u12\"", b"\"a\nb\"", b"\"\x00\"", b"\"\x1f\"", b"1 2", b"[]]",
-        b"{\"a\":1 \"b\":2}", b"[1}", b"{\"a\":1]", b"\xef\xbb\xbf{}", b"\"\xff\"", b"[\"\xc3\"]", b"/*c*/1", b"[1,,2]",
-        b"\x0c1", b"{\"a\" 1}", b"{1:1}", b"\"\\", b"--1", b"1_000",
+        b"",
+        b" ",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b"[1,]",
+        b"[,1]",
+        b"[1 2]",
+        b"{\"a\"}",
+        b"{\"a\":}",
+        b"{\"a\":1,}",
+        b"{,}",
+        b"{a:1}",
+        b"{'a':1}",
+        b"01",
+        b"-",
+        b"+1",
+        b".5",
+        b"1.",
+        b"1e",
+        b"1e+",
+        b"0x10",
+        b"NaN",
+        b"Infinity",
+        b"nul",
+        b"TRUE",
+        b"\"",
+        b"\"\\x\"",
+        b"\"\\u12g4\"",
+        b"\"\\u12\"",
+        b"\"a\nb\"",
+        b"\"\x00\"",
+        b"\"\x1f\"",
+        b"1 2",
+        b"[]]",
+        b"{\"a\":1 \"b\":2}",
+        b"[1}",
+        b"{\"a\":1]",
+        b"\xef\xbb\xbf{}",
+        b"\"\xff\"",
+        b"[\"\xc3\"]",
+        b"/*c*/1",
+        b"[1,,2]",
+        b"\x0c1",
+        b"{\"a\" 1}",
+        b"{1:1}",
+        b"\"\\",
+        b"--1",
+        b"1_000",
     ];
     for text in bad {
         assert!(scan(text).is_err(), "{:?}", String::from_utf8_lossy(text));
@@ -35,13 +96,23 @@ fn accepts_what_is_json_and_nothing_else() {
 fn depth_is_bounded() {
     let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
     assert!(scan(nested(MAX_DEPTH).as_bytes()).is_ok());
-    assert!(matches!(scan(nested(MAX_DEPTH + 1).as_bytes()), Err(JsonError::Depth(_))));
-    assert!(matches!(scan("[".repeat(1_000_000).as_bytes()), Err(JsonError::Depth(_))));
+    assert!(matches!(
+        scan(nested(MAX_DEPTH + 1).as_bytes()),
+        Err(JsonError::Depth(_))
+    ));
+    assert!(matches!(
+        scan("[".repeat(1_000_000).as_bytes()),
+        Err(JsonError::Depth(_))
+    ));
 }
 
 #[test]
 fn unescapes_as_serde_does() {
-    for text in [r#""plain""#, r#""a\"b\\c\/d\b\f\n\r\t""#, r#""\u00e9\ud83d\ude00""#] {
+    for text in [
+        r#""plain""#,
+        r#""a\"b\\c\/d\b\f\n\r\t""#,
+        r#""\u00e9\ud83d\ude00""#,
+    ] {
         let expected: String = serde_json::from_str(text).expect("valid");
         assert_eq!(as_str(text.as_bytes()).expect("a string"), expected);
     }

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::exchange::{answer, events, json, plain};
-use super::{Behaviour, Fault, Form, InFlight, Shared, full};
+use super::{Behaviour, Fault, Form, InFlight, Shared, Transport, full};
 use crate::fake::{End, Incoming, error};
 
 /// A request that is being answered.
@@ -48,7 +48,9 @@ impl Play {
         session_logs: bool,
         cancel: Option<CancellationToken>,
     ) -> Self {
-        let script = shared.content.script(request, &shared.facts(), session_logs);
+        let script = shared
+            .content
+            .script(request, &shared.facts(), session_logs);
         let mut behaviour = shared.behaviour();
         let is_call = request.method.as_deref() == Some("tools/call");
         if !is_call && !behaviour.fault_everywhere {
@@ -108,9 +110,7 @@ impl Play {
     fn distorted(&self, message: String) -> String {
         match self.behaviour.fault {
             Some(Fault::Garbage) => "<html>this is not JSON".to_owned(),
-            Some(Fault::WrongId) => {
-                error("987654321987", -32603, "An answer for somebody else")
-            }
+            Some(Fault::WrongId) => error("987654321987", -32603, "An answer for somebody else"),
             Some(Fault::Huge(bytes)) => {
                 let padding = "a".repeat(bytes);
                 message.replacen(
@@ -123,10 +123,11 @@ impl Play {
         }
     }
 
-    /// The status that JSON answers of this request have.
-    fn status(message: &str) -> StatusCode {
-        // Modern servers tell some errors by the status too.
-        if message.contains(r#""error":{"code":-32601"#) {
+    /// The status of an answer as JSON: modern servers tell some errors by it too.
+    fn status(&self, message: &str) -> StatusCode {
+        if self.shared.transport != Transport::Modern {
+            StatusCode::OK
+        } else if message.contains(r#""error":{"code":-32601"#) {
             StatusCode::NOT_FOUND
         } else if message.contains(r#""error":{"code":-3202"#) {
             StatusCode::BAD_REQUEST
@@ -160,23 +161,38 @@ pub(super) async fn play_as_response(mut play: Play) -> Response {
             Some(Next::Answer(message)) => return as_json(&play, message),
             Some(Next::Break) => return broken(Bytes::new()),
             // Nobody waits for the answer of a cancelled request.
-            None => pending().await,
+            None => break,
         }
     }
+    drop(play);
+    pending().await
 }
 
 fn as_json(play: &Play, message: String) -> Response {
     match play.behaviour.fault {
         Some(Fault::DropMidAnswer) => broken(half(&message)),
         Some(Fault::WrongContentType) => answer(StatusCode::OK, "text/html", full(message)),
-        _ => json(Play::status(&message), message),
+        _ => json(play.status(&message), message),
     }
 }
 
 /// An answer whose connection breaks after these bytes.
 fn broken(bytes: Bytes) -> Response {
-    let parts = stream::iter([Ok(bytes), Err(io::Error::other("broken on purpose"))]);
+    let parts = stream::unfold(Some(bytes), |bytes| async move {
+        let part = match bytes {
+            Some(bytes) if !bytes.is_empty() => Ok(bytes),
+            _ => Err(flush_and_break().await),
+        };
+        Some((part, None))
+    });
     answer(StatusCode::OK, "application/json", Body::from_stream(parts))
+}
+
+/// The end of a connection, after what was written has been sent: hyper sends it once the body is
+/// not ready with more.
+async fn flush_and_break() -> io::Error {
+    tokio::task::yield_now().await;
+    io::Error::other("broken on purpose")
 }
 
 fn half(message: &str) -> Bytes {
@@ -188,7 +204,7 @@ fn play_as_events(play: Play) -> Response {
     // Carries what broke the stream over to the moment after its last bytes.
     let body = stream::unfold((play, false), |(mut play, broke)| async move {
         if broke {
-            return Some((Err(io::Error::other("broken on purpose")), (play, true)));
+            return Some((Err(flush_and_break().await), (play, true)));
         }
         let event = |message: &str| Bytes::from(format!("event: message\ndata: {message}\n\n"));
         let next = match play.next_unless_cancelled().await? {
@@ -197,7 +213,7 @@ fn play_as_events(play: Play) -> Response {
                 (Ok(half(&format!("data: {message}"))), (play, true))
             }
             Next::Answer(message) => (Ok(event(&message)), (play, false)),
-            Next::Break => (Err(io::Error::other("broken on purpose")), (play, true)),
+            Next::Break => (Err(flush_and_break().await), (play, true)),
         };
         Some(next)
     });

@@ -4,17 +4,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::Request;
 use axum::response::Response;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Play, play_as_response, play_into_stream};
-use super::{
-    MAX_BODY_BYTES, MAX_SESSIONS, Recorded, Session, Shared, Transport, full, lock,
-};
+use super::{MAX_BODY_BYTES, MAX_SESSIONS, Recorded, Session, Shared, Transport, full, lock};
 use crate::fake::{Incoming, error};
 
 /// How many events wait in an event stream of [`Transport::Sse`].
@@ -23,9 +20,12 @@ const STREAM_QUEUE: usize = 1024;
 const SESSION: &str = "mcp-session-id";
 
 /// Answers one request.
-pub(super) async fn respond(shared: Arc<Shared>, request: Request) -> Response {
+pub(super) async fn respond(
+    shared: Arc<Shared>,
+    request: Request<hyper::body::Incoming>,
+) -> Response {
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+    let Ok(body) = to_bytes(Body::new(body), MAX_BODY_BYTES).await else {
         return plain(StatusCode::PAYLOAD_TOO_LARGE, "too large");
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -43,7 +43,7 @@ pub(super) async fn respond(shared: Arc<Shared>, request: Request) -> Response {
         (Transport::Sse, "/mcp") if parts.method == Method::GET => event_stream(&shared),
         (Transport::Sse, "/messages") if parts.method == Method::POST => {
             let session = parts.uri.query().unwrap_or_default().to_owned();
-            message(shared, &session, &body)
+            message(&shared, &session, &body)
         }
         (_, "/mcp") => plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
         _ => plain(StatusCode::NOT_FOUND, "not found"),
@@ -71,10 +71,17 @@ fn mismatch(headers: &HeaderMap, message: &Incoming<'_>) -> Option<&'static str>
         message.method.as_deref(),
         Some("tools/call" | "prompts/get" | "resources/read")
     );
-    let name = message.params.name.as_deref().or(message.params.uri.as_deref());
+    let name = message
+        .params
+        .name
+        .as_deref()
+        .or(message.params.uri.as_deref());
     let region = message.mirrored_region();
     let expected = [
-        ("mcp-protocol-version", message.params.meta.version.as_deref()),
+        (
+            "mcp-protocol-version",
+            message.params.meta.version.as_deref(),
+        ),
         ("mcp-method", message.method.as_deref()),
         ("mcp-name", name.filter(|_| named)),
         ("mcp-param-region", region.as_deref()),
@@ -85,12 +92,7 @@ fn mismatch(headers: &HeaderMap, message: &Incoming<'_>) -> Option<&'static str>
     })
 }
 
-async fn legacy(
-    shared: Arc<Shared>,
-    verb: &Method,
-    headers: &HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn legacy(shared: Arc<Shared>, verb: &Method, headers: &HeaderMap, body: Bytes) -> Response {
     let session = headers.get(SESSION).and_then(|id| id.to_str().ok());
     let is_known = session.is_some_and(|id| lock(&shared.sessions).alive.contains_key(id));
     let initializes = *verb == Method::POST
@@ -106,7 +108,7 @@ async fn legacy(
     }
     let session = session.unwrap_or_default();
     match *verb {
-        Method::GET => silent_stream(&shared),
+        Method::GET => silent_stream(),
         Method::DELETE => {
             lock(&shared.sessions).alive.remove(session);
             plain(StatusCode::OK, "")
@@ -141,13 +143,10 @@ async fn initialize(shared: Arc<Shared>, body: &Bytes) -> Response {
 }
 
 /// The stream of a legacy session for what belongs to no request: here, nothing.
-fn silent_stream(shared: &Shared) -> Response {
-    let stop = shared.stop.clone();
-    let silence = stream::unfold(stop, |stop| async move {
-        stop.cancelled().await;
-        None::<(Result<Bytes, Infallible>, CancellationToken)>
-    });
-    events(Body::from_stream(silence))
+fn silent_stream() -> Response {
+    events(Body::from_stream(stream::pending::<
+        Result<Bytes, Infallible>,
+    >()))
 }
 
 /// Opens a session of [`Transport::Sse`]: its stream begins with the address for messages.
@@ -168,7 +167,7 @@ fn event_stream(shared: &Shared) -> Response {
 }
 
 /// Takes a message of a session of [`Transport::Sse`]; its answer goes into the session's stream.
-fn message(shared: Arc<Shared>, session: &str, body: &Bytes) -> Response {
+fn message(shared: &Arc<Shared>, session: &str, body: &Bytes) -> Response {
     let stream = lock(&shared.sessions)
         .alive
         .get(session)
@@ -180,7 +179,7 @@ fn message(shared: Arc<Shared>, session: &str, body: &Bytes) -> Response {
         return plain(StatusCode::BAD_REQUEST, "not JSON");
     };
     if let Some((logs, cancel)) = shared.accept(session, &message) {
-        let play = Play::begin(&shared, &message, logs, Some(cancel));
+        let play = Play::begin(shared, &message, logs, Some(cancel));
         tokio::spawn(play_into_stream(play, stream));
     }
     plain(StatusCode::ACCEPTED, "")
@@ -247,6 +246,8 @@ pub(super) fn answer(status: StatusCode, media_type: &'static str, body: Body) -
     let mut response = Response::new(body);
     *response.status_mut() = status;
     let media_type = HeaderValue::from_static(media_type);
-    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, media_type);
     response
 }
