@@ -6,6 +6,7 @@
 
 pub mod clients;
 pub mod conformance;
+pub mod front;
 pub mod gateway;
 pub mod process;
 pub mod servers;

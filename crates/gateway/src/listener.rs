@@ -7,7 +7,8 @@
 //!   the stream), cut after another [`Limits::header_timeout`];
 //! - a request in flight, until the last byte of its answer is handed over: as long as it takes,
 //!   for how long a call may run is its own affair; but a peer that takes no byte of what waits
-//!   for it is cut after [`Limits::idle_timeout`].
+//!   for it is cut after [`Limits::idle_timeout`];
+//! - everything said: the peer has a second to close its side.
 //!
 //! The time that a request's body may take is checked by whoever reads it.
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Limits;
 
-/// How long what a peer still sends is thrown away, so that it can read why it was refused.
+/// How long a peer has to close its side once everything is said and ours is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// What to do with a connection when its deadline has come.
@@ -50,7 +50,7 @@ enum Phase {
     Busy(usize),
     /// Nothing is in flight since then.
     Idle(Instant),
-    /// Everything is said since then; the peer may read it before the socket closes.
+    /// Everything is said since then, and the peer has not closed its side.
     Lingering(Instant),
 }
 
@@ -90,7 +90,7 @@ impl Activity {
         }
     }
 
-    /// Everything is said, but the peer still sends.
+    /// Everything is said; the peer has not closed its side.
     pub(super) fn lingers(&self) {
         let mut state = self.state.lock();
         if !matches!(state.phase, Phase::Lingering(_)) {

@@ -11,12 +11,14 @@ use tokio::net::TcpStream;
 use super::activity::Activity;
 
 /// The most bytes that are thrown away so that a peer can read why it was refused.
-const MAX_DISCARDED: usize = 1024 * 1024;
+const MAX_DISCARDED: usize = 4 * 1024 * 1024;
 
 /// A socket that tells an [`Activity`] when bytes come and when they cannot leave.
 ///
-/// It closes so that the last answer arrives: a socket that is closed with unread bytes resets
-/// the connection, and then the peer may never see, say, the 413 for the body it still sends.
+/// It closes so that the last answer arrives. A socket that is closed while the peer still sends
+/// resets the connection, and then the peer may never see, say, the 413 for the body that it is
+/// sending; so what still comes is thrown away until the peer has closed its side too. The
+/// activity's deadline bounds that time.
 #[derive(Debug)]
 pub(super) struct Watched {
     stream: TcpStream,
@@ -47,22 +49,21 @@ impl Watched {
         }
     }
 
-    /// Throws away what the peer sends until it stops, `left` bytes at most.
+    /// Throws away what the peer sends until it closes, at most `left` bytes.
     fn poll_discard(&mut self, cx: &mut Context<'_>, mut left: usize) -> Poll<()> {
         let mut scratch = [0; 4096];
         while left > 0 {
             let mut buf = ReadBuf::new(&mut scratch);
             match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
-                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
-                    left = left.saturating_sub(buf.filled().len());
-                    self.activity.lingers();
+                Poll::Pending => {
                     self.closing = Closing::Discarding { left };
-                }
-                // A peer that had nothing more to say needs no time to read.
-                Poll::Pending if matches!(self.closing, Closing::Discarding { .. }) => {
+                    self.activity.lingers();
                     return Poll::Pending;
                 }
-                _ => break,
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {
+                    left = left.saturating_sub(buf.filled().len());
+                }
+                Poll::Ready(_) => break,
             }
         }
         self.closing = Closing::Done;

@@ -103,7 +103,7 @@ async fn an_idle_connection_ends_after_the_idle_timeout_and_not_before() {
     server.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_http2_connection_is_told_to_finish() {
     let idle_timeout = Duration::from_millis(1000);
     let server = Server::start(Limits {

@@ -97,19 +97,29 @@ async fn a_head_has_the_same_bounds_over_http2() {
 #[tokio::test]
 async fn a_refusal_reaches_a_peer_that_still_sends() {
     let server = Server::start(patient()).await;
-    let (mut read, mut write) = server.connect().await.into_split();
-    let body = vec![b'x'; 900 * 1024];
-    let head = format!(
-        "POST /refuse HTTP/1.1\r\nhost: test\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    write.write_all(head.as_bytes()).await.unwrap();
-    within(write.write_all(&body)).await.unwrap();
-    let mut answer = String::new();
-    within(read.read_to_string(&mut answer)).await.unwrap();
+    let mut stream = server.connect().await;
+    let head = b"POST /refuse HTTP/1.1\r\nhost: test\r\ncontent-length: 9999999\r\n\r\n";
+    stream.write_all(head).await.unwrap();
+    stream.write_all(&[b'x'; 64 * 1024]).await.unwrap();
+    let answer = read_to_end(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    drop(write);
+    // A reset would make one of these fail, and a client that writes first would see only that.
+    for _ in 0..10 {
+        stream.write_all(&[b'x'; 1024]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Who never closes its side has a second.
+    write_until_reset(&mut stream).await;
     server.stop().await;
+}
+
+async fn write_until_reset(stream: &mut TcpStream) {
+    let writing = async {
+        while stream.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    within(writing).await;
 }
 
 #[tokio::test]

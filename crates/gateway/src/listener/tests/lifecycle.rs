@@ -2,7 +2,7 @@
 
 use super::*;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_above_the_cap_wait_for_a_place() {
     let server = Server::start(Limits {
         max_connections: 1,
@@ -22,7 +22,7 @@ async fn connections_above_the_cap_wait_for_a_place() {
     server.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_ends_when_its_peer_leaves() {
     let server = Server::start(patient()).await;
     let mut plain = server.connect().await;
@@ -40,7 +40,7 @@ async fn a_request_ends_when_its_peer_leaves() {
     server.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn draining_lets_requests_finish_and_closes_what_is_idle() {
     let server = Server::start(patient()).await;
     let mut idle = server.connect().await;
@@ -76,7 +76,7 @@ async fn draining_lets_requests_finish_and_closes_what_is_idle() {
     server.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn draining_cuts_what_is_stuck_at_the_drain_timeout() {
     let drain_timeout = Duration::from_millis(300);
     let server = Server::start(Limits {
@@ -99,13 +99,13 @@ async fn draining_cuts_what_is_stuck_at_the_drain_timeout() {
     let _ = within(connection).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn draining_without_connections_ends_at_once() {
     let server = Server::start(patient()).await;
     server.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_that_is_dropped_takes_everything_along() {
     let server = Server::start(patient()).await;
     let mut plain = server.connect().await;
@@ -118,4 +118,34 @@ async fn a_listener_that_is_dropped_takes_everything_along() {
     server.until_running(0).await;
     assert_eq!(read_to_end(&mut plain).await, "");
     assert!(within(stuck).await.unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_of_resets_ends_its_connection_alone() {
+    let server = Server::start(patient()).await;
+    let mut other = server.connect().await;
+    ask(&mut other).await;
+    let mut flood = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    for id in (1_u32..20_000).step_by(2) {
+        // GET http /, complete; then RST_STREAM with CANCEL.
+        flood.extend([0, 0, 3, 1, 5]);
+        flood.extend(id.to_be_bytes());
+        flood.extend([0x82, 0x84, 0x86]);
+        flood.extend([0, 0, 4, 3, 0]);
+        flood.extend(id.to_be_bytes());
+        flood.extend([0, 0, 0, 8]);
+    }
+    let (mut read, mut write) = server.connect().await.into_split();
+    let sending = tokio::spawn(async move {
+        // It fails once the server has had enough.
+        let _ = write.write_all(&flood).await;
+        write
+    });
+    let mut answer = Vec::new();
+    let _ = within(read.read_to_end(&mut answer)).await;
+    // GOAWAY with ENHANCE_YOUR_CALM.
+    assert!(answer.windows(4).any(|code| code == [0, 0, 0, 0x0b]));
+    drop(within(sending).await.unwrap());
+    ask(&mut other).await;
+    server.stop().await;
 }
