@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::{Attempt, CallError};
+use switchboard_protocol::version::Version;
 use switchboard_telemetry::{
     BackendMetrics, BackendState, CallSpan, ErrorType, MethodLabel, Network,
 };
@@ -140,21 +141,24 @@ impl Backend {
         let left = call.deadline.map_or(Duration::MAX, |deadline| {
             deadline.saturating_duration_since(started)
         });
-        let result = match tokio::time::timeout(left, self.inner.connected()).await {
-            Ok(Ok(connection)) => {
+        let connection = match self.inner.connection.load_full() {
+            Some(connection) => Ok(connection),
+            None => match tokio::time::timeout(left, self.inner.connected()).await {
+                Ok(connected) => connected,
+                Err(_) => Err(answer::not_connected(&self.inner.name, true, "").into()),
+            },
+        };
+        let result = match connection {
+            Ok(connection) => {
                 let limit = self.inner.config.timeout.min(left);
-                match tokio::time::timeout(
-                    limit,
-                    self.inner.attempt(call, rewrite, parent, connection),
-                )
-                .await
-                {
-                    Ok(result) => result,
-                    Err(_) => Err(answer::timed_out(&self.inner.name, limit).into()),
+                // Selected in place: a timeout would move the whole future of the attempt into itself.
+                tokio::select! {
+                    biased;
+                    result = self.inner.attempt(call, rewrite, parent, connection) => result,
+                    () = tokio::time::sleep(limit) => Err(answer::timed_out(&self.inner.name, limit).into()),
                 }
             }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(answer::not_connected(&self.inner.name, true, "").into()),
+            Err(error) => Err(error),
         };
         self.inner.finish(call, started, result)
     }
@@ -290,15 +294,22 @@ impl Inner {
             if matches!(error, LinkError::NotSent(_) | LinkError::Status { .. }) {
                 self.suspicion.notify_one();
             }
-            return Err(answer::own_error(call, version, error)
-                .unwrap_or_else(|error| answer::fault(&self.name, &error).into()));
+            return Err(self.failed(call, version, error));
         }
-        let renewed = self.renewed(&connection).await?;
-        match self.exchange(call, rewrite, parent, &renewed).await {
-            Ok(response) => answer::interpret(call, renewed.wire.version, response),
-            Err(error) => Err(answer::own_error(call, version, error)
-                .unwrap_or_else(|error| answer::fault(&self.name, &error).into())),
-        }
+        // Boxed, since it is rare and would double the size of every call's future.
+        Box::pin(async {
+            let renewed = self.renewed(&connection).await?;
+            match self.exchange(call, rewrite, parent, &renewed).await {
+                Ok(response) => answer::interpret(call, renewed.wire.version, response),
+                Err(error) => Err(self.failed(call, version, error)),
+            }
+        })
+        .await
+    }
+
+    fn failed(&self, call: &Call, version: Version, error: LinkError) -> CallError {
+        answer::own_error(call, version, error)
+            .unwrap_or_else(|error| answer::fault(&self.name, &error).into())
     }
 
     async fn exchange(

@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod http_sse;
 pub(crate) mod inbox;
 pub(crate) mod mux;
+pub(crate) mod pool;
 pub(crate) mod sse;
 pub(crate) mod stdio;
 pub(crate) mod watch;

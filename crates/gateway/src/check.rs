@@ -28,7 +28,10 @@ impl<S, F> Layer<S> for CheckLayer<F> {
     type Service = Check<S, F>;
 
     fn layer(&self, inner: S) -> Check<S, F> {
-        Check { inner, check: Arc::clone(&self.0) }
+        Check {
+            inner,
+            check: Arc::clone(&self.0),
+        }
     }
 }
 
@@ -40,7 +43,10 @@ pub(crate) struct Check<S, F> {
 
 impl<S: Clone, F> Clone for Check<S, F> {
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), check: Arc::clone(&self.check) }
+        Self {
+            inner: self.inner.clone(),
+            check: Arc::clone(&self.check),
+        }
     }
 }
 

@@ -20,7 +20,10 @@ impl<S> Layer<S> for CountLayer {
     type Service = Count<S>;
 
     fn layer(&self, inner: S) -> Count<S> {
-        Count { inner, metrics: Arc::clone(&self.metrics) }
+        Count {
+            inner,
+            metrics: Arc::clone(&self.metrics),
+        }
     }
 }
 
@@ -44,7 +47,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture { inner: self.inner.call(request), metrics: Arc::clone(&self.metrics) }
+        ResponseFuture {
+            inner: self.inner.call(request),
+            metrics: Arc::clone(&self.metrics),
+        }
     }
 }
 

@@ -40,7 +40,13 @@ impl Service<Request<Body>> for Endpoint {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let this = self.clone();
-        async move { Ok(this.serve(request).await.unwrap_or_else(|rejection| respond::rejected(&rejection))) }.boxed()
+        async move {
+            Ok(this
+                .serve(request)
+                .await
+                .unwrap_or_else(|rejection| respond::rejected(&rejection)))
+        }
+        .boxed()
     }
 }
 
@@ -50,7 +56,9 @@ impl Endpoint {
         // `basic/transports/streamable-http`, Earlier Streamable HTTP Revisions).
         if request.method() != HttpMethod::POST {
             let mut response = respond::empty(StatusCode::METHOD_NOT_ALLOWED);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("POST"));
             return Ok(response);
         }
         let (mut head, body) = request.into_parts();
@@ -62,14 +70,21 @@ impl Endpoint {
         };
         match decode::decode(&head.headers, body, principal)? {
             Incoming::Notification => Ok(respond::accepted()),
-            Incoming::Call(call) if call.method == Method::Listen => listen::respond(&self.orchestrator, &self.metrics, &call).await,
-            Incoming::Call(call) => Ok(stream::respond(self.run(*call)).await),
+            Incoming::Call(call) if call.method == Method::Listen => {
+                listen::respond(&self.orchestrator, &self.metrics, &call).await
+            }
+            Incoming::Call(call) => Ok(stream::respond(self.run(call)).await),
         }
     }
 
-    fn run(mut self, mut call: Call) -> Running {
+    fn run(mut self, mut call: Box<Call>) -> Running {
         let method = call.method;
-        let id = call.request.keys.id.map(|span| call.request.bytes(span)).unwrap_or_default();
+        let id = call
+            .request
+            .keys
+            .id
+            .map(|span| call.request.bytes(span))
+            .unwrap_or_default();
         let mut notifications = None;
         if call.request.meta.progress_token.is_some() || call.log_level.is_some() {
             let (sink, receiver) = stream::notifications();
@@ -84,6 +99,11 @@ impl Endpoint {
                 Err(never) => match never {},
             }
         };
-        Running { method, id, outcome: outcome.boxed(), notifications }
+        Running {
+            method,
+            id,
+            outcome: outcome.boxed(),
+            notifications,
+        }
     }
 }

@@ -63,35 +63,85 @@ impl Gateway {
     ///
     /// # Errors
     /// [`StartError`]; then nothing was started.
-    pub async fn start(config: Config, metrics: Arc<Metrics>, sampler: Sampler) -> Result<Self, StartError> {
-        let Config { server, auth, names, backends, telemetry: _ } = config;
+    pub async fn start(
+        config: Config,
+        metrics: Arc<Metrics>,
+        sampler: Sampler,
+    ) -> Result<Self, StartError> {
+        let Config {
+            server,
+            auth,
+            names,
+            backends,
+            telemetry: _,
+        } = config;
         let listener = bind(server.listen).await?;
         let ops_listener = match server.ops_listen {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
-        let bound = listener.local_addr().map_err(|source| StartError::Bind { address: server.listen, source })?;
-        let hosts = HostPolicy::new(bound, server.public_url.as_ref(), &server.allowed_hosts, &server.allowed_origins)?;
-        let keys: Vec<&[u8]> = server.sealing_keys.iter().map(|key| key.expose_secret().as_bytes()).collect();
-        let sealer = if keys.is_empty() { Sealer::with_random_key()? } else { Sealer::new(&keys)? };
+        let bound = listener.local_addr().map_err(|source| StartError::Bind {
+            address: server.listen,
+            source,
+        })?;
+        let hosts = HostPolicy::new(
+            bound,
+            server.public_url.as_ref(),
+            &server.allowed_hosts,
+            &server.allowed_origins,
+        )?;
+        let keys: Vec<&[u8]> = server
+            .sealing_keys
+            .iter()
+            .map(|key| key.expose_secret().as_bytes())
+            .collect();
+        let sealer = if keys.is_empty() {
+            Sealer::with_random_key()?
+        } else {
+            Sealer::new(&keys)?
+        };
 
         let runtime = tokio::runtime::Handle::current();
         metrics.count_tasks_with(move || runtime.metrics().num_alive_tasks());
-        let orchestrator =
-            Orchestrator::start(Parts { names, backends, private: auth.is_some(), sealer, metrics: Arc::clone(&metrics) });
+        let orchestrator = Orchestrator::start(Parts {
+            names,
+            backends,
+            private: auth.is_some(),
+            sealer,
+            metrics: Arc::clone(&metrics),
+        });
         let calls = call_stack(sampler, Arc::clone(&metrics), orchestrator.clone());
         let app = http_stack(HttpParts {
             hosts: Arc::new(hosts),
-            allowed_origins: server.allowed_origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect(),
+            allowed_origins: server
+                .allowed_origins
+                .iter()
+                .filter_map(|origin| HeaderValue::from_str(origin).ok())
+                .collect(),
             authenticator: Arc::new(Authenticator::new(auth.as_ref())),
-            limits: BodyLimits { bytes: server.max_body_bytes, timeout: server.body_timeout },
+            limits: BodyLimits {
+                bytes: server.max_body_bytes,
+                timeout: server.body_timeout,
+            },
             metrics: Arc::clone(&metrics),
             orchestrator: orchestrator.clone(),
             calls,
         });
         let draining = Arc::new(AtomicBool::new(false));
-        let ops = ops::router(Arc::clone(&metrics), orchestrator.clone(), Arc::clone(&draining));
-        Ok(Self { server, listener, ops_listener, orchestrator, app, ops, draining })
+        let ops = ops::router(
+            Arc::clone(&metrics),
+            orchestrator.clone(),
+            Arc::clone(&draining),
+        );
+        Ok(Self {
+            server,
+            listener,
+            ops_listener,
+            orchestrator,
+            app,
+            ops,
+            draining,
+        })
     }
 
     /// The address that clients connect to.
@@ -117,7 +167,15 @@ impl Gateway {
     /// Serves until `shutdown` resolves, then drains: no new connections, streams end gracefully, calls have
     /// `server.drain_timeout` to finish, and the backends end last.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Self { server, listener, ops_listener, orchestrator, app, ops, draining } = self;
+        let Self {
+            server,
+            listener,
+            ops_listener,
+            orchestrator,
+            app,
+            ops,
+            draining,
+        } = self;
         let limits = Limits {
             max_connections: server.max_connections,
             header_timeout: server.header_timeout,
@@ -127,7 +185,11 @@ impl Gateway {
         };
         let (drain, end) = (CancellationToken::new(), CancellationToken::new());
         let serving = listener::serve(listener, app, limits, drain.clone());
-        let ops_limits = Limits { max_connections: MAX_OPS_CONNECTIONS, drain_timeout: Duration::from_secs(1), ..limits };
+        let ops_limits = Limits {
+            max_connections: MAX_OPS_CONNECTIONS,
+            drain_timeout: Duration::from_secs(1),
+            ..limits
+        };
         let serving_ops = async {
             if let Some(listener) = ops_listener {
                 listener::serve(listener, ops, ops_limits, end.clone()).await;
@@ -151,5 +213,7 @@ impl Gateway {
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Bind { address, source })
 }

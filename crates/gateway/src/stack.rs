@@ -41,22 +41,48 @@ pub(crate) struct HttpParts {
 
 /// Bytes become calls.
 pub(crate) fn http_stack(parts: HttpParts) -> Router {
-    let HttpParts { hosts, allowed_origins, authenticator, limits, metrics, orchestrator, calls } = parts;
+    let HttpParts {
+        hosts,
+        allowed_origins,
+        authenticator,
+        limits,
+        metrics,
+        orchestrator,
+        calls,
+    } = parts;
     let cors = (!allowed_origins.is_empty()).then(|| cors(allowed_origins));
     let layers = ServiceBuilder::new()
         // Sees every answer, whoever below gives it.
-        .layer(CountLayer { metrics: Arc::clone(&metrics) })
+        .layer(CountLayer {
+            metrics: Arc::clone(&metrics),
+        })
         // Before anything else is believed: a page of another site must not reach us through a name of its own.
-        .layer(CheckLayer::new(move |request: &mut Request<Body>| check_host(&hosts, request)))
+        .layer(CheckLayer::new(move |request: &mut Request<Body>| {
+            check_host(&hosts, request)
+        }))
         // Before authentication, since a preflight carries no credential.
         .layer(option_layer(cors))
         // Before the body is read, so that a stranger costs a hash and no more.
-        .layer(CheckLayer::new(move |request: &mut Request<Body>| authenticate(&authenticator, request)));
-    Router::new().route_service(ENDPOINT, layers.service(Endpoint { limits, metrics, orchestrator, calls }))
+        .layer(CheckLayer::new(move |request: &mut Request<Body>| {
+            authenticate(&authenticator, request)
+        }));
+    Router::new().route_service(
+        ENDPOINT,
+        layers.service(Endpoint {
+            limits,
+            metrics,
+            orchestrator,
+            calls,
+        }),
+    )
 }
 
 /// Every call passes here, whoever makes it.
-pub(crate) fn call_stack(sampler: Sampler, metrics: Arc<Metrics>, orchestrator: Orchestrator) -> CallService {
+pub(crate) fn call_stack(
+    sampler: Sampler,
+    metrics: Arc<Metrics>,
+    orchestrator: Orchestrator,
+) -> CallService {
     ServiceBuilder::new()
         // Sees how every call ends, also one that nobody waits for any more.
         .layer(TraceLayer { sampler, metrics })
@@ -65,21 +91,36 @@ pub(crate) fn call_stack(sampler: Sampler, metrics: Arc<Metrics>, orchestrator: 
 }
 
 fn check_host(hosts: &HostPolicy, request: &mut Request<Body>) -> Result<(), Response> {
-    hosts.check(request.uri(), request.headers()).map_err(|refused| {
-        respond::rejected(&Rejection::new(StatusCode::FORBIDDEN, code::INVALID_REQUEST, refused.to_string()))
-    })
+    hosts
+        .check(request.uri(), request.headers())
+        .map_err(|refused| {
+            respond::rejected(&Rejection::new(
+                StatusCode::FORBIDDEN,
+                code::INVALID_REQUEST,
+                refused.to_string(),
+            ))
+        })
 }
 
-fn authenticate(authenticator: &Authenticator, request: &mut Request<Body>) -> Result<(), Response> {
+fn authenticate(
+    authenticator: &Authenticator,
+    request: &mut Request<Body>,
+) -> Result<(), Response> {
     match authenticator.authenticate(request.headers()) {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             Ok(())
         }
         Err(error) => {
-            let rejection = Rejection::new(StatusCode::UNAUTHORIZED, code::INVALID_REQUEST, error.to_string());
+            let rejection = Rejection::new(
+                StatusCode::UNAUTHORIZED,
+                code::INVALID_REQUEST,
+                error.to_string(),
+            );
             let mut response = respond::rejected(&rejection);
-            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, error.challenge());
+            response
+                .headers_mut()
+                .insert(http::header::WWW_AUTHENTICATE, error.challenge());
             Err(response)
         }
     }

@@ -11,7 +11,8 @@ use switchboard_protocol::call::{Call, Outcome};
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{
-    CallSpan, ErrorType, GaugeGuard, IncomingCall, MethodLabel, Metrics, Network, Sampler, Target, TraceContext,
+    CallSpan, ErrorType, GaugeGuard, IncomingCall, MethodLabel, Metrics, Network, Sampler, Target,
+    TraceContext,
 };
 use tower::{Layer, Service};
 
@@ -26,7 +27,10 @@ impl<S> Layer<S> for TraceLayer {
     type Service = Trace<S>;
 
     fn layer(&self, inner: S) -> Trace<S> {
-        Trace { inner, layer: self.clone() }
+        Trace {
+            inner,
+            layer: self.clone(),
+        }
     }
 }
 
@@ -37,7 +41,7 @@ pub(crate) struct Trace<S> {
     layer: TraceLayer,
 }
 
-impl<S> Service<Call> for Trace<S>
+impl<S> Service<Box<Call>> for Trace<S>
 where
     S: Service<TracedCall, Response = Outcome, Error = Infallible>,
     S::Future: Send + 'static,
@@ -50,7 +54,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, call: Call) -> Self::Future {
+    fn call(&mut self, call: Box<Call>) -> Self::Future {
         let span = server_span(&self.layer.sampler, &call);
         let mut measured = Measured {
             metrics: Arc::clone(&self.layer.metrics),
@@ -73,9 +77,14 @@ where
 
 fn server_span(sampler: &Sampler, call: &Call) -> CallSpan {
     let request = &call.request;
-    let (traceparent, tracestate, baggage) =
-        (request.text(request.meta.traceparent), request.text(request.meta.tracestate), request.text(request.meta.baggage));
-    let context = traceparent.as_deref().and_then(|parent| TraceContext::parse(parent, tracestate.as_deref(), baggage.as_deref()));
+    let (traceparent, tracestate, baggage) = (
+        request.text(request.meta.traceparent),
+        request.text(request.meta.tracestate),
+        request.text(request.meta.baggage),
+    );
+    let context = traceparent
+        .as_deref()
+        .and_then(|parent| TraceContext::parse(parent, tracestate.as_deref(), baggage.as_deref()));
     if !sampler.sample(context.as_ref()) {
         return CallSpan::none();
     }
@@ -113,7 +122,9 @@ struct Measured {
 impl Measured {
     fn end(&mut self, outcome: &Outcome) {
         let (error, code) = match outcome {
-            Outcome::Complete(completed) => (completed.is_error.then_some(ErrorType::ToolError), None),
+            Outcome::Complete(completed) => {
+                (completed.is_error.then_some(ErrorType::ToolError), None)
+            }
             Outcome::InputRequired(_) => (None, None),
             Outcome::Failed(error) => {
                 let code = match error {
@@ -131,6 +142,7 @@ impl Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        self.metrics.server_operation(self.method, self.error, self.started.elapsed());
+        self.metrics
+            .server_operation(self.method, self.error, self.started.elapsed());
     }
 }

@@ -37,7 +37,7 @@ const SUBSCRIBE_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct TracedCall {
     /// The call.
-    pub call: Call,
+    pub call: Box<Call>,
     /// Its server span, or none.
     pub span: CallSpan,
 }
@@ -292,49 +292,39 @@ impl Inner {
         span: &CallSpan,
     ) -> Result<Outcome, CallError> {
         let began = Instant::now();
-        let mut changed = self.catalogue.changed();
-        let (snapshot, waited_for) = loop {
+        let mut changed = None;
+        loop {
             let snapshot = self.catalogue.load_full();
-            let (deadline, fault) = match resolve(&snapshot, call)? {
-                Resolution::To(_) => break (snapshot, began),
-                Resolution::MayBe(source) => {
-                    let fault = absent(source);
-                    if source.status.state != State::Starting {
-                        return Err(fault.into());
-                    }
-                    let limit = self
-                        .backends
-                        .get(&source.name)
-                        .map_or(FIRST_MOMENTS, |backend| backend.config().timeout);
-                    (
-                        call.deadline.map_or(began + limit, |deadline| {
-                            Instant::from_std(deadline).min(began + limit)
-                        }),
-                        fault,
-                    )
+            let source = match resolve(&snapshot, call)? {
+                Resolution::To(destination) => {
+                    return self
+                        .send(&snapshot, &destination, call, continuation, began, span)
+                        .await;
                 }
+                Resolution::MayBe(source) => source,
             };
+            let fault = absent(source);
+            if source.status.state != State::Starting {
+                return Err(fault.into());
+            }
+            // Waiting begins before the second look, so that no change between look and wait is missed.
+            let Some(changed) = &mut changed else {
+                changed = Some(self.catalogue.changed());
+                continue;
+            };
+            let limit = self
+                .backends
+                .get(&source.name)
+                .map_or(FIRST_MOMENTS, |backend| backend.config().timeout);
+            let limit = began + limit;
+            let deadline = call
+                .deadline
+                .map_or(limit, |deadline| Instant::from_std(deadline).min(limit));
             drop(snapshot);
             if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
                 return Err(fault.into());
             }
-        };
-        let Resolution::To(destination) = resolve(&snapshot, call)? else {
-            return Err(ProtocolError::new(
-                code::INTERNAL_ERROR,
-                "the catalogue changed under the call",
-            )
-            .into());
-        };
-        self.send(
-            &snapshot,
-            &destination,
-            call,
-            continuation,
-            waited_for,
-            span,
-        )
-        .await
+        }
     }
 
     async fn send(

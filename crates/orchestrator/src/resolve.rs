@@ -67,15 +67,17 @@ fn named_entry<'s>(
     name: &str,
     kind: &str,
 ) -> Result<Resolution<'s>, CallError> {
-    match (entry, snapshot.may_own(name)) {
-        (Some(entry), _) => Ok(Resolution::To(Destination {
+    if let Some(entry) = entry {
+        return Ok(Resolution::To(Destination {
             backend: &entry.backend,
             target: Cow::Borrowed(entry.original()),
             param_headers: (!entry.item.param_headers.is_empty())
                 .then_some(&*entry.item.param_headers),
-        })),
-        (None, Some(source)) => Ok(Resolution::MayBe(source)),
-        (None, None) => {
+        }));
+    }
+    match snapshot.may_own(name) {
+        Some(source) => Ok(Resolution::MayBe(source)),
+        None => {
             Err(ProtocolError::invalid_params(format!("Unknown {kind}: {}", shown(name))).into())
         }
     }

@@ -2,14 +2,15 @@
 //!
 //! A message is parsed once, and only as far as the gateway decides by it: the envelope, the keys of `params` that
 //! name a target or carry metadata, and the keys of `_meta`. Everything else (`arguments`, `result`, extensions) is
-//! checked to be JSON and otherwise left as it came. At the three levels that decide anything, a key that stands twice or in
-//! another case is refused: two peers that read such a message differently are a hole.
+//! checked to be JSON and otherwise left as it came. At the levels that decide anything, a key that stands twice or in
+//! another case is refused, and so is a known string that is no text: two peers that read such a message differently are
+//! a hole.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
-use crate::json::{self, JsonError, Key, Scanner, Span};
+use crate::json::{self, JsonError, Scanner, Span};
 
 /// The longest string id we accept, in bytes as written.
 pub const MAX_ID_BYTES: usize = 1024;
@@ -39,7 +40,7 @@ trait Keys {
     const LEVEL: &'static str;
 
     /// Where the place of a known key is kept.
-    fn slot(&mut self, key: &str) -> Option<&mut Option<Span>>;
+    fn slot(&mut self, key: &[u8]) -> Option<&mut Option<Span>>;
 }
 
 /// Declares the keys that the gateway knows at one level: a struct of spans, and how a key finds its field.
@@ -55,11 +56,11 @@ macro_rules! known_keys {
             const KEYS: &'static [&'static str] = &[$($key),*];
             const LEVEL: &'static str = $level;
 
-            fn slot(&mut self, key: &str) -> Option<&mut Option<Span>> {
-                match key {
-                    $($key => Some(&mut self.$field),)*
-                    _ => None,
-                }
+            fn slot(&mut self, key: &[u8]) -> Option<&mut Option<Span>> {
+                $(if key == $key.as_bytes() {
+                    return Some(&mut self.$field);
+                })*
+                None
             }
         }
     };
@@ -139,49 +140,48 @@ known_keys! {
     }
 }
 
-/// The keys seen at one level, to refuse a second one.
+/// The unknown keys seen at one level, to refuse a second one. Known ones are told apart by their slots.
 #[derive(Default)]
 struct Seen<'a> {
-    keys: SmallVec<[Cow<'a, str>; 12]>,
+    keys: SmallVec<[Cow<'a, [u8]>; 8]>,
 }
 
 impl<'a> Seen<'a> {
-    fn insert(
-        &mut self,
-        key: Key<'a>,
-        known: &[&str],
-        level: &str,
-    ) -> Result<Cow<'a, str>, EnvelopeError> {
-        let text = key.text();
-        // Known keys are found by their slot; here only the unknown ones must not stand twice. Past a handful the
-        // check is left to `finish`, so that it never costs more than a sort.
-        if known
+    fn insert<K: Keys>(&mut self, name: &Cow<'a, [u8]>) -> Result<(), EnvelopeError> {
+        if K::KEYS
             .iter()
-            .any(|other| *other != text && other.eq_ignore_ascii_case(&text))
+            .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
         {
             return Err(EnvelopeError::shape(format!(
-                "the key {text:?} of {level} differs from a key of the protocol only by its case"
+                "the key {:?} of {} differs from a key of the protocol only by its case",
+                String::from_utf8_lossy(name),
+                K::LEVEL
             )));
         }
-        if self.keys.len() < 12 && self.keys.contains(&text) {
-            return Err(Self::twice(&text, level));
+        // Past a handful the check is left to `finish`, so that it never costs more than a sort.
+        if self.keys.len() < 8 && self.keys.contains(name) {
+            return Err(Self::twice::<K>(name));
         }
-        self.keys.push(text.clone());
-        Ok(text)
+        self.keys.push(name.clone());
+        Ok(())
     }
 
-    fn finish(mut self, level: &str) -> Result<(), EnvelopeError> {
-        if self.keys.len() > 12 {
+    fn finish<K: Keys>(mut self) -> Result<(), EnvelopeError> {
+        if self.keys.len() > 8 {
             self.keys.sort_unstable();
             if let Some(pair) = self.keys.windows(2).find(|pair| pair[0] == pair[1]) {
-                return Err(Self::twice(&pair[0], level));
+                return Err(Self::twice::<K>(&pair[0]));
             }
         }
         Ok(())
     }
 
-    fn twice(key: &str, level: &str) -> EnvelopeError {
-        EnvelopeError::shape(format!("the key {key:?} stands twice in {level}"))
+    fn twice<K: Keys>(name: &[u8]) -> EnvelopeError {
+        EnvelopeError::shape(format!(
+            "the key {:?} stands twice in {}",
+            String::from_utf8_lossy(name),
+            K::LEVEL
+        ))
     }
 }
 
@@ -293,15 +293,16 @@ pub struct Response {
     pub error_keys: ErrorKeys,
 }
 
-/// `params.ref` of `completion/complete`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Reference {
-    /// `"ref/prompt"` or `"ref/resource"`.
-    pub kind: Option<Span>,
-    /// The prompt's name.
-    pub name: Option<Span>,
-    /// The resource's URI or URI template.
-    pub uri: Option<Span>,
+known_keys! {
+    /// `params.ref` of `completion/complete`.
+    Reference, "params.ref" {
+        /// `"ref/prompt"` or `"ref/resource"`.
+        kind = "type",
+        /// The prompt's name.
+        name = "name",
+        /// The resource's URI or URI template.
+        uri = "uri",
+    }
 }
 
 #[derive(Default)]
@@ -318,80 +319,43 @@ struct Parser {
 impl Parser {
     fn read(&mut self, scanner: &mut Scanner<'_>) -> Result<(), EnvelopeError> {
         let mut keys = EnvelopeKeys::default();
-        object(
-            scanner,
-            EnvelopeKeys::KEYS,
-            EnvelopeKeys::LEVEL,
-            |scanner, name| {
-                let is_object = scanner.peek() == Some(b'{');
-                let span = match name {
-                    "params" if is_object => self.read_params(scanner)?,
-                    "result" if is_object => answer_object(scanner, &mut self.result)?,
-                    "error" if is_object => answer_object(scanner, &mut self.error)?,
-                    _ => scanner.value()?,
-                };
-                if let Some(slot) = keys.slot(name) {
-                    *slot = Some(span);
-                }
-                Ok(())
-            },
-        )?;
+        object(scanner, &mut keys, |scanner, name| {
+            let is_object = scanner.peek() == Some(b'{');
+            match name {
+                b"params" if is_object => self.read_params(scanner),
+                b"result" if is_object => answer_object(scanner, &mut self.result),
+                b"error" if is_object => answer_object(scanner, &mut self.error),
+                _ => Ok(scanner.value()?),
+            }
+        })?;
         self.keys = keys;
         Ok(())
     }
 
     fn read_params(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
         let mut params = ParamKeys::default();
-        let span = object(
-            scanner,
-            ParamKeys::KEYS,
-            ParamKeys::LEVEL,
-            |scanner, name| {
-                let is_object = scanner.peek() == Some(b'{');
-                let span = match name {
-                    "_meta" if is_object => self.read_meta(scanner)?,
-                    "ref" if is_object => self.read_reference(scanner)?,
-                    _ => scanner.value()?,
-                };
-                if let Some(slot) = params.slot(name) {
-                    *slot = Some(span);
+        let span = object(scanner, &mut params, |scanner, name| {
+            let is_object = scanner.peek() == Some(b'{');
+            match name {
+                b"_meta" if is_object => self.read_meta(scanner),
+                b"ref" if is_object => {
+                    let reference = self.reference.insert(Reference::default());
+                    object(scanner, reference, |scanner, _| Ok(scanner.value()?))
                 }
-                Ok(())
-            },
-        )?;
+                _ => Ok(scanner.value()?),
+            }
+        })?;
         self.params = params;
         Ok(span)
     }
 
     fn read_meta(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
-        object(scanner, MetaKeys::KEYS, MetaKeys::LEVEL, |scanner, name| {
-            let span = scanner.value()?;
-            self.has_own_meta |= name.starts_with(crate::OWN_META_PREFIX);
-            if let Some(slot) = self.meta.slot(name) {
-                *slot = Some(span);
-            }
-            Ok(())
-        })
-    }
-
-    fn read_reference(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
-        let mut reference = Reference::default();
-        let span = object(
-            scanner,
-            &["type", "name", "uri"],
-            "params.ref",
-            |scanner, name| {
-                let span = scanner.value()?;
-                match name {
-                    "type" => reference.kind = Some(span),
-                    "name" => reference.name = Some(span),
-                    "uri" => reference.uri = Some(span),
-                    _ => {}
-                }
-                Ok(())
-            },
-        )?;
-        self.reference = Some(reference);
+        let mut has_own = false;
+        let span = object(scanner, &mut self.meta, |scanner, name| {
+            has_own |= name.starts_with(crate::OWN_META_PREFIX.as_bytes());
+            Ok(scanner.value()?)
+        })?;
+        self.has_own_meta = has_own;
         Ok(span)
     }
 
@@ -557,12 +521,12 @@ fn answer_object<K: Keys>(scanner: &mut Scanner<'_>, keys: &mut K) -> Result<Spa
     let mut first = true;
     while let Some(key) = scanner.next_key(&mut first)? {
         let span = scanner.value()?;
-        let name = key.text();
+        let name = key.name();
         if keys
             .slot(&name)
             .is_some_and(|slot| slot.replace(span).is_some())
         {
-            return Err(Seen::twice(&name, K::LEVEL));
+            return Err(Seen::twice::<K>(&name));
         }
     }
     Ok(scanner.since(start))
@@ -575,22 +539,26 @@ fn begin(scanner: &mut Scanner<'_>) -> Result<usize, JsonError> {
     Ok(start)
 }
 
-/// Reads an object whose keys decide something: gives every key to `read`, which reads the
-/// value, and refuses doubled and case-variant keys.
-fn object<'a>(
+/// Reads an object whose keys decide something: `read` reads the value of each key, known keys find their slot, and doubled and case-variant
+/// keys are refused.
+fn object<'a, K: Keys>(
     scanner: &mut Scanner<'a>,
-    known: &[&str],
-    level: &str,
-    mut read: impl FnMut(&mut Scanner<'a>, &str) -> Result<(), EnvelopeError>,
+    keys: &mut K,
+    mut read: impl FnMut(&mut Scanner<'a>, &[u8]) -> Result<Span, EnvelopeError>,
 ) -> Result<Span, EnvelopeError> {
     let start = begin(scanner)?;
     let mut first = true;
     let mut seen = Seen::default();
     while let Some(key) = scanner.next_key(&mut first)? {
-        let name = seen.insert(key, known, level)?;
-        read(scanner, &name)?;
+        let name = key.name();
+        let span = read(scanner, &name)?;
+        match keys.slot(&name).map(|slot| slot.replace(span)) {
+            None => seen.insert::<K>(&name)?,
+            Some(None) => {}
+            Some(Some(_)) => return Err(Seen::twice::<K>(&name)),
+        }
     }
-    seen.finish(level)?;
+    seen.finish::<K>()?;
     Ok(scanner.since(start))
 }
 

@@ -350,13 +350,26 @@ impl<'a> Key<'a> {
     pub fn text(self) -> Cow<'a, str> {
         unescape(self.raw)
     }
+
+    /// The key's bytes with its escapes resolved: what keys are told apart by, without a second look at their UTF-8.
+    #[must_use]
+    pub fn name(self) -> Cow<'a, [u8]> {
+        if self.raw.contains(&b'\\') {
+            Cow::Owned(unescape(self.raw).into_owned().into_bytes())
+        } else {
+            Cow::Borrowed(self.raw)
+        }
+    }
 }
 
 /// Resolves the escapes of a string that was scanned; `raw` is without its quotes. A lone surrogate becomes U+FFFD.
 #[must_use]
 pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
     if memchr::memchr(b'\\', raw).is_none() {
-        return String::from_utf8_lossy(raw);
+        return match std::str::from_utf8(raw) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => String::from_utf8_lossy(raw),
+        };
     }
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;

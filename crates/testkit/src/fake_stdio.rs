@@ -375,23 +375,23 @@ fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// A child that knows nothing of its parent's end.
+/// A child that knows nothing of its parent's end, and holds its output open.
 fn start_grandchild() -> Child {
     Command::new("sleep")
         .arg("1000")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
         .spawn()
         .expect("`sleep` is everywhere")
 }
 
 async fn flood(mut bytes: u64) {
-    let line = [[b'x'; 255].as_slice(), b"\n"].concat();
+    let lines = [[b'x'; 255].as_slice(), b"\n"].concat().repeat(256);
     let mut stderr = tokio::io::stderr();
     while bytes > 0 {
-        let part = line.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
-        if stderr.write_all(&line[..part]).await.is_err() {
+        let part = usize::try_from(bytes)
+            .unwrap_or(usize::MAX)
+            .min(lines.len());
+        if stderr.write_all(&lines[..part]).await.is_err() {
             return;
         }
         bytes -= part as u64;

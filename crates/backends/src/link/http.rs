@@ -4,11 +4,7 @@ use ::http::header::{ACCEPT, CONTENT_TYPE};
 use ::http::{HeaderName, HeaderValue, Method, Request, Response as HttpResponse, StatusCode, Uri};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::body::Body;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_protocol::envelope::{Envelope, Message, Response};
@@ -16,6 +12,7 @@ use switchboard_protocol::header;
 use switchboard_telemetry::IgnoredMessage;
 
 use super::inbox::Inbox;
+use super::pool::{Pool, PoolError, ResponseBody};
 use super::sse::Decoder;
 use super::watch::Watch;
 use super::{LinkError, Outgoing, WRITE_DEADLINE, Wire, refuse_request};
@@ -26,13 +23,6 @@ const JSON_OR_EVENT_STREAM: HeaderValue =
     HeaderValue::from_static("application/json, text/event-stream");
 /// How much of the body of an error is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept: less than what servers commonly allow, so that they rarely close one under a
-/// request.
-const POOL_IDLE: Duration = Duration::from_secs(50);
-
-type Pool = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
-
 /// One HTTP endpoint of a server. Cheap to clone; connections are pooled.
 #[derive(Clone)]
 pub(crate) struct HttpLink {
@@ -40,7 +30,7 @@ pub(crate) struct HttpLink {
 }
 
 struct Inner {
-    pool: Pool,
+    pool: Arc<Pool>,
     uri: Uri,
     headers: Vec<(HeaderName, HeaderValue)>,
     max_message: usize,
@@ -54,20 +44,7 @@ impl HttpLink {
         max_message: usize,
         inbox: Arc<Inbox>,
     ) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_webpki_roots()
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(tcp);
-        let pool = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .build(connector);
+        let pool = Pool::new(uri.clone(), inbox.tasks.clone());
         Self {
             inner: Arc::new(Inner {
                 pool,
@@ -90,7 +67,7 @@ impl HttpLink {
         } = &*self.inner;
         Self {
             inner: Arc::new(Inner {
-                pool: pool.clone(),
+                pool: Arc::clone(pool),
                 uri,
                 headers: headers.clone(),
                 max_message: *max_message,
@@ -201,7 +178,7 @@ impl HttpLink {
     }
 
     /// A GET of the endpoint, for an event stream.
-    pub(crate) async fn get(&self, wire: &Wire) -> Result<HttpResponse<Incoming>, LinkError> {
+    pub(crate) async fn get(&self, wire: &Wire) -> Result<HttpResponse<ResponseBody>, LinkError> {
         let mut request = self.post(wire, Bytes::new());
         *request.method_mut() = Method::GET;
         request.headers_mut().remove(CONTENT_TYPE);
@@ -242,20 +219,23 @@ impl HttpLink {
     async fn send(
         &self,
         request: Request<Full<Bytes>>,
-    ) -> Result<HttpResponse<Incoming>, LinkError> {
-        self.inner.pool.request(request).await.map_err(|error| {
-            if error.is_connect() {
-                LinkError::NotSent("no connection to the server".to_owned())
-            } else {
-                LinkError::Lost("the connection broke before an answer came".to_owned())
-            }
-        })
+    ) -> Result<HttpResponse<ResponseBody>, LinkError> {
+        self.inner
+            .pool
+            .send(request)
+            .await
+            .map_err(|error| match error {
+                PoolError::NotSent => LinkError::NotSent("no connection to the server".to_owned()),
+                PoolError::Lost => {
+                    LinkError::Lost("the connection broke before an answer came".to_owned())
+                }
+            })
     }
 
     async fn read_stream(
         &self,
         wire: &Wire,
-        mut body: Incoming,
+        mut body: ResponseBody,
         id: u64,
         watch: &mut Watch,
     ) -> Result<Response, LinkError> {
@@ -339,7 +319,7 @@ fn is<B>(answer: &HttpResponse<B>, media_type: &[u8]) -> bool {
 }
 
 /// The whole body, at most `limit` bytes; in the common case of one frame without a copy.
-async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, LinkError> {
+async fn collect(mut body: ResponseBody, limit: usize) -> Result<Bytes, LinkError> {
     if body.size_hint().lower() > limit as u64 {
         return Err(LinkError::TooLarge);
     }
@@ -381,7 +361,7 @@ async fn collect(mut body: Incoming, limit: usize) -> Result<Bytes, LinkError> {
     Ok(all.freeze())
 }
 
-async fn refused(answer: HttpResponse<Incoming>) -> LinkError {
+async fn refused(answer: HttpResponse<ResponseBody>) -> LinkError {
     let status = answer.status().as_u16();
     let error = match collect(answer.into_body(), MAX_ERROR_BODY)
         .await

@@ -4,7 +4,6 @@
 use ::http::Uri;
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming as Body;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_protocol::version::Version;
@@ -12,6 +11,7 @@ use switchboard_protocol::version::Version;
 use super::http::HttpLink;
 use super::inbox::Inbox;
 use super::mux::{Incoming, MessageReader, MessageWriter, Mux};
+use super::pool::ResponseBody;
 use super::sse::Decoder;
 use super::{LinkError, Wire};
 
@@ -66,7 +66,7 @@ fn same_origin(base: &Uri, endpoint: &str) -> Option<Uri> {
 }
 
 struct EventReader {
-    body: Body,
+    body: ResponseBody,
     events: Decoder,
 }
 

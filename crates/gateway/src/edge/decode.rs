@@ -29,12 +29,24 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
-    pub(crate) fn new(status: StatusCode, code: i64, message: impl Into<std::borrow::Cow<'static, str>>) -> Self {
-        Self { status, id: None, error: ProtocolError::new(code, message) }
+    pub(crate) fn new(
+        status: StatusCode,
+        code: i64,
+        message: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            status,
+            id: None,
+            error: ProtocolError::new(code, message),
+        }
     }
 
     fn bad(error: ProtocolError) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, id: None, error }
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            id: None,
+            error,
+        }
     }
 
     fn for_request(mut self, request: &Envelope) -> Self {
@@ -45,8 +57,15 @@ impl Rejection {
 
 impl From<ProtocolError> for Rejection {
     fn from(error: ProtocolError) -> Self {
-        let status = if error.code == code::METHOD_NOT_FOUND { StatusCode::NOT_FOUND } else { StatusCode::BAD_REQUEST };
-        Self { status, ..Self::bad(error) }
+        let status = if error.code == code::METHOD_NOT_FOUND {
+            StatusCode::NOT_FOUND
+        } else {
+            StatusCode::BAD_REQUEST
+        };
+        Self {
+            status,
+            ..Self::bad(error)
+        }
     }
 }
 
@@ -68,13 +87,25 @@ pub(crate) struct BodyLimits {
 
 /// Checks what the headers say of the body, before it is read.
 pub(crate) fn check_media_types(headers: &HeaderMap) -> Result<(), Rejection> {
-    let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| essence(value.as_bytes()).eq_ignore_ascii_case(b"application/json"));
+    let is_json = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| essence(value.as_bytes()).eq_ignore_ascii_case(b"application/json"));
     if !is_json {
-        return Err(Rejection::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "Content-Type is application/json"));
+        return Err(Rejection::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            code::INVALID_REQUEST,
+            "Content-Type is application/json",
+        ));
     }
-    let encoded = headers.get(CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    let encoded = headers
+        .get(CONTENT_ENCODING)
+        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
     if encoded {
-        return Err(Rejection::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code::INVALID_REQUEST, "the body comes without Content-Encoding"));
+        return Err(Rejection::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            code::INVALID_REQUEST,
+            "the body comes without Content-Encoding",
+        ));
     }
     if !accepts(headers, b"application/json") || !accepts(headers, b"text/event-stream") {
         return Err(Rejection::new(
@@ -87,23 +118,41 @@ pub(crate) fn check_media_types(headers: &HeaderMap) -> Result<(), Rejection> {
 }
 
 fn essence(value: &[u8]) -> &[u8] {
-    let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
+    let end = value
+        .iter()
+        .position(|byte| *byte == b';')
+        .unwrap_or(value.len());
     value[..end].trim_ascii()
 }
 
 fn accepts(headers: &HeaderMap, wanted: &[u8]) -> bool {
-    headers.get_all(ACCEPT).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|range| {
-        let range = essence(range);
-        let main = wanted.split(|byte| *byte == b'/').next().unwrap_or_default();
-        range.eq_ignore_ascii_case(wanted) || range == b"*/*" || range.strip_suffix(b"/*").is_some_and(|range| range.eq_ignore_ascii_case(main))
-    })
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|range| {
+            let range = essence(range);
+            let main = wanted
+                .split(|byte| *byte == b'/')
+                .next()
+                .unwrap_or_default();
+            range.eq_ignore_ascii_case(wanted)
+                || range == b"*/*"
+                || range
+                    .strip_suffix(b"/*")
+                    .is_some_and(|range| range.eq_ignore_ascii_case(main))
+        })
 }
 
 /// Reads the body; in the common case of one frame without a copy.
 pub(crate) async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, Rejection> {
     let too_large = || {
         let message = format!("the body is larger than {} bytes", limits.bytes);
-        Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, code::INVALID_REQUEST, message)
+        Rejection::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            code::INVALID_REQUEST,
+            message,
+        )
     };
     if body.size_hint().lower() > limits.bytes as u64 {
         return Err(too_large());
@@ -113,8 +162,16 @@ pub(crate) async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, R
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_| Rejection::new(StatusCode::BAD_REQUEST, code::PARSE_ERROR, "the body ended early"))?;
-            let Ok(data) = frame.into_data() else { continue };
+            let frame = frame.map_err(|_| {
+                Rejection::new(
+                    StatusCode::BAD_REQUEST,
+                    code::PARSE_ERROR,
+                    "the body ended early",
+                )
+            })?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
             if first.len() + all.len() + data.len() > limits.bytes {
                 return Err(too_large());
             }
@@ -129,7 +186,11 @@ pub(crate) async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, R
     };
     match tokio::time::timeout(limits.timeout, reading).await {
         Ok(result) => result,
-        Err(_) => Err(Rejection::new(StatusCode::REQUEST_TIMEOUT, code::INVALID_REQUEST, "the body took too long to arrive")),
+        Err(_) => Err(Rejection::new(
+            StatusCode::REQUEST_TIMEOUT,
+            code::INVALID_REQUEST,
+            "the body took too long to arrive",
+        )),
     }
 }
 
@@ -146,11 +207,16 @@ enum Era {
 /// The era of a request: a modern header or `_meta` decides, whatever else is there (specification: `basic/versioning`, Backward
 /// Compatibility).
 fn era(headers: &HeaderMap, request: &Envelope) -> Era {
-    let in_header = headers.get(header::PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
+    let in_header = headers
+        .get(header::PROTOCOL_VERSION)
+        .and_then(|value| value.to_str().ok());
     let is_legacy = |text: &str| Version::parse(text).is_some_and(|version| !version.is_modern());
     if request.meta.protocol_version.is_some() || in_header.is_some_and(|text| !is_legacy(text)) {
         Era::Modern
-    } else if in_header.is_some() || request.method() == "initialize" || headers.contains_key(header::SESSION_ID) {
+    } else if in_header.is_some()
+        || request.method() == "initialize"
+        || headers.contains_key(header::SESSION_ID)
+    {
         Era::Legacy
     } else {
         Era::Unknown
@@ -158,7 +224,11 @@ fn era(headers: &HeaderMap, request: &Envelope) -> Era {
 }
 
 /// Makes a call of a request's headers and body.
-pub(crate) fn decode(headers: &HeaderMap, body: Bytes, principal: Arc<Principal>) -> Result<Incoming, Rejection> {
+pub(crate) fn decode(
+    headers: &HeaderMap,
+    body: Bytes,
+    principal: Arc<Principal>,
+) -> Result<Incoming, Rejection> {
     let request = Envelope::parse(body).map_err(|error| {
         let code = match error {
             EnvelopeError::Json(_) => code::PARSE_ERROR,
@@ -184,10 +254,16 @@ pub(crate) fn decode(headers: &HeaderMap, body: Bytes, principal: Arc<Principal>
     }
 }
 
-fn validate(headers: &HeaderMap, request: &Envelope) -> Result<(Method, Version, Option<LogLevel>), Rejection> {
+fn validate(
+    headers: &HeaderMap,
+    request: &Envelope,
+) -> Result<(Method, Version, Option<LogLevel>), Rejection> {
     if era(headers, request) == Era::Legacy {
         // Older clients know no other way to learn why: the message names the versions (specification: `basic/versioning`).
-        let requested = headers.get(header::PROTOCOL_VERSION).and_then(|value| value.to_str().ok()).unwrap_or("a version with a handshake");
+        let requested = headers
+            .get(header::PROTOCOL_VERSION)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("a version with a handshake");
         return Err(unsupported(requested).into());
     }
     let version = check_version(headers, request)?;
@@ -198,7 +274,11 @@ fn validate(headers: &HeaderMap, request: &Envelope) -> Result<(Method, Version,
     };
     let log_level = check_meta(request)?;
     if method.has_name_header() {
-        let target = if method == Method::ResourcesRead { request.params.uri } else { request.params.name };
+        let target = if method == Method::ResourcesRead {
+            request.params.uri
+        } else {
+            request.params.name
+        };
         match request.text(target) {
             Some(target) => matches_header(headers, &header::NAME, &target)?,
             None => return Err(ProtocolError::invalid_params("params name no target").into()),
@@ -220,12 +300,21 @@ fn check_version(headers: &HeaderMap, request: &Envelope) -> Result<Version, Pro
 }
 
 fn unsupported(requested: &str) -> ProtocolError {
-    let supported: Vec<&str> = Version::SUPPORTED_MODERN.iter().map(|version| version.as_str()).collect();
+    let supported: Vec<&str> = Version::SUPPORTED_MODERN
+        .iter()
+        .map(|version| version.as_str())
+        .collect();
     let requested: String = requested.chars().take(64).collect();
     ProtocolError {
         code: code::UNSUPPORTED_VERSION,
-        message: format!("Unsupported protocol version: this endpoint speaks {}", supported.join(", ")).into(),
-        data: Some(serde_json::json!({ "supported": supported, "requested": requested }).to_string()),
+        message: format!(
+            "Unsupported protocol version: this endpoint speaks {}",
+            supported.join(", ")
+        )
+        .into(),
+        data: Some(
+            serde_json::json!({ "supported": supported, "requested": requested }).to_string(),
+        ),
     }
 }
 
@@ -238,23 +327,37 @@ fn check_meta(request: &Envelope) -> Result<Option<LogLevel>, ProtocolError> {
     let first = |span: Span| request.slice(span)[0];
     let meta = &request.meta;
     if meta.client_capabilities.map(first) != Some(b'{') {
-        return Err(missing("io.modelcontextprotocol/clientCapabilities, an object"));
+        return Err(missing(
+            "io.modelcontextprotocol/clientCapabilities, an object",
+        ));
     }
     if meta.client_info.is_some_and(|span| first(span) != b'{') {
-        return Err(ProtocolError::invalid_params("io.modelcontextprotocol/clientInfo is an object"));
+        return Err(ProtocolError::invalid_params(
+            "io.modelcontextprotocol/clientInfo is an object",
+        ));
     }
     if let Some(token) = meta.progress_token {
         let raw = request.slice(token);
-        let is_integer = raw.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-');
+        let is_integer = raw
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || *byte == b'-');
         if raw[0] != b'"' && !is_integer {
-            return Err(ProtocolError::invalid_params("progressToken is a string or an integer"));
+            return Err(ProtocolError::invalid_params(
+                "progressToken is a string or an integer",
+            ));
         }
     }
     match meta.log_level {
         None => Ok(None),
-        Some(_) => match request.text(meta.log_level).as_deref().and_then(LogLevel::parse) {
+        Some(_) => match request
+            .text(meta.log_level)
+            .as_deref()
+            .and_then(LogLevel::parse)
+        {
             Some(level) => Ok(Some(level)),
-            None => Err(ProtocolError::invalid_params("io.modelcontextprotocol/logLevel is not one of the eight levels, debug to emergency")),
+            None => Err(ProtocolError::invalid_params(
+                "io.modelcontextprotocol/logLevel is not one of the eight levels, debug to emergency",
+            )),
         },
     }
 }
@@ -262,7 +365,12 @@ fn check_meta(request: &Envelope) -> Result<Option<LogLevel>, ProtocolError> {
 /// Checks that a header says what the body says: exactly one of it, decoded where it may be encoded.
 fn matches_header(headers: &HeaderMap, name: &HeaderName, body: &str) -> Result<(), ProtocolError> {
     let mut values = headers.get_all(name).iter();
-    let mismatch = |why: &str| ProtocolError::new(code::HEADER_MISMATCH, format!("Header mismatch: {name} {why}"));
+    let mismatch = |why: &str| {
+        ProtocolError::new(
+            code::HEADER_MISMATCH,
+            format!("Header mismatch: {name} {why}"),
+        )
+    };
     let value: &HeaderValue = values.next().ok_or_else(|| mismatch("is missing"))?;
     if values.next().is_some() {
         return Err(mismatch("stands more than once"));
@@ -272,7 +380,11 @@ fn matches_header(headers: &HeaderMap, name: &HeaderName, body: &str) -> Result<
     } else {
         value.as_bytes() == body.as_bytes()
     };
-    if equal { Ok(()) } else { Err(mismatch("does not match the body")) }
+    if equal {
+        Ok(())
+    } else {
+        Err(mismatch("does not match the body"))
+    }
 }
 
 /// The `Mcp-Param-*` headers, which are checked where the tool's schema is known.

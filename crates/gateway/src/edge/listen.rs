@@ -39,11 +39,27 @@ struct Wanted {
 }
 
 /// Opens the stream.
-pub(crate) async fn respond(orchestrator: &Orchestrator, metrics: &Metrics, call: &Call) -> Result<Response, Rejection> {
+pub(crate) async fn respond(
+    orchestrator: &Orchestrator,
+    metrics: &Metrics,
+    call: &Call,
+) -> Result<Response, Rejection> {
     let request = &call.request;
-    let id = request.keys.id.map(|span| request.bytes(span)).unwrap_or_default();
-    let reject = |status, error| Rejection { status, id: Some(id.clone()), error };
-    let wanted: Wanted = match request.params.notifications.map(|span| serde_json::from_slice(request.slice(span))) {
+    let id = request
+        .keys
+        .id
+        .map(|span| request.bytes(span))
+        .unwrap_or_default();
+    let reject = |status, error| Rejection {
+        status,
+        id: Some(id.clone()),
+        error,
+    };
+    let wanted: Wanted = match request
+        .params
+        .notifications
+        .map(|span| serde_json::from_slice(request.slice(span)))
+    {
         Some(Ok(wanted)) => wanted,
         _ => {
             let error = ProtocolError::invalid_params(
@@ -58,12 +74,19 @@ pub(crate) async fn respond(orchestrator: &Orchestrator, metrics: &Metrics, call
         resources: wanted.resources_list_changed,
         uris: wanted.resource_subscriptions.clone().unwrap_or_default(),
     };
-    let listener = orchestrator.listen(filter).await.map_err(|error| match error {
-        ListenError::TooManyUris => reject(StatusCode::BAD_REQUEST, ProtocolError::invalid_params(error.to_string())),
-        ListenError::Full | ListenError::Closed => {
-            reject(StatusCode::SERVICE_UNAVAILABLE, ProtocolError::new(code::INTERNAL_ERROR, error.to_string()))
-        }
-    })?;
+    let listener = orchestrator
+        .listen(filter)
+        .await
+        .map_err(|error| match error {
+            ListenError::TooManyUris => reject(
+                StatusCode::BAD_REQUEST,
+                ProtocolError::invalid_params(error.to_string()),
+            ),
+            ListenError::Full | ListenError::Closed => reject(
+                StatusCode::SERVICE_UNAVAILABLE,
+                ProtocolError::new(code::INTERNAL_ERROR, error.to_string()),
+            ),
+        })?;
     let mut stream = ListenStream {
         listener,
         id,
@@ -73,7 +96,11 @@ pub(crate) async fn respond(orchestrator: &Orchestrator, metrics: &Metrics, call
         _counted: metrics.listen_stream(),
     };
     let acknowledged = serde_json::to_vec(&wanted).unwrap_or_default();
-    stream.notify("subscriptions/acknowledged", b"\"notifications\":", &acknowledged);
+    stream.notify(
+        "subscriptions/acknowledged",
+        b"\"notifications\":",
+        &acknowledged,
+    );
     Ok(respond::event_stream(Body::new(stream)))
 }
 
@@ -91,7 +118,9 @@ struct ListenStream {
 impl ListenStream {
     /// Sends a notification that is tagged with the subscription; `key` and `value` are one more member.
     fn notify(&mut self, name: &str, key: &[u8], value: &[u8]) {
-        let mut message = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{name}\",\"params\":{{").into_bytes();
+        let mut message =
+            format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{name}\",\"params\":{{")
+                .into_bytes();
         self.tag(&mut message);
         if !key.is_empty() {
             message.push(b',');
@@ -135,7 +164,10 @@ impl hyper::body::Body for ListenStream {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         loop {
             if let Some(bytes) = this.ready.pop_front() {

@@ -34,28 +34,50 @@ pub(crate) fn message(method: Method, id: &[u8], outcome: Outcome) -> Message {
     let (status, key, value) = match outcome {
         Outcome::Complete(completed) => (StatusCode::OK, "result", completed.result),
         Outcome::InputRequired(result) => (StatusCode::OK, "result", result),
-        Outcome::Failed(CallError::Fault(fault)) if method == Method::ToolsCall => (StatusCode::OK, "result", tool_fault(&fault).into()),
-        Outcome::Failed(CallError::Fault(fault)) => (StatusCode::OK, "error", fault_error(&fault).into()),
-        Outcome::Failed(CallError::Protocol(error)) => (status_of(error.code), "error", error.to_json().into()),
+        Outcome::Failed(CallError::Fault(fault)) if method == Method::ToolsCall => {
+            (StatusCode::OK, "result", tool_fault(&fault).into())
+        }
+        Outcome::Failed(CallError::Fault(fault)) => {
+            (StatusCode::OK, "error", fault_error(&fault).into())
+        }
+        Outcome::Failed(CallError::Protocol(error)) => {
+            (status_of(error.code), "error", error.to_json().into())
+        }
         Outcome::Failed(CallError::Backend { code, error }) => {
             // Of a backend's own errors only those keep a status that say what is wrong with the client's request.
-            let status = if code == code::METHOD_NOT_FOUND { StatusCode::OK } else { status_of(code) };
+            let status = if code == code::METHOD_NOT_FOUND {
+                StatusCode::OK
+            } else {
+                status_of(code)
+            };
             (status, "error", error.into())
         }
     };
-    Message { status, body: enveloped(Some(id), key, &value) }
+    Message {
+        status,
+        body: enveloped(Some(id), key, &value),
+    }
 }
 
 fn status_of(code: i64) -> StatusCode {
     match code {
-        code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY | code::UNSUPPORTED_VERSION => StatusCode::BAD_REQUEST,
+        code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY | code::UNSUPPORTED_VERSION => {
+            StatusCode::BAD_REQUEST
+        }
         code::METHOD_NOT_FOUND => StatusCode::NOT_FOUND,
         _ => StatusCode::OK,
     }
 }
 
 fn enveloped(id: Option<&[u8]>, key: &str, value: &Payload) -> Payload {
-    let mut head = Vec::with_capacity(48 + id.map_or(0, <[u8]>::len) + if value.len() <= ONE_PIECE { value.len() + 1 } else { 0 });
+    let mut head = Vec::with_capacity(
+        48 + id.map_or(0, <[u8]>::len)
+            + if value.len() <= ONE_PIECE {
+                value.len() + 1
+            } else {
+                0
+            },
+    );
     head.extend_from_slice(b"{\"jsonrpc\":\"2.0\",");
     if let Some(id) = id {
         head.extend_from_slice(b"\"id\":");
@@ -83,7 +105,8 @@ fn enveloped(id: Option<&[u8]>, key: &str, value: &Payload) -> Payload {
 
 /// A tool call that could not be brought to an answer: a result that tells a model what happened and what to do next.
 fn tool_fault(fault: &Fault) -> Vec<u8> {
-    let mut out = b"{\"resultType\":\"complete\",\"content\":[{\"type\":\"text\",\"text\":".to_vec();
+    let mut out =
+        b"{\"resultType\":\"complete\",\"content\":[{\"type\":\"text\",\"text\":".to_vec();
     write_str(&mut out, &fault.message);
     out.extend_from_slice(b"}],\"isError\":true,\"_meta\":{\"dev.switchboard/error\":");
     out.extend_from_slice(&fault.to_json());
@@ -102,8 +125,15 @@ fn fault_error(fault: &Fault) -> Vec<u8> {
 
 /// The response to a request that did not become a call.
 pub(crate) fn rejected(rejection: &Rejection) -> Response {
-    let body = enveloped(rejection.id.as_deref(), "error", &rejection.error.to_json().into());
-    json(Message { status: rejection.status, body })
+    let body = enveloped(
+        rejection.id.as_deref(),
+        "error",
+        &rejection.error.to_json().into(),
+    );
+    json(Message {
+        status: rejection.status,
+        body,
+    })
 }
 
 /// A response of one JSON object.
@@ -132,7 +162,10 @@ pub(crate) fn event_stream(body: Body) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, NO_STORE);
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
     response
 }
 
@@ -143,7 +176,9 @@ struct Chunks {
 
 impl Chunks {
     fn of(payload: Payload) -> Self {
-        Self { rest: payload.into_segments().collect() }
+        Self {
+            rest: payload.into_segments().collect(),
+        }
     }
 }
 
@@ -151,7 +186,10 @@ impl hyper::body::Body for Chunks {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Poll::Ready(self.rest.pop_front().map(|chunk| Ok(Frame::data(chunk))))
     }
 

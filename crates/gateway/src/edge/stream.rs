@@ -148,8 +148,12 @@ impl hyper::body::Body for CallStream {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.poll_bytes(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.poll_bytes(context)
+            .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 }
 
@@ -159,7 +163,16 @@ pub(crate) fn event(message: Payload, out: &mut VecDeque<Bytes>) {
     const SMALL: usize = 4 * 1024;
     let one_line = |segment: Bytes| match memchr::memchr2(b'\n', b'\r', &segment) {
         None => segment,
-        Some(_) => segment.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect(),
+        Some(_) => segment
+            .iter()
+            .map(|byte| {
+                if matches!(byte, b'\n' | b'\r') {
+                    b' '
+                } else {
+                    *byte
+                }
+            })
+            .collect(),
     };
     if message.len() <= SMALL {
         let mut event = Vec::with_capacity(message.len() + 8);
