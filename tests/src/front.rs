@@ -28,7 +28,7 @@ pub struct Front {
 }
 
 /// What a gateway owns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Census {
     /// Processes below it.
     pub processes: usize,
@@ -38,6 +38,16 @@ pub struct Census {
     pub threads: usize,
     /// Its open file descriptors.
     pub files: usize,
+}
+
+impl Census {
+    /// Whether none of the counts is higher than that of `other`.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.processes <= other.processes
+            && self.tasks <= other.tasks
+            && self.threads <= other.threads
+            && self.files <= other.files
+    }
 }
 
 /// A `faulty-server` as an entry of the `backends` section.
@@ -116,6 +126,23 @@ impl Front {
             tasks: *tasks as usize,
             threads: entries("task"),
             files: entries("fd"),
+        }
+    }
+
+    /// Waits until the gateway owns no more than this.
+    ///
+    /// # Panics
+    ///
+    /// If that takes longer than [`PATIENCE`].
+    pub async fn wait_until_within(&self, bound: &Census) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let now = self.census().await;
+            if now.is_within(bound) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{now:?} instead of {bound:?}");
+            sleep(Duration::from_millis(100)).await;
         }
     }
 

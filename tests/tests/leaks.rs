@@ -84,22 +84,7 @@ async fn owns_no_more_after_many_calls(backend: Value) {
     make_calls(&front, AT_ONCE).await;
     let after_ten = settled(&front).await;
     make_calls(&front, CALLS).await;
-    let mut last = after_ten;
-    let what = "as much as after ten calls";
-    let waited = tokio::time::timeout(
-        Duration::from_secs(90),
-        until(what, async || {
-            last = front.census().await;
-            let no_more = last.processes <= after_ten.processes
-                && last.tasks <= after_ten.tasks
-                && last.threads <= after_ten.threads
-                && last.files <= after_ten.files;
-            no_more.then_some(())
-        }),
-    );
-    waited
-        .await
-        .unwrap_or_else(|_| panic!("{last:?} instead of {after_ten:?}"));
+    front.wait_until_within(&after_ten).await;
     front.works("a").await;
     front.gateway.stop().await;
 }
@@ -157,14 +142,7 @@ async fn processes_that_come_and_go_leave_nothing() {
         })
         .await;
     }
-    until("as much as before", async || {
-        let now = front.census().await;
-        let no_more = now.processes <= before.processes
-            && now.tasks <= before.tasks
-            && now.files <= before.files;
-        no_more.then_some(())
-    })
-    .await;
+    front.wait_until_within(&before).await;
     front.gateway.stop().await;
 }
 

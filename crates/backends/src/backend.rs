@@ -329,6 +329,10 @@ impl Inner {
             message::legacy(call, rewrite, id, traceparent.as_deref())
         };
         legacy::ensure_log_level(connection, call.log_level).await;
+        let _in_flight = match (&connection.link, &connection.legacy) {
+            (Link::Http(_), Some(session)) => Some(session.enter(id, call)),
+            _ => None,
+        };
         let cancel = match (&connection.link, version.is_modern()) {
             (Link::Http(http), false) => Some(legacy::cancel_on_drop(
                 http.clone(),

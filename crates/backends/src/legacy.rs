@@ -4,7 +4,10 @@
 //! compiler.
 
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::time::Duration;
+use switchboard_protocol::call::Call;
+use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::json;
 use switchboard_protocol::method::LogLevel;
 use switchboard_protocol::splice::member;
@@ -12,7 +15,7 @@ use switchboard_protocol::version::Version;
 
 use crate::connect::{Agreed, CONNECT_DEADLINE, Connection, describe};
 use crate::link::http::HttpLink;
-use crate::link::watch::Watch;
+use crate::link::watch::{Hear, Watch, deliver_to_only};
 use crate::link::{Link, LinkError, Wire, next_id};
 use crate::message;
 
@@ -20,11 +23,41 @@ use crate::message;
 const SMALL_REQUEST: Duration = Duration::from_secs(10);
 
 /// What a legacy session remembers.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Session {
     /// The least severe level that the server was asked to log. One level holds for the whole session, so it is only ever
     /// lowered; what a call did not ask for is dropped on the way.
     log_level: Mutex<Option<LogLevel>>,
+    /// The calls in flight over HTTP, by request id: some servers log on a stream that names no request.
+    calls: Mutex<HashMap<u64, Watch>>,
+}
+
+/// Takes a call off the books of its session.
+pub(crate) struct InFlight<'s> {
+    session: &'s Session,
+    id: u64,
+}
+
+impl Session {
+    /// Notes a call for as long as what is returned lives.
+    pub(crate) fn enter(&self, id: u64, call: &Call) -> InFlight<'_> {
+        self.calls.lock().insert(id, Watch::logs_of(call));
+        InFlight { session: self, id }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.session.calls.lock().remove(&self.id);
+    }
+}
+
+/// Hears logs on a stream that belongs to no request.
+impl Hear for &Session {
+    fn hear(&mut self, notification: &Envelope) -> bool {
+        notification.method() == "notifications/message"
+            && deliver_to_only(self.calls.lock().values_mut(), notification) == Some(true)
+    }
 }
 
 /// The handshake of a session that many share, and which for that reason declares no capability: what the server would ask
@@ -143,13 +176,13 @@ async fn request(
 
 /// Reads what the server says outside of any call, until the session is gone. Servers without such a stream say nothing.
 pub(crate) async fn listen(connection: &Connection) -> LinkError {
-    let (Link::Http(http), Some(_)) = (&connection.link, &connection.legacy) else {
+    let (Link::Http(http), Some(session)) = (&connection.link, &connection.legacy) else {
         return std::future::pending().await;
     };
     let mut pause = Duration::from_millis(500);
     loop {
         let opened = tokio::time::Instant::now();
-        match http.listen(&connection.wire).await {
+        match http.listen(&connection.wire, &mut &*session).await {
             Ok(false) => return std::future::pending().await,
             Err(error @ LinkError::Status { status: 404, .. })
                 if connection.wire.session.is_some() =>

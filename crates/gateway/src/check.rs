@@ -16,7 +16,7 @@ pub(crate) struct CheckLayer<F>(Arc<F>);
 
 impl<F> CheckLayer<F>
 where
-    F: Fn(&mut Request<Body>) -> Result<(), Response>,
+    F: Fn(&mut Request<Body>) -> Option<Response>,
 {
     /// `check` answers a request that may not pass, and may leave something in the extensions of one that may.
     pub(crate) fn new(check: F) -> Self {
@@ -53,7 +53,7 @@ impl<S: Clone, F> Clone for Check<S, F> {
 impl<S, F> Service<Request<Body>> for Check<S, F>
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible>,
-    F: Fn(&mut Request<Body>) -> Result<(), Response>,
+    F: Fn(&mut Request<Body>) -> Option<Response>,
 {
     type Response = Response;
     type Error = Infallible;
@@ -65,8 +65,8 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match (self.check)(&mut request) {
-            Ok(()) => Either::Right(self.inner.call(request)),
-            Err(response) => Either::Left(ready(Ok(response))),
+            None => Either::Right(self.inner.call(request)),
+            Some(response) => Either::Left(ready(Ok(response))),
         }
     }
 }

@@ -90,26 +90,22 @@ pub(crate) fn call_stack(
         .service(orchestrator)
 }
 
-fn check_host(hosts: &HostPolicy, request: &mut Request<Body>) -> Result<(), Response> {
-    hosts
-        .check(request.uri(), request.headers())
-        .map_err(|refused| {
-            respond::rejected(&Rejection::new(
-                StatusCode::FORBIDDEN,
-                code::INVALID_REQUEST,
-                refused.to_string(),
-            ))
-        })
+/// The answer to a request for somebody else, or from a page that may not call.
+fn check_host(hosts: &HostPolicy, request: &Request<Body>) -> Option<Response> {
+    let refused = hosts.check(request.uri(), request.headers()).err()?;
+    Some(respond::rejected(&Rejection::new(
+        StatusCode::FORBIDDEN,
+        code::INVALID_REQUEST,
+        refused.to_string(),
+    )))
 }
 
-fn authenticate(
-    authenticator: &Authenticator,
-    request: &mut Request<Body>,
-) -> Result<(), Response> {
+/// The answer to a request without a valid credential; one that has it is given its principal.
+fn authenticate(authenticator: &Authenticator, request: &mut Request<Body>) -> Option<Response> {
     match authenticator.authenticate(request.headers()) {
         Ok(principal) => {
             request.extensions_mut().insert(principal);
-            Ok(())
+            None
         }
         Err(error) => {
             let rejection = Rejection::new(
@@ -121,7 +117,7 @@ fn authenticate(
             response
                 .headers_mut()
                 .insert(http::header::WWW_AUTHENTICATE, error.challenge());
-            Err(response)
+            Some(response)
         }
     }
 }

@@ -263,14 +263,13 @@ impl Inner {
         }) = &outcome
         {
             let snapshot = self.catalogue.load_full();
-            if let Ok(Resolution::To(destination)) = resolve(&snapshot, call) {
-                if let Some(backend) = self.backends.get(destination.backend) {
+            if let Ok(Resolution::To(destination)) = resolve(&snapshot, call)
+                && let Some(backend) = self.backends.get(destination.backend) {
                     backend.refresh().await;
                     let mut changed = self.catalogue.changed();
                     let _ = timeout(Duration::from_secs(1), changed.changed()).await;
                     return self.try_once(call, continuation.as_ref(), span).await;
                 }
-            }
         }
         Ok(outcome)
     }

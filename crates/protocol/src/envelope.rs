@@ -147,22 +147,19 @@ struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    fn insert<K: Keys>(&mut self, name: &Cow<'a, [u8]>) -> Result<(), EnvelopeError> {
-        if K::KEYS
-            .iter()
-            .any(|known| known.as_bytes().eq_ignore_ascii_case(name))
-        {
+    fn insert<K: Keys>(&mut self, name: Cow<'a, [u8]>) -> Result<(), EnvelopeError> {
+        if K::KEYS.iter().any(|known| differs_by_case(known, &name)) {
             return Err(EnvelopeError::shape(format!(
                 "the key {:?} of {} differs from a key of the protocol only by its case",
-                String::from_utf8_lossy(name),
+                shortened(&name),
                 K::LEVEL
             )));
         }
         // Past a handful the check is left to `finish`, so that it never costs more than a sort.
-        if self.keys.len() < 8 && self.keys.contains(name) {
-            return Err(Self::twice::<K>(name));
+        if self.keys.len() < 8 && self.keys.contains(&name) {
+            return Err(Self::twice::<K>(&name));
         }
-        self.keys.push(name.clone());
+        self.keys.push(name);
         Ok(())
     }
 
@@ -179,10 +176,33 @@ impl<'a> Seen<'a> {
     fn twice<K: Keys>(name: &[u8]) -> EnvelopeError {
         EnvelopeError::shape(format!(
             "the key {:?} stands twice in {}",
-            String::from_utf8_lossy(name),
+            shortened(name),
             K::LEVEL
         ))
     }
+}
+
+/// Whether a reader that ignores case takes `name`, which is not `known`, for it.
+///
+/// Such readers fold Unicode (Go's `encoding/json` does): four characters outside of ASCII have an ASCII letter as
+/// their other case, and every key of the protocol is ASCII.
+fn differs_by_case(known: &str, name: &[u8]) -> bool {
+    if name.is_ascii() {
+        return known.as_bytes().eq_ignore_ascii_case(name);
+    }
+    let name = String::from_utf8_lossy(name);
+    let folded = name.chars().map(|character| match character {
+        'ſ' => 's',
+        '\u{212a}' => 'k',
+        'ı' | 'İ' => 'i',
+        other => other.to_ascii_lowercase(),
+    });
+    folded.eq(known.chars().map(|known| known.to_ascii_lowercase()))
+}
+
+/// As much of a key as a message quotes: how long it is was its writer's choice.
+fn shortened(name: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(&name[..name.len().min(64)])
 }
 
 known_keys! {
@@ -415,6 +435,14 @@ impl Parser {
     }
 }
 
+/// Whether a scanned value is a string that stands for a text, or no string at all: half of a surrogate pair is read by
+/// some as U+FFFD, by others as itself.
+fn is_text(raw: &[u8]) -> bool {
+    raw.first() != Some(&b'"')
+        || memchr::memchr(b'\\', raw).is_none()
+        || serde_json::from_slice::<Cow<'_, str>>(raw).is_ok()
+}
+
 fn is_id(raw: &[u8]) -> bool {
     match raw.first() {
         Some(b'"') => raw.len() <= MAX_ID_BYTES,
@@ -539,8 +567,8 @@ fn begin(scanner: &mut Scanner<'_>) -> Result<usize, JsonError> {
     Ok(start)
 }
 
-/// Reads an object whose keys decide something: `read` reads the value of each key, known keys find their slot, and doubled and case-variant
-/// keys are refused.
+/// Reads an object whose keys decide something: `read` reads the value of each key, known keys find their slot. Doubled
+/// and case-variant keys are refused, and known strings that are no text.
 fn object<'a, K: Keys>(
     scanner: &mut Scanner<'a>,
     keys: &mut K,
@@ -553,8 +581,15 @@ fn object<'a, K: Keys>(
         let name = key.name();
         let span = read(scanner, &name)?;
         match keys.slot(&name).map(|slot| slot.replace(span)) {
-            None => seen.insert::<K>(&name)?,
-            Some(None) => {}
+            None => seen.insert::<K>(name)?,
+            Some(None) if is_text(span.of(scanner.bytes())) => {}
+            Some(None) => {
+                return Err(EnvelopeError::shape(format!(
+                    "{:?} of {} has half of a surrogate pair",
+                    shortened(&name),
+                    K::LEVEL
+                )));
+            }
             Some(Some(_)) => return Err(Seen::twice::<K>(&name)),
         }
     }

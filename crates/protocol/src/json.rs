@@ -120,6 +120,12 @@ impl<'a> Scanner<'a> {
         self.pos
     }
 
+    /// The whole text.
+    #[must_use]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// What was read since `start`, an earlier [`Scanner::position`].
     #[must_use]
     pub fn since(&self, start: usize) -> Span {
@@ -405,15 +411,14 @@ fn unescape_unicode(escape: &[u8]) -> (char, usize) {
     let Some(high) = unit(2) else {
         return (char::REPLACEMENT_CHARACTER, escape.len());
     };
-    if (0xd800..0xdc00).contains(&high) && escape.get(6..8) == Some(b"\\u") {
-        if let Some(low @ 0xdc00..0xe000) = unit(8) {
+    if (0xd800..0xdc00).contains(&high) && escape.get(6..8) == Some(b"\\u")
+        && let Some(low @ 0xdc00..0xe000) = unit(8) {
             let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
             return (
                 char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
                 12,
             );
         }
-    }
     (
         char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER),
         6,

@@ -25,7 +25,8 @@ impl<'a> Splice<'a> {
         self.edits.push((span, with.into()));
     }
 
-    /// Puts members (`"key":value`, several separated by commas) at the start of the object at `object`.
+    /// Puts members (`"key":value`, several separated by commas) at the start of the object at `object`. Once for each object
+    /// that may be empty, and not where [`Splice::remove_member`] takes its only member: the comma depends on what is there.
     pub fn insert_members(&mut self, text: &[u8], object: Span, members: &[u8]) {
         let at = Span {
             start: object.start + 1,
@@ -83,7 +84,7 @@ impl<'a> Splice<'a> {
     /// The part `of` of `text` with the replacements that lie in it, as slices: what stays shares the memory of `text`.
     #[must_use]
     pub fn apply_shared(mut self, text: &Bytes, of: Span) -> Payload {
-        self.edits.sort_by_key(|(span, _)| span.start);
+        self.edits.sort_by_key(|(span, _)| (span.start, span.end));
         let mut payload = Payload::default();
         let mut at = of.start as usize;
         for (span, with) in self.edits {
@@ -108,7 +109,7 @@ impl<'a> Splice<'a> {
 
     /// Writes the part `of` of `text` to `out`, with the replacements that lie in it.
     pub fn apply(mut self, text: &[u8], of: Span, out: &mut Vec<u8>) {
-        self.edits.sort_by_key(|(span, _)| span.start);
+        self.edits.sort_by_key(|(span, _)| (span.start, span.end));
         let mut at = of.start as usize;
         for (span, with) in &self.edits {
             debug_assert!(

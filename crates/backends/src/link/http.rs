@@ -14,7 +14,7 @@ use switchboard_telemetry::IgnoredMessage;
 use super::inbox::Inbox;
 use super::pool::{Pool, PoolError, ResponseBody};
 use super::sse::Decoder;
-use super::watch::Watch;
+use super::watch::{Hear, Watch};
 use super::{LinkError, Outgoing, WRITE_DEADLINE, Wire, refuse_request};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -156,7 +156,11 @@ impl HttpLink {
 
     /// Opens the stream on which a legacy server says what belongs to no request, and reads it until it ends.
     /// `Ok(false)`: the server has no such stream.
-    pub(crate) async fn listen(&self, wire: &Wire) -> Result<bool, LinkError> {
+    pub(crate) async fn listen(
+        &self,
+        wire: &Wire,
+        hearer: &mut (impl Hear + Send),
+    ) -> Result<bool, LinkError> {
         let answer = self.get(wire).await?;
         if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
             return Ok(false);
@@ -168,10 +172,7 @@ impl HttpLink {
             return Ok(false);
         }
         // Nothing here answers a request of ours: 0 is never given out.
-        match self
-            .read_stream(wire, answer.into_body(), 0, &mut Watch::deaf())
-            .await
-        {
+        match self.read_stream(wire, answer.into_body(), 0, hearer).await {
             Err(LinkError::Lost(_)) | Ok(_) => Ok(true),
             Err(error) => Err(error),
         }
@@ -237,7 +238,7 @@ impl HttpLink {
         wire: &Wire,
         mut body: ResponseBody,
         id: u64,
-        watch: &mut Watch,
+        hearer: &mut (impl Hear + Send),
     ) -> Result<Response, LinkError> {
         let mut events = Decoder::new(self.inner.max_message);
         loop {
@@ -256,7 +257,7 @@ impl HttpLink {
                     Ok(Message::Request(request)) if request.is_request() => {
                         self.refuse(wire, &request).await
                     }
-                    Ok(Message::Request(notification)) => self.notified(&notification, watch),
+                    Ok(Message::Request(notification)) => self.notified(&notification, hearer),
                     Err(_) => self.inner.inbox.ignored(IgnoredMessage::Banner),
                 }
             }
@@ -280,12 +281,12 @@ impl HttpLink {
         }
     }
 
-    fn notified(&self, notification: &Envelope, watch: &mut Watch) {
+    fn notified(&self, notification: &Envelope, hearer: &mut impl Hear) {
         if matches!(
             &*notification.method(),
             "notifications/progress" | "notifications/message"
         ) {
-            if !watch.deliver(notification) {
+            if !hearer.hear(notification) {
                 self.inner
                     .inbox
                     .ignored(IgnoredMessage::DroppedNotification);

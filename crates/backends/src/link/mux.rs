@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::Inbox;
-use super::watch::Watch;
+use super::watch::{Watch, deliver_to_only};
 use super::{LinkError, Outgoing, WRITE_DEADLINE, refuse_request};
 
 /// How many messages wait to be written.
@@ -297,18 +297,17 @@ impl Shared {
                 let pending = token.and_then(|token| state.pending.get_mut(&token));
                 pending.is_some_and(|pending| pending.watch.deliver(notification))
             }
-            // Carries no request id: only if exactly one request can own it is it known whose it is.
             "notifications/message" => {
                 let mut state = self.state.lock();
-                let mut owners = state
+                let calls = state
                     .pending
                     .values_mut()
-                    .filter(|pending| pending.sent && pending.watch.wants_logs());
-                match (owners.next(), owners.next()) {
-                    (Some(only), None) => only.watch.deliver(notification),
-                    _ => {
-                        self.inbox.ignored(IgnoredMessage::UnattributedLog);
-                        return;
+                    .filter(|pending| pending.sent && pending.watch.is_call());
+                match deliver_to_only(calls.map(|pending| &mut pending.watch), notification) {
+                    Some(delivered) => delivered,
+                    None => {
+                        drop(state);
+                        return self.inbox.ignored(IgnoredMessage::UnattributedLog);
                     }
                 }
             }

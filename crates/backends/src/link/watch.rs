@@ -17,6 +17,31 @@ pub(crate) struct Watch {
     token: Option<Bytes>,
     log_level: Option<LogLevel>,
     last_progress: Option<f64>,
+    is_call: bool,
+}
+
+/// Who hears what a server says while it works on a request.
+pub(crate) trait Hear {
+    /// Takes a notification. `false` if it was for nobody, or there was no room.
+    fn hear(&mut self, notification: &Envelope) -> bool;
+}
+
+impl Hear for Watch {
+    fn hear(&mut self, notification: &Envelope) -> bool {
+        self.deliver(notification)
+    }
+}
+
+/// Gives a log notification that names no request to the only call that can own it. With a second call in flight, whether that one wants
+/// logs or not, it could be the other's, and is nobody's.
+pub(crate) fn deliver_to_only<'w>(
+    mut calls: impl Iterator<Item = &'w mut Watch>,
+    notification: &Envelope,
+) -> Option<bool> {
+    match (calls.next(), calls.next()) {
+        (Some(only), None) => Some(only.deliver(notification)),
+        _ => None,
+    }
 }
 
 impl Watch {
@@ -36,12 +61,21 @@ impl Watch {
                 .map(|span| call.request.bytes(span)),
             log_level: call.log_level,
             last_progress: None,
+            is_call: true,
         }
     }
 
-    /// Whether log notifications can be for this request.
-    pub(crate) fn wants_logs(&self) -> bool {
-        self.log_level.is_some() && self.sink.is_some()
+    /// Whether the request is somebody's call, not one of the gateway's own.
+    pub(crate) fn is_call(&self) -> bool {
+        self.is_call
+    }
+
+    /// Hears only logs of what the caller asked for.
+    pub(crate) fn logs_of(call: &Call) -> Self {
+        Self {
+            token: None,
+            ..Self::of(call)
+        }
     }
 
     /// Passes a notification of this request on. `false` if it was for nobody, or there was no room.
@@ -94,8 +128,8 @@ fn number(raw: &[u8]) -> Option<f64> {
 
 /// The notification with `splice` applied and without the gateway's own metadata, which a server has no business to set.
 fn spliced(notification: &Envelope, mut splice: Splice<'_>) -> Bytes {
-    if notification.has_own_meta {
-        if let Some(meta) = notification.params.meta {
+    if notification.has_own_meta
+        && let Some(meta) = notification.params.meta {
             let mut kept = Vec::new();
             filter_object(
                 notification.slice(meta),
@@ -105,7 +139,6 @@ fn spliced(notification: &Envelope, mut splice: Splice<'_>) -> Bytes {
             );
             splice.replace(meta, kept);
         }
-    }
     if splice.is_empty() {
         return notification.raw.clone();
     }

@@ -125,7 +125,7 @@ pub(crate) async fn call(server: &Server, name: &str, arguments: &str, as_json: 
                 .result
                 .map(|span| answer.response.slice(span))
                 .unwrap_or_default();
-            show(serde_json::from_slice(result).unwrap_or_default(), as_json)
+            show(&serde_json::from_slice(result).unwrap_or_default(), as_json)
         }
         Err(CallError::Backend { error, .. }) => {
             let error: Value = serde_json::from_slice(&error).unwrap_or_default();
@@ -198,7 +198,7 @@ impl Sink for Terminal {
     }
 }
 
-fn show(result: Value, as_json: bool) -> ExitCode {
+fn show(result: &Value, as_json: bool) -> ExitCode {
     let failed = result["isError"] == true;
     if as_json {
         print(&format!("{result:#}\n"));

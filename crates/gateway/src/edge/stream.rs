@@ -118,11 +118,10 @@ impl CallStream {
             if self.ended {
                 return Poll::Ready(None);
             }
-            if self.outcome.is_none() {
-                if let Poll::Ready(outcome) = self.running.outcome.as_mut().poll(context) {
+            if self.outcome.is_none()
+                && let Poll::Ready(outcome) = self.running.outcome.as_mut().poll(context) {
                     self.outcome = Some(outcome);
                 }
-            }
             let notification = match &mut self.running.notifications {
                 Some(notifications) => match notifications.poll_recv(context) {
                     Poll::Ready(notification) => notification,

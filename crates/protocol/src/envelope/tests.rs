@@ -47,6 +47,30 @@ fn refuses_what_two_peers_could_read_differently() {
             "twice",
         ),
         (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","paramſ":{"name":"x"}}"#,
+            "case",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"name":"x","argument\u017F":{}}}"#,
+            "case",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"progressTo\u212Aen":1}}}"#,
+            "case",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"name":"x","urı":"y"}}"#,
+            "case",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"name":"x\uD800"}}"#,
+            "surrogate",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"ref":{"uri":"x\udc00\ud800"}}}"#,
+            "surrogate",
+        ),
+        (
             r#"{"jsonrpc":"2.0","id":1,"method":"a","params":{"_meta":{"ProgressToken":1}}}"#,
             "case",
         ),
@@ -62,6 +86,58 @@ fn refuses_what_two_peers_could_read_differently() {
     for (text, why) in refused {
         let error = parse(text).expect_err(text).to_string();
         assert!(error.contains(why), "{text}: {error}");
+    }
+}
+
+#[test]
+fn what_decides_nothing_may_hold_what_is_no_text() {
+    for params in [
+        r#"{"name":"x\u0000","arguments":{"a":"\ud800","A":1,"a":2}}"#,
+        r#"{"name":"\ud83d\ude00","_meta":{"x/y":"\ud800"}}"#,
+    ] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","params":{params}}}"#);
+        assert!(parse(&text).is_ok(), "{text}");
+    }
+}
+
+#[test]
+fn a_refusal_quotes_no_more_than_the_start_of_a_key() {
+    let key = "é".repeat(10_000);
+    let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"a","{key}":1,"{key}":2}}"#);
+    let error = parse(&text).expect_err("twice").to_string();
+    assert!(error.len() < 200, "{error}");
+}
+
+#[test]
+fn ids_are_as_json_writes_them() {
+    for id in [
+        "0",
+        "-0",
+        "-1",
+        "18446744073709551615",
+        "99999999999999999999",
+        r#""""#,
+        r#""\u0000""#,
+    ] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"a"}}"#);
+        assert_eq!(parse(&text).expect(id).id(), Some(id.as_bytes()));
+    }
+    for id in [
+        "01",
+        "+1",
+        "-",
+        "-01",
+        "1.",
+        "0x1",
+        "1e1",
+        "1E+0",
+        "1.0",
+        "100000000000000000000",
+        "'1'",
+        "NaN",
+    ] {
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"a"}}"#);
+        assert!(parse(&text).is_err(), "{id}");
     }
 }
 
