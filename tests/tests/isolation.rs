@@ -109,6 +109,99 @@ async fn give_up(client: &Client, backend: &str, name: &str) {
     assert!(text.contains(name), "{name} got {text}");
 }
 
+/// A call that waits for a second and wants all logs, beside another that logs all the while.
+///
+/// On a shared channel a log notification names no call, so none of the other's may be taken for
+/// the first's.
+async fn beside_another_that_logs(era: &str, other: impl AsyncFn(&Client)) {
+    let flags = ["--label", "a", "--era", era, "--ignore-cancelling"];
+    let front = Front::of(json!({ "a": faulty(&flags) })).await;
+    front.wait_until("a", true).await;
+    let meta = json!({ "progressToken": "token", "io.modelcontextprotocol/logLevel": "debug" });
+    let arguments = json!({ "n": 1, "ms": 1000, "name": "mine" });
+    let params = json!({ "name": "a__report", "arguments": arguments, "_meta": meta });
+    let mine = message("tools/call", params);
+    // So that a legacy session logs from now on.
+    front.client.ask(&report("a", "first")).await;
+    let (mine, ()) = tokio::join!(front.client.ask(&mine), other(&front.client));
+    for notification in &mine.notifications {
+        assert!(
+            notification.to_string().contains("mine"),
+            "{era}: {notification}"
+        );
+    }
+    assert_eq!(
+        mine.result()["structuredContent"]["arguments"]["name"],
+        "mine"
+    );
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn logs_of_a_cancelled_call_reach_nobody() {
+    for era in ["modern", "legacy"] {
+        beside_another_that_logs(era, async |client| {
+            let meta = json!({ "progressToken": 1, "io.modelcontextprotocol/logLevel": "debug" });
+            let arguments = json!({ "n": 50, "ms": 10, "name": "another" });
+            let params = json!({ "name": "a__report", "arguments": arguments, "_meta": meta });
+            let call = message("tools/call", params);
+            let mut exchange = client.send(client.draft(&call)).await;
+            exchange.next().await.expect("a notification");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn logs_of_a_call_that_timed_out_reach_nobody() {
+    for era in ["modern", "legacy"] {
+        let mut backend = faulty(&["--era", era, "--ignore-cancelling"]);
+        backend["timeout"] = json!("300ms");
+        let front = Front::of(json!({ "a": backend })).await;
+        front.wait_until("a", true).await;
+        let params = |name: &str| {
+            let meta = json!({ "io.modelcontextprotocol/logLevel": "debug" });
+            let arguments = json!({ "n": 50, "ms": 10, "name": name });
+            json!({ "name": "a__report", "arguments": arguments, "_meta": meta })
+        };
+        let first = front.client.request("tools/call", params("first")).await;
+        assert_eq!(first.fault()["code"], 504, "{}", first.raw);
+        let second = front.client.request("tools/call", params("second")).await;
+        for notification in &second.notifications {
+            assert!(
+                notification.to_string().contains("second"),
+                "{era}: {notification}"
+            );
+        }
+        front.gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn logs_of_a_call_that_asked_for_none_reach_nobody() {
+    for era in ["modern", "legacy"] {
+        beside_another_that_logs(era, async |client| {
+            let arguments = json!({ "n": 50, "ms": 10, "name": "another" });
+            let answer = client.call("a__report", arguments).await;
+            assert_eq!(answer.notifications, Vec::<Value>::new());
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn logs_of_the_only_call_arrive() {
+    for era in ["modern", "legacy"] {
+        let front = Front::of(json!({ "a": faulty(&["--label", "a", "--era", era]) })).await;
+        front.wait_until("a", true).await;
+        for name in ["one", "two"] {
+            let answer = front.client.ask(&report("a", name)).await;
+            check(&answer, name, Logs::AllArrive);
+        }
+        front.gateway.stop().await;
+    }
+}
+
 async fn over_stdio(era: &str) {
     let front = Front::of(json!({
         "a": faulty(&["--label", "a", "--era", era, "--shuffle", "7"]),

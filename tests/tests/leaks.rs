@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Client, call};
-use switchboard_testkit::fake::{UNKNOWN_IN_CONTENT, UNKNOWN_IN_RESULT};
+use switchboard_testkit::fake::{RESOURCE_URI, UNKNOWN_IN_CONTENT, UNKNOWN_IN_RESULT};
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Form, Transport};
 use switchboard_tests::front::{Census, Front, descendants, faulty, is_running, remote, until};
 use tokio::task::JoinSet;
@@ -144,6 +144,41 @@ async fn processes_that_come_and_go_leave_nothing() {
     }
     front.wait_until_within(&before).await;
     front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn streams_of_listeners_leave_nothing_and_end_in_good_order() {
+    let front = Front::of(json!({ "a": faulty(&[]) })).await;
+    front.wait_until("a", true).await;
+    let before = settled(&front).await;
+    let streams =
+        async || front.metrics("switchboard_listen_streams").await["switchboard_listen_streams"];
+    let filter = || json!({ "toolsListChanged": true, "resourceSubscriptions": [RESOURCE_URI] });
+    for _ in 0..3 {
+        let mut listening = Vec::new();
+        for _ in 0..50 {
+            let client = Client::new(front.gateway.url());
+            let mut stream = client.listen(filter()).await;
+            let first = stream.next().await.expect("an acknowledgement");
+            assert_eq!(first["method"], "notifications/subscriptions/acknowledged");
+            let meta = &first["params"]["_meta"];
+            assert_eq!(meta["io.modelcontextprotocol/subscriptionId"], 1);
+            listening.push(stream);
+        }
+        assert_eq!(streams().await, 50.0);
+        drop(listening);
+        until("no streams", async || {
+            (streams().await == 0.0).then_some(())
+        })
+        .await;
+        front.wait_until_within(&before).await;
+    }
+    let mut last = front.client.listen(filter()).await;
+    last.next().await.expect("an acknowledgement");
+    front.gateway.stop().await;
+    let end = last.next().await.expect("a response at the end");
+    assert_eq!(end["result"]["resultType"], "complete", "{end}");
+    assert_eq!(last.next().await, None);
 }
 
 /// The process of a backend, and the child that it started.

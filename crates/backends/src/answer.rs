@@ -10,6 +10,7 @@ use switchboard_protocol::splice::Splice;
 use switchboard_protocol::version::Version;
 
 use crate::link::LinkError;
+use crate::status::State;
 
 /// A result as the backend wrote it, and what a server of its version leaves out.
 #[derive(Debug)]
@@ -197,27 +198,18 @@ pub(crate) fn timed_out(backend: &Arc<str>, after: Duration) -> Fault {
 }
 
 /// The fault of a call to a backend that is not there (yet).
-pub(crate) fn not_connected(backend: &Arc<str>, starting: bool, why: &str) -> Fault {
-    let (reason, message) = if starting {
-        (
-            "starting",
-            format!(
-                "The server \"{backend}\" is still starting. Nothing was executed: try again in a moment."
-            ),
+pub(crate) fn not_connected(backend: &Arc<str>, state: State, why: &str) -> Fault {
+    let message = if state == State::Starting {
+        format!(
+            "The server \"{backend}\" is still starting. Nothing was executed: try again in a moment."
         )
     } else {
-        let why = if why.is_empty() {
-            String::new()
-        } else {
-            format!(" ({why})")
-        };
-        (
-            "unavailable",
-            format!(
-                "The server \"{backend}\" is not available{why}. Nothing was executed: try again later, or go on without it."
-            ),
+        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        format!(
+            "The server \"{backend}\" is not available{why}. Nothing was executed: try again later, or go on without it."
         )
     };
+    let reason = if state == State::Ready { "unavailable" } else { state.as_str() };
     Fault {
         code: 503,
         reason,

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::{Attempt, CallError};
+use switchboard_protocol::method::Method;
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::{
     BackendMetrics, BackendState, CallSpan, ErrorType, MethodLabel, Network,
@@ -58,7 +59,6 @@ pub(crate) struct Inner {
     pub(crate) suspicion: Notify,
     /// How often the lists were read.
     pub(crate) learned: watch::Sender<u64>,
-    pub(crate) session_lost: Notify,
     pub(crate) stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -94,7 +94,6 @@ impl Backend {
             watching: watch::Sender::new(Some(BTreeSet::new())),
             suspicion: Notify::new(),
             learned: watch::Sender::new(0),
-            session_lost: Notify::new(),
             stop: CancellationToken::new(),
             tasks,
         });
@@ -138,6 +137,7 @@ impl Backend {
         parent: &CallSpan,
     ) -> Result<Answer, CallError> {
         let started = Instant::now();
+        let abandoned = Abandoned { inner: &self.inner, method: call.method, started, answered: false };
         let left = call.deadline.map_or(Duration::MAX, |deadline| {
             deadline.saturating_duration_since(started)
         });
@@ -145,7 +145,7 @@ impl Backend {
             Some(connection) => Ok(connection),
             None => match tokio::time::timeout(left, self.inner.connected()).await {
                 Ok(connected) => connected,
-                Err(_) => Err(answer::not_connected(&self.inner.name, true, "").into()),
+                Err(_) => Err(answer::not_connected(&self.inner.name, State::Starting, "").into()),
             },
         };
         let result = match connection {
@@ -160,6 +160,7 @@ impl Backend {
             }
             Err(error) => Err(error),
         };
+        abandoned.answered();
         self.inner.finish(call, started, result)
     }
 
@@ -241,9 +242,8 @@ impl Inner {
             State::NeedsAuth => BackendState::NeedsAuth,
         });
         match state {
-            State::Ready | State::Starting => {
-                tracing::info!(backend = %self.name, state = state.as_str(), "{reason}")
-            }
+            State::Ready => tracing::info!(backend = %self.name, "ready"),
+            State::Starting => tracing::info!(backend = %self.name, "starting: {reason}"),
             State::Unavailable | State::NeedsAuth => {
                 tracing::warn!(backend = %self.name, state = state.as_str(), "{reason}");
             }
@@ -267,10 +267,10 @@ impl Inner {
             }
             let status = self.status.read().clone();
             if !matches!(status.state, State::Starting | State::Ready) {
-                return Err(answer::not_connected(&self.name, false, &status.reason).into());
+                return Err(answer::not_connected(&self.name, status.state, &status.reason).into());
             }
             if changed.changed().await.is_err() {
-                return Err(answer::not_connected(&self.name, false, "").into());
+                return Err(answer::not_connected(&self.name, State::Unavailable, "").into());
             }
         }
     }
@@ -321,14 +321,16 @@ impl Inner {
     ) -> Result<Response, LinkError> {
         let id = next_id();
         let version = connection.wire.version;
-        let span = self.span(call, rewrite, parent, connection, id);
-        let traceparent = span.traceparent();
+        let span = AttemptSpan { span: self.span(call, rewrite, parent, connection, id), answered: false };
+        let traceparent = span.span.traceparent();
         let out = if version.is_modern() {
             message::modern(call, rewrite, id, traceparent.as_deref())
         } else {
             message::legacy(call, rewrite, id, traceparent.as_deref())
         };
-        legacy::ensure_log_level(connection, call.log_level).await;
+        if call.log_level.is_some() {
+            Box::pin(legacy::ensure_log_level(connection, call.log_level)).await;
+        }
         let _in_flight = match (&connection.link, &connection.legacy) {
             (Link::Http(_), Some(session)) => Some(session.enter(id, call)),
             _ => None,
@@ -348,7 +350,7 @@ impl Inner {
         if let Some(cancel) = cancel {
             cancel.disarm();
         }
-        record(&span, &result);
+        span.record(&result);
         result
     }
 
@@ -359,11 +361,11 @@ impl Inner {
             changed.mark_unchanged();
             match self.connection.load_full() {
                 Some(connection) if !Arc::ptr_eq(&connection, gone) => return Ok(connection),
-                Some(_) => self.session_lost.notify_one(),
+                Some(_) => gone.session_lost.notify_one(),
                 None => return self.connected().await,
             }
             if changed.changed().await.is_err() {
-                return Err(answer::not_connected(&self.name, false, "").into());
+                return Err(answer::not_connected(&self.name, State::Unavailable, "").into());
             }
         }
     }
@@ -376,7 +378,6 @@ impl Inner {
         connection: &Connection,
         id: u64,
     ) -> CallSpan {
-        use switchboard_protocol::method::Method;
         use switchboard_telemetry::Target;
         if !parent.is_recording() {
             return CallSpan::none();
@@ -452,6 +453,50 @@ impl Inner {
                 }
                 Err(error)
             }
+        }
+    }
+}
+
+/// Counts an attempt that is dropped before it was answered.
+struct Abandoned<'a> {
+    inner: &'a Inner,
+    method: Method,
+    started: Instant,
+    answered: bool,
+}
+
+impl Abandoned<'_> {
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let method = MethodLabel::from_method(self.method.as_str());
+            self.inner.metrics.operation(method, Some(ErrorType::Cancelled), self.started.elapsed());
+        }
+    }
+}
+
+/// The span of one attempt, which says so if it ends before it was answered.
+struct AttemptSpan {
+    span: CallSpan,
+    answered: bool,
+}
+
+impl AttemptSpan {
+    fn record(mut self, result: &Result<Response, LinkError>) {
+        self.answered = true;
+        record(&self.span, result);
+    }
+}
+
+impl Drop for AttemptSpan {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.span.record_outcome(Some("cancelled"), None);
         }
     }
 }

@@ -7,6 +7,7 @@ use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::code;
 use switchboard_protocol::splice::{for_each_item, for_each_member, member};
 use switchboard_protocol::version::Version;
+use tokio::sync::Notify;
 
 use crate::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use crate::legacy;
@@ -46,6 +47,9 @@ pub(crate) struct Connection {
     pub(crate) server: Arc<Server>,
     /// What only legacy sessions have.
     pub(crate) legacy: Option<legacy::Session>,
+    /// A call found that the server has forgotten the session. Of this connection alone: what is said of one
+    /// session must not end the next.
+    pub(crate) session_lost: Notify,
 }
 
 /// Why there is no connection.
@@ -240,6 +244,7 @@ impl Agreed {
             wire: self.wire,
             server: Arc::new(self.server),
             legacy: self.legacy,
+            session_lost: Notify::new(),
         }
     }
 }
@@ -289,6 +294,7 @@ async fn probe_once(link: &Link) -> Probe {
     let response = match answer {
         Err(_) => return Probe::Silent,
         Ok(Ok(response)) => response,
+        Ok(Err(error @ LinkError::Status { status: 401 | 403, .. })) => return Probe::Failed(error),
         Ok(Err(LinkError::Status {
             error: Some(response),
             ..

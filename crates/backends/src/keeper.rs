@@ -190,7 +190,7 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
         let read_now = tokio::select! {
             () = inner.stop.cancelled() => return End::Stopped,
             reason = connection.link.closed() => return End::Closed(reason),
-            () = inner.session_lost.notified() => return End::SessionLost,
+            () = connection.session_lost.notified() => return End::SessionLost,
             _ = &mut lost => return End::SessionLost,
             news = inner.inbox.news() => {
                 for uri in &news.resources {

@@ -69,6 +69,8 @@ const TEMPLATES: Kind = Kind {
 struct Hints {
     ttl_ms: Option<u64>,
     public: bool,
+    /// Whether a list was longer than is kept.
+    cut: bool,
 }
 
 /// Reads everything that the server declared.
@@ -81,10 +83,7 @@ pub(crate) async fn learn(
     connection: &Connection,
 ) -> Result<Lists, LinkError> {
     let features = connection.server.features;
-    let mut hints = Hints {
-        ttl_ms: None,
-        public: true,
-    };
+    let mut hints = Hints { ttl_ms: None, public: true, cut: false };
     let mut failed = Vec::new();
     let mut read = async |kind: Kind, declared: bool| -> Vec<Item> {
         if !declared {
@@ -122,7 +121,11 @@ pub(crate) async fn learn(
         templates,
         ttl_ms: hints.ttl_ms,
         public: hints.public,
-        missing: (!methods.is_empty()).then(|| format!("it does not answer {methods}")),
+        missing: match (methods.is_empty(), hints.cut) {
+            (false, _) => Some(format!("it does not answer {methods}")),
+            (true, true) => Some("it lists more than the gateway keeps".to_owned()),
+            (true, false) => None,
+        },
     })
 }
 
@@ -180,9 +183,13 @@ async fn read_list(
             {
                 cursor = Some(next);
             }
+            // A server whose cursors lead nowhere new, or that has more than can be kept.
+            Some(next) if next.first() == Some(&b'"') => break,
             _ => return Ok(items),
         }
     }
+    tracing::warn!(backend, list = kind.method, items = items.len(), "the list is cut: it has no end, or more than the gateway keeps");
+    hints.cut = true;
     Ok(items)
 }
 
@@ -208,10 +215,8 @@ async fn page(
     )
     .await
     {
-        Ok(Err(LinkError::Status {
-            error: Some(response),
-            ..
-        })) => Ok(*response),
+        // A credential that is refused is no answer about the list.
+        Ok(Err(LinkError::Status { status, error: Some(response) })) if !matches!(status, 401 | 403) => Ok(*response),
         Ok(answer) => answer,
         Err(_) => Err(LinkError::Lost(format!("no answer to {}", kind.method))),
     }

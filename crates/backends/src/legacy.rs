@@ -222,12 +222,8 @@ impl CancelOnDrop {
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        if let (Some((http, wire, id)), Ok(runtime)) =
-            (self.told.take(), tokio::runtime::Handle::try_current())
-        {
-            // Bounded by the deadline of a notification; one for each cancelled call.
-            runtime
-                .spawn(async move { http.notify(&wire, crate::link::mux::cancellation(id)).await });
+        if let Some((http, wire, id)) = self.told.take() {
+            http.notify_later(wire, crate::link::mux::cancellation(id));
         }
     }
 }

@@ -129,7 +129,7 @@ impl Link {
 /// How long one message may take to be written to a server that has stopped reading.
 pub(crate) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The answer to a request that a server may not make, or `None` if it is one to be answered with an empty result.
+/// The answer to a request of a server's: `ping` is answered, everything else refused.
 pub(crate) fn refuse_request(id: &[u8], method: &str) -> Bytes {
     let mut out = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();
     out.extend_from_slice(id);

@@ -1,10 +1,12 @@
 //! The endpoint: where the HTTP storey ends and the call storey begins.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::response::Response;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::header::ALLOW;
@@ -62,6 +64,7 @@ impl Endpoint {
             return Ok(response);
         }
         let (mut head, body) = request.into_parts();
+        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         decode::check_media_types(&head.headers)?;
         let body = decode::read_body(body, self.limits).await?;
         let principal: Arc<Principal> = match head.extensions.remove() {
@@ -73,7 +76,10 @@ impl Endpoint {
             Incoming::Call(call) if call.method == Method::Listen => {
                 listen::respond(&self.orchestrator, &self.metrics, &call).await
             }
-            Incoming::Call(call) => Ok(stream::respond(self.run(call)).await),
+            Incoming::Call(mut call) => {
+                call.peer = peer;
+                Ok(stream::respond(self.run(call)).await)
+            }
         }
     }
 

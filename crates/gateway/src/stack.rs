@@ -52,7 +52,7 @@ pub(crate) fn http_stack(parts: HttpParts) -> Router {
     } = parts;
     let cors = (!allowed_origins.is_empty()).then(|| cors(allowed_origins));
     let layers = ServiceBuilder::new()
-        // Sees every answer, whoever below gives it.
+        // Sees every answer of the endpoint, whoever below gives it.
         .layer(CountLayer {
             metrics: Arc::clone(&metrics),
         })
@@ -77,7 +77,7 @@ pub(crate) fn http_stack(parts: HttpParts) -> Router {
     )
 }
 
-/// Every call passes here, whoever makes it.
+/// Every call passes here, whoever makes it; `subscriptions/listen` alone is no call but a stream of the hub's.
 pub(crate) fn call_stack(
     sampler: Sampler,
     metrics: Arc<Metrics>,

@@ -104,7 +104,7 @@ fn server_span(sampler: &Sampler, call: &Call) -> CallSpan {
             request_id: request.id().and_then(|id| std::str::from_utf8(id).ok()),
             protocol_version: Some(call.version.as_str()),
             network: Network::Http,
-            client_address: None,
+            client_address: call.peer,
         },
     )
 }

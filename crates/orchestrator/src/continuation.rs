@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::ProtocolError;
+use switchboard_protocol::json;
+use switchboard_protocol::splice::{for_each_item, for_each_member};
 use switchboard_protocol::token::{Binding, Purpose, Sealer, digest};
 
 /// How long a client may take to gather the input.
@@ -79,46 +81,46 @@ pub(crate) fn open(
     })
 }
 
-/// What makes a request the same one: method, target and arguments. A client may write the arguments anew, so the order of keys and
-/// white space do not count.
+/// What makes a request the same one: method, target and arguments. A client may write the
+/// arguments anew, so the order of keys, white space and escapes do not count; everything else
+/// does, a doubled key included.
 fn request_digest(call: &Call) -> [u8; 32] {
     let target = call.target().unwrap_or_default();
-    let arguments = call.arguments().unwrap_or_default();
-    let mut canonical = Vec::with_capacity(arguments.len());
-    match serde_json::from_slice(arguments) {
-        Ok(value) => write_canonical(&value, &mut canonical),
-        Err(_) => canonical.extend_from_slice(arguments),
+    let mut canonical = Vec::new();
+    if let Some(arguments) = call.arguments() {
+        write_canonical(arguments, &mut canonical);
     }
-    digest(&[
-        call.method.as_str().as_bytes(),
-        target.as_bytes(),
-        &canonical,
-    ])
+    digest(&[call.method.as_str().as_bytes(), target.as_bytes(), &canonical])
 }
 
-fn write_canonical(value: &serde_json::Value, out: &mut Vec<u8>) {
-    match value {
-        serde_json::Value::Array(items) => {
-            out.push(b'[');
-            for item in items {
-                write_canonical(item, out);
-                out.push(b',');
-            }
-            out.push(b']');
-        }
-        serde_json::Value::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_unstable_by_key(|(key, _)| *key);
+/// Writes a value in the one form that all its spellings share. The depth is bounded by the
+/// scanner that read the request.
+fn write_canonical(raw: &[u8], out: &mut Vec<u8>) {
+    match raw.first() {
+        Some(b'{') => {
+            let mut members = Vec::new();
+            for_each_member(raw, |key, _, value| members.push((key.to_owned(), value)));
+            // Stable: of doubled keys the order counts.
+            members.sort_by(|(a, _), (b, _)| a.cmp(b));
             out.push(b'{');
             for (key, value) in members {
-                switchboard_protocol::json::write_str(out, key);
+                json::write_str(out, &key);
                 out.push(b':');
                 write_canonical(value, out);
                 out.push(b',');
             }
             out.push(b'}');
         }
-        scalar => out.extend_from_slice(scalar.to_string().as_bytes()),
+        Some(b'[') => {
+            out.push(b'[');
+            for_each_item(raw, |item| {
+                write_canonical(item.of(raw), out);
+                out.push(b',');
+            });
+            out.push(b']');
+        }
+        Some(b'"') => json::write_str(out, &json::as_str(raw).unwrap_or_default()),
+        _ => out.extend_from_slice(raw),
     }
 }
 
@@ -127,4 +129,37 @@ fn now_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(raw: &str) -> String {
+        let mut out = Vec::new();
+        write_canonical(raw.as_bytes(), &mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn spellings_of_one_value_are_one() {
+        assert_eq!(canonical(r#"{"b":[1, "\u0061"],"a":{} }"#), canonical(r#"{ "a":{}, "b":[1,"a"]}"#));
+    }
+
+    #[test]
+    fn what_is_not_the_same_stays_apart() {
+        let distinct = [
+            r#"{"a":1}"#,
+            r#"{"a":2,"a":1}"#,
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":"1"}"#,
+            r#"{"a":[1]}"#,
+            r#"{"a":12345678901234567890123}"#,
+            r#"{"a":12345678901234567890124}"#,
+            "{}",
+            "[]",
+        ];
+        let forms: std::collections::HashSet<_> = distinct.iter().map(|raw| canonical(raw)).collect();
+        assert_eq!(forms.len(), distinct.len());
+    }
 }

@@ -194,7 +194,7 @@ impl Orchestrator {
         let TracedCall { mut call, span } = traced;
         let outcome = match (call.method, List::of(call.method)) {
             (Method::Discover, _) => Ok(prepared(self.inner.catalogue.load().discover())),
-            (_, Some(list)) => self.list(list, &call).await,
+            (_, Some(list)) => Box::pin(self.list(list, &call)).await,
             (_, None) => self.inner.call(&mut call, &span).await,
         };
         outcome.unwrap_or_else(Outcome::Failed)
@@ -255,23 +255,40 @@ impl Inner {
     async fn call(&self, call: &mut Call, span: &CallSpan) -> Result<Outcome, CallError> {
         let continuation = self.continuation(call)?;
         let outcome = self.try_once(call, continuation.as_ref(), span).await?;
-        // The server's schema changed since its list was read: it refused before it did anything, so read the list and try once more
-        // (specification: `basic/transports/streamable-http`, Client Behavior).
-        if let Outcome::Failed(CallError::Backend {
-            code: code::HEADER_MISMATCH,
-            ..
-        }) = &outcome
-        {
-            let snapshot = self.catalogue.load_full();
-            if let Ok(Resolution::To(destination)) = resolve(&snapshot, call)
-                && let Some(backend) = self.backends.get(destination.backend) {
-                    backend.refresh().await;
-                    let mut changed = self.catalogue.changed();
-                    let _ = timeout(Duration::from_secs(1), changed.changed()).await;
-                    return self.try_once(call, continuation.as_ref(), span).await;
-                }
+        if matches!(
+            &outcome,
+            Outcome::Failed(CallError::Backend {
+                code: code::HEADER_MISMATCH,
+                ..
+            })
+        ) {
+            // Boxed, since it is rare and would double the size of every call's future.
+            return Box::pin(self.after_mismatch(call, continuation.as_ref(), span, outcome)).await;
         }
         Ok(outcome)
+    }
+
+    /// The server's schema changed since its list was read: it refused before it did anything, so
+    /// the list is read again and the call made once more (specification:
+    /// `basic/transports/streamable-http`, Client Behavior).
+    async fn after_mismatch(
+        &self,
+        call: &mut Call,
+        continuation: Option<&Continuation>,
+        span: &CallSpan,
+        refused: Outcome,
+    ) -> Result<Outcome, CallError> {
+        let snapshot = self.catalogue.load_full();
+        let Resolution::To(destination) = resolve(&snapshot, call)? else {
+            return Ok(refused);
+        };
+        let Some(backend) = self.backends.get(destination.backend) else {
+            return Ok(refused);
+        };
+        let mut changed = self.catalogue.changed();
+        backend.refresh().await;
+        let _ = timeout(Duration::from_secs(1), changed.changed()).await;
+        self.try_once(call, continuation, span).await
     }
 
     fn continuation(&self, call: &Call) -> Result<Option<Continuation>, CallError> {
@@ -518,5 +535,46 @@ fn rebuild(inner: &Inner, extensions: &mut Extensions) {
         for uri in uris.iter().flat_map(|uri| snapshot.addresses(backend, uri)) {
             inner.hub.publish_resource(&uri);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switchboard_protocol::call::Principal;
+    use switchboard_protocol::envelope::Envelope;
+    use switchboard_protocol::version::Version;
+
+    /// Futures are moved into boxes and into each other; a large one costs every call. What is rare
+    /// is boxed where it is awaited.
+    #[tokio::test]
+    async fn the_future_of_a_call_stays_small() {
+        let orchestrator = Orchestrator::start(Parts {
+            names: NamesConfig::default(),
+            backends: BTreeMap::new(),
+            private: false,
+            sealer: Sealer::with_random_key().expect("random bytes"),
+            metrics: Arc::new(Metrics::new().expect("a registry")),
+        });
+        let text = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#;
+        let call = Call {
+            request: Envelope::parse(Bytes::from_static(text)).expect("valid"),
+            method: Method::ToolsCall,
+            principal: Arc::new(Principal::anonymous()),
+            version: Version::LATEST,
+            peer: None,
+        param_headers: None,
+            log_level: None,
+            sink: None,
+            deadline: None,
+        };
+        let future = orchestrator.call(TracedCall {
+            call: Box::new(call),
+            span: CallSpan::none(),
+        });
+        let size = std::mem::size_of_val(&future);
+        drop(future);
+        orchestrator.shut_down().await;
+        assert!(size <= 4096, "{size} bytes");
     }
 }

@@ -111,9 +111,10 @@ impl Addresses<'_> {
         for_each_member(text, |key, _, value| {
             has_own |= key.starts_with(OWN_META_PREFIX);
             if key == "ui"
-                && let Some(uri) = member(value, "resourceUri") {
-                    self.edit_uri(uri, splice);
-                }
+                && let Some(uri) = member(value, "resourceUri")
+            {
+                self.edit_uri(uri, splice);
+            }
         });
         if has_own {
             let mut kept = Vec::new();

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,6 +51,8 @@ pub struct Call {
     pub principal: Arc<Principal>,
     /// The version that the client speaks.
     pub version: Version,
+    /// Where the client is, if it is known.
+    pub peer: Option<IpAddr>,
     /// The `Mcp-Param-*` headers that came with it; `None` if it did not come over HTTP and so has none to check.
     pub param_headers: Option<HeaderMap>,
     /// Minimum severity of logs wanted; `None`: no logs.

@@ -411,14 +411,16 @@ fn unescape_unicode(escape: &[u8]) -> (char, usize) {
     let Some(high) = unit(2) else {
         return (char::REPLACEMENT_CHARACTER, escape.len());
     };
-    if (0xd800..0xdc00).contains(&high) && escape.get(6..8) == Some(b"\\u")
-        && let Some(low @ 0xdc00..0xe000) = unit(8) {
-            let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-            return (
-                char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
-                12,
-            );
-        }
+    if (0xd800..0xdc00).contains(&high)
+        && escape.get(6..8) == Some(b"\\u")
+        && let Some(low @ 0xdc00..0xe000) = unit(8)
+    {
+        let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+        return (
+            char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER),
+            12,
+        );
+    }
     (
         char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER),
         6,

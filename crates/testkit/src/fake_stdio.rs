@@ -83,6 +83,9 @@ pub struct Options {
     /// Read everything and never answer anything.
     #[arg(long)]
     pub never_answers: bool,
+    /// Go on with calls that the client has cancelled, as servers may.
+    #[arg(long)]
+    pub ignore_cancelling: bool,
     /// Write this much to standard error before every tool result.
     #[arg(long, value_name = "BYTES")]
     pub stderr_flood: Option<u64>,
@@ -180,7 +183,8 @@ async fn read<R: AsyncRead + Unpin>(server: &Arc<Server>, input: R) {
             (None, _) => server.replied(&line),
             (Some("notifications/cancelled"), None) => {
                 let id = message.params.request_id.map_or("", RawValue::get);
-                if let Some(call) = by_id.remove(id) {
+                let ignored = server.is_faulty() && server.options.ignore_cancelling;
+                if let Some(call) = by_id.remove(id).filter(|_| !ignored) {
                     call.abort();
                 }
             }

@@ -115,11 +115,10 @@ impl HttpLink {
         let answer = self.send(request).await?;
         let session = answer.headers().get(header::SESSION_ID).cloned();
         if !answer.status().is_success() {
-            return Err(refused(answer).await);
+            return Err(Box::pin(refused(answer)).await);
         }
         let response = if is(&answer, b"text/event-stream") {
-            self.read_stream(wire, answer.into_body(), id, &mut watch)
-                .await?
+            Box::pin(self.read_stream(wire, answer.into_body(), id, &mut watch)).await?
         } else {
             let body = collect(answer.into_body(), self.inner.max_message).await?;
             match Message::parse(body) {
@@ -154,6 +153,12 @@ impl HttpLink {
         }
     }
 
+    /// As [`HttpLink::notify`], by a task of the backend's, for when nobody can wait.
+    pub(crate) fn notify_later(&self, wire: Wire, body: Bytes) {
+        let link = self.clone();
+        self.inner.inbox.tasks.spawn(async move { link.notify(&wire, body).await });
+    }
+
     /// Opens the stream on which a legacy server says what belongs to no request, and reads it until it ends.
     /// `Ok(false)`: the server has no such stream.
     pub(crate) async fn listen(
@@ -166,7 +171,7 @@ impl HttpLink {
             return Ok(false);
         }
         if !answer.status().is_success() {
-            return Err(refused(answer).await);
+            return Err(Box::pin(refused(answer)).await);
         }
         if !is(&answer, b"text/event-stream") {
             return Ok(false);

@@ -441,3 +441,6 @@ pub(crate) fn cancellation(id: u64) -> Bytes {
     )
     .into()
 }
+
+#[cfg(test)]
+mod tests;

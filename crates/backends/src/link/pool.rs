@@ -101,7 +101,8 @@ impl Pool {
                 },
             }
         }
-        match self.connect().await? {
+        // Boxed, since it is rare, and a TLS handshake is many times larger than the rest of a call's future.
+        match Box::pin(self.connect()).await? {
             Sender::Http1(mut sender) => {
                 to_origin_form(&mut request);
                 let response = sender

@@ -87,7 +87,10 @@ pub(crate) fn spawn(
     }
     let mut child = command
         .spawn()
-        .map_err(|error| format!("its program could not be started: {}", error.kind()))?;
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => "its program, or the folder to start it in, was not found".to_owned(),
+            other => format!("its program could not be started: {other}"),
+        })?;
     let (Some(stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {
@@ -307,3 +310,6 @@ async fn drain_stderr(backend: Arc<str>, stderr: ChildStderr) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

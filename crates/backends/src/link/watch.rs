@@ -129,16 +129,17 @@ fn number(raw: &[u8]) -> Option<f64> {
 /// The notification with `splice` applied and without the gateway's own metadata, which a server has no business to set.
 fn spliced(notification: &Envelope, mut splice: Splice<'_>) -> Bytes {
     if notification.has_own_meta
-        && let Some(meta) = notification.params.meta {
-            let mut kept = Vec::new();
-            filter_object(
-                notification.slice(meta),
-                b"",
-                |key| !key.starts_with(OWN_META_PREFIX),
-                &mut kept,
-            );
-            splice.replace(meta, kept);
-        }
+        && let Some(meta) = notification.params.meta
+    {
+        let mut kept = Vec::new();
+        filter_object(
+            notification.slice(meta),
+            b"",
+            |key| !key.starts_with(OWN_META_PREFIX),
+            &mut kept,
+        );
+        splice.replace(meta, kept);
+    }
     if splice.is_empty() {
         return notification.raw.clone();
     }

@@ -161,6 +161,7 @@ fn request(name: &str, arguments: &Value) -> Result<Call, String> {
         method: Method::ToolsCall,
         principal: Arc::new(Principal::anonymous()),
         version: Version::LATEST,
+        peer: None,
         param_headers: None,
         log_level: Some(LogLevel::Warning),
         sink: Some(Arc::new(Terminal)),

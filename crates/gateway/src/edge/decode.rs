@@ -1,5 +1,6 @@
 //! From an HTTP request to a call (specification: `basic/transports/streamable-http`, Sending Messages to Server Validation).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::header;
 use switchboard_protocol::json::Span;
 use switchboard_protocol::method::{LogLevel, Method};
+use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
 
 /// A request that did not become a call.
@@ -32,7 +34,7 @@ impl Rejection {
     pub(crate) fn new(
         status: StatusCode,
         code: i64,
-        message: impl Into<std::borrow::Cow<'static, str>>,
+        message: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             status,
@@ -244,6 +246,7 @@ pub(crate) fn decode(
             method,
             principal,
             version,
+            peer: None,
             param_headers: Some(param_headers(headers)),
             log_level,
             sink: None,
@@ -260,11 +263,13 @@ fn validate(
 ) -> Result<(Method, Version, Option<LogLevel>), Rejection> {
     if era(headers, request) == Era::Legacy {
         // Older clients know no other way to learn why: the message names the versions (specification: `basic/versioning`).
-        let requested = headers
-            .get(header::PROTOCOL_VERSION)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("a version with a handshake");
-        return Err(unsupported(requested).into());
+        let in_header = headers.get(header::PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
+        let in_params = || {
+            let params = request.slice(request.keys.params?);
+            switchboard_protocol::json::as_str(member(params, "protocolVersion")?)
+        };
+        let requested = in_header.map(Cow::Borrowed).or_else(in_params).unwrap_or(Cow::Borrowed("none"));
+        return Err(unsupported(&requested).into());
     }
     let version = check_version(headers, request)?;
     let name = request.method();

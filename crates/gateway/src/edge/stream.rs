@@ -119,9 +119,10 @@ impl CallStream {
                 return Poll::Ready(None);
             }
             if self.outcome.is_none()
-                && let Poll::Ready(outcome) = self.running.outcome.as_mut().poll(context) {
-                    self.outcome = Some(outcome);
-                }
+                && let Poll::Ready(outcome) = self.running.outcome.as_mut().poll(context)
+            {
+                self.outcome = Some(outcome);
+            }
             let notification = match &mut self.running.notifications {
                 Some(notifications) => match notifications.poll_recv(context) {
                     Poll::Ready(notification) => notification,

@@ -27,9 +27,9 @@ families! {
     BACKEND_STATE: "gauge" "switchboard_backend_state" ["backend", "state"]
         "1 for the state that the backend is in, 0 for the others.";
     BACKEND_RESTARTS: "counter" "switchboard_backend_restarts_total" ["backend"]
-        "Times that the backend was started or connected again after it was lost.";
+        "Times that the process of a local backend was started again after it was lost.";
     BACKEND_TOOLS: "gauge" "switchboard_backend_tools" ["backend"]
-        "Tools in the backend's last complete list, before include and exclude.";
+        "Tools that the backend shows, after include_tools and exclude_tools.";
     BACKEND_IGNORED: "counter" "switchboard_backend_ignored_messages_total" ["backend", "kind"]
         "Messages from the backend that were not passed on.";
     CONNECTIONS: "gauge" "switchboard_connections" []
