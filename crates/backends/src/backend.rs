@@ -331,7 +331,7 @@ impl Inner {
         if call.log_level.is_some() {
             Box::pin(legacy::ensure_log_level(connection, call.log_level)).await;
         }
-        let _in_flight = match (&connection.link, &connection.legacy) {
+        let in_flight = match (&connection.link, &connection.legacy) {
             (Link::Http(_), Some(session)) => Some(session.enter(id, call)),
             _ => None,
         };
@@ -349,6 +349,9 @@ impl Inner {
             .await;
         if let Some(cancel) = cancel {
             cancel.disarm();
+        }
+        if let Some(in_flight) = in_flight {
+            in_flight.answered();
         }
         span.record(&result);
         result

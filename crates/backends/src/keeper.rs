@@ -34,6 +34,7 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
     let mut pause = Pause::default();
     let mut remembered = None;
     let mut had_connection = false;
+    let mut forgiven = false;
     while !inner.stop.is_cancelled() {
         let began = Instant::now();
         let failed = match establish(&inner, remembered).await {
@@ -54,8 +55,10 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
                 end_connection(&connection).await;
                 match end {
                     End::Stopped => return,
-                    // Nothing is wrong with the server: only the session is new.
-                    End::SessionLost if began.elapsed() > Duration::from_secs(1) => {
+                    // Nothing is wrong with the server: only the session is new. One that is lost at once is
+                    // forgiven, a second one is not.
+                    End::SessionLost if began.elapsed() > Duration::from_secs(1) || !forgiven => {
+                        forgiven = began.elapsed() <= Duration::from_secs(1);
                         inner.tell();
                         continue;
                     }

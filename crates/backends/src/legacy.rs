@@ -5,7 +5,7 @@
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::json;
@@ -15,6 +15,7 @@ use switchboard_protocol::version::Version;
 
 use crate::connect::{Agreed, CONNECT_DEADLINE, Connection, describe};
 use crate::link::http::HttpLink;
+use crate::link::mux::GIVEN_UP_MEMORY;
 use crate::link::watch::{Hear, Watch, deliver_to_only};
 use crate::link::{Link, LinkError, Wire, next_id};
 use crate::message;
@@ -30,35 +31,51 @@ pub(crate) struct Session {
     log_level: Mutex<Option<LogLevel>>,
     /// The calls in flight over HTTP, by request id: some servers log on a stream that names no request.
     calls: Mutex<HashMap<u64, Watch>>,
+    /// When a call was last given up: the server may still work on it and log.
+    given_up: Mutex<Option<Instant>>,
 }
 
 /// Takes a call off the books of its session.
 pub(crate) struct InFlight<'s> {
     session: &'s Session,
     id: u64,
+    answered: bool,
+}
+
+impl InFlight<'_> {
+    /// The server is done with it.
+    pub(crate) fn answered(mut self) {
+        self.answered = true;
+    }
 }
 
 impl Session {
     /// Notes a call for as long as what is returned lives.
     pub(crate) fn enter(&self, id: u64, call: &Call) -> InFlight<'_> {
         self.calls.lock().insert(id, Watch::logs_of(call));
-        InFlight { session: self, id }
+        InFlight { session: self, id, answered: false }
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.session.calls.lock().remove(&self.id);
+        if !self.answered {
+            *self.session.given_up.lock() = Some(Instant::now());
+        }
     }
 }
 
 /// Hears logs on a stream that belongs to no request.
 impl Hear for &Session {
     fn hear(&mut self, notification: &Envelope) -> bool {
+        let given_up = self.given_up.lock().is_some_and(|since| since.elapsed() < GIVEN_UP_MEMORY);
         notification.method() == "notifications/message"
+            && !given_up
             && deliver_to_only(self.calls.lock().values_mut(), notification) == Some(true)
     }
 }
+
 
 /// The handshake of a session that many share, and which for that reason declares no capability: what the server would ask
 /// could not be told whom to ask.
@@ -103,6 +120,9 @@ pub(crate) async fn initialize(link: &Link) -> Result<Agreed, LinkError> {
         })?;
     wire.session = session;
     let server = describe(result, wire.version);
+    if let Link::Mux(mux) = link {
+        mux.speak_legacy();
+    }
     link.notify(
         &wire,
         (&b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/initialized\"}"[..]).into(),

@@ -529,6 +529,12 @@ impl Response {
         json::as_str(self.slice(span?))
     }
 
+    /// Whether this is an error of a peer that could not read the id of what it answers.
+    #[must_use]
+    pub fn names_no_request(&self) -> bool {
+        self.error.is_some() && self.id.is_none_or(|id| self.slice(id) == b"null")
+    }
+
     /// The code of an error.
     #[must_use]
     pub fn error_code(&self) -> Option<i64> {

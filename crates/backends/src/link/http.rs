@@ -130,7 +130,7 @@ impl HttpLink {
             }
         };
         // A server that could not read the id answers with an error without one.
-        if response.id_number() == Some(id) || response.error.is_some() {
+        if response.id_number() == Some(id) || response.names_no_request() {
             Ok((response, session))
         } else {
             self.inner.inbox.ignored(IgnoredMessage::UnknownId);
@@ -254,7 +254,7 @@ impl HttpLink {
                 }
                 match Message::parse(event.data) {
                     Ok(Message::Response(response))
-                        if response.id_number() == Some(id) || response.id.is_none() =>
+                        if response.id_number() == Some(id) || response.names_no_request() =>
                     {
                         return Ok(response);
                     }
@@ -305,6 +305,10 @@ impl HttpLink {
         let method = request.method();
         if method != "ping" {
             self.inner.inbox.ignored(IgnoredMessage::UnexpectedRequest);
+        }
+        // A client of 2026-07-28 sends no responses.
+        if wire.version.is_modern() {
+            return;
         }
         let _ = self
             .notify(

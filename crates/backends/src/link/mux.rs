@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use switchboard_protocol::envelope::{Envelope, EnvelopeError, Message, Response};
 use switchboard_protocol::json::JsonError;
 use switchboard_telemetry::IgnoredMessage;
@@ -23,6 +24,8 @@ use super::{LinkError, Outgoing, WRITE_DEADLINE, refuse_request};
 const OUTBOX: usize = 256;
 /// How many requests wait for an answer.
 const MAX_PENDING: usize = 4096;
+/// How long a call that was given up counts as one that may still log.
+pub(crate) const GIVEN_UP_MEMORY: Duration = Duration::from_secs(300);
 /// How long what an ended server wrote last is still read.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -66,13 +69,18 @@ struct Shared {
     /// Becomes `true` when all that the channel owns is gone.
     gone: watch::Receiver<bool>,
     inbox: Arc<Inbox>,
+    /// Whether the server may be sent responses: not before it has shown that it is a legacy one (specification:
+    /// `basic/transports/stdio`, Sending Messages).
+    is_legacy: AtomicBool,
 }
 
 #[derive(Default)]
 struct State {
     pending: HashMap<u64, Pending>,
-    /// Requests that were written and that nobody waits for any more.
+    /// Requests that were written and that nobody waits for any more, to be told to the server.
     cancels: Vec<u64>,
+    /// Calls that were given up and not answered, with the time: the server may still work on them and log.
+    given_up: HashMap<u64, Instant>,
     closed: Option<String>,
 }
 
@@ -109,6 +117,7 @@ impl Mux {
             stop: stop.clone(),
             gone,
             inbox,
+            is_legacy: AtomicBool::new(false),
         });
         let owned = owned(stop.clone());
         let tasks = shared.inbox.tasks.clone();
@@ -183,6 +192,11 @@ impl Mux {
         self.shared.reason()
     }
 
+    /// From now on the server's own requests are answered, with a refusal.
+    pub(crate) fn speak_legacy(&self) {
+        self.shared.is_legacy.store(true, Ordering::Relaxed);
+    }
+
     /// Has the channel end, without waiting for it.
     pub(crate) fn stop(&self) {
         self.shared.stop.cancel();
@@ -203,11 +217,10 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
-        if state
-            .pending
-            .remove(&self.id)
-            .is_some_and(|pending| pending.sent)
-        {
+        if let Some(pending) = state.pending.remove(&self.id).filter(|pending| pending.sent) {
+            if pending.watch.is_call() && state.given_up.len() < MAX_PENDING {
+                state.given_up.insert(self.id, Instant::now());
+            }
             state.cancels.push(self.id);
             drop(state);
             self.shared.cancelled.notify_one();
@@ -254,11 +267,16 @@ impl Shared {
     }
 
     fn answer(&self, id: u64, answer: Result<Response, LinkError>) {
-        let pending = self.state.lock().pending.remove(&id);
+        let mut state = self.state.lock();
+        let pending = state.pending.remove(&id);
+        let given_up = state.given_up.remove(&id).is_some();
+        drop(state);
         match pending {
             Some(pending) => {
                 let _ = pending.reply.send(answer);
             }
+            // A late answer to a call that was given up is what the specification expects.
+            None if given_up => {}
             None => self.inbox.ignored(IgnoredMessage::UnknownId),
         }
     }
@@ -284,6 +302,9 @@ impl Shared {
         if method != "ping" {
             self.inbox.ignored(IgnoredMessage::UnexpectedRequest);
         }
+        if !self.is_legacy.load(Ordering::Relaxed) {
+            return;
+        }
         let message = refuse_request(request.id().unwrap_or_default(), &method);
         // A server that asks faster than it reads gets no answer rather than a queue.
         let _ = self.outbox.try_send(Outbound { id: None, message });
@@ -299,6 +320,11 @@ impl Shared {
             }
             "notifications/message" => {
                 let mut state = self.state.lock();
+                state.given_up.retain(|_, since| since.elapsed() < GIVEN_UP_MEMORY);
+                if !state.given_up.is_empty() {
+                    drop(state);
+                    return self.inbox.ignored(IgnoredMessage::UnattributedLog);
+                }
                 let calls = state
                     .pending
                     .values_mut()

@@ -39,6 +39,8 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 const TERM_GRACE: Duration = Duration::from_secs(3);
 /// How much of an oversize line is kept at either end.
 const KEPT: usize = 4096;
+/// A line of more than this many times the limit has no end: the process is given up.
+const ENDLESS: usize = 64;
 /// The longest line of standard error that is logged.
 const STDERR_LINE: u64 = 8 * 1024;
 /// How many lines of standard error are logged in one second.
@@ -264,7 +266,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
                     tail: None,
                 }));
             }
-            if self.thrown > self.limit.saturating_mul(4) {
+            if self.thrown > self.limit.saturating_mul(ENDLESS) {
                 return Err("the server writes a line without end".to_owned());
             }
             self.buffer.reserve(16 * 1024);

@@ -80,6 +80,7 @@ fn check_values(
             Value::Number(value) => {
                 let header = text.and_then(|text| text.parse::<i64>().ok());
                 assert_eq!(header.map(|header| header as f64), value.as_f64());
+                assert!(header.is_some_and(|header| header.unsigned_abs() < 1 << 53));
             }
             Value::Array(_) | Value::Object(_) => panic!("{value} has the header {text:?}"),
         }
