@@ -204,12 +204,20 @@ pub(crate) fn not_connected(backend: &Arc<str>, state: State, why: &str) -> Faul
             "The server \"{backend}\" is still starting. Nothing was executed: try again in a moment."
         )
     } else {
-        let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
+        let why = if why.is_empty() {
+            String::new()
+        } else {
+            format!(" ({why})")
+        };
         format!(
             "The server \"{backend}\" is not available{why}. Nothing was executed: try again later, or go on without it."
         )
     };
-    let reason = if state == State::Ready { "unavailable" } else { state.as_str() };
+    let reason = if state == State::Ready {
+        "unavailable"
+    } else {
+        state.as_str()
+    };
     Fault {
         code: 503,
         reason,

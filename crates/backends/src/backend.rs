@@ -137,7 +137,12 @@ impl Backend {
         parent: &CallSpan,
     ) -> Result<Answer, CallError> {
         let started = Instant::now();
-        let abandoned = Abandoned { inner: &self.inner, method: call.method, started, answered: false };
+        let abandoned = Abandoned {
+            inner: &self.inner,
+            method: call.method,
+            started,
+            answered: false,
+        };
         let left = call.deadline.map_or(Duration::MAX, |deadline| {
             deadline.saturating_duration_since(started)
         });
@@ -321,7 +326,10 @@ impl Inner {
     ) -> Result<Response, LinkError> {
         let id = next_id();
         let version = connection.wire.version;
-        let span = AttemptSpan { span: self.span(call, rewrite, parent, connection, id), answered: false };
+        let span = AttemptSpan {
+            span: self.span(call, rewrite, parent, connection, id),
+            answered: false,
+        };
         let traceparent = span.span.traceparent();
         let out = if version.is_modern() {
             message::modern(call, rewrite, id, traceparent.as_deref())
@@ -478,7 +486,11 @@ impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         if !self.answered {
             let method = MethodLabel::from_method(self.method.as_str());
-            self.inner.metrics.operation(method, Some(ErrorType::Cancelled), self.started.elapsed());
+            self.inner.metrics.operation(
+                method,
+                Some(ErrorType::Cancelled),
+                self.started.elapsed(),
+            );
         }
     }
 }

@@ -294,7 +294,11 @@ async fn probe_once(link: &Link) -> Probe {
     let response = match answer {
         Err(_) => return Probe::Silent,
         Ok(Ok(response)) => response,
-        Ok(Err(error @ LinkError::Status { status: 401 | 403, .. })) => return Probe::Failed(error),
+        Ok(Err(
+            error @ LinkError::Status {
+                status: 401 | 403, ..
+            },
+        )) => return Probe::Failed(error),
         Ok(Err(LinkError::Status {
             error: Some(response),
             ..

@@ -83,7 +83,11 @@ pub(crate) async fn learn(
     connection: &Connection,
 ) -> Result<Lists, LinkError> {
     let features = connection.server.features;
-    let mut hints = Hints { ttl_ms: None, public: true, cut: false };
+    let mut hints = Hints {
+        ttl_ms: None,
+        public: true,
+        cut: false,
+    };
     let mut failed = Vec::new();
     let mut read = async |kind: Kind, declared: bool| -> Vec<Item> {
         if !declared {
@@ -188,7 +192,12 @@ async fn read_list(
             _ => return Ok(items),
         }
     }
-    tracing::warn!(backend, list = kind.method, items = items.len(), "the list is cut: it has no end, or more than the gateway keeps");
+    tracing::warn!(
+        backend,
+        list = kind.method,
+        items = items.len(),
+        "the list is cut: it has no end, or more than the gateway keeps"
+    );
     hints.cut = true;
     Ok(items)
 }
@@ -216,7 +225,10 @@ async fn page(
     .await
     {
         // A credential that is refused is no answer about the list.
-        Ok(Err(LinkError::Status { status, error: Some(response) })) if !matches!(status, 401 | 403) => Ok(*response),
+        Ok(Err(LinkError::Status {
+            status,
+            error: Some(response),
+        })) if !matches!(status, 401 | 403) => Ok(*response),
         Ok(answer) => answer,
         Err(_) => Err(LinkError::Lost(format!("no answer to {}", kind.method))),
     }

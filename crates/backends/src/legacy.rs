@@ -53,7 +53,11 @@ impl Session {
     /// Notes a call for as long as what is returned lives.
     pub(crate) fn enter(&self, id: u64, call: &Call) -> InFlight<'_> {
         self.calls.lock().insert(id, Watch::logs_of(call));
-        InFlight { session: self, id, answered: false }
+        InFlight {
+            session: self,
+            id,
+            answered: false,
+        }
     }
 }
 
@@ -69,13 +73,15 @@ impl Drop for InFlight<'_> {
 /// Hears logs on a stream that belongs to no request.
 impl Hear for &Session {
     fn hear(&mut self, notification: &Envelope) -> bool {
-        let given_up = self.given_up.lock().is_some_and(|since| since.elapsed() < GIVEN_UP_MEMORY);
+        let given_up = self
+            .given_up
+            .lock()
+            .is_some_and(|since| since.elapsed() < GIVEN_UP_MEMORY);
         notification.method() == "notifications/message"
             && !given_up
             && deliver_to_only(self.calls.lock().values_mut(), notification) == Some(true)
     }
 }
-
 
 /// The handshake of a session that many share, and which for that reason declares no capability: what the server would ask
 /// could not be told whom to ask.

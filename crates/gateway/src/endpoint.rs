@@ -12,7 +12,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::header::ALLOW;
 use http::{HeaderValue, Method as HttpMethod, Request, StatusCode};
 use switchboard_orchestrator::Orchestrator;
-use switchboard_protocol::call::{Call, Outcome, Principal};
+use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::Metrics;
 use tower::Service;
@@ -22,13 +22,26 @@ use crate::edge::stream::{self, Running};
 use crate::edge::{listen, respond};
 use crate::stack::CallService;
 
-/// Serves `/mcp`.
+/// Serves `/mcp`. One reference count a request, whatever it is made of.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
+    parts: Arc<EndpointParts>,
+}
+
+/// What the endpoint is made of.
+pub(crate) struct EndpointParts {
     pub(crate) limits: BodyLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) orchestrator: Orchestrator,
     pub(crate) calls: CallService,
+}
+
+impl From<EndpointParts> for Endpoint {
+    fn from(parts: EndpointParts) -> Self {
+        Self {
+            parts: Arc::new(parts),
+        }
+    }
 }
 
 impl Service<Request<Body>> for Endpoint {
@@ -41,9 +54,9 @@ impl Service<Request<Body>> for Endpoint {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let this = self.clone();
+        let parts = Arc::clone(&self.parts);
         async move {
-            Ok(this
+            Ok(parts
                 .serve(request)
                 .await
                 .unwrap_or_else(|rejection| respond::rejected(&rejection)))
@@ -52,8 +65,8 @@ impl Service<Request<Body>> for Endpoint {
     }
 }
 
-impl Endpoint {
-    async fn serve(self, request: Request<Body>) -> Result<Response, Rejection> {
+impl EndpointParts {
+    async fn serve(&self, request: Request<Body>) -> Result<Response, Rejection> {
         // GET and DELETE belong to sessions, which this revision does not have (specification:
         // `basic/transports/streamable-http`, Earlier Streamable HTTP Revisions).
         if request.method() != HttpMethod::POST {
@@ -64,7 +77,10 @@ impl Endpoint {
             return Ok(response);
         }
         let (mut head, body) = request.into_parts();
-        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        let peer = head
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|peer| peer.0.ip());
         decode::check_media_types(&head.headers)?;
         let body = decode::read_body(body, self.limits).await?;
         let principal: Arc<Principal> = match head.extensions.remove() {
@@ -83,7 +99,7 @@ impl Endpoint {
         }
     }
 
-    fn run(mut self, mut call: Box<Call>) -> Running {
+    fn run(&self, mut call: Box<Call>) -> Running {
         let method = call.method;
         let id = call
             .request
@@ -97,18 +113,11 @@ impl Endpoint {
             call.sink = Some(sink);
             notifications = Some(receiver);
         }
-        let running = self.calls.call(call);
-        let outcome = async move {
-            let outcome: Result<Outcome, Infallible> = running.await;
-            match outcome {
-                Ok(outcome) => outcome,
-                Err(never) => match never {},
-            }
-        };
+        let outcome = self.calls.clone().call(call);
         Running {
             method,
             id,
-            outcome: outcome.boxed(),
+            outcome,
             notifications,
         }
     }

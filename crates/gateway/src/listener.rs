@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use switchboard_telemetry::Metrics;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +83,8 @@ impl Default for Limits {
 /// [`axum::extract::ConnectInfo`]`<SocketAddr>`. A request future or body is dropped when its peer
 /// goes away.
 ///
+/// The open connections are counted in `metrics`, if there are any.
+///
 /// Once `drain` is cancelled the listener is closed, every connection is told to finish after
 /// what it runs (`Connection: close`, `GOAWAY`), and what is not done after
 /// [`Limits::drain_timeout`] is dropped. Streams that would go on for ever have to watch `drain`
@@ -91,12 +94,20 @@ pub async fn serve<S: HttpService>(
     listener: TcpListener,
     service: S,
     limits: Limits,
+    metrics: Option<Arc<Metrics>>,
     drain: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
-    let connections = Connections::new(service, limits, drain.clone(), cut.clone(), tasks.clone());
+    let connections = Connections::new(
+        service,
+        limits,
+        drain.clone(),
+        cut.clone(),
+        tasks.clone(),
+        metrics,
+    );
 
     drain
         .run_until_cancelled(accept_all(&listener, &connections, limits.max_connections))

@@ -56,6 +56,7 @@ pub struct Gateway {
     app: axum::Router,
     ops: axum::Router,
     draining: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
 }
 
 impl Gateway {
@@ -141,6 +142,7 @@ impl Gateway {
             app,
             ops,
             draining,
+            metrics,
         })
     }
 
@@ -175,6 +177,7 @@ impl Gateway {
             app,
             ops,
             draining,
+            metrics,
         } = self;
         let limits = Limits {
             max_connections: server.max_connections,
@@ -184,7 +187,7 @@ impl Gateway {
             ..Limits::default()
         };
         let (drain, end) = (CancellationToken::new(), CancellationToken::new());
-        let serving = listener::serve(listener, app, limits, drain.clone());
+        let serving = listener::serve(listener, app, limits, Some(metrics), drain.clone());
         let ops_limits = Limits {
             max_connections: MAX_OPS_CONNECTIONS,
             drain_timeout: Duration::from_secs(1),
@@ -192,7 +195,7 @@ impl Gateway {
         };
         let serving_ops = async {
             if let Some(listener) = ops_listener {
-                listener::serve(listener, ops, ops_limits, end.clone()).await;
+                listener::serve(listener, ops, ops_limits, None, end.clone()).await;
             }
         };
         let draining = async {

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use switchboard_orchestrator::Orchestrator;
 use switchboard_policy::authenticate::Authenticator;
 use switchboard_policy::origin::HostPolicy;
+use switchboard_protocol::call::Call;
 use switchboard_protocol::error::code;
 use switchboard_telemetry::{Metrics, Sampler};
 use tower::ServiceBuilder;
@@ -19,7 +20,7 @@ use crate::check::CheckLayer;
 use crate::count::CountLayer;
 use crate::edge::decode::{BodyLimits, Rejection};
 use crate::edge::respond;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, EndpointParts};
 use crate::trace::{Trace, TraceLayer};
 
 /// Where the endpoint is.
@@ -27,6 +28,9 @@ pub(crate) const ENDPOINT: &str = "/mcp";
 
 /// The call storey, with a name that callers can write.
 pub(crate) type CallService = Trace<Orchestrator>;
+
+/// A call on its way through the call storey.
+pub(crate) type CallFuture = <CallService as tower::Service<Box<Call>>>::Future;
 
 /// What the HTTP storey is made of.
 pub(crate) struct HttpParts {
@@ -68,12 +72,12 @@ pub(crate) fn http_stack(parts: HttpParts) -> Router {
         }));
     Router::new().route_service(
         ENDPOINT,
-        layers.service(Endpoint {
+        layers.service(Endpoint::from(EndpointParts {
             limits,
             metrics,
             orchestrator,
             calls,
-        }),
+        })),
     )
 }
 

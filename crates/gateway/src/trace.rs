@@ -1,11 +1,12 @@
 //! The outermost layer of the call stack: the call's server span, its place in the metrics, and how it ended.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use futures_util::future::BoxFuture;
+use pin_project_lite::pin_project;
 use switchboard_orchestrator::TracedCall;
 use switchboard_protocol::call::{Call, Outcome};
 use switchboard_protocol::error::CallError;
@@ -44,11 +45,10 @@ pub(crate) struct Trace<S> {
 impl<S> Service<Box<Call>> for Trace<S>
 where
     S: Service<TracedCall, Response = Outcome, Error = Infallible>,
-    S::Future: Send + 'static,
 {
     type Response = Outcome;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Outcome, Infallible>>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -56,7 +56,7 @@ where
 
     fn call(&mut self, call: Box<Call>) -> Self::Future {
         let span = server_span(&self.layer.sampler, &call);
-        let mut measured = Measured {
+        let measured = Measured {
             metrics: Arc::clone(&self.layer.metrics),
             _in_flight: self.layer.metrics.call_in_flight(),
             method: MethodLabel::from_method(call.method.as_str()),
@@ -64,14 +64,35 @@ where
             error: Some(ErrorType::Cancelled),
             span: span.clone(),
         };
-        let running = self.inner.call(TracedCall { call, span });
-        Box::pin(async move {
-            let outcome = running.await;
-            if let Ok(outcome) = &outcome {
-                measured.end(outcome);
-            }
-            outcome
-        })
+        ResponseFuture {
+            inner: self.inner.call(TracedCall { call, span }),
+            measured,
+        }
+    }
+}
+
+pin_project! {
+    /// A call under way, measured until it ends or is dropped.
+    pub(crate) struct ResponseFuture<F> {
+        #[pin]
+        inner: F,
+        measured: Measured,
+    }
+}
+
+impl<F> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Outcome, Infallible>>,
+{
+    type Output = Result<Outcome, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let outcome = ready!(this.inner.poll(context));
+        if let Ok(outcome) = &outcome {
+            this.measured.end(outcome);
+        }
+        Poll::Ready(outcome)
     }
 }
 

@@ -90,7 +90,11 @@ fn request_digest(call: &Call) -> [u8; 32] {
     if let Some(arguments) = call.arguments() {
         write_canonical(arguments, &mut canonical);
     }
-    digest(&[call.method.as_str().as_bytes(), target.as_bytes(), &canonical])
+    digest(&[
+        call.method.as_str().as_bytes(),
+        target.as_bytes(),
+        &canonical,
+    ])
 }
 
 /// Writes a value in the one form that all its spellings share. The depth is bounded by the
@@ -143,7 +147,10 @@ mod tests {
 
     #[test]
     fn spellings_of_one_value_are_one() {
-        assert_eq!(canonical(r#"{"b":[1, "\u0061"],"a":{} }"#), canonical(r#"{ "a":{}, "b":[1,"a"]}"#));
+        assert_eq!(
+            canonical(r#"{"b":[1, "\u0061"],"a":{} }"#),
+            canonical(r#"{ "a":{}, "b":[1,"a"]}"#)
+        );
     }
 
     #[test]
@@ -159,7 +166,8 @@ mod tests {
             "{}",
             "[]",
         ];
-        let forms: std::collections::HashSet<_> = distinct.iter().map(|raw| canonical(raw)).collect();
+        let forms: std::collections::HashSet<_> =
+            distinct.iter().map(|raw| canonical(raw)).collect();
         assert_eq!(forms.len(), distinct.len());
     }
 }

@@ -563,7 +563,7 @@ mod tests {
             principal: Arc::new(Principal::anonymous()),
             version: Version::LATEST,
             peer: None,
-        param_headers: None,
+            param_headers: None,
             log_level: None,
             sink: None,
             deadline: None,
@@ -572,7 +572,7 @@ mod tests {
             call: Box::new(call),
             span: CallSpan::none(),
         });
-        let size = std::mem::size_of_val(&future);
+        let size = size_of_val(&future);
         drop(future);
         orchestrator.shut_down().await;
         assert!(size <= 4096, "{size} bytes");

@@ -1,7 +1,10 @@
 //! Streamable HTTP: every request its own exchange (specification: `basic/transports/streamable-http`).
 
-use ::http::header::{ACCEPT, CONTENT_TYPE};
-use ::http::{HeaderName, HeaderValue, Method, Request, Response as HttpResponse, StatusCode, Uri};
+use ::http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use ::http::uri::Authority;
+use ::http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response as HttpResponse, StatusCode, Uri,
+};
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
@@ -32,7 +35,8 @@ pub(crate) struct HttpLink {
 struct Inner {
     pool: Arc<Pool>,
     uri: Uri,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Those that every request has, the configured ones among them.
+    headers: HeaderMap,
     max_message: usize,
     inbox: Arc<Inbox>,
 }
@@ -45,11 +49,18 @@ impl HttpLink {
         inbox: Arc<Inbox>,
     ) -> Self {
         let pool = Pool::new(uri.clone(), inbox.tasks.clone());
+        let mut common = HeaderMap::with_capacity(8 + headers.len());
+        common.insert(CONTENT_TYPE, JSON);
+        common.insert(ACCEPT, JSON_OR_EVENT_STREAM);
+        if let Some(host) = uri.authority().and_then(host_of) {
+            common.insert(HOST, host);
+        }
+        common.extend(headers);
         Self {
             inner: Arc::new(Inner {
                 pool,
                 uri,
-                headers,
+                headers: common,
                 max_message,
                 inbox,
             }),
@@ -156,7 +167,10 @@ impl HttpLink {
     /// As [`HttpLink::notify`], by a task of the backend's, for when nobody can wait.
     pub(crate) fn notify_later(&self, wire: Wire, body: Bytes) {
         let link = self.clone();
-        self.inner.inbox.tasks.spawn(async move { link.notify(&wire, body).await });
+        self.inner
+            .inbox
+            .tasks
+            .spawn(async move { link.notify(&wire, body).await });
     }
 
     /// Opens the stream on which a legacy server says what belongs to no request, and reads it until it ends.
@@ -204,9 +218,7 @@ impl HttpLink {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.inner.uri.clone();
         let headers = request.headers_mut();
-        headers.reserve(8 + self.inner.headers.len());
-        headers.insert(CONTENT_TYPE, JSON);
-        headers.insert(ACCEPT, JSON_OR_EVENT_STREAM);
+        *headers = self.inner.headers.clone();
         if wire.version.has_version_header() {
             headers.insert(
                 header::PROTOCOL_VERSION,
@@ -215,9 +227,6 @@ impl HttpLink {
         }
         if let Some(session) = &wire.session {
             headers.insert(header::SESSION_ID, session.clone());
-        }
-        for (name, value) in &self.inner.headers {
-            headers.insert(name, value.clone());
         }
         request
     }
@@ -317,6 +326,12 @@ impl HttpLink {
             )
             .await;
     }
+}
+
+/// The value of `Host`: an authority without what stands before an `@`.
+fn host_of(authority: &Authority) -> Option<HeaderValue> {
+    let host = authority.as_str().rsplit('@').next()?;
+    HeaderValue::from_str(host).ok()
 }
 
 fn is<B>(answer: &HttpResponse<B>, media_type: &[u8]) -> bool {

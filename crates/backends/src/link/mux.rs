@@ -217,7 +217,11 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
-        if let Some(pending) = state.pending.remove(&self.id).filter(|pending| pending.sent) {
+        if let Some(pending) = state
+            .pending
+            .remove(&self.id)
+            .filter(|pending| pending.sent)
+        {
             if pending.watch.is_call() && state.given_up.len() < MAX_PENDING {
                 state.given_up.insert(self.id, Instant::now());
             }
@@ -320,7 +324,9 @@ impl Shared {
             }
             "notifications/message" => {
                 let mut state = self.state.lock();
-                state.given_up.retain(|_, since| since.elapsed() < GIVEN_UP_MEMORY);
+                state
+                    .given_up
+                    .retain(|_, since| since.elapsed() < GIVEN_UP_MEMORY);
                 if !state.given_up.is_empty() {
                     drop(state);
                     return self.inbox.ignored(IgnoredMessage::UnattributedLog);

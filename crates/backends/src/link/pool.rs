@@ -210,16 +210,12 @@ fn failure(unsent: bool) -> PoolError {
     }
 }
 
-/// HTTP/1 names the host in a header and only the path in the request line.
+/// HTTP/1 names the host in a header, which every request has, and only the path in the request line.
 fn to_origin_form(request: &mut Request<RequestBody>) {
-    let Some(authority) = request.uri().authority() else {
-        return;
-    };
-    if let Ok(host) = ::http::HeaderValue::from_str(authority.as_str()) {
-        request.headers_mut().insert(::http::header::HOST, host);
+    if request.uri().authority().is_some() {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
     }
-    let path = request.uri().path_and_query().cloned();
-    *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
 }
 
 fn to_absolute_form(request: &mut Request<RequestBody>, authority: &Uri) {

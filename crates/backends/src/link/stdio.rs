@@ -87,12 +87,12 @@ pub(crate) fn spawn(
     if let Some(cwd) = program.cwd {
         command.current_dir(cwd);
     }
-    let mut child = command
-        .spawn()
-        .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => "its program, or the folder to start it in, was not found".to_owned(),
-            other => format!("its program could not be started: {other}"),
-        })?;
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            "its program, or the folder to start it in, was not found".to_owned()
+        }
+        other => format!("its program could not be started: {other}"),
+    })?;
     let (Some(stdin), Some(stdout), Some(stderr)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())
     else {

@@ -109,6 +109,13 @@ pub(crate) fn check_media_types(headers: &HeaderMap) -> Result<(), Rejection> {
             "the body comes without Content-Encoding",
         ));
     }
+    // What nearly every client sends needs no parsing.
+    let usual = headers
+        .get(ACCEPT)
+        .is_some_and(|value| value == "application/json, text/event-stream");
+    if usual {
+        return Ok(());
+    }
     if !accepts(headers, b"application/json") || !accepts(headers, b"text/event-stream") {
         return Err(Rejection::new(
             StatusCode::NOT_ACCEPTABLE,
@@ -263,12 +270,17 @@ fn validate(
 ) -> Result<(Method, Version, Option<LogLevel>), Rejection> {
     if era(headers, request) == Era::Legacy {
         // Older clients know no other way to learn why: the message names the versions (specification: `basic/versioning`).
-        let in_header = headers.get(header::PROTOCOL_VERSION).and_then(|value| value.to_str().ok());
+        let in_header = headers
+            .get(header::PROTOCOL_VERSION)
+            .and_then(|value| value.to_str().ok());
         let in_params = || {
             let params = request.slice(request.keys.params?);
             switchboard_protocol::json::as_str(member(params, "protocolVersion")?)
         };
-        let requested = in_header.map(Cow::Borrowed).or_else(in_params).unwrap_or(Cow::Borrowed("none"));
+        let requested = in_header
+            .map(Cow::Borrowed)
+            .or_else(in_params)
+            .unwrap_or(Cow::Borrowed("none"));
         return Err(unsupported(&requested).into());
     }
     let version = check_version(headers, request)?;

@@ -11,7 +11,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
 use hyper::body::Frame;
 use switchboard_protocol::call::{Outcome, Payload, Sink};
 use switchboard_protocol::method::Method;
@@ -19,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::respond;
+use crate::stack::CallFuture;
 
 /// How many notifications wait for a slow client; further ones are dropped and counted.
 const NOTIFICATIONS: usize = 256;
@@ -46,7 +46,7 @@ pub(crate) fn notifications() -> (Arc<dyn Sink>, mpsc::Receiver<Bytes>) {
 pub(crate) struct Running {
     pub(crate) method: Method,
     pub(crate) id: Bytes,
-    pub(crate) outcome: BoxFuture<'static, Outcome>,
+    pub(crate) outcome: CallFuture,
     pub(crate) notifications: Option<mpsc::Receiver<Bytes>>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Running {
 pub(crate) async fn respond(mut running: Running) -> Response {
     tokio::select! {
         biased;
-        outcome = &mut running.outcome => {
+        Ok(outcome) = &mut running.outcome => {
             let buffered = running.notifications.as_mut().and_then(|notifications| notifications.try_recv().ok());
             match buffered {
                 None => respond::json(respond::message(running.method, &running.id, outcome)),
@@ -119,7 +119,7 @@ impl CallStream {
                 return Poll::Ready(None);
             }
             if self.outcome.is_none()
-                && let Poll::Ready(outcome) = self.running.outcome.as_mut().poll(context)
+                && let Poll::Ready(Ok(outcome)) = Pin::new(&mut self.running.outcome).poll(context)
             {
                 self.outcome = Some(outcome);
             }

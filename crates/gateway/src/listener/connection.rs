@@ -10,6 +10,7 @@ use std::time::Duration;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
+use switchboard_telemetry::Metrics;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
@@ -45,6 +46,8 @@ pub(super) struct Connections<S> {
     drain: CancellationToken,
     cut: CancellationToken,
     tasks: TaskTracker,
+    /// Where the connections are counted, if they are.
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl<S: HttpService> Connections<S> {
@@ -54,6 +57,7 @@ impl<S: HttpService> Connections<S> {
         drain: CancellationToken,
         cut: CancellationToken,
         tasks: TaskTracker,
+        metrics: Option<Arc<Metrics>>,
     ) -> Self {
         Self {
             service,
@@ -61,6 +65,7 @@ impl<S: HttpService> Connections<S> {
             drain,
             cut,
             tasks,
+            metrics,
         }
     }
 
@@ -86,6 +91,7 @@ impl<S: HttpService> Connections<S> {
             },
         );
         let drain = self.drain.clone();
+        let counted = self.metrics.as_ref().map(|metrics| metrics.connection());
         self.tasks.spawn(async move {
             // What HTTP/2 has spawned for single requests ends with their connection.
             let _streams = cut.clone().drop_guard();
@@ -97,7 +103,7 @@ impl<S: HttpService> Connections<S> {
                 Some(Err(error)) => tracing::debug!(%peer, %error, "a connection broke"),
                 None => tracing::debug!(%peer, "a connection was cut at shutdown"),
             }
-            drop(slot);
+            drop((slot, counted));
         });
     }
 }

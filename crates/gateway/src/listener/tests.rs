@@ -81,7 +81,7 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let drain = CancellationToken::new();
         let probe = Arc::new(Probe::default());
-        let task = tokio::spawn(serve(listener, router(&probe), limits, drain.clone()));
+        let task = tokio::spawn(serve(listener, router(&probe), limits, None, drain.clone()));
         Self {
             address,
             drain,
