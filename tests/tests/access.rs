@@ -203,16 +203,22 @@ async fn only_a_loopback_address_is_open_to_everybody() {
     );
     let off = ("SWITCHBOARD_SERVER__OPS_LISTEN", "off");
     let listen = "SWITCHBOARD_SERVER__LISTEN";
-    let attempts: [(&[&str], &[(&str, &str)]); 6] = [
-        (&["serve", "-c", &wide], &[]),
-        (&["check", "-c", &wide], &[]),
-        (&["serve", "-c", &open, "--listen", "0.0.0.0:0"], &[off]),
-        (&["serve", "-c", &open, "--listen", "[::]:0"], &[off]),
-        (&["serve", "-c", &open, "--listen", "192.0.2.1:0"], &[off]),
-        (&["serve", "-c", &open], &[off, (listen, "0.0.0.0:0")]),
+    let attempts = [
+        (vec!["serve", "-c", &wide], vec![]),
+        (vec!["check", "-c", &wide], vec![]),
+        (
+            vec!["serve", "-c", &open, "--listen", "0.0.0.0:0"],
+            vec![off],
+        ),
+        (vec!["serve", "-c", &open, "--listen", "[::]:0"], vec![off]),
+        (
+            vec!["serve", "-c", &open, "--listen", "192.0.2.1:0"],
+            vec![off],
+        ),
+        (vec!["serve", "-c", &open], vec![off, (listen, "0.0.0.0:0")]),
     ];
     for (arguments, environment) in attempts {
-        let (code, said) = run(arguments, environment).await;
+        let (code, said) = run(&arguments, &environment).await;
         assert_eq!(code, Some(2), "{arguments:?}: {said}");
         assert!(said.contains("auth"), "{arguments:?}: {said}");
     }

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
@@ -99,6 +99,12 @@ struct Inner {
     lists: AtomicUsize,
 }
 
+impl Inner {
+    fn held(&self) -> MutexGuard<'_, Content> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Shelf {
     /// Serves this on a free loopback port.
     pub(crate) async fn start(content: Content) -> Self {
@@ -135,8 +141,7 @@ impl Shelf {
 
     /// Lists something else from now on, and tells nobody.
     pub(crate) fn put(&self, content: Content) {
-        let mut held = self.inner.content.lock();
-        **held.as_mut().unwrap_or_else(PoisonError::get_mut) = content;
+        *self.inner.held() = content;
     }
 
     /// How many pages of tools were asked for.
@@ -162,11 +167,7 @@ async fn answer(State(inner): State<Arc<Inner>>, body: String) -> Response {
     if method == "tools/list" {
         inner.lists.fetch_add(1, Ordering::SeqCst);
     }
-    let content = inner
-        .content
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone();
+    let content = inner.held().clone();
     let members = match method {
         "server/discover" => Some(
             r#""supportedVersions":["2026-07-28"],"capabilities":{"tools":{},"prompts":{},"resources":{}},"ttlMs":60000,"cacheScope":"public""#

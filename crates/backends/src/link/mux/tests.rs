@@ -217,22 +217,26 @@ async fn what_is_no_message_is_counted_and_hurts_nobody() {
 }
 
 #[tokio::test]
-async fn requests_of_the_server_are_answered_or_refused_by_their_id() {
+async fn requests_of_the_server_are_answered_only_in_the_legacy_era() {
     let mut channel = Channel::new(ROOMY);
-    channel
-        .peer
-        .say(r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#)
-        .await;
+    let ping = r#"{"jsonrpc":"2.0","id":"p","method":"ping"}"#;
+    let list = r#"{"jsonrpc":"2.0","id":-0,"method":"roots/list"}"#;
+    channel.peer.say(ping).await;
+    channel.peer.say(list).await;
+    let request = Request::new(&channel.mux);
+    assert_eq!(channel.peer.line().await, request.body);
+    channel.peer.answer(request.id).await;
+    request.expect_answer().await;
+
+    channel.mux.speak_legacy();
+    channel.peer.say(ping).await;
     let pong = r#"{"jsonrpc":"2.0","id":"p","result":{}}"#;
     assert_eq!(channel.peer.line().await, pong);
-    channel
-        .peer
-        .say(r#"{"jsonrpc":"2.0","id":-0,"method":"roots/list"}"#)
-        .await;
+    channel.peer.say(list).await;
     let refusal = channel.peer.line().await;
     let start = r#"{"jsonrpc":"2.0","id":-0,"error":{"code":-32601,"#;
     assert!(refusal.starts_with(start), "{refusal}");
-    assert_eq!(channel.ignored(IgnoredMessage::UnexpectedRequest), 1);
+    assert_eq!(channel.ignored(IgnoredMessage::UnexpectedRequest), 2);
     channel.end().await;
 }
 
