@@ -142,6 +142,7 @@ async fn read_list(
     let mut items = Vec::new();
     let mut keys = HashSet::new();
     let mut cursor: Option<Vec<u8>> = None;
+    let mut cursors = HashSet::new();
     for _ in 0..MAX_PAGES {
         let response = page(connection, kind, cursor.as_deref()).await?;
         let Some(result) = response.result else {
@@ -182,8 +183,8 @@ async fn read_list(
         match next {
             Some(next)
                 if next.first() == Some(&b'"')
-                    && cursor.as_ref() != Some(&next)
-                    && items.len() < MAX_ITEMS =>
+                    && items.len() < MAX_ITEMS
+                    && cursors.insert(next.clone()) =>
             {
                 cursor = Some(next);
             }

@@ -9,6 +9,7 @@ mod edge;
 mod endpoint;
 pub mod listener;
 mod ops;
+mod paths;
 mod server;
 mod stack;
 mod trace;

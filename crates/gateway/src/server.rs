@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use http::HeaderValue;
 use secrecy::ExposeSecret;
 use switchboard_orchestrator::{Orchestrator, Parts};
@@ -47,13 +48,19 @@ pub enum StartError {
     Random(#[from] SealError),
 }
 
+/// Serves the endpoint on a bound socket. Boxed, so that nobody has to write the stack's type.
+type Serve = Box<
+    dyn FnOnce(TcpListener, Limits, Arc<Metrics>, CancellationToken) -> BoxFuture<'static, ()>
+        + Send,
+>;
+
 /// A gateway whose backends are starting and whose sockets are bound.
 pub struct Gateway {
     server: ServerConfig,
     listener: TcpListener,
     ops_listener: Option<TcpListener>,
     orchestrator: Orchestrator,
-    app: axum::Router,
+    serve: Serve,
     ops: axum::Router,
     draining: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
@@ -128,6 +135,9 @@ impl Gateway {
             orchestrator: orchestrator.clone(),
             calls,
         });
+        let serve: Serve = Box::new(move |listener, limits, metrics, drain| {
+            listener::serve(listener, app, limits, Some(metrics), drain).boxed()
+        });
         let draining = Arc::new(AtomicBool::new(false));
         let ops = ops::router(
             Arc::clone(&metrics),
@@ -139,7 +149,7 @@ impl Gateway {
             listener,
             ops_listener,
             orchestrator,
-            app,
+            serve,
             ops,
             draining,
             metrics,
@@ -174,7 +184,7 @@ impl Gateway {
             listener,
             ops_listener,
             orchestrator,
-            app,
+            serve,
             ops,
             draining,
             metrics,
@@ -187,7 +197,7 @@ impl Gateway {
             ..Limits::default()
         };
         let (drain, end) = (CancellationToken::new(), CancellationToken::new());
-        let serving = listener::serve(listener, app, limits, Some(metrics), drain.clone());
+        let serving = serve(listener, limits, metrics, drain.clone());
         let ops_limits = Limits {
             max_connections: MAX_OPS_CONNECTIONS,
             drain_timeout: Duration::from_secs(1),

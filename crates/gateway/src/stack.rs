@@ -21,6 +21,8 @@ use crate::count::CountLayer;
 use crate::edge::decode::{BodyLimits, Rejection};
 use crate::edge::respond;
 use crate::endpoint::{Endpoint, EndpointParts};
+use crate::listener::HttpService;
+use crate::paths::Paths;
 use crate::trace::{Trace, TraceLayer};
 
 /// Where the endpoint is.
@@ -44,7 +46,7 @@ pub(crate) struct HttpParts {
 }
 
 /// Bytes become calls.
-pub(crate) fn http_stack(parts: HttpParts) -> Router {
+pub(crate) fn http_stack(parts: HttpParts) -> impl HttpService {
     let HttpParts {
         hosts,
         allowed_origins,
@@ -70,15 +72,16 @@ pub(crate) fn http_stack(parts: HttpParts) -> Router {
         .layer(CheckLayer::new(move |request: &mut Request<Body>| {
             authenticate(&authenticator, request)
         }));
-    Router::new().route_service(
-        ENDPOINT,
-        layers.service(Endpoint::from(EndpointParts {
+    // The endpoint is found by its path alone: a router boxes every service and future that it leads to.
+    Paths {
+        endpoint: layers.service(Endpoint::from(EndpointParts {
             limits,
             metrics,
             orchestrator,
             calls,
         })),
-    )
+        rest: Router::new(),
+    }
 }
 
 /// Every call passes here, whoever makes it; `subscriptions/listen` alone is no call but a stream of the hub's.

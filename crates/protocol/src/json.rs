@@ -360,7 +360,7 @@ impl<'a> Key<'a> {
     /// The key's bytes with its escapes resolved: what keys are told apart by, without a second look at their UTF-8.
     #[must_use]
     pub fn name(self) -> Cow<'a, [u8]> {
-        if self.raw.contains(&b'\\') {
+        if memchr::memchr(b'\\', self.raw).is_some() {
             Cow::Owned(unescape(self.raw).into_owned().into_bytes())
         } else {
             Cow::Borrowed(self.raw)

@@ -26,6 +26,8 @@ const OUTBOX: usize = 256;
 const MAX_PENDING: usize = 4096;
 /// How long a call that was given up counts as one that may still log.
 pub(crate) const GIVEN_UP_MEMORY: Duration = Duration::from_secs(300);
+/// How long telling a server what is not waited for any more may take at the end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long what an ended server wrote last is still read.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -82,6 +84,8 @@ struct State {
     /// Calls that were given up and not answered, with the time: the server may still work on them and log.
     given_up: HashMap<u64, Instant>,
     closed: Option<String>,
+    /// Whether the channel ends because a message could not be written.
+    stopped_reading: bool,
 }
 
 struct Pending {
@@ -128,6 +132,8 @@ impl Mux {
             let mut reading = std::pin::pin!(read_all(&keeper, reader));
             let mut last_word = None;
             let reason = tokio::select! {
+                biased;
+                () = stop.cancelled() => keeper.why_stopped(),
                 reason = &mut reading => reason,
                 word = &mut owned => {
                     last_word = Some(word);
@@ -135,7 +141,6 @@ impl Mux {
                     let rest = tokio::time::timeout(DRAIN, reading).await;
                     rest.unwrap_or_else(|_| "the server ended".to_owned())
                 }
-                () = stop.cancelled() => "shut down".to_owned(),
             };
             stop.cancel();
             let _ = writing.await;
@@ -253,6 +258,16 @@ impl Shared {
             .unwrap_or_else(|| "the channel is closing".to_owned())
     }
 
+    fn why_stopped(&self) -> String {
+        let stopped_reading = self.state.lock().stopped_reading;
+        if stopped_reading {
+            "the server no longer reads"
+        } else {
+            "shut down"
+        }
+        .to_owned()
+    }
+
     fn close(&self, reason: &str) {
         let pending = {
             let mut state = self.state.lock();
@@ -355,9 +370,17 @@ impl Shared {
 
     /// Answers the request that an oversize message belongs to; `false` if none could be told.
     fn oversize(&self, head: &[u8], tail: &[u8]) -> bool {
-        let owner = owner_of(head, tail).or_else(|| {
+        let before_result = before_result(head);
+        // A request or a notification answers nobody.
+        if memchr::memmem::find(before_result, b"\"method\"").is_some() {
+            return false;
+        }
+        let owner = owner_of(before_result, tail).or_else(|| {
             let state = self.state.lock();
-            let mut sent = state.pending.iter().filter(|(_, pending)| pending.sent);
+            let mut sent = state
+                .pending
+                .iter()
+                .filter(|(_, pending)| pending.sent && pending.watch.is_call());
             match (sent.next(), sent.next()) {
                 (Some((id, _)), None) => Some(*id),
                 _ => None,
@@ -370,43 +393,49 @@ impl Shared {
     }
 }
 
-/// The id of an oversize answer, if its head or its tail shows one: servers write it either before or behind the
-/// result.
-fn owner_of(head: &[u8], tail: &[u8]) -> Option<u64> {
-    let digits_after = |text: &[u8], at: usize| -> Option<u64> {
-        let rest = &text[at..];
-        let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
-        let length = rest[start..]
-            .iter()
-            .position(|byte| !byte.is_ascii_digit())?;
-        std::str::from_utf8(&rest[start..start + length])
-            .ok()?
-            .parse()
-            .ok()
-    };
+/// The part of an oversize message's head in which only the message's own keys can stand.
+fn before_result(head: &[u8]) -> &[u8] {
+    let end = memchr::memmem::find(head, b"\"result\"").unwrap_or(head.len().min(256));
+    &head[..end]
+}
+
+/// The id of an oversize answer, if its head or its tail shows one: servers write it either before
+/// or behind the result.
+fn owner_of(before_result: &[u8], tail: &[u8]) -> Option<u64> {
     let key = b"\"id\"";
-    // In the head only what stands before the result can be the message's own id, in the tail only what is last.
-    let before_result = memchr::memmem::find(head, b"\"result\"").unwrap_or(head.len().min(256));
-    let in_head = memchr::memmem::find(&head[..before_result], key).map(|at| (head, at));
+    let in_head = memchr::memmem::find(before_result, key).map(|at| (before_result, at));
     let in_tail = memchr::memmem::rfind(tail, key).map(|at| (tail, at));
     let (text, at) = in_head.or(in_tail)?;
-    digits_after(text, at + key.len())
+    let rest = &text[at + key.len()..];
+    let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
+    let length = rest[start..]
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&rest[start..start + length])
+        .ok()?
+        .parse()
+        .ok()
 }
 
 async fn read_all<R: MessageReader>(shared: &Shared, mut reader: R) -> String {
-    let mut oversize_answered = false;
+    // Of an oversize message whose head was seen already: whether it was answered.
+    let mut begun: Option<bool> = None;
     loop {
         match reader.read().await {
             Ok(Some(Incoming::Message(raw))) => shared.receive(raw),
             Ok(Some(Incoming::Oversize { head, tail: None })) => {
                 shared.inbox.ignored(IgnoredMessage::Oversize);
-                oversize_answered = shared.oversize(&head, b"");
+                begun = Some(shared.oversize(&head, b""));
             }
             Ok(Some(Incoming::Oversize {
                 head,
                 tail: Some(tail),
             })) => {
-                if !std::mem::take(&mut oversize_answered) {
+                let begun = begun.take();
+                if begun.is_none() {
+                    shared.inbox.ignored(IgnoredMessage::Oversize);
+                }
+                if begun != Some(true) {
                     shared.oversize(&head, &tail);
                 }
             }
@@ -422,36 +451,47 @@ async fn write_all<W: MessageWriter>(
     mut queue: mpsc::Receiver<Outbound>,
 ) {
     loop {
-        let message = tokio::select! {
+        let messages = tokio::select! {
             biased;
-            () = shared.stop.cancelled() => return,
-            () = shared.cancelled.notified() => {
-                let cancels = std::mem::take(&mut shared.state.lock().cancels);
-                let mut messages = Vec::with_capacity(cancels.len());
-                messages.extend(cancels.into_iter().map(cancellation));
-                messages
+            () = shared.stop.cancelled() => {
+                // A server that is told what is not waited for any more can end at once when its input closes.
+                let _ = tokio::time::timeout(LAST_WORDS, write_each(&mut writer, shared.cancellations())).await;
+                return;
             }
+            () = shared.cancelled.notified() => shared.cancellations(),
             message = queue.recv() => match message {
                 Some(message) if shared.still_wanted(&message) => vec![message.message],
                 Some(_) => continue,
                 None => return,
             },
         };
-        for message in message {
-            let written = tokio::select! {
-                // A server that does not read would hold up the end as well.
-                () = shared.stop.cancelled() => return,
-                written = tokio::time::timeout(WRITE_DEADLINE, writer.write(message)) => written,
-            };
-            if !matches!(written, Ok(Ok(()))) {
-                shared.stop.cancel();
-                return;
-            }
+        let written = tokio::select! {
+            // A server that does not read would hold up the end as well.
+            () = shared.stop.cancelled() => return,
+            written = tokio::time::timeout(WRITE_DEADLINE, write_each(&mut writer, messages)) => written,
+        };
+        if !matches!(written, Ok(Ok(()))) {
+            shared.state.lock().stopped_reading = true;
+            shared.stop.cancel();
+            return;
         }
     }
 }
 
+async fn write_each<W: MessageWriter>(writer: &mut W, messages: Vec<Bytes>) -> Result<(), String> {
+    for message in messages {
+        writer.write(message).await?;
+    }
+    Ok(())
+}
+
 impl Shared {
+    /// The notifications for what nobody waits for any more, each once.
+    fn cancellations(&self) -> Vec<Bytes> {
+        let cancels = std::mem::take(&mut self.state.lock().cancels);
+        cancels.into_iter().map(cancellation).collect()
+    }
+
     /// Marks a request as sent, unless nobody waits for it any more: then it was never sent at all.
     fn still_wanted(&self, message: &Outbound) -> bool {
         let Some(id) = message.id else { return true };

@@ -83,6 +83,11 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
             Ok((snapshot, summary)) => {
                 all_there = summary.iter().all(|backend| backend["state"] == "ready");
                 describe(&snapshot, &summary, &mut text);
+                let tools = snapshot.entries(Kind::Tool).len();
+                let all = report["warnings"].as_array_mut().into_iter();
+                all.for_each(|all| {
+                    all.extend(too_many_tools(tools).map(|message| json!({ "message": message })))
+                });
                 report["backends"] = Value::Array(summary);
                 report["collisions"] = collisions(&snapshot);
                 report["shortened"] = shortened(&snapshot);
@@ -205,10 +210,19 @@ fn describe(snapshot: &Snapshot, summary: &[Value], out: &mut String) {
     }
     let tools = snapshot.entries(Kind::Tool).len();
     let _ = writeln!(out, "\n{} in all.", counted(tools, "tool"));
-    for (client, limit) in CLIENT_LIMITS.iter().filter(|(_, limit)| tools > *limit) {
-        let _ = writeln!(
-            out,
-            "warning: {client} takes about {limit} tools; hide some with include_tools or exclude_tools."
-        );
+    for warning in too_many_tools(tools) {
+        let _ = writeln!(out, "warning: {warning}");
     }
+}
+
+/// What clients make of so many tools.
+fn too_many_tools(tools: usize) -> impl Iterator<Item = String> {
+    CLIENT_LIMITS
+        .iter()
+        .filter(move |(_, limit)| tools > *limit)
+        .map(|(client, limit)| {
+            format!(
+                "{client} takes about {limit} tools; hide some with include_tools or exclude_tools."
+            )
+        })
 }

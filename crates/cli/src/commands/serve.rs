@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use switchboard_backends::Backend;
 use switchboard_backends::status::State;
 use switchboard_gateway::Gateway;
@@ -40,13 +41,15 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
         Ok(shutdown) => shutdown,
         Err(error) => return failed(&format!("cannot wait for signals: {error}")),
     };
+    raise_file_limit();
+    let needs_key = loaded.config.auth.is_some();
     let begun = SystemTime::now();
     let gateway = match Gateway::start(loaded.config, metrics, telemetry.sampler()).await {
         Ok(gateway) => gateway,
         Err(error) => return failed(&error.to_string()),
     };
     let screen = match gateway.url() {
-        Ok(url) => first_screen(&gateway, url, begun),
+        Ok(url) => first_screen(&gateway, url, needs_key, begun),
         Err(error) => return failed(&format!("the listener has no address: {error}")),
     };
     let running = gateway.run(shutdown);
@@ -56,6 +59,19 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
         () = screen => running.await,
     }
     ExitCode::SUCCESS
+}
+
+/// Takes as many open files as the system grants: every connection is one, and the usual limit of 1,024 is for programs
+/// without any.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Resolves at SIGTERM or SIGINT.
@@ -74,6 +90,7 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
 fn first_screen(
     gateway: &Gateway,
     url: String,
+    needs_key: bool,
     begun: SystemTime,
 ) -> impl Future<Output = ()> + use<> {
     let mut head = format!(
@@ -95,11 +112,11 @@ fn first_screen(
             }
         };
         let _ = tokio::time::timeout(FIRST_SCREEN, all_known).await;
-        print(&backends(&orchestrator, &url, begun));
+        print(&backends(&orchestrator, &url, needs_key, begun));
     }
 }
 
-fn backends(orchestrator: &Orchestrator, url: &str, begun: SystemTime) -> String {
+fn backends(orchestrator: &Orchestrator, url: &str, needs_key: bool, begun: SystemTime) -> String {
     let mut out = String::from("\n  backends\n");
     let width = orchestrator
         .backends()
@@ -117,9 +134,14 @@ fn backends(orchestrator: &Orchestrator, url: &str, begun: SystemTime) -> String
     if width == 0 {
         out.push_str("    none configured\n");
     }
+    let (credential, key) = if needs_key {
+        (" --header \"Authorization: Bearer KEY\"", " --api-key KEY")
+    } else {
+        ("", "")
+    };
     let _ = write!(
         out,
-        "\n  Add it to a client, for example:\n    claude mcp add --transport http switchboard {url}\n  Or try it from another terminal:\n    switchboard tools --url {url}\n\n"
+        "\n  Add it to a client, for example:\n    claude mcp add --transport http switchboard {url}{credential}\n  Or try it from another terminal:\n    switchboard tools --url {url}{key}\n\n"
     );
     out
 }

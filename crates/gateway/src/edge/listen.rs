@@ -55,11 +55,13 @@ pub(crate) async fn respond(
         id: Some(id.clone()),
         error,
     };
-    let wanted: Wanted = match request
+    // serde would take an array for the fields in order.
+    let filter = request
         .params
         .notifications
-        .map(|span| serde_json::from_slice(request.slice(span)))
-    {
+        .map(|span| request.slice(span))
+        .filter(|raw| raw.starts_with(b"{"));
+    let wanted: Wanted = match filter.map(serde_json::from_slice) {
         Some(Ok(wanted)) => wanted,
         _ => {
             let error = ProtocolError::invalid_params(

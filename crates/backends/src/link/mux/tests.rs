@@ -275,6 +275,7 @@ async fn an_oversize_answer_fails_only_its_own_request() {
     channel.peer.answer(other.id).await;
     other.expect_answer().await;
     assert_eq!(channel.ignored(IgnoredMessage::UnknownId), 0);
+    assert_eq!(channel.ignored(IgnoredMessage::Oversize), 2);
     channel.end().await;
 }
 
