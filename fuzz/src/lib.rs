@@ -1,4 +1,5 @@
-//! The checks that the targets run: those of `crates/protocol/tests/corpus.rs`, which runs them on the seeds.
+//! The checks that the targets run: those of `crates/protocol/tests/corpus.rs`, which runs them on
+//! the seeds.
 
 #[path = "../../crates/protocol/tests/checks/mod.rs"]
 pub mod checks;

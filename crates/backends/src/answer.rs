@@ -47,7 +47,8 @@ pub(crate) fn interpret(
             error: raw,
         });
     }
-    // Only an absent resultType is a legacy server's; caching hints are asked for on complete results alone.
+    // Only an absent resultType is a legacy server's; caching hints are asked for on complete
+    // results alone.
     let complete = response.keys.result_type.is_none()
         || response.text(response.keys.result_type).as_deref() == Some("complete");
     let needs_hints = call.method.is_cacheable() && complete && response.keys.ttl_ms.is_none();
@@ -63,7 +64,8 @@ pub(crate) fn interpret(
     })
 }
 
-/// The code that 2026-07-28 has for a legacy one (specification: `basic/index`, Error Codes: −32002 and −32042 are not sent any more).
+/// The code that 2026-07-28 has for a legacy one (specification: `basic/index`, Error Codes: −32002
+/// and −32042 are not sent any more).
 fn modern_code(method: Method, original: i64) -> i64 {
     match (method, original) {
         (Method::ResourcesRead, code::LEGACY_RESOURCE_NOT_FOUND) => code::INVALID_PARAMS,

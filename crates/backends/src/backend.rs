@@ -33,8 +33,9 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
 
 /// One MCP server behind the gateway. Cheap to clone.
 ///
-/// A task of its own, the keeper, connects, learns what the server offers, notices changes and reconnects; calls find the
-/// connection that it made. Everything a backend owns ends with [`Backend::shut_down`].
+/// A task of its own, the keeper, connects, learns what the server offers, notices changes and
+/// reconnects; calls find the connection that it made. Everything a backend owns ends with
+/// [`Backend::shut_down`].
 #[derive(Clone)]
 pub struct Backend {
     inner: Arc<Inner>,
@@ -64,7 +65,8 @@ pub(crate) struct Inner {
 }
 
 impl Backend {
-    /// Starts the keeper of a backend, which begins to connect at once. Must be called within a tokio runtime.
+    /// Starts the keeper of a backend, which begins to connect at once. Must be called within a
+    /// tokio runtime.
     #[must_use]
     pub fn start(
         name: Arc<str>,
@@ -125,8 +127,9 @@ impl Backend {
         self.inner.lists.load_full()
     }
 
-    /// Makes the call. Takes at most the backend's timeout, or what is left until the call's deadline; dropping the future
-    /// cancels the call in the way of the server's era. `parent` is the span that the attempt belongs to.
+    /// Makes the call. Takes at most the backend's timeout, or what is left until the call's
+    /// deadline; dropping the future cancels the call in the way of the server's era. `parent` is
+    /// the span that the attempt belongs to.
     ///
     /// # Errors
     /// The backend's own error, or the gateway's fault when no answer could be had.
@@ -156,7 +159,8 @@ impl Backend {
         let result = match connection {
             Ok(connection) => {
                 let limit = self.inner.config.timeout.min(left);
-                // Selected in place: a timeout would move the whole future of the attempt into itself.
+                // Selected in place: a timeout would move the whole future of the attempt into
+                // itself.
                 tokio::select! {
                     biased;
                     result = self.inner.attempt(call, rewrite, parent, connection) => result,
@@ -186,8 +190,8 @@ impl Backend {
         });
     }
 
-    /// Waits until the server has been told that changes of these resources are wanted. Never returns while it is away; returns at once
-    /// if it does not tell such changes at all.
+    /// Waits until the server has been told that changes of these resources are wanted. Never
+    /// returns while it is away; returns at once if it does not tell such changes at all.
     pub async fn watches(&self, uris: &BTreeSet<Arc<str>>) {
         let mut watching = self.inner.watching.subscribe();
         let _ = watching
@@ -199,7 +203,8 @@ impl Backend {
             .await;
     }
 
-    /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its whole group.
+    /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its
+    /// whole group.
     pub async fn shut_down(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -292,7 +297,8 @@ impl Inner {
             Ok(response) => return answer::interpret(call, version, response),
             Err(error) => error,
         };
-        // The server has forgotten the session and said so before it did anything: a new one, and once more.
+        // The server has forgotten the session and said so before it did anything: a new one, and
+        // once more.
         let lost = connection.wire.session.is_some()
             && matches!(error, LinkError::Status { status: 404, .. });
         if !lost {

@@ -19,16 +19,16 @@ use crate::link::{Link, LinkError, Wire, http_sse, next_id, stdio};
 use crate::lists::{Features, Server};
 use crate::message;
 
-/// How long a server may take to answer the question which era it speaks, before it is taken for a legacy one that keeps
-/// silent.
+/// How long a server may take to answer the question which era it speaks, before it is taken for a
+/// legacy one that keeps silent.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the whole of connecting may take; `npx` and the like may download first.
 pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
 /// How much of a server's `instructions` is kept.
 const MAX_INSTRUCTIONS: usize = 16 * 1024;
 
-/// `_meta` of the gateway's own requests. They declare everything: some servers register tools by what the client can do,
-/// and no call is made with this.
+/// `_meta` of the gateway's own requests. They declare everything: some servers register tools by
+/// what the client can do, and no call is made with this.
 pub(crate) const OWN_META: &str = concat!(
     "\"_meta\":{\"io.modelcontextprotocol/protocolVersion\":\"2026-07-28\",",
     "\"io.modelcontextprotocol/clientInfo\":{\"name\":\"switchboard\",\"version\":\"",
@@ -47,8 +47,8 @@ pub(crate) struct Connection {
     pub(crate) server: Arc<Server>,
     /// What only legacy sessions have.
     pub(crate) legacy: Option<legacy::Session>,
-    /// A call found that the server has forgotten the session. Of this connection alone: what is said of one
-    /// session must not end the next.
+    /// A call found that the server has forgotten the session. Of this connection alone: what is
+    /// said of one session must not end the next.
     pub(crate) session_lost: Notify,
 }
 
@@ -151,7 +151,8 @@ async fn connect_stdio(
             Probe::Silent | Probe::Other if pinned == EraPin::Modern => {
                 return Ok(link.into(assumed_modern()));
             }
-            // Some servers end on any request before `initialize`: the handshake gets a fresh process.
+            // Some servers end on any request before `initialize`: the handshake gets a fresh
+            // process.
             Probe::Gone => {
                 link.get().shut_down().await;
                 link = Guarded(Some(spawn()?));
@@ -264,11 +265,13 @@ enum Probe {
     Failed(LinkError),
 }
 
-/// Asks `server/discover` (specification: `basic/transports/stdio` and `streamable-http`, Backward Compatibility). Only a valid answer or one
-/// of the errors that modern servers alone have proves a modern server.
+/// Asks `server/discover` (specification: `basic/transports/stdio` and `streamable-http`, Backward
+/// Compatibility). Only a valid answer or one of the errors that modern servers alone have proves a
+/// modern server.
 async fn probe(link: &Link) -> Probe {
     match probe_once(link).await {
-        // A server that offers the very version that was asked for is asked again, as the specification has it.
+        // A server that offers the very version that was asked for is asked again, as the
+        // specification has it.
         Probe::Unsupported(versions)
             if versions
                 .iter()

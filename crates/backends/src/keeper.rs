@@ -55,8 +55,8 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
                 end_connection(&connection).await;
                 match end {
                     End::Stopped => return,
-                    // Nothing is wrong with the server: only the session is new. One that is lost at once is
-                    // forgiven, a second one is not.
+                    // Nothing is wrong with the server: only the session is new. One that is lost
+                    // at once is forgiven, a second one is not.
                     End::SessionLost if began.elapsed() > Duration::from_secs(1) || !forgiven => {
                         forgiven = began.elapsed() <= Duration::from_secs(1);
                         inner.tell();
@@ -272,15 +272,16 @@ fn refresh_period(inner: &Inner) -> Duration {
 
 type Stream = Pin<Box<dyn Future<Output = bool> + Send>>;
 
-/// Keeps the server telling what changes: one `subscriptions/listen` stream for modern servers, a subscription for each resource
-/// with legacy ones.
+/// Keeps the server telling what changes: one `subscriptions/listen` stream for modern servers, a
+/// subscription for each resource with legacy ones.
 struct Listening {
     inner: Arc<Inner>,
     connection: Arc<Connection>,
     watched: BTreeSet<Arc<str>>,
     /// Resolves to whether opening it again makes sense.
     stream: Option<(u64, Stream)>,
-    /// The stream before, kept until the new one is acknowledged, so that nothing is missed in between.
+    /// The stream before, kept until the new one is acknowledged, so that nothing is missed in
+    /// between.
     previous: Option<Stream>,
     pause: Pause,
     opened: Instant,

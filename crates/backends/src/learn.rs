@@ -1,4 +1,5 @@
-//! Learning what a server offers: all pages of all lists, every item checked and kept as it was written.
+//! Learning what a server offers: all pages of all lists, every item checked and kept as it was
+//! written.
 
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -76,7 +77,8 @@ struct Hints {
 /// Reads everything that the server declared.
 ///
 /// # Errors
-/// The first list that could not be read, if none could; otherwise what is missing is told in the lists.
+/// The first list that could not be read, if none could; otherwise what is missing is told in the
+/// lists.
 pub(crate) async fn learn(
     backend: &str,
     config: &BackendConfig,
@@ -248,8 +250,8 @@ impl Hints {
     }
 }
 
-/// Checks an item and finds what of it is rewritten later. One bad item makes some clients refuse the whole list, so it is
-/// left out here.
+/// Checks an item and finds what of it is rewritten later. One bad item makes some clients refuse
+/// the whole list, so it is left out here.
 fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
     (kind.check)(&raw).map_err(|error| error.to_string())?;
     let mut key = None;

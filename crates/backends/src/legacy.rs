@@ -1,7 +1,8 @@
-//! The legacy edge: what 2025-11-25 and older need besides the messages themselves (2025-11-25: `basic/lifecycle`).
+//! The legacy edge: what 2025-11-25 and older need besides the messages themselves (2025-11-25:
+//! `basic/lifecycle`).
 //!
-//! Everything about sessions is here; deleting the support of old servers is deleting this file and following the
-//! compiler.
+//! Everything about sessions is here; deleting the support of old servers is deleting this file and
+//! following the compiler.
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -26,10 +27,11 @@ const SMALL_REQUEST: Duration = Duration::from_secs(10);
 /// What a legacy session remembers.
 #[derive(Default)]
 pub(crate) struct Session {
-    /// The least severe level that the server was asked to log. One level holds for the whole session, so it is only ever
-    /// lowered; what a call did not ask for is dropped on the way.
+    /// The least severe level that the server was asked to log. One level holds for the whole
+    /// session, so it is only ever lowered; what a call did not ask for is dropped on the way.
     log_level: Mutex<Option<LogLevel>>,
-    /// The calls in flight over HTTP, by request id: some servers log on a stream that names no request.
+    /// The calls in flight over HTTP, by request id: some servers log on a stream that names no
+    /// request.
     calls: Mutex<HashMap<u64, Watch>>,
     /// When a call was last given up: the server may still work on it and log.
     given_up: Mutex<Option<Instant>>,
@@ -83,8 +85,8 @@ impl Hear for &Session {
     }
 }
 
-/// The handshake of a session that many share, and which for that reason declares no capability: what the server would ask
-/// could not be told whom to ask.
+/// The handshake of a session that many share, and which for that reason declares no capability:
+/// what the server would ask could not be told whom to ask.
 pub(crate) async fn initialize(link: &Link) -> Result<Agreed, LinkError> {
     let params = format!(
         "\"protocolVersion\":\"{}\",\"capabilities\":{{}},\"clientInfo\":{{\"name\":\"switchboard\",\"version\":\"{}\"}}",
@@ -200,7 +202,8 @@ async fn request(
     }
 }
 
-/// Reads what the server says outside of any call, until the session is gone. Servers without such a stream say nothing.
+/// Reads what the server says outside of any call, until the session is gone. Servers without such
+/// a stream say nothing.
 pub(crate) async fn listen(connection: &Connection) -> LinkError {
     let (Link::Http(http), Some(session)) = (&connection.link, &connection.legacy) else {
         return std::future::pending().await;
@@ -227,7 +230,8 @@ pub(crate) async fn listen(connection: &Connection) -> LinkError {
     }
 }
 
-/// Tells the server that a call over HTTP is not waited for any more. Closing the stream does not say so before 2026-07-28.
+/// Tells the server that a call over HTTP is not waited for any more. Closing the stream does not
+/// say so before 2026-07-28.
 pub(crate) fn cancel_on_drop(http: HttpLink, wire: Wire, id: u64) -> CancelOnDrop {
     CancelOnDrop {
         told: Some((http, wire, id)),

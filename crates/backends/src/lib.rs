@@ -1,8 +1,9 @@
-//! The MCP servers behind the gateway: how they are reached, which era they speak, what they offer, and how they are
-//! doing.
+//! The MCP servers behind the gateway: how they are reached, which era they speak, what they offer,
+//! and how they are doing.
 //!
-//! A [`Backend`] is the handle of one server. Below it: `keeper` connects, learns and reconnects; `message` and `answer` translate a
-//! call and its answer; `link` moves bytes; `legacy` is all that only servers before 2026-07-28 need.
+//! A [`Backend`] is the handle of one server. Below it: `keeper` connects, learns and reconnects;
+//! `message` and `answer` translate a call and its answer; `link` moves bytes; `legacy` is all that
+//! only servers before 2026-07-28 need.
 
 mod answer;
 mod backend;

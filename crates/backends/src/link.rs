@@ -1,7 +1,8 @@
 //! Links: how bytes get to a server and its messages back.
 //!
-//! A link knows JSON-RPC but no era. There are two kinds: [`http`] (every request its own exchange) and [`mux`] (all
-//! requests share one channel: a process's pipes, or the deprecated HTTP+SSE transport).
+//! A link knows JSON-RPC but no era. There are two kinds: [`http`] (every request its own exchange)
+//! and [`mux`] (all requests share one channel: a process's pipes, or the deprecated HTTP+SSE
+//! transport).
 
 pub(crate) mod http;
 pub(crate) mod http_sse;
@@ -21,8 +22,9 @@ use switchboard_protocol::version::Version;
 
 use self::watch::Watch;
 
-/// Gives out the ids of all requests of this process, which serve as progress tokens too: no two requests to
-/// any server ever share one, so that not even a server that mixes up its clients can mix up ours.
+/// Gives out the ids of all requests of this process, which serve as progress tokens too: no two
+/// requests to any server ever share one, so that not even a server that mixes up its clients can
+/// mix up ours.
 pub(crate) fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -89,7 +91,8 @@ pub(crate) enum Link {
 }
 
 impl Link {
-    /// Sends a request and waits for its answer, however long; dropping the future cancels it in the way of its era.
+    /// Sends a request and waits for its answer, however long; dropping the future cancels it in
+    /// the way of its era.
     pub(crate) async fn request(
         &self,
         wire: &Wire,
@@ -110,7 +113,8 @@ impl Link {
         }
     }
 
-    /// Resolves when the link is of no more use, with the reason. An HTTP link never ends by itself.
+    /// Resolves when the link is of no more use, with the reason. An HTTP link never ends by
+    /// itself.
     pub(crate) async fn closed(&self) -> String {
         match self {
             Self::Http(_) => std::future::pending().await,
@@ -118,7 +122,8 @@ impl Link {
         }
     }
 
-    /// Ends the link and what it owns (a process and its group), politely first; returns when all is gone.
+    /// Ends the link and what it owns (a process and its group), politely first; returns when all
+    /// is gone.
     pub(crate) async fn shut_down(&self) {
         if let Self::Mux(link) = self {
             link.shut_down().await;

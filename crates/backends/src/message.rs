@@ -12,7 +12,8 @@ use switchboard_protocol::splice::{Splice, filter_object, for_each_member};
 
 use crate::link::Outgoing;
 
-/// The extension whose methods the gateway does not route: a backend must not believe that its client could use it.
+/// The extension whose methods the gateway does not route: a backend must not believe that its
+/// client could use it.
 const UNROUTED_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// What becomes of `requestState` on the way to the backend.
@@ -29,7 +30,8 @@ pub enum RequestState<'a> {
 /// What is changed about a call for the backend that it goes to.
 #[derive(Debug)]
 pub struct Rewrite<'a> {
-    /// The backend's own name of the tool or prompt, or its own form of the URI; `None`: as the client wrote it.
+    /// The backend's own name of the tool or prompt, or its own form of the URI; `None`: as the
+    /// client wrote it.
     pub target: Option<&'a str>,
     /// What becomes of `requestState`.
     pub request_state: RequestState<'a>,
@@ -139,7 +141,8 @@ pub(crate) fn legacy(
     }
 }
 
-/// A request of the gateway's own. `params` are members (`"key":value`, comma-separated), without `_meta`.
+/// A request of the gateway's own. `params` are members (`"key":value`, comma-separated), without
+/// `_meta`.
 pub(crate) fn own(method: &'static str, id: u64, meta: &str, params: &str) -> Outgoing {
     let comma = if params.is_empty() || meta.is_empty() {
         ""

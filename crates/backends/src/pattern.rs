@@ -1,4 +1,5 @@
-//! The patterns of `include_tools` and `exclude_tools`: `*` stands for any characters, everything else for itself.
+//! The patterns of `include_tools` and `exclude_tools`: `*` stands for any characters, everything
+//! else for itself.
 
 /// Whether a tool of this name is shown.
 pub(crate) fn is_shown(name: &str, include: &[String], exclude: &[String]) -> bool {

@@ -28,7 +28,8 @@ impl State {
     }
 }
 
-/// A state with its story. No text in it holds a secret, a path of the host or a server's stack trace.
+/// A state with its story. No text in it holds a secret, a path of the host or a server's stack
+/// trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The state.
@@ -46,8 +47,8 @@ pub trait Observer: Send + Sync {
     /// The backend's lists or its status are other than before; read them from the backend.
     fn changed(&self, backend: &str);
 
-    /// The server said that these lists changed, and they have been read again since. Whether their items are others than before is
-    /// not looked at: the server's word is passed on.
+    /// The server said that these lists changed, and they have been read again since. Whether their
+    /// items are others than before is not looked at: the server's word is passed on.
     fn lists_changed(&self, backend: &str, lists: ChangedLists);
 
     /// The server said that a resource changed. `uri` is as the server wrote it.

@@ -121,7 +121,8 @@ pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<
     response
 }
 
-/// Copies `text` with each `part` of it, in their order in `text`, replaced by what stands beside it.
+/// Copies `text` with each `part` of it, in their order in `text`, replaced by what stands beside
+/// it.
 pub(crate) fn splice(text: &[u8], parts: &[(&RawValue, &str)]) -> Vec<u8> {
     let longer: usize = parts.iter().map(|(_, with)| with.len()).sum();
     let mut out = Vec::with_capacity(text.len() + longer);

@@ -1,8 +1,9 @@
 //! The example servers built into the command: what the quickstart puts behind the gateway.
 //!
-//! `notes` is a scratchpad that a team shares, with tools, resources, a prompt, completion and notifications;
-//! `toolbox` is a set of tools that need nothing but their arguments. Both are written with rmcp, which shares
-//! no code with the gateway's own wire path, and answer clients of both eras.
+//! `notes` is a scratchpad that a team shares, with tools, resources, a prompt, completion and
+//! notifications; `toolbox` is a set of tools that need nothing but their arguments. Both are
+//! written with rmcp, which shares no code with the gateway's own wire path, and answer clients of
+//! both eras.
 
 mod notes;
 mod table;
@@ -96,8 +97,9 @@ where
 
 /// A reader that cancels a token at its end.
 ///
-/// rmcp waits for requests in flight after the end of input. Those that last until they are cancelled learn by the
-/// token that nobody will do so any more; without it every shutdown would take as long as the grace allows.
+/// rmcp waits for requests in flight after the end of input. Those that last until they are
+/// cancelled learn by the token that nobody will do so any more; without it every shutdown would
+/// take as long as the grace allows.
 struct UntilEnd<R> {
     read: R,
     closing: CancellationToken,

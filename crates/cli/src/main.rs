@@ -79,8 +79,9 @@ enum Command {
 /// Where the configuration comes from.
 #[derive(Debug, Args)]
 struct Sources {
-    /// A configuration file (YAML, TOML, JSON, or a client's mcpServers JSON); may repeat, later files win. Without one:
-    /// switchboard.{yaml,toml,json} here, in the user's config folder, in /etc/switchboard.
+    /// A configuration file (YAML, TOML, JSON, or a client's mcpServers JSON); may repeat, later
+    /// files win. Without one: switchboard.{yaml,toml,json} here, in the user's config folder, in
+    /// /etc/switchboard.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     files: Vec<PathBuf>,
 }

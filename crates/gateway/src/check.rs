@@ -18,7 +18,8 @@ impl<F> CheckLayer<F>
 where
     F: Fn(&mut Request<Body>) -> Option<Response>,
 {
-    /// `check` answers a request that may not pass, and may leave something in the extensions of one that may.
+    /// `check` answers a request that may not pass, and may leave something in the extensions of
+    /// one that may.
     pub(crate) fn new(check: F) -> Self {
         Self(Arc::new(check))
     }

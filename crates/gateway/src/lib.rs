@@ -1,4 +1,5 @@
-//! The gateway: the listener, the endpoint of each era, the two stacks, and how it all starts and ends.
+//! The gateway: the listener, the endpoint of each era, the two stacks, and how it all starts and
+//! ends.
 //!
 //! Begin to read at [`stack`](mod@stack): it is the table of contents.
 

@@ -13,8 +13,8 @@ use switchboard_telemetry::Metrics;
 /// The content type of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// `/healthz`: the process runs. `/readyz`: it takes calls, which it does as soon as every backend was tried once, and until it
-/// begins to drain. `/metrics`: Prometheus text.
+/// `/healthz`: the process runs. `/readyz`: it takes calls, which it does as soon as every backend
+/// was tried once, and until it begins to drain. `/metrics`: Prometheus text.
 pub(crate) fn router(
     metrics: Arc<Metrics>,
     orchestrator: Orchestrator,

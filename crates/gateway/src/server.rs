@@ -176,8 +176,8 @@ impl Gateway {
         &self.orchestrator
     }
 
-    /// Serves until `shutdown` resolves, then drains: no new connections, streams end gracefully, calls have
-    /// `server.drain_timeout` to finish, and the backends end last.
+    /// Serves until `shutdown` resolves, then drains: no new connections, streams end gracefully,
+    /// calls have `server.drain_timeout` to finish, and the backends end last.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
             server,

@@ -62,7 +62,8 @@ pub(crate) fn http_stack(parts: HttpParts) -> impl HttpService {
         .layer(CountLayer {
             metrics: Arc::clone(&metrics),
         })
-        // Before anything else is believed: a page of another site must not reach us through a name of its own.
+        // Before anything else is believed: a page of another site must not reach us through a name
+        // of its own.
         .layer(CheckLayer::new(move |request: &mut Request<Body>| {
             check_host(&hosts, request)
         }))
@@ -72,7 +73,8 @@ pub(crate) fn http_stack(parts: HttpParts) -> impl HttpService {
         .layer(CheckLayer::new(move |request: &mut Request<Body>| {
             authenticate(&authenticator, request)
         }));
-    // The endpoint is found by its path alone: a router boxes every service and future that it leads to.
+    // The endpoint is found by its path alone: a router boxes every service and future that it
+    // leads to.
     Paths {
         endpoint: layers.service(Endpoint::from(EndpointParts {
             limits,
@@ -84,7 +86,8 @@ pub(crate) fn http_stack(parts: HttpParts) -> impl HttpService {
     }
 }
 
-/// Every call passes here, whoever makes it; `subscriptions/listen` alone is no call but a stream of the hub's.
+/// Every call passes here, whoever makes it; `subscriptions/listen` alone is no call but a stream
+/// of the hub's.
 pub(crate) fn call_stack(
     sampler: Sampler,
     metrics: Arc<Metrics>,

@@ -1,4 +1,5 @@
-//! The outermost layer of the call stack: the call's server span, its place in the metrics, and how it ended.
+//! The outermost layer of the call stack: the call's server span, its place in the metrics, and how
+//! it ended.
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -1,7 +1,8 @@
 //! The catalogue: what all backends offer together, as one server would.
 //!
-//! A [`Snapshot`] is a pure function of what the backends said last and how they are doing. It is immutable, holds every
-//! answer that does not depend on the request as prepared bytes, and is replaced as a whole.
+//! A [`Snapshot`] is a pure function of what the backends said last and how they are doing. It is
+//! immutable, holds every answer that does not depend on the request as prepared bytes, and is
+//! replaced as a whole.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,8 +84,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The usual values for a gateway of this version: nothing private, pages of 1,000 items, fresh for a minute, all
-    /// modern versions, no extensions.
+    /// The usual values for a gateway of this version: nothing private, pages of 1,000 items, fresh
+    /// for a minute, all modern versions, no extensions.
     #[must_use]
     pub fn new(server_version: impl Into<String>) -> Self {
         Self {
@@ -98,8 +99,9 @@ impl Shared {
     }
 }
 
-/// The extensions of all backends learned since start: never withdrawn, so that capabilities do not depend on who is up.
-/// At most 64, each with at most 16 KiB of settings; the first backend to name one decides its settings.
+/// The extensions of all backends learned since start: never withdrawn, so that capabilities do not
+/// depend on who is up. At most 64, each with at most 16 KiB of settings; the first backend to name
+/// one decides its settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions(BTreeMap<String, Bytes>);
 
@@ -188,8 +190,8 @@ impl List {
     }
 }
 
-/// A cursor that was never given out, or whose list has changed since: the client begins again at the first page
-/// (specification: `server/utilities/pagination`, Error Handling).
+/// A cursor that was never given out, or whose list has changed since: the client begins again at
+/// the first page (specification: `server/utilities/pagination`, Error Handling).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown cursor, or the list has changed since: begin again without a cursor")]
 pub struct InvalidCursor;
@@ -219,8 +221,9 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Puts together what the backends offer. There must be a source for every configured backend, learned or not: names
-    /// depend on all of them. Of two sources with one name the second is left out.
+    /// Puts together what the backends offer. There must be a source for every configured backend,
+    /// learned or not: names depend on all of them. Of two sources with one name the second is left
+    /// out.
     #[must_use]
     pub fn build(names: &NamesConfig, sources: &[Source], shared: &Shared) -> Self {
         let mut sources = sources.to_vec();
@@ -267,8 +270,8 @@ impl Snapshot {
         }
     }
 
-    /// The tool that clients know by this name. An empty-prefix backend's tool also has its qualified name here,
-    /// listed or not.
+    /// The tool that clients know by this name. An empty-prefix backend's tool also has its
+    /// qualified name here, listed or not.
     #[must_use]
     pub fn tool(&self, exposed: &str) -> Option<&Entry> {
         self.tools.get(exposed)
@@ -289,8 +292,8 @@ impl Snapshot {
         }
     }
 
-    /// A backend not learned yet that may turn out to own a tool or prompt of this name, which is not known: a call of
-    /// it waits, or fails as unavailable, never as unknown.
+    /// A backend not learned yet that may turn out to own a tool or prompt of this name, which is
+    /// not known: a call of it waits, or fails as unavailable, never as unknown.
     #[must_use]
     pub fn may_own(&self, exposed: &str) -> Option<&Source> {
         let is_unlearned = |index: usize| self.sources[index].lists.is_none();
@@ -323,8 +326,8 @@ impl Snapshot {
             .ok()
     }
 
-    /// Whether some backend was never learned and nothing has gone wrong with it so far: a list may be worth a
-    /// short wait.
+    /// Whether some backend was never learned and nothing has gone wrong with it so far: a list may
+    /// be worth a short wait.
     #[must_use]
     pub fn is_starting(&self) -> bool {
         self.sources
@@ -436,8 +439,8 @@ impl Catalogue {
         snapshot.changes_since(&before)
     }
 
-    /// A counter of the snapshots stored, to wait on. Take it before [`Catalogue::load`], or a change between the two
-    /// is missed.
+    /// A counter of the snapshots stored, to wait on. Take it before [`Catalogue::load`], or a
+    /// change between the two is missed.
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.version.subscribe()

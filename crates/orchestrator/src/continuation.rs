@@ -1,8 +1,9 @@
-//! `requestState`: how the retry of a call that needed input finds its way home (specification: `basic/patterns/mrtr`).
+//! `requestState`: how the retry of a call that needed input finds its way home (specification:
+//! `basic/patterns/mrtr`).
 //!
-//! The client gets a sealed token in the place of the backend's own state, always, also where the backend sent none. It names
-//! the backend that asked, and opens only for the same principal and the same request. What comes back is a
-//! continuation of the same call, not a new one.
+//! The client gets a sealed token in the place of the backend's own state, always, also where the
+//! backend sent none. It names the backend that asked, and opens only for the same principal and
+//! the same request. What comes back is a continuation of the same call, not a new one.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -52,7 +53,8 @@ pub(crate) fn seal(
 /// Opens the token that came with this call.
 ///
 /// # Errors
-/// −32602 for anything but a token that was given to this principal for this request and has not expired.
+/// −32602 for anything but a token that was given to this principal for this request and has not
+/// expired.
 pub(crate) fn open(
     sealer: &Sealer,
     call: &Call,

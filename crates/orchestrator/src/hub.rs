@@ -1,8 +1,8 @@
-//! Fan-in of list changes and resource updates to the `subscriptions/listen` streams (specification:
-//! `basic/patterns/subscriptions`).
+//! Fan-in of list changes and resource updates to the `subscriptions/listen` streams
+//! (specification: `basic/patterns/subscriptions`).
 //!
-//! A listener costs memory, not tasks: it holds what it has not been told yet, coalesced, and the waker of the stream that
-//! polls it. Publishing touches only the listeners concerned.
+//! A listener costs memory, not tasks: it holds what it has not been told yet, coalesced, and the
+//! waker of the stream that polls it. Publishing touches only the listeners concerned.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -201,8 +201,8 @@ impl Hub {
         }
     }
 
-    /// Tells those who watch it that a resource changed. `uri` is as clients write it; where several addresses lead to a
-    /// resource, each is published.
+    /// Tells those who watch it that a resource changed. `uri` is as clients write it; where
+    /// several addresses lead to a resource, each is published.
     pub fn publish_resource(&self, uri: &str) {
         let (uri, concerned) = {
             let state = self.shared.state.lock();
@@ -243,8 +243,8 @@ impl Hub {
         self.shared.state.lock().by_uri.keys().cloned().collect()
     }
 
-    /// Counts up whenever [`Hub::watched`] becomes another set. Take it before the set, or a change between the two
-    /// is missed.
+    /// Counts up whenever [`Hub::watched`] becomes another set. Take it before the set, or a change
+    /// between the two is missed.
     #[must_use]
     pub fn watched_changed(&self) -> watch::Receiver<u64> {
         self.shared.watched_version.subscribe()
@@ -264,7 +264,8 @@ impl Inner {
 }
 
 impl Listeners {
-    /// Adds a listener to its URIs. Answers with the URIs, shared with all who watch them, and whether any is new.
+    /// Adds a listener to its URIs. Answers with the URIs, shared with all who watch them, and
+    /// whether any is new.
     fn watch(
         &mut self,
         id: u64,
@@ -309,7 +310,8 @@ impl Listeners {
 }
 
 impl Slot {
-    /// Changes what is pending and wakes whoever polls. Not to be called with the hub locked: waking runs foreign code.
+    /// Changes what is pending and wakes whoever polls. Not to be called with the hub locked:
+    /// waking runs foreign code.
     fn tell(&self, change: impl FnOnce(&mut Pending)) {
         let waker = {
             let mut pending = self.pending.lock();
@@ -354,7 +356,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// The next event; `None` after [`Event::Closed`]. Events of one kind that nobody took yet are one event.
+    /// The next event; `None` after [`Event::Closed`]. Events of one kind that nobody took yet are
+    /// one event.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Event>> {
         let mut pending = self.slot.pending.lock();
         if let Some(event) = pending.next() {

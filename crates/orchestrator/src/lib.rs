@@ -1,5 +1,5 @@
-//! One virtual server out of many: the catalogue of what all backends offer, the names that clients see, where a call goes,
-//! and who is told of changes.
+//! One virtual server out of many: the catalogue of what all backends offer, the names that clients
+//! see, where a call goes, and who is told of changes.
 
 pub mod catalogue;
 pub mod config;

@@ -1,8 +1,9 @@
 //! The names that clients see.
 //!
-//! A name is `{prefix}{separator}{name}` of `[A-Za-z0-9_-]`, within the configured length. One that would be longer, has
-//! other characters or would stand in another backend's namespace gets a suffix made of the backend's name and the
-//! original name. So a name depends on the configuration and the original name alone, never on who is up.
+//! A name is `{prefix}{separator}{name}` of `[A-Za-z0-9_-]`, within the configured length. One that
+//! would be longer, has other characters or would stand in another backend's namespace gets a
+//! suffix made of the backend's name and the original name. So a name depends on the configuration
+//! and the original name alone, never on who is up.
 
 use sha2::{Digest, Sha256};
 
@@ -21,7 +22,8 @@ pub struct Namespaces {
     spaces: Vec<Namespace>,
 }
 
-/// The namespace of one backend: of its names or, where its prefix is empty, of their qualified forms.
+/// The namespace of one backend: of its names or, where its prefix is empty, of their qualified
+/// forms.
 #[derive(Clone, Debug)]
 struct Namespace {
     backend: String,
@@ -86,14 +88,16 @@ impl Namespaces {
         }
     }
 
-    /// Whether the prefix of this backend is empty: its names stay as they are where nobody else has a claim on them.
-    /// Backends are counted in the order given to [`Namespaces::new`], here and below.
+    /// Whether the prefix of this backend is empty: its names stay as they are where nobody else
+    /// has a claim on them. Backends are counted in the order given to [`Namespaces::new`], here
+    /// and below.
     #[must_use]
     pub fn is_plain(&self, backend: usize) -> bool {
         self.spaces[backend].is_plain
     }
 
-    /// What the names of this backend begin with (where its prefix is empty: their qualified forms).
+    /// What the names of this backend begin with (where its prefix is empty: their qualified
+    /// forms).
     #[must_use]
     pub fn claim(&self, backend: usize) -> &str {
         self.spaces[backend].claim()
@@ -120,7 +124,8 @@ impl Namespaces {
     pub fn shorten(&self, backend: usize, original: &str) -> Name {
         let space = &self.spaces[backend];
         let mut clean = format!("{}{}", space.clean, sanitize(original));
-        // What would be read as another backend's namespace is left out; the suffix still tells the names apart.
+        // What would be read as another backend's namespace is left out; the suffix still tells the
+        // names apart.
         while let Some(reach) = self.intruded(backend, &clean) {
             clean.replace_range(space.clean.len()..reach, "");
         }
@@ -136,7 +141,8 @@ impl Namespaces {
         }
     }
 
-    /// The backend among those that `admits` which has the closest claim on the name by its namespace.
+    /// The backend among those that `admits` which has the closest claim on the name by its
+    /// namespace.
     pub fn claimant(&self, name: &str, admits: impl Fn(usize) -> bool) -> Option<usize> {
         self.spaces
             .iter()
@@ -146,7 +152,8 @@ impl Namespaces {
             .map(|(index, _)| index)
     }
 
-    /// Where another backend's namespace ends, if the name would stand in one that goes further than this backend's own.
+    /// Where another backend's namespace ends, if the name would stand in one that goes further
+    /// than this backend's own.
     fn intruded(&self, backend: usize, name: &str) -> Option<usize> {
         let own = self.spaces[backend].reach(name);
         let others = self.spaces.iter().map(|other| other.reach(name));

@@ -116,7 +116,8 @@ impl Observer for Changes {
 }
 
 impl Orchestrator {
-    /// Starts all backends, in parallel, and the task that keeps the catalogue. Must be called within a tokio runtime.
+    /// Starts all backends, in parallel, and the task that keeps the catalogue. Must be called
+    /// within a tokio runtime.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
         let changes = Arc::new(Changes::default());
@@ -163,7 +164,8 @@ impl Orchestrator {
         self.inner.backends.values()
     }
 
-    /// Waits in the first moments after the start until every backend has been learned or has failed.
+    /// Waits in the first moments after the start until every backend has been learned or has
+    /// failed.
     pub async fn settled(&self) {
         let until = self.inner.started + FIRST_MOMENTS;
         let mut changed = self.inner.catalogue.changed();
@@ -172,7 +174,8 @@ impl Orchestrator {
         }
     }
 
-    /// Begins to listen to changes; returns when the servers know what is listened to, or after a bounded wait.
+    /// Begins to listen to changes; returns when the servers know what is listened to, or after a
+    /// bounded wait.
     ///
     /// # Errors
     /// As [`Hub::listen`].
@@ -323,7 +326,8 @@ impl Inner {
             if source.status.state != State::Starting {
                 return Err(fault.into());
             }
-            // Waiting begins before the second look, so that no change between look and wait is missed.
+            // Waiting begins before the second look, so that no change between look and wait is
+            // missed.
             let Some(changed) = &mut changed else {
                 changed = Some(self.catalogue.changed());
                 continue;
@@ -403,8 +407,9 @@ impl Inner {
     }
 }
 
-/// Checks the `Mcp-Param-*` headers that came, and makes those that go on. Ones that the tool's schema does not know are forwarded as they came
-/// (specification: `basic/transports/streamable-http`, Server Behavior for Custom Headers).
+/// Checks the `Mcp-Param-*` headers that came, and makes those that go on. Ones that the tool's
+/// schema does not know are forwarded as they came (specification:
+/// `basic/transports/streamable-http`, Server Behavior for Custom Headers).
 fn mirrored(
     destination: &Destination<'_>,
     call: &Call,
@@ -489,7 +494,8 @@ fn shared(private: bool, extensions: Extensions) -> Shared {
     }
 }
 
-/// Makes a new snapshot whenever a backend changed, tells listeners, and has the servers tell what is listened to.
+/// Makes a new snapshot whenever a backend changed, tells listeners, and has the servers tell what
+/// is listened to.
 async fn keep_catalogue(inner: Arc<Inner>) {
     let mut extensions = Extensions::default();
     let mut watched_changed = inner.hub.watched_changed();

@@ -1,5 +1,5 @@
-//! From a backend's answer to the outcome of a call: everything stays as the server wrote it, but for what would mislead the
-//! client.
+//! From a backend's answer to the outcome of a call: everything stays as the server wrote it, but
+//! for what would mislead the client.
 
 use std::sync::Arc;
 
@@ -104,7 +104,8 @@ struct Addresses<'a> {
 }
 
 impl Addresses<'_> {
-    /// `_meta` of a result: without the gateway's own keys, and with a `ui.resourceUri` (MCP Apps) that leads there.
+    /// `_meta` of a result: without the gateway's own keys, and with a `ui.resourceUri` (MCP Apps)
+    /// that leads there.
     fn edit_meta(&self, meta: Span, splice: &mut Splice<'_>) {
         let text = meta.of(self.raw);
         let mut has_own = false;

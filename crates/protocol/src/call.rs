@@ -35,8 +35,8 @@ impl Principal {
 
 /// Where notifications that belong to a call go: to the response stream of whoever made it.
 pub trait Sink: Send + Sync {
-    /// Takes one complete JSON-RPC notification, or answers `false` if there is no room or nobody listens. Never blocks: whoever
-    /// reads for many calls cannot wait for one.
+    /// Takes one complete JSON-RPC notification, or answers `false` if there is no room or nobody
+    /// listens. Never blocks: whoever reads for many calls cannot wait for one.
     fn offer(&self, notification: Bytes) -> bool;
 }
 
@@ -53,7 +53,8 @@ pub struct Call {
     pub version: Version,
     /// Where the client is, if it is known.
     pub peer: Option<IpAddr>,
-    /// The `Mcp-Param-*` headers that came with it; `None` if it did not come over HTTP and so has none to check.
+    /// The `Mcp-Param-*` headers that came with it; `None` if it did not come over HTTP and so has
+    /// none to check.
     pub param_headers: Option<HeaderMap>,
     /// Minimum severity of logs wanted; `None`: no logs.
     pub log_level: Option<LogLevel>,
@@ -95,7 +96,8 @@ impl Call {
     }
 }
 
-/// A piece of JSON as a short chain of slices, most of which share the memory of what a backend sent.
+/// A piece of JSON as a short chain of slices, most of which share the memory of what a backend
+/// sent.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
     segments: SmallVec<[Bytes; 3]>,

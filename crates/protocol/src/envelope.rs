@@ -1,10 +1,10 @@
 //! The JSON-RPC envelope over raw bytes (specification: `basic/index`, Messages).
 //!
-//! A message is parsed once, and only as far as the gateway decides by it: the envelope, the keys of `params` that
-//! name a target or carry metadata, and the keys of `_meta`. Everything else (`arguments`, `result`, extensions) is
-//! checked to be JSON and otherwise left as it came. At the levels that decide anything, a key that stands twice or in
-//! another case is refused, and so is a known string that is no text: two peers that read such a message differently are
-//! a hole.
+//! A message is parsed once, and only as far as the gateway decides by it: the envelope, the keys
+//! of `params` that name a target or carry metadata, and the keys of `_meta`. Everything else
+//! (`arguments`, `result`, extensions) is checked to be JSON and otherwise left as it came. At the
+//! levels that decide anything, a key that stands twice or in another case is refused, and so is a
+//! known string that is no text: two peers that read such a message differently are a hole.
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -43,7 +43,8 @@ trait Keys {
     fn slot(&mut self, key: &[u8]) -> Option<&mut Option<Span>>;
 }
 
-/// Declares the keys that the gateway knows at one level: a struct of spans, and how a key finds its field.
+/// Declares the keys that the gateway knows at one level: a struct of spans, and how a key finds
+/// its field.
 macro_rules! known_keys {
     ($(#[$doc:meta])* $name:ident, $level:literal { $($(#[$field_doc:meta])* $field:ident = $key:literal),* $(,)? }) => {
         $(#[$doc])*
@@ -140,7 +141,8 @@ known_keys! {
     }
 }
 
-/// The unknown keys seen at one level, to refuse a second one. Known ones are told apart by their slots.
+/// The unknown keys seen at one level, to refuse a second one. Known ones are told apart by their
+/// slots.
 #[derive(Default)]
 struct Seen<'a> {
     keys: SmallVec<[Cow<'a, [u8]>; 8]>,
@@ -184,8 +186,8 @@ impl<'a> Seen<'a> {
 
 /// Whether a reader that ignores case takes `name`, which is not `known`, for it.
 ///
-/// Such readers fold Unicode (Go's `encoding/json` does): four characters outside of ASCII have an ASCII letter as
-/// their other case, and every key of the protocol is ASCII.
+/// Such readers fold Unicode (Go's `encoding/json` does): four characters outside of ASCII have an
+/// ASCII letter as their other case, and every key of the protocol is ASCII.
 fn differs_by_case(known: &str, name: &[u8]) -> bool {
     if name.is_ascii() {
         return known.as_bytes().eq_ignore_ascii_case(name);
@@ -256,7 +258,8 @@ impl Message {
     /// Parses one message strictly.
     ///
     /// # Errors
-    /// [`EnvelopeError::Json`] if the bytes are not JSON, [`EnvelopeError::Shape`] if they are not one JSON-RPC message.
+    /// [`EnvelopeError::Json`] if the bytes are not JSON, [`EnvelopeError::Shape`] if they are not
+    /// one JSON-RPC message.
     pub fn parse(raw: Bytes) -> Result<Self, EnvelopeError> {
         let mut scanner = Scanner::new(&raw)?;
         let mut parser = Parser::default();
@@ -435,8 +438,8 @@ impl Parser {
     }
 }
 
-/// Whether a scanned value is a string that stands for a text, or no string at all: half of a surrogate pair is read by
-/// some as U+FFFD, by others as itself.
+/// Whether a scanned value is a string that stands for a text, or no string at all: half of a
+/// surrogate pair is read by some as U+FFFD, by others as itself.
 fn is_text(raw: &[u8]) -> bool {
     raw.first() != Some(&b'"')
         || memchr::memchr(b'\\', raw).is_none()
@@ -503,7 +506,8 @@ impl Envelope {
         self.text(self.keys.method).unwrap_or_default()
     }
 
-    /// The number at `span`, if it is an unsigned integer: the form of every id and token that the gateway gives out.
+    /// The number at `span`, if it is an unsigned integer: the form of every id and token that the
+    /// gateway gives out.
     #[must_use]
     pub fn number(&self, span: Option<Span>) -> Option<u64> {
         number(self.slice(span?))
@@ -549,7 +553,8 @@ fn number(raw: &[u8]) -> Option<u64> {
     std::str::from_utf8(raw).ok()?.parse().ok()
 }
 
-/// Reads an object of a peer's answer: fills the slots of known keys, refuses only a known key that stands twice.
+/// Reads an object of a peer's answer: fills the slots of known keys, refuses only a known key that
+/// stands twice.
 fn answer_object<K: Keys>(scanner: &mut Scanner<'_>, keys: &mut K) -> Result<Span, EnvelopeError> {
     let start = begin(scanner)?;
     let mut first = true;
@@ -573,8 +578,8 @@ fn begin(scanner: &mut Scanner<'_>) -> Result<usize, JsonError> {
     Ok(start)
 }
 
-/// Reads an object whose keys decide something: `read` reads the value of each key, known keys find their slot. Doubled
-/// and case-variant keys are refused, and known strings that are no text.
+/// Reads an object whose keys decide something: `read` reads the value of each key, known keys find
+/// their slot. Doubled and case-variant keys are refused, and known strings that are no text.
 fn object<'a, K: Keys>(
     scanner: &mut Scanner<'a>,
     keys: &mut K,

@@ -109,8 +109,8 @@ pub struct Attempt {
 
 /// A call that the gateway could not bring to an answer: a backend's, a policy's or our own fault.
 ///
-/// Its `message` is for the caller and the model behind it: one or two plain sentences with no secret, path or stack trace in
-/// them. `detail` is for the log.
+/// Its `message` is for the caller and the model behind it: one or two plain sentences with no
+/// secret, path or stack trace in them. `detail` is for the log.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {

@@ -1,7 +1,8 @@
 //! The HTTP headers that mirror a message, and how text travels in them.
 //!
-//! "Streamable HTTP: Request Metadata" and "Value Encoding" of 2026-07-28. A value that is safe as visible ASCII travels
-//! as it is; any other travels as the Base64 of its UTF-8 between the marks `=?base64?` and `?=`.
+//! "Streamable HTTP: Request Metadata" and "Value Encoding" of 2026-07-28. A value that is safe as
+//! visible ASCII travels as it is; any other travels as the Base64 of its UTF-8 between the marks
+//! `=?base64?` and `?=`.
 
 use std::borrow::Cow;
 
@@ -42,11 +43,12 @@ pub enum HeaderError {
     InvalidUtf8,
 }
 
-/// Writes a text as a header value: as it is where that is safe, in the Base64 form where it has non-ASCII or control
-/// characters, begins or ends with white space, or looks like the Base64 form itself.
+/// Writes a text as a header value: as it is where that is safe, in the Base64 form where it has
+/// non-ASCII or control characters, begins or ends with white space, or looks like the Base64 form
+/// itself.
 ///
-/// A tab is a control character here even between words, for intermediaries may turn it into a space. The length is not
-/// bounded: it is the text's own, or four thirds of it.
+/// A tab is a control character here even between words, for intermediaries may turn it into a
+/// space. The length is not bounded: it is the text's own, or four thirds of it.
 #[must_use]
 pub fn encode_value(text: &str) -> HeaderValue {
     if is_plain(text)
@@ -66,7 +68,8 @@ pub fn encode_value(text: &str) -> HeaderValue {
 /// Reads a header value that may be in the Base64 form. A plain value is borrowed.
 ///
 /// # Errors
-/// [`HeaderError`] if it has characters that no header value may have, or is marked as Base64 and is not Base64 of UTF-8.
+/// [`HeaderError`] if it has characters that no header value may have, or is marked as Base64 and
+/// is not Base64 of UTF-8.
 pub fn decode_value(value: &HeaderValue) -> Result<Cow<'_, str>, HeaderError> {
     let text = visible(value)?;
     let Some(encoded) = base64_part(text) else {
@@ -80,7 +83,8 @@ pub fn decode_value(value: &HeaderValue) -> Result<Cow<'_, str>, HeaderError> {
         .map_err(|_| HeaderError::InvalidUtf8)
 }
 
-/// Whether a header value, decoded where it is in the Base64 form, is exactly this text of the body. Case counts.
+/// Whether a header value, decoded where it is in the Base64 form, is exactly this text of the
+/// body. Case counts.
 ///
 /// Nothing is allocated for a plain value.
 ///
@@ -92,7 +96,8 @@ pub fn matches(header: &HeaderValue, body: &str) -> Result<bool, HeaderError> {
 
 /// Whether a text can travel as it is and be read back as itself.
 fn is_plain(text: &str) -> bool {
-    // Wider than what `base64_part` accepts: a peer may take marks that overlap for the Base64 form.
+    // Wider than what `base64_part` accepts: a peer may take marks that overlap for the Base64
+    // form.
     let looks_encoded = text.starts_with(BASE64_PREFIX) && text.ends_with(BASE64_SUFFIX);
     let is_padded = text.starts_with(' ') || text.ends_with(' ');
     text.bytes().all(|byte| matches!(byte, b' '..=b'~')) && !is_padded && !looks_encoded

@@ -1,8 +1,9 @@
 //! A strict JSON scanner that yields spans, not values.
 //!
-//! The gateway forwards what it was given, so it needs to know *where* things are far more often than *what* they
-//! are. The scanner checks the whole grammar of RFC 8259 (no leniency: what one peer reads differently from the next
-//! is how requests are smuggled), bounds the depth, and leaves the bytes alone.
+//! The gateway forwards what it was given, so it needs to know *where* things are far more often
+//! than *what* they are. The scanner checks the whole grammar of RFC 8259 (no leniency: what one
+//! peer reads differently from the next is how requests are smuggled), bounds the depth, and leaves
+//! the bytes alone.
 
 use std::borrow::Cow;
 
@@ -168,7 +169,8 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// The next key of the object entered last, its value left to be read; `None` at the object's end.
+    /// The next key of the object entered last, its value left to be read; `None` at the object's
+    /// end.
     ///
     /// # Errors
     /// [`JsonError::Syntax`].
@@ -202,7 +204,8 @@ impl<'a> Scanner<'a> {
             }
             Some(b',') if !was_first => {
                 self.pos += 1;
-                // A closing bracket here would be a trailing comma; whoever reads the item or key refuses it.
+                // A closing bracket here would be a trailing comma; whoever reads the item or key
+                // refuses it.
                 Ok(true)
             }
             Some(_) if was_first => Ok(true),
@@ -357,7 +360,8 @@ impl<'a> Key<'a> {
         unescape(self.raw)
     }
 
-    /// The key's bytes with its escapes resolved: what keys are told apart by, without a second look at their UTF-8.
+    /// The key's bytes with its escapes resolved: what keys are told apart by, without a second
+    /// look at their UTF-8.
     #[must_use]
     pub fn name(self) -> Cow<'a, [u8]> {
         if memchr::memchr(b'\\', self.raw).is_some() {
@@ -368,7 +372,8 @@ impl<'a> Key<'a> {
     }
 }
 
-/// Resolves the escapes of a string that was scanned; `raw` is without its quotes. A lone surrogate becomes U+FFFD.
+/// Resolves the escapes of a string that was scanned; `raw` is without its quotes. A lone surrogate
+/// becomes U+FFFD.
 #[must_use]
 pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
     if memchr::memchr(b'\\', raw).is_none() {
@@ -427,7 +432,8 @@ fn unescape_unicode(escape: &[u8]) -> (char, usize) {
     )
 }
 
-/// The string value of a scanned JSON string (quotes included), or `None` if `raw` is another kind of value.
+/// The string value of a scanned JSON string (quotes included), or `None` if `raw` is another kind
+/// of value.
 #[must_use]
 pub fn as_str(raw: &[u8]) -> Option<Cow<'_, str>> {
     let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
@@ -440,7 +446,8 @@ pub fn write_str(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// How many leading bytes need no attention inside a string: no quote, backslash or control character.
+/// How many leading bytes need no attention inside a string: no quote, backslash or control
+/// character.
 ///
 /// Eight bytes at a time: results of many megabytes pass through here once.
 fn plain_prefix(bytes: &[u8]) -> usize {

@@ -63,8 +63,9 @@ impl Method {
         }
     }
 
-    /// Whether the `Mcp-Name` header is required, that is, whether `params.name` or `params.uri` names a target
-    /// (specification: `basic/transports/streamable-http`, Standard Request Headers).
+    /// Whether the `Mcp-Name` header is required, that is, whether `params.name` or `params.uri`
+    /// names a target (specification: `basic/transports/streamable-http`, Standard Request
+    /// Headers).
     #[must_use]
     pub const fn has_name_header(self) -> bool {
         matches!(
@@ -73,13 +74,15 @@ impl Method {
         )
     }
 
-    /// Whether the answer may be `input_required` (specification: `basic/patterns/mrtr`, Supported Requests).
+    /// Whether the answer may be `input_required` (specification: `basic/patterns/mrtr`, Supported
+    /// Requests).
     #[must_use]
     pub const fn may_require_input(self) -> bool {
         self.has_name_header()
     }
 
-    /// Whether a complete result carries `ttlMs` and `cacheScope` (specification: `server/utilities/caching`).
+    /// Whether a complete result carries `ttlMs` and `cacheScope` (specification:
+    /// `server/utilities/caching`).
     #[must_use]
     pub const fn is_cacheable(self) -> bool {
         !matches!(

@@ -1,7 +1,8 @@
 //! `x-mcp-header`: tool parameters that are mirrored into `Mcp-Param-*` headers.
 //!
-//! "Streamable HTTP: Custom Headers from Tool Parameters" of 2026-07-28. A tool with an annotation that breaks the
-//! rules there is left out of the list; the others' values are read from the arguments at their exact path.
+//! "Streamable HTTP: Custom Headers from Tool Parameters" of 2026-07-28. A tool with an annotation
+//! that breaks the rules there is left out of the list; the others' values are read from the
+//! arguments at their exact path.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -15,7 +16,8 @@ mod tests;
 
 use arguments::Argument;
 
-/// The parameters of one tool that are mirrored into headers. Most tools have none, and then nothing is allocated.
+/// The parameters of one tool that are mirrored into headers. Most tools have none, and then
+/// nothing is allocated.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParamHeaders {
     /// In the order of the schema's keys, sorted; [`Node::header`] points into it.
@@ -31,7 +33,8 @@ struct Node {
     children: Vec<(Box<str>, Node)>,
 }
 
-/// Why a tool's `x-mcp-header` annotations make its definition invalid. `at` is a JSON pointer into the `inputSchema`.
+/// Why a tool's `x-mcp-header` annotations make its definition invalid. `at` is a JSON pointer into
+/// the `inputSchema`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidAnnotation {
     /// The schema that holds an annotation is not JSON, or nested deeper than 128 levels.
@@ -69,7 +72,8 @@ pub enum InvalidAnnotation {
         /// Where.
         at: String,
     },
-    /// The annotation is not on a property that the schema's root reaches through `properties` alone.
+    /// The annotation is not on a property that the schema's root reaches through `properties`
+    /// alone.
     #[error("x-mcp-header at {at:?} is not on a statically reachable property")]
     Unreachable {
         /// Where.
@@ -83,14 +87,15 @@ pub enum ArgumentError {
     /// The arguments are not JSON.
     #[error("the arguments are not readable JSON")]
     Unreadable(#[from] JsonError),
-    /// A key on the way to a mirrored parameter stands twice in one object, so readers may disagree on the value.
+    /// A key on the way to a mirrored parameter stands twice in one object, so readers may disagree
+    /// on the value.
     #[error("the argument {key:?} is given twice")]
     Repeated {
         /// The key, as the tool's schema spells it.
         key: Box<str>,
     },
-    /// The value is an object, an array, a number that is not an integer of at most 53 bits, or a text with a lone
-    /// surrogate.
+    /// The value is an object, an array, a number that is not an integer of at most 53 bits, or a
+    /// text with a lone surrogate.
     #[error(
         "the argument for the header {header} is not a string, a boolean or an integer in the safe range"
     )]
@@ -100,8 +105,8 @@ pub enum ArgumentError {
     },
 }
 
-/// How the `Mcp-Param-*` headers of a request contradict its arguments: error −32020, status 400. No message quotes a
-/// value.
+/// How the `Mcp-Param-*` headers of a request contradict its arguments: error −32020, status 400.
+/// No message quotes a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderMismatch {
     /// The argument has a value and the header is not there.
@@ -142,16 +147,18 @@ pub enum HeaderMismatch {
 }
 
 impl ParamHeaders {
-    /// Finds the annotated parameters in a tool's raw `inputSchema`. Cheap for a schema without any: it is searched for
-    /// the keyword and parsed only where that may occur.
+    /// Finds the annotated parameters in a tool's raw `inputSchema`. Cheap for a schema without
+    /// any: it is searched for the keyword and parsed only where that may occur.
     ///
-    /// A `type` that is a list counts as primitive if it names at least one of integer, string and boolean and beside
-    /// them at most `null`: the specification says what a null does (no header), so a nullable parameter is no reason
-    /// to lose the tool. A parameter without `type` is not primitive. `x-mcp-header` as the name of a property, or
-    /// inside `const`, `default`, `enum` and `examples`, is data and no annotation.
+    /// A `type` that is a list counts as primitive if it names at least one of integer, string and
+    /// boolean and beside them at most `null`: the specification says what a null does (no header),
+    /// so a nullable parameter is no reason to lose the tool. A parameter without `type` is not
+    /// primitive. `x-mcp-header` as the name of a property, or inside `const`, `default`, `enum`
+    /// and `examples`, is data and no annotation.
     ///
     /// # Errors
-    /// [`InvalidAnnotation`], the first one found: the tool is to be left out, with this as the reason in the log.
+    /// [`InvalidAnnotation`], the first one found: the tool is to be left out, with this as the
+    /// reason in the log.
     pub fn from_schema(schema: &[u8]) -> Result<Self, InvalidAnnotation> {
         schema::read(schema)
     }
@@ -168,9 +175,9 @@ impl ParamHeaders {
         &self.names
     }
 
-    /// The headers to send with a call of the tool, from the raw `arguments` of its parameters. A value that is null
-    /// or absent has none. Whether a value suits the declared type is left to the server: only what no header can carry
-    /// is refused.
+    /// The headers to send with a call of the tool, from the raw `arguments` of its parameters. A
+    /// value that is null or absent has none. Whether a value suits the declared type is left to
+    /// the server: only what no header can carry is refused.
     ///
     /// # Errors
     /// [`ArgumentError`]: the call cannot be sent with headers that agree with its body.
@@ -184,8 +191,8 @@ impl ParamHeaders {
             .collect())
     }
 
-    /// Checks the headers of a call of the tool against its raw `arguments`. Headers of other names are not looked at.
-    /// Integers are compared as numbers, everything else exactly.
+    /// Checks the headers of a call of the tool against its raw `arguments`. Headers of other names
+    /// are not looked at. Integers are compared as numbers, everything else exactly.
     ///
     /// # Errors
     /// [`HeaderMismatch`], the first one found.

@@ -25,8 +25,9 @@ impl<'a> Splice<'a> {
         self.edits.push((span, with.into()));
     }
 
-    /// Puts members (`"key":value`, several separated by commas) at the start of the object at `object`. Once for each object
-    /// that may be empty, and not where [`Splice::remove_member`] takes its only member: the comma depends on what is there.
+    /// Puts members (`"key":value`, several separated by commas) at the start of the object at
+    /// `object`. Once for each object that may be empty, and not where [`Splice::remove_member`]
+    /// takes its only member: the comma depends on what is there.
     pub fn insert_members(&mut self, text: &[u8], object: Span, members: &[u8]) {
         let at = Span {
             start: object.start + 1,
@@ -43,8 +44,9 @@ impl<'a> Splice<'a> {
         self.edits.push((at, with.into()));
     }
 
-    /// Takes the member whose value is at `value` out of its object, with one comma. At most one member of an object can be
-    /// taken out this way, and its key must be one without quotes or backslashes, as all of the protocol's are.
+    /// Takes the member whose value is at `value` out of its object, with one comma. At most one
+    /// member of an object can be taken out this way, and its key must be one without quotes or
+    /// backslashes, as all of the protocol's are.
     pub fn remove_member(&mut self, text: &[u8], value: Span) {
         let before = |end: usize| {
             text[..end]
@@ -81,7 +83,8 @@ impl<'a> Splice<'a> {
         self.replace(span, with);
     }
 
-    /// The part `of` of `text` with the replacements that lie in it, as slices: what stays shares the memory of `text`.
+    /// The part `of` of `text` with the replacements that lie in it, as slices: what stays shares
+    /// the memory of `text`.
     #[must_use]
     pub fn apply_shared(mut self, text: &Bytes, of: Span) -> Payload {
         self.edits.sort_by_key(|(span, _)| (span.start, span.end));
@@ -124,8 +127,8 @@ impl<'a> Splice<'a> {
     }
 }
 
-/// Copies the object `raw` (valid JSON) without the members whose key `keep` refuses, and with `extra` members
-/// (`"key":value`, several separated by commas) in front.
+/// Copies the object `raw` (valid JSON) without the members whose key `keep` refuses, and with
+/// `extra` members (`"key":value`, several separated by commas) in front.
 pub fn filter_object(
     raw: &[u8],
     extra: &[u8],
@@ -147,8 +150,8 @@ pub fn filter_object(
     out.push(b'}');
 }
 
-/// Calls `visit(key, member, value)` for each member of the object `raw`, which must be valid JSON (scanned before).
-/// Anything else than an object has no members.
+/// Calls `visit(key, member, value)` for each member of the object `raw`, which must be valid JSON
+/// (scanned before). Anything else than an object has no members.
 pub fn for_each_member<'a>(raw: &'a [u8], mut visit: impl FnMut(&str, &'a [u8], &'a [u8])) {
     let mut scanner = Scanner::over_utf8(raw);
     if scanner.enter_object().is_err() {
@@ -162,8 +165,8 @@ pub fn for_each_member<'a>(raw: &'a [u8], mut visit: impl FnMut(&str, &'a [u8], 
     }
 }
 
-/// Calls `visit` with the place of each item of the array `raw`, which must be valid JSON (scanned before). Anything else than an array
-/// has no items.
+/// Calls `visit` with the place of each item of the array `raw`, which must be valid JSON (scanned
+/// before). Anything else than an array has no items.
 pub fn for_each_item(raw: &[u8], mut visit: impl FnMut(Span)) {
     let mut scanner = Scanner::over_utf8(raw);
     if scanner.enter_array().is_err() {

@@ -1,15 +1,17 @@
 //! Sealed tokens: what the gateway gives to a client to bring back, unread and unchanged.
 //!
-//! "Multi Round-Trip Requests: Server Requirements" of 2026-07-28 asks that such state is integrity-protected, bound to
-//! the principal and the request, and short-lived. A token is the unpadded base64url of
+//! "Multi Round-Trip Requests: Server Requirements" of 2026-07-28 asks that such state is
+//! integrity-protected, bound to the principal and the request, and short-lived. A token is the
+//! unpadded base64url of
 //!
 //! ```text
 //! format (1 byte) ‖ key id (4 bytes) ‖ nonce (24 bytes) ‖ XChaCha20-Poly1305 of (expiry (8 bytes) ‖ payload)
 //! ```
 //!
-//! under a key that HKDF-SHA256 derives from the configured material for one purpose. Principal and request are not in
-//! the token but in the associated data, so whoever opens it has to know them. A token may be opened any number of
-//! times until it expires: single use is for the caller to enforce.
+//! under a key that HKDF-SHA256 derives from the configured material for one purpose. Principal and
+//! request are not in the token but in the associated data, so whoever opens it has to know them. A
+//! token may be opened any number of times until it expires: single use is for the caller to
+//! enforce.
 
 use std::fmt;
 
@@ -40,7 +42,8 @@ const HEADER_LEN: usize = 1 + KEY_ID_LEN + NONCE_LEN;
 const EXPIRY_LEN: usize = 8;
 const TAG_LEN: usize = 16;
 
-/// What a token is for. One made for one purpose does not open for another: each has keys of its own.
+/// What a token is for. One made for one purpose does not open for another: each has keys of its
+/// own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// `requestState` of a call that waits for input.
@@ -54,7 +57,8 @@ pub enum Purpose {
 impl Purpose {
     const ALL: [Self; 3] = [Self::RequestState, Self::Session, Self::Cursor];
 
-    /// What separates the purpose's keys from the others'. A label that was in use never gets another meaning.
+    /// What separates the purpose's keys from the others'. A label that was in use never gets
+    /// another meaning.
     const fn label(self) -> &'static str {
         match self {
             Self::RequestState => "switchboard token 1 request-state",
@@ -80,7 +84,8 @@ impl Binding<'_> {
     }
 }
 
-/// The SHA-256 of a list of parts, each with its length before it: moving a byte from one part to the next changes it.
+/// The SHA-256 of a list of parts, each with its length before it: moving a byte from one part to
+/// the next changes it.
 #[must_use]
 pub fn digest(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
@@ -174,8 +179,8 @@ fn expand(hkdf: &Hkdf<Sha256>, label: &str, out: &mut [u8]) {
 }
 
 impl Sealer {
-    /// Derives the keys. The first one seals, all open: to rotate, put a new one first and drop the last when the
-    /// tokens made with it have expired.
+    /// Derives the keys. The first one seals, all open: to rotate, put a new one first and drop the
+    /// last when the tokens made with it have expired.
     ///
     /// Key material is random, not a password: it is not stretched.
     ///
@@ -212,8 +217,8 @@ impl Sealer {
         })
     }
 
-    /// Makes a token of at most [`MAX_TOKEN_LEN`] characters of `[A-Za-z0-9_-]`. It opens before `expires_at_unix_ms`,
-    /// in milliseconds since 1970.
+    /// Makes a token of at most [`MAX_TOKEN_LEN`] characters of `[A-Za-z0-9_-]`. It opens before
+    /// `expires_at_unix_ms`, in milliseconds since 1970.
     ///
     /// # Errors
     /// [`SealError`].
@@ -244,7 +249,8 @@ impl Sealer {
         Ok(URL_SAFE_NO_PAD.encode(token))
     }
 
-    /// Opens a token and gives its payload. `now_unix_ms` is the time now, in milliseconds since 1970.
+    /// Opens a token and gives its payload. `now_unix_ms` is the time now, in milliseconds since
+    /// 1970.
     ///
     /// # Errors
     /// [`TokenError`].

@@ -1,7 +1,8 @@
 //! URI templates (RFC 6570), matched and never expanded: which backend may own this resource?
 //!
-//! A template becomes a small automaton that is run over the URI byte by byte in all its states at once. There is no
-//! backtracking, so the time is bounded by the length of the URI times that of the template, whoever wrote the two.
+//! A template becomes a small automaton that is run over the URI byte by byte in all its states at
+//! once. There is no backtracking, so the time is bounded by the length of the URI times that of
+//! the template, whoever wrote the two.
 
 #[cfg(test)]
 mod tests;
@@ -94,7 +95,8 @@ impl Stop {
 }
 
 impl UriTemplate {
-    /// Reads a template. Names of variables may have characters that RFC 6570 does not know, as in `{user-id}`.
+    /// Reads a template. Names of variables may have characters that RFC 6570 does not know, as in
+    /// `{user-id}`.
     ///
     /// # Errors
     /// [`TemplateError`].
@@ -168,7 +170,8 @@ impl UriTemplate {
             .any(|&state| matches!(self.program[state], Step::End))
     }
 
-    /// How many bytes of the template are literal: of two templates that match, the one with more says more.
+    /// How many bytes of the template are literal: of two templates that match, the one with more
+    /// says more.
     #[must_use]
     pub fn specificity(&self) -> usize {
         self.specificity

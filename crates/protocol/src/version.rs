@@ -1,7 +1,8 @@
 //! Revisions of the protocol and the two eras they fall into.
 //!
-//! "Basic: Versioning and Compatibility" of 2026-07-28 calls revisions *modern* when every request carries its version
-//! and capabilities, and *legacy* when an `initialize` handshake opens a session.
+//! "Basic: Versioning and Compatibility" of 2026-07-28 calls revisions *modern* when every request
+//! carries its version and capabilities, and *legacy* when an `initialize` handshake opens a
+//! session.
 
 use std::fmt;
 
@@ -110,7 +111,8 @@ impl Version {
         self.is_modern()
     }
 
-    /// Whether a server may answer with error −32042, "a URL must be visited first". Only 2025-11-25 has it.
+    /// Whether a server may answer with error −32042, "a URL must be visited first". Only
+    /// 2025-11-25 has it.
     #[must_use]
     pub const fn has_url_elicitation_error(self) -> bool {
         matches!(self, Self::V2025_11_25)

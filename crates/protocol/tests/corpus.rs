@@ -1,4 +1,5 @@
-//! The seeds of the fuzz targets, and what lies one cut away from each, on the same checks as the targets.
+//! The seeds of the fuzz targets, and what lies one cut away from each, on the same checks as the
+//! targets.
 
 pub mod checks;
 

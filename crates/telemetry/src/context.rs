@@ -4,7 +4,8 @@ use std::fmt;
 
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 
-/// A `tracestate` beyond this many bytes is not taken into a span; the recommendation asks for at least 512.
+/// A `tracestate` beyond this many bytes is not taken into a span; the recommendation asks for at
+/// least 512.
 const MAX_TRACESTATE: usize = 512;
 
 /// The caller's span: a `traceparent`, checked.
@@ -16,8 +17,9 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
-    /// Reads a `traceparent` as W3C Trace Context 3.2 defines it: lower-case hex, ids that are not all zero, no version
-    /// `ff`, and nothing after the flags unless the version is a later one. `None` for anything else.
+    /// Reads a `traceparent` as W3C Trace Context 3.2 defines it: lower-case hex, ids that are not
+    /// all zero, no version `ff`, and nothing after the flags unless the version is a later one.
+    /// `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let (fields, rest) = bytes.split_at_checked(55)?;
@@ -67,7 +69,8 @@ impl fmt::Display for TraceParent {
     }
 }
 
-/// The trace context of a request, borrowed from it. `tracestate` and `baggage` go on to the backend as they came.
+/// The trace context of a request, borrowed from it. `tracestate` and `baggage` go on to the
+/// backend as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext<'a> {
     /// The caller's span.
@@ -79,8 +82,8 @@ pub struct TraceContext<'a> {
 }
 
 impl<'a> TraceContext<'a> {
-    /// The context of a request with these members of `_meta`; `None` if `traceparent` is not valid, since `tracestate`
-    /// means nothing without it.
+    /// The context of a request with these members of `_meta`; `None` if `traceparent` is not
+    /// valid, since `tracestate` means nothing without it.
     pub fn parse(
         traceparent: &str,
         tracestate: Option<&'a str>,
@@ -93,7 +96,8 @@ impl<'a> TraceContext<'a> {
         })
     }
 
-    /// The same for the OpenTelemetry library. A `tracestate` that it does not understand is left out.
+    /// The same for the OpenTelemetry library. A `tracestate` that it does not understand is left
+    /// out.
     pub(crate) fn to_remote(self) -> SpanContext {
         let state = self
             .tracestate
@@ -110,8 +114,8 @@ impl<'a> TraceContext<'a> {
     }
 }
 
-/// Decides whether a call is traced, before there is any span: the caller's decision counts if it made one, else chance
-/// does.
+/// Decides whether a call is traced, before there is any span: the caller's decision counts if it
+/// made one, else chance does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
     enabled: bool,

@@ -71,7 +71,8 @@ pub(crate) fn provider(
         .build()
 }
 
-/// A bare address means the path that OTLP over HTTP gives to traces; any other path is taken as it is.
+/// A bare address means the path that OTLP over HTTP gives to traces; any other path is taken as it
+/// is.
 fn traces_url(endpoint: &Url) -> String {
     if endpoint.path() == "/" {
         let mut url = endpoint.clone();
@@ -82,7 +83,8 @@ fn traces_url(endpoint: &Url) -> String {
     }
 }
 
-/// How many spans wait. The library's processor keeps such a count too, but tells nobody what it dropped.
+/// How many spans wait. The library's processor keeps such a count too, but tells nobody what it
+/// dropped.
 #[derive(Debug)]
 struct Queue {
     length: AtomicUsize,

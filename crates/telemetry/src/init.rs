@@ -47,8 +47,8 @@ pub enum InitError {
     Twice(#[from] SetGlobalDefaultError),
 }
 
-/// Sets up logs, and traces if an endpoint is configured, for the whole process. It may be called inside or outside of
-/// an async runtime.
+/// Sets up logs, and traces if an endpoint is configured, for the whole process. It may be called
+/// inside or outside of an async runtime.
 ///
 /// # Errors
 /// See [`InitError`].
@@ -93,7 +93,8 @@ fn build(
     Ok((subscriber, guard))
 }
 
-/// The layer that turns spans of calls into OpenTelemetry spans with exactly the attributes that the span has.
+/// The layer that turns spans of calls into OpenTelemetry spans with exactly the attributes that
+/// the span has.
 pub(crate) fn trace_layer<S>(provider: &SdkTracerProvider) -> impl Layer<S> + Send + Sync + use<S>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
@@ -104,7 +105,8 @@ where
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
-        // Spans of calls are never entered: a call moves between threads, and its parent is always named.
+        // Spans of calls are never entered: a call moves between threads, and its parent is always
+        // named.
         .with_context_activation(false)
         .with_filter(
             filter_fn(|metadata| metadata.is_span() && metadata.target() == CALL_TARGET)
@@ -112,9 +114,11 @@ where
         )
 }
 
-/// Keeps logs and traces going; dropped, it flushes both. Hold it until the last thing worth a log line has happened.
+/// Keeps logs and traces going; dropped, it flushes both. Hold it until the last thing worth a log
+/// line has happened.
 ///
-/// Dropping it blocks for at most 6 s and needs no async runtime, so it may be dropped inside of one.
+/// Dropping it blocks for at most 6 s and needs no async runtime, so it may be dropped inside of
+/// one.
 #[derive(Debug)]
 #[must_use = "logs and traces end when this is dropped"]
 pub struct Guard {

@@ -1,6 +1,7 @@
 //! The closed sets of label values.
 //!
-//! A label never takes a value that a client or a server chose, so a stranger cannot make the registry grow.
+//! A label never takes a value that a client or a server chose, so a stranger cannot make the
+//! registry grow.
 
 /// Declares an enum whose variants are the only values of one label.
 macro_rules! label {
@@ -26,7 +27,8 @@ macro_rules! label {
 }
 
 label! {
-    /// `mcp_method_name`: the methods of the revisions 2024-11-05 to 2026-07-28 that a client sends.
+    /// `mcp_method_name`: the methods of the revisions 2024-11-05 to 2026-07-28 that a client
+    /// sends.
     MethodLabel {
         ServerDiscover = "server/discover",
         Initialize = "initialize",
@@ -114,7 +116,8 @@ label! {
 }
 
 impl ErrorType {
-    /// The label of an error's code, JSON-RPC's or HTTP's; [`ErrorType::Other`] for one that is not in the set.
+    /// The label of an error's code, JSON-RPC's or HTTP's; [`ErrorType::Other`] for one that is not
+    /// in the set.
     pub fn from_code(code: i64) -> Self {
         Self::ALL
             .iter()
@@ -123,8 +126,9 @@ impl ErrorType {
             .unwrap_or(Self::Other)
     }
 
-    /// True for the errors that a server does not count as its own under the OpenTelemetry conventions for MCP: the
-    /// request was at fault, so the server's span and histogram show no error.
+    /// True for the errors that a server does not count as its own under the OpenTelemetry
+    /// conventions for MCP: the request was at fault, so the server's span and histogram show no
+    /// error.
     pub const fn is_the_callers(self) -> bool {
         matches!(
             self,

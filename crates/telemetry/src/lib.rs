@@ -1,7 +1,8 @@
 //! Logs, traces and metrics of Switchboard: their set-up, and the name of every span and metric.
 //!
-//! Nothing here makes a call wait: log lines and spans leave through bounded queues, each with a thread of its own, and
-//! what does not fit is dropped and counted in `switchboard_telemetry_dropped_total`.
+//! Nothing here makes a call wait: log lines and spans leave through bounded queues, each with a
+//! thread of its own, and what does not fit is dropped and counted in
+//! `switchboard_telemetry_dropped_total`.
 
 mod config;
 mod context;
@@ -19,5 +20,6 @@ pub use labels::{BackendState, ErrorType, IgnoredMessage, MethodLabel};
 pub use metrics::{BUCKETS, BackendMetrics, GaugeGuard, Metrics, reference};
 pub use span::{Attempt, CallSpan, IncomingCall, Network, Target};
 
-/// The target of every span of a call. The trace layer takes these and nothing else, the log takes everything else.
+/// The target of every span of a call. The trace layer takes these and nothing else, the log takes
+/// everything else.
 pub const CALL_TARGET: &str = "switchboard::call";

@@ -36,7 +36,8 @@ where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
     let no_calls = filter_fn(|metadata| metadata.target() != CALL_TARGET)
-        // Without a hint of its own it would take away that of the other filter, which spares a look at every event.
+        // Without a hint of its own it would take away that of the other filter, which spares a
+        // look at every event.
         .with_max_level_hint(LevelFilter::TRACE);
     let filter = EnvFilter::try_new(&config.level)?.and(no_calls);
     let layer = tracing_subscriber::fmt::layer().with_writer(queue);
@@ -65,8 +66,8 @@ fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -
     }
 }
 
-/// Writes control characters, line breaks and marks that reorder text in their escaped form: a message with foreign
-/// text in it stays one line and cannot steer a terminal.
+/// Writes control characters, line breaks and marks that reorder text in their escaped form: a
+/// message with foreign text in it stays one line and cannot steer a terminal.
 struct Escaped<'a, W>(&'a mut W);
 
 impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
@@ -89,7 +90,8 @@ fn is_unsafe(character: char) -> bool {
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Lines on their way to the log. Writing to it never waits; a line that does not fit is dropped and counted.
+/// Lines on their way to the log. Writing to it never waits; a line that does not fit is dropped
+/// and counted.
 #[derive(Clone, Debug)]
 pub(crate) struct LogQueue(Arc<Shared>);
 

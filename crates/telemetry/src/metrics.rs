@@ -1,7 +1,7 @@
 //! Prometheus metrics.
 //!
-//! Labels are looked up by name once: a call counts through an index into handles, and takes no lock after the first
-//! call of its kind.
+//! Labels are looked up by name once: a call counts through an index into handles, and takes no
+//! lock after the first call of its kind.
 
 mod families;
 mod readings;
@@ -77,8 +77,9 @@ impl Metrics {
         })
     }
 
-    /// Counts one finished call of a client, in `mcp_server_operation_duration_seconds`. An error that
-    /// [is the caller's](ErrorType::is_the_callers) counts as no error, as the conventions say.
+    /// Counts one finished call of a client, in `mcp_server_operation_duration_seconds`. An error
+    /// that [is the caller's](ErrorType::is_the_callers) counts as no error, as the conventions
+    /// say.
     pub fn server_operation(
         &self,
         method: MethodLabel,
@@ -112,8 +113,8 @@ impl Metrics {
         }))
     }
 
-    /// Takes the series of a backend that left the configuration out of the registry. Handles that are still held count
-    /// on unseen.
+    /// Takes the series of a backend that left the configuration out of the registry. Handles that
+    /// are still held count on unseen.
     pub fn forget_backend(&self, name: &str) {
         // A series that was never used is not there to be removed, which is as good.
         for state in BackendState::ALL {
@@ -167,12 +168,14 @@ impl Metrics {
             .inc();
     }
 
-    /// Says where `switchboard_tasks` comes from: the number of tasks alive in the runtime. The first source stays.
+    /// Says where `switchboard_tasks` comes from: the number of tasks alive in the runtime. The
+    /// first source stays.
     pub fn count_tasks_with(&self, tasks: impl Fn() -> usize + Send + Sync + 'static) {
         self.read_with(&families::TASKS, &[], move || Some(tasks() as f64));
     }
 
-    /// Says where `switchboard_telemetry_dropped_total` of a signal comes from. The first source stays.
+    /// Says where `switchboard_telemetry_dropped_total` of a signal comes from. The first source
+    /// stays.
     pub(crate) fn count_dropped_with(
         &self,
         signal: &str,
@@ -194,7 +197,8 @@ impl Metrics {
             .and_then(|reading| self.registry.register(Box::new(reading)));
     }
 
-    /// Every metric in the Prometheus text format, version 0.0.4. Reads a few files of procfs; takes no other time.
+    /// Every metric in the Prometheus text format, version 0.0.4. Reads a few files of procfs;
+    /// takes no other time.
     pub fn render(&self) -> String {
         let mut text = Vec::new();
         // Writing to memory fails only on a family without a child, and those are not gathered.
@@ -222,7 +226,8 @@ impl BackendMetrics {
         self.0.client.observe(method, error, elapsed);
     }
 
-    /// Shows the state that the backend is in now. One owner at a time may call this, or two states may show as current.
+    /// Shows the state that the backend is in now. One owner at a time may call this, or two states
+    /// may show as current.
     pub fn set_state(&self, state: BackendState) {
         for (each, gauge) in BackendState::ALL.iter().zip(&self.0.state) {
             gauge.set(i64::from(*each == state));
@@ -265,7 +270,8 @@ impl Drop for GaugeGuard {
 
 /// The histograms of one side, a cell for each method and error.
 ///
-/// A cell is filled at its first use: a family with every possible child would be thousands of lines a scrape.
+/// A cell is filled at its first use: a family with every possible child would be thousands of
+/// lines a scrape.
 #[derive(Debug)]
 struct Operations {
     family: HistogramVec,

@@ -85,7 +85,8 @@ pub struct Attempt<'a> {
     pub server_port: Option<u16>,
 }
 
-/// A span of a call, or nothing at all if the call is not sampled. It ends when its last clone is dropped.
+/// A span of a call, or nothing at all if the call is not sampled. It ends when its last clone is
+/// dropped.
 #[derive(Clone, Debug)]
 pub struct CallSpan {
     span: Span,
@@ -101,7 +102,8 @@ impl CallSpan {
         }
     }
 
-    /// Decides whether the call is sampled and if so begins its server span, a child of the caller's span.
+    /// Decides whether the call is sampled and if so begins its server span, a child of the
+    /// caller's span.
     pub fn server(
         sampler: &Sampler,
         parent: Option<&TraceContext<'_>>,
@@ -172,8 +174,8 @@ impl CallSpan {
         !self.span.is_disabled()
     }
 
-    /// The `traceparent` that names this span as the parent, for the request sent upstream. `None` if nothing is
-    /// recorded: then the caller's own `traceparent` goes on unchanged.
+    /// The `traceparent` that names this span as the parent, for the request sent upstream. `None`
+    /// if nothing is recorded: then the caller's own `traceparent` goes on unchanged.
     pub fn traceparent(&self) -> Option<String> {
         if !self.is_recording() {
             return None;
@@ -182,7 +184,8 @@ impl CallSpan {
         Some(parent.to_string())
     }
 
-    /// Records how the call or the attempt ended. `code` is that of the JSON-RPC error, if there was one.
+    /// Records how the call or the attempt ended. `code` is that of the JSON-RPC error, if there
+    /// was one.
     ///
     /// A server span shows no error for a code that [is the caller's](ErrorType::is_the_callers).
     pub fn record_outcome(&self, error_type: Option<&str>, code: Option<i64>) {

@@ -2,8 +2,8 @@
 //! prompt, one resource, in either era.
 //!
 //! The fakes read and write JSON-RPC as text, without an SDK, so that a test sees the very bytes
-//! that travelled. They take only what a right client sends: a modern request without its
-//! metadata is refused.
+//! that travelled. They take only what a right client sends: a modern request without its metadata
+//! is refused.
 //!
 //! | tool | does |
 //! |---|---|

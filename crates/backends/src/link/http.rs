@@ -1,4 +1,5 @@
-//! Streamable HTTP: every request its own exchange (specification: `basic/transports/streamable-http`).
+//! Streamable HTTP: every request its own exchange (specification:
+//! `basic/transports/streamable-http`).
 
 use ::http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use ::http::uri::Authority;
@@ -173,8 +174,8 @@ impl HttpLink {
             .spawn(async move { link.notify(&wire, body).await });
     }
 
-    /// Opens the stream on which a legacy server says what belongs to no request, and reads it until it ends.
-    /// `Ok(false)`: the server has no such stream.
+    /// Opens the stream on which a legacy server says what belongs to no request, and reads it
+    /// until it ends. `Ok(false)`: the server has no such stream.
     pub(crate) async fn listen(
         &self,
         wire: &Wire,

@@ -1,5 +1,5 @@
-//! The HTTP+SSE transport of 2024-11-05, deprecated: one event stream for everything that the server says, a POST for
-//! everything that it is told.
+//! The HTTP+SSE transport of 2024-11-05, deprecated: one event stream for everything that the
+//! server says, a POST for everything that it is told.
 
 use ::http::Uri;
 use bytes::Bytes;

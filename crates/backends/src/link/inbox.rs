@@ -1,6 +1,7 @@
 //! What a server says outside of any call: changes, kept as facts until its keeper looks.
 //!
-//! A queue would have to drop something when it is full, and a lost list change is a stale catalogue. Facts coalesce.
+//! A queue would have to drop something when it is full, and a lost list change is a stale
+//! catalogue. Facts coalesce.
 
 use parking_lot::Mutex;
 use std::collections::BTreeSet;

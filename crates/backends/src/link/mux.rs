@@ -1,7 +1,8 @@
 //! Many requests over one channel: one writer task, one reader task, answers matched by id.
 //!
-//! Whatever the peer does hurts only this channel: its queue is bounded, a write has a deadline, a message that is none
-//! is counted and forgotten, and when the channel ends every request that waits is told at once whether it was sent.
+//! Whatever the peer does hurts only this channel: its queue is bounded, a write has a deadline, a
+//! message that is none is counted and forgotten, and when the channel ends every request that
+//! waits is told at once whether it was sent.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -51,7 +52,8 @@ pub(crate) enum Incoming {
     Oversize {
         /// The first bytes.
         head: Bytes,
-        /// The last bytes; `None` while the end has not come yet. The same message follows once more when it has.
+        /// The last bytes; `None` while the end has not come yet. The same message follows once
+        /// more when it has.
         tail: Option<Bytes>,
     },
 }
@@ -71,8 +73,8 @@ struct Shared {
     /// Becomes `true` when all that the channel owns is gone.
     gone: watch::Receiver<bool>,
     inbox: Arc<Inbox>,
-    /// Whether the server may be sent responses: not before it has shown that it is a legacy one (specification:
-    /// `basic/transports/stdio`, Sending Messages).
+    /// Whether the server may be sent responses: not before it has shown that it is a legacy one
+    /// (specification: `basic/transports/stdio`, Sending Messages).
     is_legacy: AtomicBool,
 }
 
@@ -81,7 +83,8 @@ struct State {
     pending: HashMap<u64, Pending>,
     /// Requests that were written and that nobody waits for any more, to be told to the server.
     cancels: Vec<u64>,
-    /// Calls that were given up and not answered, with the time: the server may still work on them and log.
+    /// Calls that were given up and not answered, with the time: the server may still work on them
+    /// and log.
     given_up: HashMap<u64, Instant>,
     closed: Option<String>,
     /// Whether the channel ends because a message could not be written.
@@ -102,8 +105,8 @@ struct Outbound {
 }
 
 impl Mux {
-    /// Starts the two tasks. `owned` is whatever must end with the channel (a process): it is polled until it is done,
-    /// and is told to end by the token.
+    /// Starts the two tasks. `owned` is whatever must end with the channel (a process): it is
+    /// polled until it is done, and is told to end by the token.
     pub(crate) fn start<R, W, O, F>(reader: R, writer: W, inbox: Arc<Inbox>, owned: O) -> Self
     where
         R: MessageReader,
@@ -454,7 +457,8 @@ async fn write_all<W: MessageWriter>(
         let messages = tokio::select! {
             biased;
             () = shared.stop.cancelled() => {
-                // A server that is told what is not waited for any more can end at once when its input closes.
+                // A server that is told what is not waited for any more can end at once when its
+                // input closes.
                 let _ = tokio::time::timeout(LAST_WORDS, write_each(&mut writer, shared.cancellations())).await;
                 return;
             }
@@ -506,7 +510,8 @@ impl Shared {
     }
 }
 
-/// The notification that cancels a request on a shared channel (specification: `basic/patterns/cancellation`).
+/// The notification that cancels a request on a shared channel (specification:
+/// `basic/patterns/cancellation`).
 pub(crate) fn cancellation(id: u64) -> Bytes {
     format!(
         "{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{{\"requestId\":{id},\"reason\":\"the caller no longer waits\"}}}}"

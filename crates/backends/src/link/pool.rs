@@ -1,8 +1,9 @@
 //! Connections to one HTTP server, kept for the next request.
 //!
-//! hyper-util's pooled client starts a task for every request that it makes; on the path of a call that is a third of what hyper
-//! itself costs. This pool keeps idle HTTP/1 connections in a stack, and one HTTP/2 connection for everybody where the server
-//! chose that. A request is made again on a fresh connection only if hyper hands it back unsent.
+//! hyper-util's pooled client starts a task for every request that it makes; on the path of a call
+//! that is a third of what hyper itself costs. This pool keeps idle HTTP/1 connections in a stack,
+//! and one HTTP/2 connection for everybody where the server chose that. A request is made again on
+//! a fresh connection only if hyper hands it back unsent.
 
 use ::http::{Request, Response, Uri};
 use bytes::Bytes;
@@ -24,7 +25,8 @@ use tower_service::Service;
 
 /// How long the TCP and TLS handshakes may take, each.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept: less than what servers commonly allow, so that they rarely close one under a request.
+/// How long an idle connection is kept: less than what servers commonly allow, so that they rarely
+/// close one under a request.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
 /// How many idle connections are kept.
 const MAX_IDLE: usize = 64;
@@ -83,7 +85,8 @@ impl Pool {
         })
     }
 
-    /// Sends a request with an absolute URI. Dropping the future, or the body of its response before the end, ends the exchange.
+    /// Sends a request with an absolute URI. Dropping the future, or the body of its response
+    /// before the end, ends the exchange.
     pub(crate) async fn send(
         self: &Arc<Self>,
         mut request: Request<RequestBody>,
@@ -101,7 +104,8 @@ impl Pool {
                 },
             }
         }
-        // Boxed, since it is rare, and a TLS handshake is many times larger than the rest of a call's future.
+        // Boxed, since it is rare, and a TLS handshake is many times larger than the rest of a
+        // call's future.
         match Box::pin(self.connect()).await? {
             Sender::Http1(mut sender) => {
                 to_origin_form(&mut request);
@@ -210,7 +214,8 @@ fn failure(unsent: bool) -> PoolError {
     }
 }
 
-/// HTTP/1 names the host in a header, which every request has, and only the path in the request line.
+/// HTTP/1 names the host in a header, which every request has, and only the path in the request
+/// line.
 fn to_origin_form(request: &mut Request<RequestBody>) {
     if request.uri().authority().is_some() {
         let path = request.uri().path_and_query().cloned();

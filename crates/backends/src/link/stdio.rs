@@ -1,4 +1,5 @@
-//! Local processes: newline-delimited JSON over their pipes (specification: `basic/transports/stdio`).
+//! Local processes: newline-delimited JSON over their pipes (specification:
+//! `basic/transports/stdio`).
 
 use bytes::{Bytes, BytesMut};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
@@ -17,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::inbox::Inbox;
 use super::mux::{Incoming, MessageReader, MessageWriter, Mux};
 
-/// What of the gateway's own environment a process gets besides what its configuration names: what programs need to
-/// start, and nothing that could be a secret.
+/// What of the gateway's own environment a process gets besides what its configuration names: what
+/// programs need to start, and nothing that could be a secret.
 const SAFE_ENV: [&str; 12] = [
     "HOME",
     "LANG",
@@ -58,7 +59,8 @@ pub(crate) struct Program<'a> {
 /// Starts the program in a process group of its own.
 ///
 /// # Errors
-/// A sentence for the caller; the program's name is the operator's own word, paths and arguments are left out.
+/// A sentence for the caller; the program's name is the operator's own word, paths and arguments
+/// are left out.
 pub(crate) fn spawn(
     backend: &Arc<str>,
     program: &Program<'_>,
@@ -108,9 +110,11 @@ pub(crate) fn spawn(
     ))
 }
 
-/// Waits for the process to end, or ends it: input closed (by the writer), then SIGTERM, then SIGKILL for the whole group.
+/// Waits for the process to end, or ends it: input closed (by the writer), then SIGTERM, then
+/// SIGKILL for the whole group.
 ///
-/// Signals go to the group only while its leader is not reaped, so that the number cannot have become a stranger's.
+/// Signals go to the group only while its leader is not reaped, so that the number cannot have
+/// become a stranger's.
 async fn supervise(mut child: Child, stop: CancellationToken) -> Option<String> {
     let pid = child
         .id()
@@ -162,7 +166,8 @@ struct LineWriter(BufWriter<ChildStdin>);
 impl MessageWriter for LineWriter {
     async fn write(&mut self, message: Bytes) -> Result<(), String> {
         let stopped = |_| "the server no longer reads".to_owned();
-        // A message is one line: what a client formatted over several is folded. JSON strings hold no raw line ends.
+        // A message is one line: what a client formatted over several is folded. JSON strings hold
+        // no raw line ends.
         if memchr::memchr2(b'\n', b'\r', &message).is_some() {
             let folded: Vec<u8> = message
                 .iter()
@@ -258,8 +263,8 @@ impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
                     _ => return Ok(Some(incoming)),
                 }
             }
-            // The caller of a line that may never end need not wait for it: its head is told at once, and the rest of it is
-            // nobody's.
+            // The caller of a line that may never end need not wait for it: its head is told at
+            // once, and the rest of it is nobody's.
             if let (false, Some(head)) = (known_oversize, &self.oversize) {
                 return Ok(Some(Incoming::Oversize {
                     head: head.clone(),

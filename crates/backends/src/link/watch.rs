@@ -32,8 +32,8 @@ impl Hear for Watch {
     }
 }
 
-/// Gives a log notification that names no request to the only call that can own it. With a second call in flight, whether that one wants
-/// logs or not, it could be the other's, and is nobody's.
+/// Gives a log notification that names no request to the only call that can own it. With a second
+/// call in flight, whether that one wants logs or not, it could be the other's, and is nobody's.
 pub(crate) fn deliver_to_only<'w>(
     mut calls: impl Iterator<Item = &'w mut Watch>,
     notification: &Envelope,
@@ -78,7 +78,8 @@ impl Watch {
         }
     }
 
-    /// Passes a notification of this request on. `false` if it was for nobody, or there was no room.
+    /// Passes a notification of this request on. `false` if it was for nobody, or there was no
+    /// room.
     pub(crate) fn deliver(&mut self, notification: &Envelope) -> bool {
         let Some(sink) = &self.sink else { return false };
         let message = match &*notification.method() {
@@ -89,8 +90,8 @@ impl Watch {
                 let Some(token_span) = notification.params.progress_token else {
                     return false;
                 };
-                // Values must rise (specification: `basic/patterns/progress`). What does not comes from a server that
-                // starts over.
+                // Values must rise (specification: `basic/patterns/progress`). What does not comes
+                // from a server that starts over.
                 let value = notification
                     .params
                     .progress
@@ -126,7 +127,8 @@ fn number(raw: &[u8]) -> Option<f64> {
         .filter(|value: &f64| value.is_finite())
 }
 
-/// The notification with `splice` applied and without the gateway's own metadata, which a server has no business to set.
+/// The notification with `splice` applied and without the gateway's own metadata, which a server
+/// has no business to set.
 fn spliced(notification: &Envelope, mut splice: Splice<'_>) -> Bytes {
     if notification.has_own_meta
         && let Some(meta) = notification.params.meta

@@ -61,8 +61,8 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Takes as many open files as the system grants: every connection is one, and the usual limit of 1,024 is for programs
-/// without any.
+/// Takes as many open files as the system grants: every connection is one, and the usual limit of
+/// 1,024 is for programs without any.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {

@@ -1,7 +1,7 @@
 //! `notes`: a scratchpad that a team shares, in memory.
 //!
-//! Each note is also a resource, `note:///{id}`. Modern clients learn of changes by `subscriptions/listen`, a
-//! legacy one on its connection.
+//! Each note is also a resource, `note:///{id}`. Modern clients learn of changes by
+//! `subscriptions/listen`, a legacy one on its connection.
 
 mod store;
 mod tools;
@@ -51,9 +51,11 @@ pub(super) struct NotesServer {
 
 struct State {
     notes: Notes,
-    /// The notes that a legacy client wants to hear of; only ids that exist, so as bounded as they are.
+    /// The notes that a legacy client wants to hear of; only ids that exist, so as bounded as they
+    /// are.
     subscribed: BTreeSet<u64>,
-    /// Receivers for subscriptions that are being acknowledged, so that none misses what changes meanwhile.
+    /// Receivers for subscriptions that are being acknowledged, so that none misses what changes
+    /// meanwhile.
     opening: VecDeque<broadcast::Receiver<Change>>,
 }
 
@@ -81,7 +83,8 @@ impl NotesServer {
     async fn announce(&self, change: Change, peer: &Peer<RoleServer>) -> Result<(), ServiceError> {
         // It fails only where no subscription is open.
         let _ = self.changes.send(change);
-        // Only a legacy client introduces itself once for the whole connection, and only it is told on that.
+        // Only a legacy client introduces itself once for the whole connection, and only it is told
+        // on that.
         if peer.peer_info().is_none() {
             return Ok(());
         }
@@ -226,8 +229,8 @@ impl ServerHandler for NotesServer {
             (result, state.notes.take_change())
         };
         if let Some(change) = change {
-            // The note is changed whether or not everyone could be told, and no longer worth waiting for once
-            // nobody can be.
+            // The note is changed whether or not everyone could be told, and no longer worth
+            // waiting for once nobody can be.
             tokio::select! {
                 _ = self.announce(change, &context.peer) => {}
                 () = self.closing.cancelled() => {}

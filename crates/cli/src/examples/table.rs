@@ -77,8 +77,8 @@ pub(super) fn define<A: JsonSchema, O: Output>(
         .with_annotations(hints)
 }
 
-/// The schema of a type, without what validators of other makers stumble over: `format`s that only Rust knows,
-/// references, and the name of the Rust type.
+/// The schema of a type, without what validators of other makers stumble over: `format`s that only
+/// Rust knows, references, and the name of the Rust type.
 fn schema<T: JsonSchema>(settings: SchemaSettings) -> JsonObject {
     let mut no_formats = RestrictFormats::default();
     no_formats.infer_from_meta_schema = false;

@@ -1,4 +1,5 @@
-//! From an HTTP request to a call (specification: `basic/transports/streamable-http`, Sending Messages to Server Validation).
+//! From an HTTP request to a call (specification: `basic/transports/streamable-http`, Sending
+//! Messages to Server Validation).
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -213,8 +214,8 @@ enum Era {
     Unknown,
 }
 
-/// The era of a request: a modern header or `_meta` decides, whatever else is there (specification: `basic/versioning`, Backward
-/// Compatibility).
+/// The era of a request: a modern header or `_meta` decides, whatever else is there (specification:
+/// `basic/versioning`, Backward Compatibility).
 fn era(headers: &HeaderMap, request: &Envelope) -> Era {
     let in_header = headers
         .get(header::PROTOCOL_VERSION)
@@ -269,7 +270,8 @@ fn validate(
     request: &Envelope,
 ) -> Result<(Method, Version, Option<LogLevel>), Rejection> {
     if era(headers, request) == Era::Legacy {
-        // Older clients know no other way to learn why: the message names the versions (specification: `basic/versioning`).
+        // Older clients know no other way to learn why: the message names the versions
+        // (specification: `basic/versioning`).
         let in_header = headers
             .get(header::PROTOCOL_VERSION)
             .and_then(|value| value.to_str().ok());
@@ -304,7 +306,8 @@ fn validate(
     Ok((method, version, log_level))
 }
 
-/// Version in `_meta` and header (specification: `basic/transports/streamable-http`, Protocol Version Header).
+/// Version in `_meta` and header (specification: `basic/transports/streamable-http`, Protocol
+/// Version Header).
 fn check_version(headers: &HeaderMap, request: &Envelope) -> Result<Version, ProtocolError> {
     let Some(in_meta) = request.text(request.meta.protocol_version) else {
         return Err(missing("io.modelcontextprotocol/protocolVersion, a string"));
@@ -379,7 +382,8 @@ fn check_meta(request: &Envelope) -> Result<Option<LogLevel>, ProtocolError> {
     }
 }
 
-/// Checks that a header says what the body says: exactly one of it, decoded where it may be encoded.
+/// Checks that a header says what the body says: exactly one of it, decoded where it may be
+/// encoded.
 fn matches_header(headers: &HeaderMap, name: &HeaderName, body: &str) -> Result<(), ProtocolError> {
     let mut values = headers.get_all(name).iter();
     let mismatch = |why: &str| {

@@ -1,4 +1,5 @@
-//! `subscriptions/listen`: a response that stays open (specification: `basic/patterns/subscriptions`).
+//! `subscriptions/listen`: a response that stays open (specification:
+//! `basic/patterns/subscriptions`).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -118,7 +119,8 @@ struct ListenStream {
 }
 
 impl ListenStream {
-    /// Sends a notification that is tagged with the subscription; `key` and `value` are one more member.
+    /// Sends a notification that is tagged with the subscription; `key` and `value` are one more
+    /// member.
     fn notify(&mut self, name: &str, key: &[u8], value: &[u8]) {
         let mut message =
             format!("{{\"jsonrpc\":\"2.0\",\"method\":\"notifications/{name}\",\"params\":{{")

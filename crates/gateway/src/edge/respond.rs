@@ -44,7 +44,8 @@ pub(crate) fn message(method: Method, id: &[u8], outcome: Outcome) -> Message {
             (status_of(error.code), "error", error.to_json().into())
         }
         Outcome::Failed(CallError::Backend { code, error }) => {
-            // Of a backend's own errors only those keep a status that say what is wrong with the client's request.
+            // Of a backend's own errors only those keep a status that say what is wrong with the
+            // client's request.
             let status = if code == code::METHOD_NOT_FOUND {
                 StatusCode::OK
             } else {
@@ -103,7 +104,8 @@ fn enveloped(id: Option<&[u8]>, key: &str, value: &Payload) -> Payload {
     body
 }
 
-/// A tool call that could not be brought to an answer: a result that tells a model what happened and what to do next.
+/// A tool call that could not be brought to an answer: a result that tells a model what happened
+/// and what to do next.
 fn tool_fault(fault: &Fault) -> Vec<u8> {
     let mut out =
         b"{\"resultType\":\"complete\",\"content\":[{\"type\":\"text\",\"text\":".to_vec();
@@ -156,7 +158,8 @@ pub(crate) fn empty(status: StatusCode) -> Response {
     response
 }
 
-/// An event stream. Buffering proxies are told to let events through (specification: `basic/transports/streamable-http`, Receiving Messages).
+/// An event stream. Buffering proxies are told to let events through (specification:
+/// `basic/transports/streamable-http`, Receiving Messages).
 pub(crate) fn event_stream(body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();

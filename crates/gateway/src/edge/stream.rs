@@ -22,7 +22,8 @@ use crate::stack::CallFuture;
 
 /// How many notifications wait for a slow client; further ones are dropped and counted.
 const NOTIFICATIONS: usize = 256;
-/// After this long without a word the stream is opened, and a comment follows as often: intermediaries cut idle exchanges.
+/// After this long without a word the stream is opened, and a comment follows as often:
+/// intermediaries cut idle exchanges.
 pub(crate) const SILENCE: Duration = Duration::from_secs(10);
 /// A comment (specification: `basic/transports/streamable-http`, Receiving Messages).
 pub(crate) const COMMENT: &[u8] = b":\n\n";
@@ -50,8 +51,8 @@ pub(crate) struct Running {
     pub(crate) notifications: Option<mpsc::Receiver<Bytes>>,
 }
 
-/// Waits for whatever comes first, and answers in the form that suits it. Dropping the future, or the body of the response that it
-/// gives, cancels the call.
+/// Waits for whatever comes first, and answers in the form that suits it. Dropping the future, or
+/// the body of the response that it gives, cancels the call.
 pub(crate) async fn respond(mut running: Running) -> Response {
     tokio::select! {
         biased;
@@ -157,8 +158,8 @@ impl hyper::body::Body for CallStream {
     }
 }
 
-/// Writes a message as one event. An event's data is one line: line ends that a server put between the tokens of its JSON become
-/// spaces.
+/// Writes a message as one event. An event's data is one line: line ends that a server put between
+/// the tokens of its JSON become spaces.
 pub(crate) fn event(message: Payload, out: &mut VecDeque<Bytes>) {
     const SMALL: usize = 4 * 1024;
     let one_line = |segment: Bytes| match memchr::memchr2(b'\n', b'\r', &segment) {

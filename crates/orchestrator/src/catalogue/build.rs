@@ -54,7 +54,8 @@ pub struct Collision {
     pub kind: Kind,
     /// The name.
     pub name: String,
-    /// Who has a claim on it: first the one that keeps it. Twice the same backend if its own names collide.
+    /// Who has a claim on it: first the one that keeps it. Twice the same backend if its own names
+    /// collide.
     pub backends: Vec<Arc<str>>,
     /// The name that each of `backends` has it under now; `None`: not listed.
     pub resolved_as: Vec<Option<String>>,
@@ -160,8 +161,9 @@ struct Naming<'a, 'c> {
 }
 
 impl Naming<'_, '_> {
-    /// Gives every item its name within its backend's namespace. Backends with a prefix come before those without, and
-    /// names that fit before those with a suffix: no server can take another's name by guessing a suffix.
+    /// Gives every item its name within its backend's namespace. Backends with a prefix come before
+    /// those without, and names that fit before those with a suffix: no server can take another's
+    /// name by guessing a suffix.
     fn qualify(&mut self) {
         let namespaces = self.namespaces;
         let mut names: Vec<_> = self
@@ -192,9 +194,9 @@ impl Naming<'_, '_> {
         }
     }
 
-    /// Lets the backends without a prefix keep their names as they are, wherever nobody else has a claim on them. While a
-    /// backend that comes first has never been learned, what it claims is unknown, and so a plain name could reach the
-    /// wrong server.
+    /// Lets the backends without a prefix keep their names as they are, wherever nobody else has a
+    /// claim on them. While a backend that comes first has never been learned, what it claims is
+    /// unknown, and so a plain name could reach the wrong server.
     fn leave_plain(&mut self) {
         let (sources, namespaces) = (self.sources, self.namespaces);
         let is_unlearned = |source: usize| sources[source].lists.is_none();

@@ -1,9 +1,11 @@
-//! Where a resource URI goes, and how a URI of one backend is written where it would not lead there.
+//! Where a resource URI goes, and how a URI of one backend is written where it would not lead
+//! there.
 //!
-//! URIs stay as the servers wrote them. One that could mean several backends is written as an address instead,
-//! `switchboard://{backend}/{URI, percent-encoded}`. What follows the backend may also be the URI as it is, which every
-//! URI shows by its colon: so a template becomes an address by what is put before it, and what a client expands it
-//! to is, behind that, what the server would have been asked for without it.
+//! URIs stay as the servers wrote them. One that could mean several backends is written as an
+//! address instead, `switchboard://{backend}/{URI, percent-encoded}`. What follows the backend may
+//! also be the URI as it is, which every URI shows by its colon: so a template becomes an address
+//! by what is put before it, and what a client expands it to is, behind that, what the server would
+//! have been asked for without it.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -166,8 +168,8 @@ fn readable_address(backend: &str, uri: &str) -> String {
 }
 
 impl Snapshot {
-    /// Where `resources/read` of this URI goes. An address goes to its backend whether that is known to have the
-    /// resource or not.
+    /// Where `resources/read` of this URI goes. An address goes to its backend whether that is
+    /// known to have the resource or not.
     #[must_use]
     pub fn resource<'u>(&self, uri: &'u str) -> Route<'u> {
         if let Some(rest) = uri.strip_prefix(ADDRESS_SCHEME) {
@@ -176,7 +178,8 @@ impl Snapshot {
         self.route(uri, &self.resources.owners(uri), address)
     }
 
-    /// Where `completion/complete` for a `ref/resource` goes: the text of a template as listed, or a URI.
+    /// Where `completion/complete` for a `ref/resource` goes: the text of a template as listed, or
+    /// a URI.
     #[must_use]
     pub fn template<'u>(&self, uri_template: &'u str) -> Route<'u> {
         if uri_template.starts_with(ADDRESS_SCHEME) {
@@ -231,8 +234,8 @@ impl Snapshot {
         found().unwrap_or(Route::Unknown)
     }
 
-    /// What a URI in something that `backend` wrote must be rewritten to, for clients to reach the same resource with it;
-    /// `None`: it can stay.
+    /// What a URI in something that `backend` wrote must be rewritten to, for clients to reach the
+    /// same resource with it; `None`: it can stay.
     #[must_use]
     pub fn exposed_uri(&self, backend: &str, uri: &str) -> Option<String> {
         let leads_there = !uri.starts_with(ADDRESS_SCHEME)
@@ -240,7 +243,8 @@ impl Snapshot {
         (!leads_there).then(|| address(backend, uri))
     }
 
-    /// Every URI under which clients reach this resource of `backend`: an update of it is news for the listeners of each.
+    /// Every URI under which clients reach this resource of `backend`: an update of it is news for
+    /// the listeners of each.
     #[must_use]
     pub fn addresses(&self, backend: &str, uri: &str) -> Vec<String> {
         let mut all = vec![address(backend, uri)];
@@ -253,8 +257,9 @@ impl Snapshot {
         all
     }
 
-    /// A backend not learned yet that may turn out to own a URI or template which is not known: a request for it waits, or
-    /// fails as unavailable, never as unknown. Backends that are starting come first.
+    /// A backend not learned yet that may turn out to own a URI or template which is not known: a
+    /// request for it waits, or fails as unavailable, never as unknown. Backends that are starting
+    /// come first.
     #[must_use]
     pub fn may_own_resource(&self, uri: &str) -> Option<&Source> {
         if uri.starts_with(ADDRESS_SCHEME) {

@@ -45,7 +45,8 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Whether a decoded header says the same. Integers SHOULD be compared as numbers: `42.0` is `42`.
+    /// Whether a decoded header says the same. Integers SHOULD be compared as numbers: `42.0` is
+    /// `42`.
     pub(super) fn agrees_with(&self, text: &str) -> bool {
         match self {
             Self::Text(own) => own == text,
@@ -90,7 +91,8 @@ impl Reader<'_, '_> {
             return Ok(());
         }
         if self.scanner.peek() != Some(b'{') {
-            // Nothing is present at the paths below; what it should have been is the server's to say.
+            // Nothing is present at the paths below; what it should have been is the server's to
+            // say.
             self.scanner.value()?;
             return Ok(());
         }
@@ -120,7 +122,8 @@ impl Reader<'_, '_> {
     }
 }
 
-/// Reads a scanned string; `Err` for one with a lone surrogate, which is no text that UTF-8 can carry.
+/// Reads a scanned string; `Err` for one with a lone surrogate, which is no text that UTF-8 can
+/// carry.
 fn read_text(raw: &[u8]) -> Result<Cow<'_, str>, ()> {
     if memchr::memchr(b'\\', raw).is_some() {
         return serde_json::from_slice(raw).map(Cow::Owned).map_err(|_| ());
@@ -131,8 +134,8 @@ fn read_text(raw: &[u8]) -> Result<Cow<'_, str>, ()> {
         .map_err(|_| ())
 }
 
-/// The integer that a JSON number stands for (`-7`, `42.0`, `1e3`), exactly; `None` if it is no number, no integer, or
-/// outside the safe range.
+/// The integer that a JSON number stands for (`-7`, `42.0`, `1e3`), exactly; `None` if it is no
+/// number, no integer, or outside the safe range.
 fn safe_integer(text: &str) -> Option<i64> {
     if !is_number(text).unwrap_or(false) {
         return None;

@@ -27,8 +27,8 @@ pub(super) fn read(schema: &[u8]) -> Result<ParamHeaders, InvalidAnnotation> {
     })
 }
 
-/// Whether the keyword can occur: as it is, or hidden behind an escape. All its characters are ASCII, and the only
-/// escapes that stand for those in it are `\u00..`.
+/// Whether the keyword can occur: as it is, or hidden behind an escape. All its characters are
+/// ASCII, and the only escapes that stand for those in it are `\u00..`.
 fn may_be_annotated(schema: &[u8]) -> bool {
     memmem::find(schema, ANNOTATION.as_bytes()).is_some()
         || memmem::find(schema, br"\u00").is_some()
@@ -59,7 +59,8 @@ struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    /// Reads a schema, or whatever stands in the place of one; recursion is bounded by the parser's depth.
+    /// Reads a schema, or whatever stands in the place of one; recursion is bounded by the parser's
+    /// depth.
     fn schema(&mut self, schema: &'s Value, place: Place) -> Result<Node, InvalidAnnotation> {
         let mut node = Node::default();
         match schema {

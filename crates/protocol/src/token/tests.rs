@@ -153,7 +153,8 @@ fn other_texts_are_malformed() {
     }
 }
 
-/// The same material must give the same keys in every later build, or a rolling upgrade loses every open call.
+/// The same material must give the same keys in every later build, or a rolling upgrade loses every
+/// open call.
 #[test]
 fn a_token_of_an_earlier_build_still_opens() {
     let token = "ASkK-DQAta9QCyPdbQmGrz95uWZRsnCHbKbFMpmAPcRxJGEfTH2-QmypHgyxZetkEGVJzEtX-CqADzI";

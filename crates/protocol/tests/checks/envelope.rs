@@ -179,7 +179,8 @@ fn check_response(response: &Response, expected: &Members<'_>) {
     assert_eq!(response.error_code(), code);
 }
 
-/// Checks that each span is exactly the value that serde_json finds under its key, and a JSON value by itself.
+/// Checks that each span is exactly the value that serde_json finds under its key, and a JSON value
+/// by itself.
 fn check_known(raw: &[u8], known: &Known<'_>, expected: &Members<'_>) {
     for (key, span) in known {
         let is = span.map(|span| span.of(raw));

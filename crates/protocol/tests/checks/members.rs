@@ -4,10 +4,12 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use switchboard_protocol::json::MAX_DEPTH;
 
-/// The members of an object in order, doubled ones included: keys with their escapes resolved, values as written.
+/// The members of an object in order, doubled ones included: keys with their escapes resolved,
+/// values as written.
 pub(super) type Members<'a> = Vec<(String, &'a str)>;
 
-/// The JSON value in `raw` without the white space around it, if there is exactly one, not nested too deep.
+/// The JSON value in `raw` without the white space around it, if there is exactly one, not nested
+/// too deep.
 pub(super) fn value(raw: &[u8]) -> Option<&str> {
     let value: &RawValue = serde_json::from_slice(raw).ok()?;
     (depth(value.get()) <= MAX_DEPTH).then(|| value.get())
@@ -99,7 +101,8 @@ impl Visitor<'_> for TextVisitor {
     fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Text, E> {
         let mut text = String::new();
         let mut rest = bytes;
-        // Half of a surrogate pair stands in the bytes as the three that UTF-8 would have for it if it had any.
+        // Half of a surrogate pair stands in the bytes as the three that UTF-8 would have for it if
+        // it had any.
         while let Some(at) = rest
             .windows(2)
             .position(|pair| pair[0] == 0xed && pair[1] >= 0xa0)

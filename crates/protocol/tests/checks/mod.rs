@@ -1,7 +1,7 @@
 //! What holds for every input, whoever wrote it.
 //!
-//! Each check takes any bytes and panics where a promise of the crate is broken. `corpus.rs` runs them on the seeds in
-//! `cargo test`, the targets in `fuzz` search for an input that breaks one.
+//! Each check takes any bytes and panics where a promise of the crate is broken. `corpus.rs` runs
+//! them on the seeds in `cargo test`, the targets in `fuzz` search for an input that breaks one.
 
 mod envelope;
 mod header_value;
@@ -19,7 +19,8 @@ pub struct Check {
     pub run: fn(&[u8]),
 }
 
-/// A message is accepted by exactly the rules of the envelope, and every span is where it should be.
+/// A message is accepted by exactly the rules of the envelope, and every span is where it should
+/// be.
 pub const ENVELOPE: Check = Check {
     name: "envelope",
     run: envelope::check,

@@ -29,8 +29,9 @@ pub(super) fn check(data: &[u8]) {
     }
 }
 
-/// Whether it is defined what the template expands to: its names are those of RFC 6570, with the dashes and the letters
-/// that people write, and have no character that separates the parts of a URI.
+/// Whether it is defined what the template expands to: its names are those of RFC 6570, with the
+/// dashes and the letters that people write, and have no character that separates the parts of a
+/// URI.
 fn has_plain_names(template: &str) -> bool {
     let is_plain = |c: char| c.is_alphanumeric() || " _.%-,:*+#/;?&".contains(c);
     let names = template.split('{').skip(1);

@@ -62,7 +62,8 @@ fn contains(body: &[u8], text: &str) -> bool {
     body.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-/// Everything inside a runtime with one thread, where anything that waits for that runtime would hang.
+/// Everything inside a runtime with one thread, where anything that waits for that runtime would
+/// hang.
 #[tokio::test]
 async fn spans_reach_the_collector_when_the_guard_is_dropped() {
     let (endpoint, received) = collector();

@@ -1,4 +1,5 @@
-//! The table of all metrics: names, labels and meaning. The registry and docs/metrics.md are both built from it.
+//! The table of all metrics: names, labels and meaning. The registry and docs/metrics.md are both
+//! built from it.
 
 use std::fmt::Write as _;
 

@@ -1,4 +1,5 @@
-//! Metrics whose value is read when somebody asks: counters kept elsewhere, and what the kernel knows of this process.
+//! Metrics whose value is read when somebody asks: counters kept elsewhere, and what the kernel
+//! knows of this process.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +12,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::families::{self, Family};
 
-/// A metric with one child whose value a closure gives at the moment of the scrape; absent while it gives none.
+/// A metric with one child whose value a closure gives at the moment of the scrape; absent while it
+/// gives none.
 pub(super) struct Reading<F> {
     desc: Desc,
     counter: bool,
@@ -65,7 +67,8 @@ impl<F: Fn() -> Option<f64> + Send + Sync> Collector for Reading<F> {
     }
 }
 
-/// What `/metrics` says of the process itself. Where there is no procfs, the readings that need it are absent.
+/// What `/metrics` says of the process itself. Where there is no procfs, the readings that need it
+/// are absent.
 pub(super) fn process() -> prometheus::Result<Vec<Box<dyn Collector>>> {
     let start = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -77,7 +80,8 @@ pub(super) fn process() -> prometheus::Result<Vec<Box<dyn Collector>>> {
             Some(time.tv_sec as f64 + time.tv_nsec as f64 / 1e9)
         })?),
         Box::new(Reading::new(&families::PROCESS_OPEN_FDS, &[], || {
-            // The listing itself holds one descriptor, which is closed again by the time anybody reads the number.
+            // The listing itself holds one descriptor, which is closed again by the time anybody
+            // reads the number.
             Some(
                 fs::read_dir("/proc/self/fd")
                     .ok()?

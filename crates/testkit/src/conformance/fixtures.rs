@@ -14,7 +14,8 @@ use serde_json::Value;
 ///
 /// # Panics
 ///
-/// On first use, if the file, which is part of the program, does not have the shape of [`Fixtures`].
+/// On first use, if the file, which is part of the program, does not have the shape of
+/// [`Fixtures`].
 pub(super) static FIXTURES: LazyLock<Fixtures> = LazyLock::new(|| {
     serde_json::from_str(include_str!("fixtures.json")).expect("fixtures.json is well formed")
 });

@@ -21,8 +21,8 @@ const MAX_SLOW_MS: u64 = 600_000;
 /// The most steps that one call of `slow` may have.
 const MAX_STEPS: u32 = 10_000;
 
-/// `test_tool_with_logging`: three logs with pauses between. A legacy client that asked for no level
-/// gets them too, as 2025-11-25 server/utilities/logging leaves it to the server.
+/// `test_tool_with_logging`: three logs with pauses between. A legacy client that asked for no
+/// level gets them too, as 2025-11-25 server/utilities/logging leaves it to the server.
 pub(super) async fn log_thrice(session: &Session, context: &Context) -> CallToolResult {
     let threshold = threshold(session, context);
     let threshold = threshold.or((!modern(context)).then_some(LoggingLevel::Debug));
@@ -50,8 +50,9 @@ pub(super) async fn progress_thrice(context: &Context) -> CallToolResult {
     text("Reported progress three times")
 }
 
-/// `slow`: takes `ms` milliseconds (default 1,000) in `steps` equal steps (default 1), with progress
-/// and, where the client asked for a level, a log after each. Ends at once when it is cancelled.
+/// `slow`: takes `ms` milliseconds (default 1,000) in `steps` equal steps (default 1), with
+/// progress and, where the client asked for a level, a log after each. Ends at once when it is
+/// cancelled.
 ///
 /// # Errors
 ///

@@ -7,7 +7,8 @@ use tokio::io::ReadBuf;
 
 use super::*;
 
-/// Small, so that tests reach it, and large enough that the ends of an oversize line are kept whole.
+/// Small, so that tests reach it, and large enough that the ends of an oversize line are kept
+/// whole.
 const LIMIT: usize = 2 * KEPT;
 
 /// What a process writes, in the pieces in which it comes.

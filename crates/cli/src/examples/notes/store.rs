@@ -149,7 +149,8 @@ impl Notes {
         deleted
     }
 
-    /// The notes that contain every word of `query` in any case, the best match first, then the newest.
+    /// The notes that contain every word of `query` in any case, the best match first, then the
+    /// newest.
     pub(super) fn search(&self, query: &str) -> Vec<&Note> {
         let words = lowercase_words(query);
         let mut hits: Vec<_> = self

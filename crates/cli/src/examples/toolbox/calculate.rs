@@ -8,7 +8,8 @@
 //! primary = number | name | name "(" sum { "," sum } ")" | "(" sum ")"
 //! ```
 //!
-//! So `^` binds tighter than a sign before it and groups to the right: `-2^2` is −4 and `2^3^2` is 512.
+//! So `^` binds tighter than a sign before it and groups to the right: `-2^2` is −4 and `2^3^2` is
+//! 512.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};

@@ -96,13 +96,15 @@ struct Date {
 }
 
 impl Date {
-    /// The date with a running number, the inverse of [`Date::number`]; none outside of the years 1 to 9999.
+    /// The date with a running number, the inverse of [`Date::number`]; none outside of the years 1
+    /// to 9999.
     fn from_number(number: i64) -> Option<Self> {
         let last = first_of_year(10_000) - 1;
         if !(1..=last).contains(&number) {
             return None;
         }
-        // By the average length of a year this is the right one or its neighbour; the loops settle which.
+        // By the average length of a year this is the right one or its neighbour; the loops settle
+        // which.
         let mut year = number * 400 / DAYS_IN_400_YEARS + 1;
         while first_of_year(year) > number {
             year -= 1;

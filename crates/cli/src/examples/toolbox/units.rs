@@ -33,8 +33,8 @@ impl Output for Converted {}
 
 /// A unit: `(value + offset) * factor` is the same quantity in the base unit of its kind.
 struct Unit {
-    /// How it may be written; the first is its symbol. Spellings of more than three letters are also read in
-    /// any case and in the plural.
+    /// How it may be written; the first is its symbol. Spellings of more than three letters are
+    /// also read in any case and in the plural.
     spellings: &'static [&'static str],
     factor: f64,
     offset: f64,

@@ -141,7 +141,8 @@ fn a_template_of_two_backends_is_listed_as_addresses_that_expand() {
             "switchboard://b/note://{id}{?full}"
         ]
     );
-    // As a client expands it with "a/b" and "1": what comes out is what the server's own template would give.
+    // As a client expands it with "a/b" and "1": what comes out is what the server's own template
+    // would give.
     assert_eq!(
         snapshot.resource("switchboard://b/note://a%2Fb?full=1"),
         one("b", "note://a%2Fb?full=1")
