@@ -347,7 +347,7 @@ impl Listening {
             );
             let end = connection
                 .link
-                .request(&connection.wire, out, Watch::deaf())
+                .request(&connection.wire, out, Watch::subscription())
                 .await;
             let code = match &end {
                 Ok(response) => response.error_code(),

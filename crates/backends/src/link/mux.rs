@@ -383,7 +383,7 @@ impl Shared {
             let mut sent = state
                 .pending
                 .iter()
-                .filter(|(_, pending)| pending.sent && pending.watch.is_call());
+                .filter(|(_, pending)| pending.sent && !pending.watch.is_subscription());
             match (sent.next(), sent.next()) {
                 (Some((id, _)), None) => Some(*id),
                 _ => None,

@@ -18,6 +18,7 @@ pub(crate) struct Watch {
     log_level: Option<LogLevel>,
     last_progress: Option<f64>,
     is_call: bool,
+    is_subscription: bool,
 }
 
 /// Who hears what a server says while it works on a request.
@@ -50,6 +51,14 @@ impl Watch {
         Self::default()
     }
 
+    /// Hears nothing; the request is a subscription, which stays open as long as the connection.
+    pub(crate) fn subscription() -> Self {
+        Self {
+            is_subscription: true,
+            ..Self::default()
+        }
+    }
+
     /// Hears what the caller asked for.
     pub(crate) fn of(call: &Call) -> Self {
         Self {
@@ -62,12 +71,18 @@ impl Watch {
             log_level: call.log_level,
             last_progress: None,
             is_call: true,
+            is_subscription: false,
         }
     }
 
     /// Whether the request is somebody's call, not one of the gateway's own.
     pub(crate) fn is_call(&self) -> bool {
         self.is_call
+    }
+
+    /// Whether the request is one that is not answered before the end.
+    pub(crate) fn is_subscription(&self) -> bool {
+        self.is_subscription
     }
 
     /// Hears only logs of what the caller asked for.
