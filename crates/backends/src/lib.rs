@@ -6,6 +6,7 @@
 //! only servers before 2026-07-28 need.
 
 mod answer;
+mod attempt;
 mod backend;
 pub mod config;
 mod connect;

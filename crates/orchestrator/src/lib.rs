@@ -4,6 +4,7 @@
 pub mod catalogue;
 pub mod config;
 mod continuation;
+mod dispatch;
 pub mod hub;
 pub mod names;
 mod orchestrator;

@@ -1,0 +1,217 @@
+//! A call on its way to its backend: resolved, rewritten, sent, and its answer made an outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use switchboard_backends::status::State;
+use switchboard_backends::{RequestState, Rewrite};
+use switchboard_protocol::call::{Call, Outcome};
+use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError, code};
+use switchboard_telemetry::CallSpan;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::catalogue::{Snapshot, Source};
+use crate::continuation::{self, Continuation};
+use crate::orchestrator::{FIRST_MOMENTS, Inner};
+use crate::resolve::{Destination, Resolution, resolve};
+use crate::results;
+
+impl Inner {
+    pub(crate) async fn call(
+        &self,
+        call: &mut Call,
+        span: &CallSpan,
+    ) -> Result<Outcome, CallError> {
+        let continuation = self.continuation(call)?;
+        let outcome = self.try_once(call, continuation.as_ref(), span).await?;
+        if matches!(
+            &outcome,
+            Outcome::Failed(CallError::Backend {
+                code: code::HEADER_MISMATCH,
+                ..
+            })
+        ) {
+            // Boxed, since it is rare and would double the size of every call's future.
+            return Box::pin(self.after_mismatch(call, continuation.as_ref(), span, outcome)).await;
+        }
+        Ok(outcome)
+    }
+
+    /// The server's schema changed since its list was read: it refused before it did anything, so
+    /// the list is read again and the call made once more (specification:
+    /// `basic/transports/streamable-http`, Client Behavior).
+    async fn after_mismatch(
+        &self,
+        call: &mut Call,
+        continuation: Option<&Continuation>,
+        span: &CallSpan,
+        refused: Outcome,
+    ) -> Result<Outcome, CallError> {
+        let snapshot = self.catalogue.load_full();
+        let Resolution::To(destination) = resolve(&snapshot, call)? else {
+            return Ok(refused);
+        };
+        let Some(backend) = self.backends.get(destination.backend) else {
+            return Ok(refused);
+        };
+        let mut changed = self.catalogue.changed();
+        backend.refresh().await;
+        let _ = timeout(Duration::from_secs(1), changed.changed()).await;
+        self.try_once(call, continuation, span).await
+    }
+
+    fn continuation(&self, call: &Call) -> Result<Option<Continuation>, CallError> {
+        if !call.method.may_require_input() || call.request.params.request_state.is_none() {
+            return Ok(None);
+        }
+        let token = call.request.text(call.request.params.request_state);
+        let token = token
+            .ok_or_else(|| ProtocolError::invalid_params("params.requestState is a string"))?;
+        Ok(Some(continuation::open(&self.sealer, call, &token)?))
+    }
+
+    async fn try_once(
+        &self,
+        call: &mut Call,
+        continuation: Option<&Continuation>,
+        span: &CallSpan,
+    ) -> Result<Outcome, CallError> {
+        let began = Instant::now();
+        let mut changed = None;
+        loop {
+            let snapshot = self.catalogue.load_full();
+            let source = match resolve(&snapshot, call)? {
+                Resolution::To(destination) => {
+                    return self
+                        .send(&snapshot, &destination, call, continuation, began, span)
+                        .await;
+                }
+                Resolution::MayBe(source) => source,
+            };
+            let fault = absent(source);
+            if source.status.state != State::Starting {
+                return Err(fault.into());
+            }
+            // Waiting begins before the second look, so that no change between look and wait is
+            // missed.
+            let Some(changed) = &mut changed else {
+                changed = Some(self.catalogue.changed());
+                continue;
+            };
+            let limit = self
+                .backends
+                .get(&source.name)
+                .map_or(FIRST_MOMENTS, |backend| backend.config().timeout);
+            let limit = began + limit;
+            let deadline = call
+                .deadline
+                .map_or(limit, |deadline| Instant::from_std(deadline).min(limit));
+            drop(snapshot);
+            if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+                return Err(fault.into());
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        snapshot: &Snapshot,
+        destination: &Destination<'_>,
+        call: &mut Call,
+        continuation: Option<&Continuation>,
+        began: Instant,
+        span: &CallSpan,
+    ) -> Result<Outcome, CallError> {
+        let Some(backend) = self.backends.get(destination.backend) else {
+            return Err(ProtocolError::new(
+                code::INTERNAL_ERROR,
+                "the catalogue names a backend that is not there",
+            )
+            .into());
+        };
+        // A question's answer goes home to who asked, and to nobody else.
+        if continuation.is_some_and(|continuation| *continuation.backend != **backend.name()) {
+            return Err(ProtocolError::invalid_params(
+                "requestState belongs to a server that no longer has this target",
+            )
+            .into());
+        }
+        let param_headers = mirrored(destination, call)?;
+        call.deadline
+            .get_or_insert((began + backend.config().timeout).into_std());
+        let rewrite = Rewrite {
+            target: Some(&destination.target),
+            request_state: match continuation.map(|continuation| continuation.state.as_deref()) {
+                None => RequestState::Keep,
+                Some(Some(state)) => RequestState::Restore(state),
+                Some(None) => RequestState::Remove,
+            },
+            param_headers,
+        };
+        Ok(match backend.call(call, &rewrite, span).await {
+            Ok(answer) => results::outcome(snapshot, &self.sealer, call, backend.name(), &answer),
+            Err(error) => Outcome::Failed(error),
+        })
+    }
+}
+
+/// Checks the `Mcp-Param-*` headers that came, and makes those that go on. Ones that the tool's
+/// schema does not know are forwarded as they came (specification:
+/// `basic/transports/streamable-http`, Server Behavior for Custom Headers).
+fn mirrored(
+    destination: &Destination<'_>,
+    call: &Call,
+) -> Result<Vec<(HeaderName, HeaderValue)>, CallError> {
+    let received = call.param_headers.as_ref();
+    let Some(known) = destination.param_headers else {
+        return Ok(received
+            .map(|headers| {
+                headers
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect()
+            })
+            .unwrap_or_default());
+    };
+    if let Some(received) = received {
+        known
+            .validate(received, call.arguments())
+            .map_err(|error| ProtocolError::new(code::HEADER_MISMATCH, error.to_string()))?;
+    }
+    let mut headers = known
+        .extract(call.arguments())
+        .map_err(|error| ProtocolError::invalid_params(error.to_string()))?;
+    for (name, value) in received.into_iter().flatten() {
+        if !known.names().contains(name) {
+            headers.push((name.clone(), value.clone()));
+        }
+    }
+    Ok(headers)
+}
+
+/// The fault of a call to a backend that was never learned.
+fn absent(source: &Source) -> Fault {
+    let starting = source.status.state == State::Starting;
+    let name = &source.name;
+    Fault {
+        code: 503,
+        reason: source.status.state.as_str(),
+        backend: Some(Arc::clone(name)),
+        message: if starting {
+            format!(
+                "The server \"{name}\" is still starting. Nothing was executed: try again in a moment."
+            )
+        } else {
+            format!(
+                "The server \"{name}\", which may have this, is not available: {}. Nothing was executed: try again later, or go on without it.",
+                source.status.reason
+            )
+        },
+        detail: None,
+        retryable: true,
+        retry_after_ms: Some(1000),
+        effect: Effect::NotSent,
+        attempts: Vec::new(),
+    }
+}
