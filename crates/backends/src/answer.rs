@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Response;
-use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError, code};
+use switchboard_protocol::error::{CallError, Effect, Fault, code};
+use switchboard_protocol::json::Span;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::splice::Splice;
 use switchboard_protocol::version::Version;
@@ -15,14 +16,17 @@ use crate::status::State;
 /// A result as the backend wrote it, and what a server of its version leaves out.
 #[derive(Debug)]
 pub struct Answer {
-    /// The response; it has a result.
+    /// The response.
     pub response: Response,
+    /// The result in it.
+    pub result: Span,
     /// Members that 2026-07-28 asks for and the server did not write, comma-separated; often empty.
     pub missing_members: &'static str,
 }
 
 /// Sorts a response into result and error, in the terms of 2026-07-28.
 pub(crate) fn interpret(
+    backend: &Arc<str>,
     call: &Call,
     version: Version,
     response: Response,
@@ -47,6 +51,10 @@ pub(crate) fn interpret(
             error: raw,
         });
     }
+    let Some(result) = response.result else {
+        let error = LinkError::Invalid("it has neither a result nor an error".to_owned());
+        return Err(fault(backend, &error).into());
+    };
     // Only an absent resultType is a legacy server's; caching hints are asked for on complete
     // results alone.
     let complete = response.keys.result_type.is_none()
@@ -60,12 +68,13 @@ pub(crate) fn interpret(
     };
     Ok(Answer {
         response,
+        result,
         missing_members,
     })
 }
 
-/// The code that 2026-07-28 has for a legacy one (specification: `basic/index`, Error Codes: −32002
-/// and −32042 are not sent any more).
+/// The code that 2026-07-28 has for a legacy one (specification: `basic/index`, Error Codes: -32002
+/// and -32042 are not sent any more).
 fn modern_code(method: Method, original: i64) -> i64 {
     match (method, original) {
         (Method::ResourcesRead, code::LEGACY_RESOURCE_NOT_FOUND) => code::INVALID_PARAMS,
@@ -74,8 +83,31 @@ fn modern_code(method: Method, original: i64) -> i64 {
     }
 }
 
+/// What a call fails with that got no answer. A status that carried a JSON-RPC error is the backend's
+/// own error; all else is the gateway's fault to tell.
+pub(crate) fn failure(
+    backend: &Arc<str>,
+    call: &Call,
+    version: Version,
+    error: LinkError,
+) -> CallError {
+    match error {
+        LinkError::Status {
+            error: Some(response),
+            ..
+        } => match interpret(backend, call, version, *response) {
+            Err(error) => error,
+            Ok(_) => {
+                let error = LinkError::Invalid("a failure with a result".to_owned());
+                fault(backend, &error).into()
+            }
+        },
+        error => fault(backend, &error).into(),
+    }
+}
+
 /// The gateway's words for what went wrong on the way to a backend and back.
-pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
+fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
     let name = &**backend;
     let check = "It may or may not have done the work: check before you call again.";
     let (status, reason, effect, retryable, message) = match error {
@@ -122,9 +154,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
                 "Too many calls wait for the server \"{name}\". Nothing was executed: try again in a moment."
             ),
         ),
-        LinkError::Status {
-            status: 401 | 403, ..
-        } => (
+        LinkError::Unauthorized(_) => (
             502,
             "needs_auth",
             Effect::Failed,
@@ -233,28 +263,6 @@ pub(crate) fn not_connected(backend: &Arc<str>, state: State, why: &str) -> Faul
     }
 }
 
-/// The error of a status that carried a JSON-RPC error, if it did: that one is the backend's own.
-pub(crate) fn own_error(
-    call: &Call,
-    version: Version,
-    error: LinkError,
-) -> Result<CallError, LinkError> {
-    match error {
-        LinkError::Status {
-            status,
-            error: Some(response),
-        } if !matches!(status, 401 | 403) => match interpret(call, version, *response) {
-            Err(error) => Ok(error),
-            Ok(_) => Ok(ProtocolError::new(
-                code::INTERNAL_ERROR,
-                "the server answered with an empty error",
-            )
-            .into()),
-        },
-        other => Err(other),
-    }
-}
-
 fn words(duration: Duration) -> String {
     if duration.subsec_millis() == 0 {
         format!("{} s", duration.as_secs())
@@ -262,3 +270,6 @@ fn words(duration: Duration) -> String {
         format!("{} ms", duration.as_millis())
     }
 }
+
+#[cfg(test)]
+mod tests;

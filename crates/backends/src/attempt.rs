@@ -1,4 +1,5 @@
-//! One attempt at a server: its span, the exchange, and a second one where the first provably did nothing.
+//! One attempt at a server: its span, the exchange, and a second one where the first provably did
+//! nothing.
 
 use std::sync::Arc;
 
@@ -6,7 +7,6 @@ use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
-use switchboard_protocol::version::Version;
 use switchboard_telemetry::{CallSpan, Network, Target};
 
 use crate::answer::{self, Answer};
@@ -30,33 +30,30 @@ impl Inner {
     ) -> Result<Answer, CallError> {
         let version = connection.wire.version;
         let error = match self.exchange(call, rewrite, parent, &connection).await {
-            Ok(response) => return answer::interpret(call, version, response),
+            Ok(response) => return answer::interpret(&self.name, call, version, response),
             Err(error) => error,
         };
         // The server has forgotten the session and said so before it did anything: a new one, and
         // once more.
-        let lost = connection.wire.session.is_some()
-            && matches!(error, LinkError::Status { status: 404, .. });
-        if !lost {
-            if matches!(error, LinkError::NotSent(_) | LinkError::Status { .. }) {
+        if !connection.wire.lost_by(&error) {
+            if matches!(
+                error,
+                LinkError::NotSent(_) | LinkError::Unauthorized(_) | LinkError::Status { .. }
+            ) {
                 self.suspicion.notify_one();
             }
-            return Err(self.failed(call, version, error));
+            return Err(answer::failure(&self.name, call, version, error));
         }
         // Boxed, since it is rare and would double the size of every call's future.
         Box::pin(async {
             let renewed = self.renewed(&connection).await?;
+            let version = renewed.wire.version;
             match self.exchange(call, rewrite, parent, &renewed).await {
-                Ok(response) => answer::interpret(call, renewed.wire.version, response),
-                Err(error) => Err(self.failed(call, version, error)),
+                Ok(response) => answer::interpret(&self.name, call, version, response),
+                Err(error) => Err(answer::failure(&self.name, call, version, error)),
             }
         })
         .await
-    }
-
-    fn failed(&self, call: &Call, version: Version, error: LinkError) -> CallError {
-        answer::own_error(call, version, error)
-            .unwrap_or_else(|error| answer::fault(&self.name, &error).into())
     }
 
     async fn exchange(
@@ -200,7 +197,7 @@ fn record(span: &CallSpan, result: &Result<Response, LinkError>) {
             }
             None => span.record_outcome(None, None),
         },
-        Err(LinkError::Status { status, .. }) => {
+        Err(LinkError::Unauthorized(status) | LinkError::Status { status, .. }) => {
             span.record_outcome(Some(&status.to_string()), None)
         }
         Err(_) => span.record_outcome(Some("_OTHER"), None),

@@ -24,6 +24,8 @@ use crate::status::{Observer, State, Status};
 
 /// How long a shutdown waits for what the backend owns.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
+/// How long a refresh waits for the lists.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// One MCP server behind the gateway. Cheap to clone.
 ///
@@ -72,7 +74,6 @@ impl Backend {
         let status = Status {
             state: State::Starting,
             reason: "it has not answered yet".to_owned(),
-            action: "wait a moment",
             since: SystemTime::now(),
         };
         metrics.set_state(BackendState::Starting);
@@ -167,12 +168,12 @@ impl Backend {
         self.inner.finish(call, started, result)
     }
 
-    /// Has the lists read again and waits until they are, but not long.
+    /// Has the lists read again and waits until they are, at most 5 s.
     pub async fn refresh(&self) {
         let mut learned = self.inner.learned.subscribe();
         learned.mark_unchanged();
         self.inner.suspicion.notify_one();
-        let _ = tokio::time::timeout(Duration::from_secs(5), learned.changed()).await;
+        let _ = tokio::time::timeout(REFRESH_DEADLINE, learned.changed()).await;
     }
 
     /// Sets the resources whose changes are wanted, as the server names them.
@@ -214,14 +215,6 @@ impl Backend {
 impl Inner {
     /// Changes the status; says so if it really changed.
     pub(crate) fn set_status(&self, state: State, reason: &str) {
-        let action = match state {
-            State::Starting => "wait a moment",
-            State::Ready => "",
-            State::Unavailable => {
-                "try again later; an operator finds the cause in the gateway's log"
-            }
-            State::NeedsAuth => "an operator has to renew the gateway's credential for it",
-        };
         {
             let mut status = self.status.write();
             if status.state == state && status.reason == reason {
@@ -235,7 +228,6 @@ impl Inner {
             *status = Status {
                 state,
                 reason: reason.to_owned(),
-                action,
                 since,
             };
         }

@@ -38,8 +38,8 @@ pub struct BackendConfig {
     pub include_tools: Vec<String>,
     /// Patterns of tools that are not shown, whatever `include_tools` says.
     pub exclude_tools: Vec<String>,
-    /// Whether what the server says about its tools (`readOnlyHint` and the like) may relax
-    /// anything.
+    /// Has no effect yet. It will say whether a failed call may be tried again where the server
+    /// says that its tool does no harm (`readOnlyHint` and the like).
     pub trust_annotations: bool,
     /// The largest message taken from the server, in bytes: a line on stdio, an HTTP body, an
     /// event of an event stream.
@@ -155,8 +155,8 @@ struct BackendFile {
     /// Patterns of tools that are not shown, whatever `include_tools` says.
     #[serde(default)]
     exclude_tools: Vec<String>,
-    /// Whether what the server says about its tools (`readOnlyHint` and the like) may relax
-    /// anything, for example that a failed call is tried again.
+    /// Has no effect yet. It will say whether a failed call may be tried again where the server
+    /// says that its tool does no harm (`readOnlyHint` and the like).
     #[serde(default)]
     trust_annotations: bool,
     /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an

@@ -8,16 +8,19 @@ use switchboard_protocol::error::code;
 use switchboard_protocol::splice::{for_each_item, for_each_member, member};
 use switchboard_protocol::version::Version;
 use tokio::sync::Notify;
+use tokio_util::sync::DropGuard;
 
 use crate::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use crate::legacy;
 use crate::link::http::HttpLink;
 use crate::link::inbox::Inbox;
+use crate::link::mux::Mux;
 use crate::link::stdio::Program;
 use crate::link::watch::Watch;
 use crate::link::{Link, LinkError, Wire, http_sse, next_id, stdio};
 use crate::lists::{Features, Server};
 use crate::message;
+use crate::status::State;
 
 /// How long a server may take to answer the question which era it speaks, before it is taken for a
 /// legacy one that keeps silent.
@@ -26,6 +29,12 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
 /// How much of a server's `instructions` is kept.
 const MAX_INSTRUCTIONS: usize = 16 * 1024;
+/// How many of a server's extensions are kept.
+const MAX_EXTENSIONS: usize = 64;
+/// How many of the versions that a server offers are told.
+const MAX_VERSIONS: usize = 16;
+/// What is longer than this, in bytes, is no version.
+const MAX_VERSION_LENGTH: usize = 32;
 
 /// `_meta` of the gateway's own requests. They declare everything: some servers register tools by
 /// what the client can do, and no call is made with this.
@@ -68,21 +77,22 @@ impl ConnectError {
             needs_auth: false,
         }
     }
+
+    /// The state of a backend that this happened to.
+    pub(crate) fn state(&self) -> State {
+        if self.needs_auth {
+            State::NeedsAuth
+        } else {
+            State::Unavailable
+        }
+    }
 }
 
 impl From<LinkError> for ConnectError {
     fn from(error: LinkError) -> Self {
-        let needs_auth = matches!(
-            error,
-            LinkError::Status {
-                status: 401 | 403,
-                ..
-            }
-        );
+        let needs_auth = matches!(error, LinkError::Unauthorized(_));
         let reason = match error {
-            LinkError::Status { .. } if needs_auth => {
-                "it refuses the gateway's credential".to_owned()
-            }
+            LinkError::Unauthorized(_) => "it refuses the gateway's credential".to_owned(),
             LinkError::Status { status, .. } => format!("it answers with HTTP status {status}"),
             LinkError::NotSent(reason) | LinkError::Lost(reason) => reason,
             LinkError::TooLarge => "its answer is larger than the limit".to_owned(),
@@ -140,29 +150,29 @@ async fn connect_stdio(
 ) -> Result<Connection, ConnectError> {
     let spawn = || {
         stdio::spawn(backend, program, Arc::clone(inbox))
-            .map(Link::Mux)
+            .map(Guarded::new)
             .map_err(ConnectError::new)
     };
-    let mut link = Guarded(Some(spawn()?));
+    let mut guarded = spawn()?;
     if era != EraPin::Legacy {
-        match probe(link.get()).await {
-            Probe::Modern(connection) => return Ok(link.into(connection)),
+        match probe(&guarded.link).await {
+            Probe::Modern(agreed) => return Ok(guarded.into_connection(agreed)),
             Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
             Probe::Silent | Probe::Other if pinned == EraPin::Modern => {
-                return Ok(link.into(assumed_modern()));
+                return Ok(guarded.into_connection(assumed_modern()));
             }
             // Some servers end on any request before `initialize`: the handshake gets a fresh
             // process.
             Probe::Gone => {
-                link.get().shut_down().await;
-                link = Guarded(Some(spawn()?));
+                guarded.link.shut_down().await;
+                guarded = spawn()?;
             }
             Probe::Failed(error) => return Err(error.into()),
             Probe::Silent | Probe::Other => {}
         }
     }
-    let session = legacy::initialize(link.get()).await?;
-    Ok(link.into(session))
+    let agreed = legacy::initialize(&guarded.link).await?;
+    Ok(guarded.into_connection(agreed))
 }
 
 async fn connect_http(
@@ -180,12 +190,9 @@ async fn connect_http(
             match probe(&link).await {
                 Probe::Modern(agreed) => return Ok(agreed.over(link)),
                 Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
-                Probe::Failed(
-                    error @ (LinkError::NotSent(_)
-                    | LinkError::Status {
-                        status: 401 | 403, ..
-                    }),
-                ) => return Err(error.into()),
+                Probe::Failed(error @ (LinkError::NotSent(_) | LinkError::Unauthorized(_))) => {
+                    return Err(error.into());
+                }
                 _ if config.era == EraPin::Modern => return Ok(assumed_modern().over(link)),
                 _ => {}
             }
@@ -199,35 +206,28 @@ async fn connect_http(
             Err(error) => return Err(error.into()),
         }
     }
-    let link = Guarded(Some(Link::Mux(
-        http_sse::connect(&http, Arc::clone(inbox)).await?,
-    )));
-    let agreed = legacy::initialize(link.get()).await?;
-    Ok(link.into(agreed))
+    let guarded = Guarded::new(http_sse::connect(&http, Arc::clone(inbox)).await?);
+    let agreed = legacy::initialize(&guarded.link).await?;
+    Ok(guarded.into_connection(agreed))
 }
 
-/// A link that is shut down if connecting is given up.
-struct Guarded(Option<Link>);
+/// A channel that ends if connecting is given up.
+struct Guarded {
+    link: Link,
+    guard: DropGuard,
+}
 
 impl Guarded {
-    fn get(&self) -> &Link {
-        // Taken only by `into`, which consumes self.
-        self.0
-            .as_ref()
-            .expect("a guarded link is there until it is used")
-    }
-
-    fn into(mut self, agreed: Agreed) -> Connection {
-        let link = self.0.take().expect("a guarded link is used once");
-        agreed.over(link)
-    }
-}
-
-impl Drop for Guarded {
-    fn drop(&mut self) {
-        if let Some(Link::Mux(mux)) = &self.0 {
-            mux.stop();
+    fn new(mux: Mux) -> Self {
+        Self {
+            guard: mux.stop_guard(),
+            link: Link::Mux(mux),
         }
+    }
+
+    fn into_connection(self, agreed: Agreed) -> Connection {
+        self.guard.disarm();
+        agreed.over(self.link)
     }
 }
 
@@ -297,11 +297,6 @@ async fn probe_once(link: &Link) -> Probe {
     let response = match answer {
         Err(_) => return Probe::Silent,
         Ok(Ok(response)) => response,
-        Ok(Err(
-            error @ LinkError::Status {
-                status: 401 | 403, ..
-            },
-        )) => return Probe::Failed(error),
         Ok(Err(LinkError::Status {
             error: Some(response),
             ..
@@ -376,8 +371,8 @@ fn supported(response: &Response) -> Vec<String> {
     let list = member(data, "supported").unwrap_or_default();
     strings(list)
         .into_iter()
-        .take(16)
-        .filter(|text| text.len() <= 32)
+        .take(MAX_VERSIONS)
+        .filter(|text| text.len() <= MAX_VERSION_LENGTH)
         .collect()
 }
 
@@ -428,7 +423,7 @@ pub(crate) fn describe(result: &[u8], version: Version) -> Server {
             "completions" => features.completions = true,
             "logging" => features.logging = true,
             "extensions" => for_each_member(value, |name, _, settings| {
-                if extensions.len() < 64 {
+                if extensions.len() < MAX_EXTENSIONS {
                     extensions.push((name.to_owned(), bytes::Bytes::copy_from_slice(settings)));
                 }
             }),

@@ -18,10 +18,11 @@ use crate::link::watch::Watch;
 use crate::link::{Link, LinkError, next_id};
 use crate::lists::Features;
 use crate::message;
+use crate::pause::Pause;
 use crate::status::{ChangedLists, State};
 
-/// A connection that lasted this long was good: after it the first new try is made at once.
-const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// A session that lasted no longer than this was lost at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// Lists of servers that give no hint are read again this often.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(300);
 /// No hint makes it more often than this.
@@ -57,8 +58,8 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
                     End::Stopped => return,
                     // Nothing is wrong with the server: only the session is new. One that is lost
                     // at once is forgiven, a second one is not.
-                    End::SessionLost if began.elapsed() > Duration::from_secs(1) || !forgiven => {
-                        forgiven = began.elapsed() <= Duration::from_secs(1);
+                    End::SessionLost if began.elapsed() > AT_ONCE || !forgiven => {
+                        forgiven = began.elapsed() <= AT_ONCE;
                         inner.tell();
                         continue;
                     }
@@ -72,35 +73,11 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
                 error
             }
         };
-        if began.elapsed() > GOOD_AFTER {
-            pause = Pause::default();
-        }
-        let state = if failed.needs_auth {
-            State::NeedsAuth
-        } else {
-            State::Unavailable
-        };
-        inner.set_status(state, &failed.reason);
+        inner.set_status(failed.state(), &failed.reason);
         tokio::select! {
             () = inner.stop.cancelled() => return,
-            () = sleep(pause.next()) => {}
+            () = sleep(pause.after(began.elapsed())) => {}
         }
-    }
-}
-
-/// Exponential pauses with jitter, half a second to half a minute.
-#[derive(Default)]
-struct Pause {
-    tries: u32,
-}
-
-impl Pause {
-    fn next(&mut self) -> Duration {
-        let full = Duration::from_millis(500)
-            .saturating_mul(1 << self.tries.min(6))
-            .min(Duration::from_secs(30));
-        self.tries += 1;
-        full.mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 }
 
@@ -238,19 +215,10 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
                 }
                 last_read + refresh_period(inner)
             }
-            Err(LinkError::Status { status: 404, .. }) if connection.wire.session.is_some() => {
-                return End::SessionLost;
-            }
+            Err(error) if connection.wire.lost_by(&error) => return End::SessionLost,
             Err(error) => {
                 let error = ConnectError::from(error);
-                inner.set_status(
-                    if error.needs_auth {
-                        State::NeedsAuth
-                    } else {
-                        State::Unavailable
-                    },
-                    &error.reason,
-                );
+                inner.set_status(error.state(), &error.reason);
                 last_read + failing.get_or_insert_default().next()
             }
         };
@@ -395,10 +363,7 @@ impl Listening {
         if !again {
             return pending().await;
         }
-        if self.opened.elapsed() > GOOD_AFTER {
-            self.pause = Pause::default();
-        }
-        let after = self.pause.next();
+        let after = self.pause.after(self.opened.elapsed());
         self.open(after);
     }
 }
@@ -446,14 +411,5 @@ mod tests {
             filter(features, &watched),
             r#""toolsListChanged":true,"resourcesListChanged":true,"resourceSubscriptions":["a:\"b\""]"#
         );
-    }
-
-    #[test]
-    fn pauses_grow_and_stay_bounded() {
-        let mut pause = Pause::default();
-        let pauses: Vec<_> = (0..20).map(|_| pause.next()).collect();
-        assert!(pauses[0] <= Duration::from_millis(500) && pauses[0] >= Duration::from_millis(250));
-        assert!(pauses[19] >= Duration::from_secs(15));
-        assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(30)));
     }
 }

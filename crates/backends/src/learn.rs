@@ -227,11 +227,10 @@ async fn page(
     )
     .await
     {
-        // A credential that is refused is no answer about the list.
         Ok(Err(LinkError::Status {
-            status,
             error: Some(response),
-        })) if !matches!(status, 401 | 403) => Ok(*response),
+            ..
+        })) => Ok(*response),
         Ok(answer) => answer,
         Err(_) => Err(LinkError::Lost(format!("no answer to {}", kind.method))),
     }

@@ -1,8 +1,10 @@
 //! The legacy edge: what 2025-11-25 and older need besides the messages themselves (2025-11-25:
 //! `basic/lifecycle`).
 //!
-//! Everything about sessions is here; deleting the support of old servers is deleting this file and
-//! following the compiler.
+//! The handshake, what a session remembers and what its server is told apart from calls are here.
+//! What is not: the form of a legacy call (`message`), the session's header (`link::http`), the
+//! second try of a call whose session was lost (`attempt`), and the HTTP+SSE transport
+//! (`link::http_sse`).
 
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -14,12 +16,13 @@ use switchboard_protocol::method::LogLevel;
 use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
 
-use crate::connect::{Agreed, CONNECT_DEADLINE, Connection, describe};
+use crate::connect::{Agreed, Connection, describe};
 use crate::link::http::HttpLink;
 use crate::link::mux::GIVEN_UP_MEMORY;
 use crate::link::watch::{Hear, Watch, deliver_to_only};
 use crate::link::{Link, LinkError, Wire, next_id};
 use crate::message;
+use crate::pause::Pause;
 
 /// How long a small request of the gateway's own may take.
 const SMALL_REQUEST: Duration = Duration::from_secs(10);
@@ -86,7 +89,8 @@ impl Hear for &Session {
 }
 
 /// The handshake of a session that many share, and which for that reason declares no capability:
-/// what the server would ask could not be told whom to ask.
+/// what the server would ask could not be told whom to ask. Takes as long as the server does: the
+/// deadline is that of connecting as a whole.
 pub(crate) async fn initialize(link: &Link) -> Result<Agreed, LinkError> {
     let params = format!(
         "\"protocolVersion\":\"{}\",\"capabilities\":{{}},\"clientInfo\":{{\"name\":\"switchboard\",\"version\":\"{}\"}}",
@@ -99,18 +103,10 @@ pub(crate) async fn initialize(link: &Link) -> Result<Agreed, LinkError> {
         version: Version::V2024_11_05,
         session: None,
     };
-    let asked = async {
-        match link {
-            Link::Http(http) => http.request_with_headers(&wire, out, Watch::deaf()).await,
-            Link::Mux(mux) => mux
-                .request(out, Watch::deaf())
-                .await
-                .map(|response| (response, None)),
-        }
+    let (response, session) = match link {
+        Link::Http(http) => http.request_with_session(&wire, out, Watch::deaf()).await?,
+        Link::Mux(mux) => (mux.request(out, Watch::deaf()).await?, None),
     };
-    let (response, session) = tokio::time::timeout(CONNECT_DEADLINE, asked)
-        .await
-        .map_err(|_| LinkError::Lost("it does not answer the handshake".to_owned()))??;
     let Some(result) = response.result.map(|span| response.slice(span)) else {
         let code = response.error_code().unwrap_or_default();
         return Err(LinkError::Invalid(format!(
@@ -208,25 +204,16 @@ pub(crate) async fn listen(connection: &Connection) -> LinkError {
     let (Link::Http(http), Some(session)) = (&connection.link, &connection.legacy) else {
         return std::future::pending().await;
     };
-    let mut pause = Duration::from_millis(500);
+    let mut pause = Pause::default();
     loop {
         let opened = tokio::time::Instant::now();
         match http.listen(&connection.wire, &mut &*session).await {
             Ok(false) => return std::future::pending().await,
-            Err(error @ LinkError::Status { status: 404, .. })
-                if connection.wire.session.is_some() =>
-            {
-                return error;
-            }
+            Err(error) if connection.wire.lost_by(&error) => return error,
             Ok(true) | Err(_) => {}
         }
         // A stream that lasted was good; one that ends at once is not worth a busy loop.
-        pause = if opened.elapsed() > Duration::from_secs(10) {
-            Duration::from_millis(500)
-        } else {
-            (pause * 2).min(Duration::from_secs(30))
-        };
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.after(opened.elapsed())).await;
     }
 }
 

@@ -2,8 +2,8 @@
 //! and how they are doing.
 //!
 //! A [`Backend`] is the handle of one server. Below it: `keeper` connects, learns and reconnects;
-//! `message` and `answer` translate a call and its answer; `link` moves bytes; `legacy` is all that
-//! only servers before 2026-07-28 need.
+//! `message` and `answer` translate a call and its answer; `link` moves bytes; `legacy` is the
+//! sessions of servers before 2026-07-28.
 
 mod answer;
 mod attempt;
@@ -17,6 +17,7 @@ mod link;
 pub mod lists;
 mod message;
 mod pattern;
+mod pause;
 pub mod status;
 
 pub use answer::Answer;

@@ -53,6 +53,14 @@ pub(crate) struct Wire {
     pub(crate) session: Option<HeaderValue>,
 }
 
+impl Wire {
+    /// Whether the error says that the server has forgotten the session, and so did nothing
+    /// (2025-11-25: `basic/transports`, Session Management).
+    pub(crate) fn lost_by(&self, error: &LinkError) -> bool {
+        self.session.is_some() && matches!(error, LinkError::Status { status: 404, .. })
+    }
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum LinkError {
@@ -62,7 +70,10 @@ pub(crate) enum LinkError {
     /// The request was sent, the answer is lost; it may have been executed.
     #[error("lost: {0}")]
     Lost(String),
-    /// An HTTP status that is no success, with the JSON-RPC error in its body if there was one.
+    /// HTTP status 401 or 403: the server wants another credential.
+    #[error("HTTP status {0}")]
+    Unauthorized(u16),
+    /// Another HTTP status that is no success, with the JSON-RPC error in its body if there was one.
     #[error("HTTP status {status}")]
     Status {
         /// The status.
@@ -79,6 +90,16 @@ pub(crate) enum LinkError {
     /// Too many requests wait on this link already.
     #[error("too many requests in flight")]
     Full,
+}
+
+impl LinkError {
+    /// A status that is no success. What the body says of a refused credential is nobody's answer.
+    pub(crate) fn of_status(status: u16, error: Option<Box<Response>>) -> Self {
+        match status {
+            401 | 403 => Self::Unauthorized(status),
+            _ => Self::Status { status, error },
+        }
+    }
 }
 
 /// A way to one server. Cheap to clone.

@@ -16,6 +16,10 @@ use crate::link::Outgoing;
 /// client could use it.
 const UNROUTED_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
+/// How much longer than what the client sent, in bytes, a request to the backend gets at most in the
+/// common case: its head and a `traceparent`.
+const ADDED: usize = 160;
+
 /// What becomes of `requestState` on the way to the backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestState<'a> {
@@ -47,7 +51,7 @@ pub(crate) fn modern(
     traceparent: Option<&str>,
 ) -> Outgoing {
     let request = &call.request;
-    let mut out = head(call.method, id, request.raw.len() + 160);
+    let mut out = head(call.method, id, request.raw.len() + ADDED);
     if let Some(params) = request.keys.params {
         let mut splice = Splice::new();
         rename(call, rewrite, &mut splice);
@@ -79,7 +83,7 @@ pub(crate) fn legacy(
     traceparent: Option<&str>,
 ) -> Outgoing {
     let request = &call.request;
-    let mut out = head(call.method, id, request.raw.len() + 160);
+    let mut out = head(call.method, id, request.raw.len() + ADDED);
     out.extend_from_slice(b"{\"_meta\":");
     let progress = request
         .meta

@@ -26,6 +26,19 @@ impl State {
             Self::NeedsAuth => "needs_auth",
         }
     }
+
+    /// What a person can do about it; empty when nothing is needed.
+    #[must_use]
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Starting => "wait a moment",
+            Self::Ready => "",
+            Self::Unavailable => {
+                "try again later; an operator finds the cause in the gateway's log"
+            }
+            Self::NeedsAuth => "an operator has to renew the gateway's credential for it",
+        }
+    }
 }
 
 /// A state with its story. No text in it holds a secret, a path of the host or a server's stack
@@ -36,8 +49,6 @@ pub struct Status {
     pub state: State,
     /// Why, in a few plain words; empty when ready.
     pub reason: String,
-    /// What a person can do about it; empty when nothing is needed.
-    pub action: &'static str,
     /// Since when.
     pub since: SystemTime,
 }
@@ -73,7 +84,17 @@ impl ChangedLists {
         self.tools || self.prompts || self.resources
     }
 
-    /// Those of both.
+    /// Those in both.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self {
+            tools: self.tools && other.tools,
+            prompts: self.prompts && other.prompts,
+            resources: self.resources && other.resources,
+        }
+    }
+
+    /// Those in either.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self {

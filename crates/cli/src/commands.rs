@@ -43,7 +43,7 @@ pub(crate) fn load(
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     if let Some(listen) = listen {
-        env.insert("SWITCHBOARD_SERVER__LISTEN".to_owned(), listen);
+        env.insert(config::LISTEN_FLAG.to_owned(), listen);
     }
     let cwd = std::env::current_dir().unwrap_or_default();
     config::load(files, &env, &cwd)

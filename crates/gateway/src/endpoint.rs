@@ -87,15 +87,12 @@ impl EndpointParts {
             Some(principal) => principal,
             None => Arc::new(Principal::anonymous()),
         };
-        match decode::decode(&head.headers, body, principal)? {
+        match decode::decode(&head.headers, body, principal, peer)? {
             Incoming::Notification => Ok(respond::accepted()),
             Incoming::Call(call) if call.method == Method::Listen => {
                 listen::respond(&self.orchestrator, &self.metrics, &call).await
             }
-            Incoming::Call(mut call) => {
-                call.peer = peer;
-                Ok(stream::respond(self.run(call)).await)
-            }
+            Incoming::Call(call) => Ok(stream::respond(self.run(call)).await),
         }
     }
 

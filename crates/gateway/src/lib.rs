@@ -8,7 +8,7 @@ pub mod config;
 mod count;
 mod edge;
 mod endpoint;
-pub mod listener;
+mod listener;
 mod ops;
 mod paths;
 mod server;

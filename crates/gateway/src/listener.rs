@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Connections;
-pub use self::service::HttpService;
+pub(crate) use self::service::HttpService;
 
 mod activity;
 mod connection;
@@ -39,7 +39,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What connections may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// The most connections at once, at least 1. More wait in the kernel's backlog.
     pub max_connections: usize,
     /// The longest that a new connection may take to its first complete request head, and each
@@ -90,7 +90,7 @@ impl Default for Limits {
 /// [`Limits::drain_timeout`] is dropped. Streams that would go on for ever have to watch `drain`
 /// themselves to end in good order. When this returns, none of its tasks is left; when its future
 /// is dropped before, they are all told to stop at once.
-pub async fn serve<S: HttpService>(
+pub(crate) async fn serve<S: HttpService>(
     listener: TcpListener,
     service: S,
     limits: Limits,

@@ -1,24 +1,31 @@
-//! Where a request goes: to the endpoint, or to the router of everything else.
+//! Where a request goes: to the endpoint, or nowhere.
 
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::future::RouteFuture;
 use futures_util::future::Either;
-use http::Request;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tower::Service;
 
+use crate::edge::respond;
 use crate::stack::ENDPOINT;
 
-/// The endpoint and the rest.
+/// Serves one path. A router would do it as well, but boxes every service and future that it
+/// leads to, on the path of every call.
 #[derive(Clone)]
 pub(crate) struct Paths<S> {
-    pub(crate) endpoint: S,
-    pub(crate) rest: Router,
+    endpoint: S,
+}
+
+impl<S> Paths<S> {
+    /// Serves [`ENDPOINT`] with `endpoint`, and 404 elsewhere.
+    pub(crate) fn new(endpoint: S) -> Self {
+        Self { endpoint }
+    }
 }
 
 impl<S> Service<Request<Incoming>> for Paths<S>
@@ -27,18 +34,17 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<S::Future, RouteFuture<Infallible>>;
+    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.endpoint.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let request = request.map(Body::new);
         if request.uri().path() == ENDPOINT {
-            Either::Left(self.endpoint.call(request))
+            Either::Left(self.endpoint.call(request.map(Body::new)))
         } else {
-            Either::Right(self.rest.call(request))
+            Either::Right(ready(Ok(respond::empty(StatusCode::NOT_FOUND))))
         }
     }
 }

@@ -156,7 +156,7 @@ impl Gateway {
         })
     }
 
-    /// The address that clients connect to.
+    /// The endpoint at the bound address; clients behind a proxy use `server.public_url`.
     ///
     /// # Errors
     /// If the system does not tell.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
@@ -73,17 +72,12 @@ pub(crate) fn http_stack(parts: HttpParts) -> impl HttpService {
         .layer(CheckLayer::new(move |request: &mut Request<Body>| {
             authenticate(&authenticator, request)
         }));
-    // The endpoint is found by its path alone: a router boxes every service and future that it
-    // leads to.
-    Paths {
-        endpoint: layers.service(Endpoint::from(EndpointParts {
-            limits,
-            metrics,
-            orchestrator,
-            calls,
-        })),
-        rest: Router::new(),
-    }
+    Paths::new(layers.service(Endpoint::from(EndpointParts {
+        limits,
+        metrics,
+        orchestrator,
+        calls,
+    })))
 }
 
 /// Every call passes here, whoever makes it; `subscriptions/listen` alone is no call but a stream

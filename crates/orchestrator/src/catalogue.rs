@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use switchboard_backends::lists::{Item, Lists};
-use switchboard_backends::status::{State, Status};
+use switchboard_backends::status::{ChangedLists, State, Status};
 use switchboard_protocol::error::ProtocolError;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::version::Version;
@@ -35,6 +35,8 @@ use resources::Resources;
 
 /// The most extensions that are passed on, over all backends.
 const MAX_EXTENSIONS: usize = 64;
+/// The longest name of an extension that is passed on, in bytes.
+const MAX_EXTENSION_NAME: usize = 256;
 /// The longest settings of an extension that are passed on, in bytes.
 const MAX_EXTENSION_LEN: usize = 16 * 1024;
 /// Its methods are not routed, so nobody is told of it.
@@ -111,6 +113,7 @@ impl Extensions {
         let before = self.0.len();
         for (name, settings) in extensions {
             if name != UNROUTED_EXTENSION
+                && name.len() <= MAX_EXTENSION_NAME
                 && settings.len() <= MAX_EXTENSION_LEN
                 && self.0.len() < MAX_EXTENSIONS
             {
@@ -373,33 +376,14 @@ impl Snapshot {
         &self.shortened
     }
 
-    fn changes_since(&self, before: &Self) -> Changes {
+    fn changes_since(&self, before: &Self) -> ChangedLists {
         let changed =
             |list: List| self.pages[list as usize].digest() != before.pages[list as usize].digest();
-        Changes {
+        ChangedLists {
             tools: changed(List::Tools),
             prompts: changed(List::Prompts),
             resources: changed(List::Resources) || changed(List::Templates),
         }
-    }
-}
-
-/// Which lists have other items than before.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Changes {
-    /// `notifications/tools/list_changed` is due.
-    pub tools: bool,
-    /// `notifications/prompts/list_changed` is due.
-    pub prompts: bool,
-    /// `notifications/resources/list_changed` is due: resources or templates changed.
-    pub resources: bool,
-}
-
-impl Changes {
-    /// Whether any list changed.
-    #[must_use]
-    pub const fn any(self) -> bool {
-        self.tools || self.prompts || self.resources
     }
 }
 
@@ -432,7 +416,7 @@ impl Catalogue {
     }
 
     /// Puts a new snapshot in force, then counts the version up.
-    pub fn store(&self, snapshot: Snapshot) -> Changes {
+    pub fn store(&self, snapshot: Snapshot) -> ChangedLists {
         let snapshot = Arc::new(snapshot);
         let before = self.current.swap(Arc::clone(&snapshot));
         self.version.send_modify(|version| *version += 1);

@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::ProtocolError;
-use switchboard_protocol::json;
-use switchboard_protocol::splice::{for_each_item, for_each_member};
+use switchboard_protocol::json::{self, JsonError, Scanner};
 use switchboard_protocol::token::{Binding, Purpose, Sealer, digest};
 
 /// How long a client may take to gather the input.
@@ -88,10 +87,8 @@ pub(crate) fn open(
 /// does, a doubled key included.
 fn request_digest(call: &Call) -> [u8; 32] {
     let target = call.target().unwrap_or_default();
-    let mut canonical = Vec::new();
-    if let Some(arguments) = call.arguments() {
-        write_canonical(arguments, &mut canonical);
-    }
+    let arguments = call.arguments().unwrap_or_default();
+    let canonical = canonical(&mut Scanner::over_utf8(arguments), arguments).unwrap_or_default();
     digest(&[
         call.method.as_str().as_bytes(),
         target.as_bytes(),
@@ -99,35 +96,46 @@ fn request_digest(call: &Call) -> [u8; 32] {
     ])
 }
 
-/// Writes a value in the one form that all its spellings share. The depth is bounded by the
-/// scanner that read the request.
-fn write_canonical(raw: &[u8], out: &mut Vec<u8>) {
-    match raw.first() {
+/// The one form that all spellings of the next value share: of a scalar its text, of an array or
+/// object the digest of its parts, so that every byte is looked at once however deep it lies. The
+/// depth itself is bounded by the scanner.
+fn canonical(scanner: &mut Scanner<'_>, text: &[u8]) -> Result<Vec<u8>, JsonError> {
+    let mut first = true;
+    match scanner.peek() {
         Some(b'{') => {
             let mut members = Vec::new();
-            for_each_member(raw, |key, _, value| members.push((key.to_owned(), value)));
+            scanner.enter_object()?;
+            while let Some(key) = scanner.next_key(&mut first)? {
+                members.push((key.text(), canonical(scanner, text)?));
+            }
             // Stable: of doubled keys the order counts.
             members.sort_by(|(a, _), (b, _)| a.cmp(b));
-            out.push(b'{');
-            for (key, value) in members {
-                json::write_str(out, &key);
-                out.push(b':');
-                write_canonical(value, out);
-                out.push(b',');
-            }
-            out.push(b'}');
+            let parts = members
+                .iter()
+                .flat_map(|(key, value)| [key.as_bytes(), value]);
+            Ok(composed(b"object", parts))
         }
         Some(b'[') => {
-            out.push(b'[');
-            for_each_item(raw, |item| {
-                write_canonical(item.of(raw), out);
-                out.push(b',');
-            });
-            out.push(b']');
+            let mut items = Vec::new();
+            scanner.enter_array()?;
+            while scanner.next_item(&mut first)? {
+                items.push(canonical(scanner, text)?);
+            }
+            Ok(composed(b"array", items.iter().map(Vec::as_slice)))
         }
-        Some(b'"') => json::write_str(out, &json::as_str(raw).unwrap_or_default()),
-        _ => out.extend_from_slice(raw),
+        Some(b'"') => {
+            let raw = scanner.string()?.of(text);
+            let mut out = Vec::with_capacity(raw.len());
+            json::write_str(&mut out, &json::as_str(raw).unwrap_or_default());
+            Ok(out)
+        }
+        _ => Ok(scanner.value()?.of(text).to_vec()),
     }
+}
+
+fn composed<'a>(kind: &'a [u8], parts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let parts: Vec<&[u8]> = std::iter::once(kind).chain(parts).collect();
+    digest(&parts).to_vec()
 }
 
 fn now_ms() -> u64 {
@@ -141,17 +149,15 @@ fn now_ms() -> u64 {
 mod tests {
     use super::*;
 
-    fn canonical(raw: &str) -> String {
-        let mut out = Vec::new();
-        write_canonical(raw.as_bytes(), &mut out);
-        String::from_utf8(out).expect("UTF-8")
+    fn form(raw: &str) -> Vec<u8> {
+        canonical(&mut Scanner::over_utf8(raw.as_bytes()), raw.as_bytes()).expect("JSON")
     }
 
     #[test]
     fn spellings_of_one_value_are_one() {
         assert_eq!(
-            canonical(r#"{"b":[1, "\u0061"],"a":{} }"#),
-            canonical(r#"{ "a":{}, "b":[1,"a"]}"#)
+            form(r#"{"b":[1, "\u0061"],"a":{} }"#),
+            form(r#"{ "a":{}, "b":[1,"a"]}"#)
         );
     }
 
@@ -168,8 +174,7 @@ mod tests {
             "{}",
             "[]",
         ];
-        let forms: std::collections::HashSet<_> =
-            distinct.iter().map(|raw| canonical(raw)).collect();
+        let forms: std::collections::HashSet<_> = distinct.iter().map(|raw| form(raw)).collect();
         assert_eq!(forms.len(), distinct.len());
     }
 }

@@ -52,7 +52,7 @@ impl Inner {
         let Resolution::To(destination) = resolve(&snapshot, call)? else {
             return Ok(refused);
         };
-        let Some(backend) = self.backends.get(destination.backend) else {
+        let Some(backend) = self.backends.get(&destination.backend) else {
             return Ok(refused);
         };
         let mut changed = self.catalogue.changed();
@@ -123,7 +123,7 @@ impl Inner {
         began: Instant,
         span: &CallSpan,
     ) -> Result<Outcome, CallError> {
-        let Some(backend) = self.backends.get(destination.backend) else {
+        let Some(backend) = self.backends.get(&destination.backend) else {
             return Err(ProtocolError::new(
                 code::INTERNAL_ERROR,
                 "the catalogue names a backend that is not there",

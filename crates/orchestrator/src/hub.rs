@@ -11,13 +11,16 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::catalogue::Changes;
+use switchboard_backends::status::ChangedLists;
 
 #[cfg(test)]
 mod tests;
 
 /// The most URIs that one listener may watch.
 pub const MAX_URIS: usize = 1_000;
+/// The longest URI that a listener may watch, in bytes: all that are watched at one backend travel
+/// in one request.
+pub const MAX_URI_LEN: usize = 4 * 1024;
 /// The usual cap of listeners.
 pub const DEFAULT_MAX_LISTENERS: usize = 10_000;
 /// The most memory that the URIs of all listeners may take, in bytes, roughly.
@@ -59,6 +62,9 @@ pub enum ListenError {
     /// The caller's fault.
     #[error("a subscription may name at most {MAX_URIS} resources")]
     TooManyUris,
+    /// The caller's fault.
+    #[error("a subscription may name resources of at most {MAX_URI_LEN} bytes")]
+    UriTooLong,
     /// The cap of listeners, or of what they watch together, is reached.
     #[error("too many subscriptions are open; try again later")]
     Full,
@@ -93,13 +99,13 @@ struct Listeners {
 /// What the hub and the listener share.
 #[derive(Debug)]
 struct Slot {
-    wants: Changes,
+    wants: ChangedLists,
     pending: Mutex<Pending>,
 }
 
 #[derive(Debug, Default)]
 struct Pending {
-    lists: Changes,
+    lists: ChangedLists,
     /// At most the URIs that the listener watches.
     uris: BTreeSet<Arc<str>>,
     closing: Closing,
@@ -141,8 +147,11 @@ impl Hub {
         if filter.uris.len() > MAX_URIS {
             return Err(ListenError::TooManyUris);
         }
+        if filter.uris.iter().any(|uri| uri.len() > MAX_URI_LEN) {
+            return Err(ListenError::UriTooLong);
+        }
         let slot = Arc::new(Slot {
-            wants: Changes {
+            wants: ChangedLists {
                 tools: filter.tools,
                 prompts: filter.prompts,
                 resources: filter.resources,
@@ -179,7 +188,7 @@ impl Hub {
     }
 
     /// Tells those who want to know that lists changed.
-    pub fn publish_lists(&self, changes: Changes) {
+    pub fn publish_lists(&self, changes: ChangedLists) {
         if !changes.any() {
             return;
         }
@@ -187,13 +196,13 @@ impl Hub {
             let state = self.shared.state.lock();
             let slots = state.all.values();
             slots
-                .filter(|slot| both(slot.wants, changes).any())
+                .filter(|slot| slot.wants.intersection(changes).any())
                 .cloned()
                 .collect()
         };
         for slot in concerned {
             slot.tell(|pending| {
-                let news = both(slot.wants, changes);
+                let news = slot.wants.intersection(changes);
                 pending.lists.tools |= news.tools;
                 pending.lists.prompts |= news.prompts;
                 pending.lists.resources |= news.resources;
@@ -391,12 +400,4 @@ impl Drop for Listener {
 
 fn uri_memory(uri: &str) -> usize {
     uri.len() + URI_OVERHEAD
-}
-
-fn both(a: Changes, b: Changes) -> Changes {
-    Changes {
-        tools: a.tools && b.tools,
-        prompts: a.prompts && b.prompts,
-        resources: a.resources && b.resources,
-    }
 }

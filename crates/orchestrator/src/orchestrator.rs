@@ -19,9 +19,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalogue::{self, Catalogue, Extensions, List, Route, Shared, Snapshot, Source};
+use crate::catalogue::{Catalogue, Extensions, List, Route, Shared, Snapshot, Source};
 use crate::config::NamesConfig;
-use crate::hub::{Filter, Hub, ListenError, Listener};
+use crate::hub::{Filter, Hub, ListenError, Listener, MAX_URI_LEN, MAX_URIS};
 
 /// For this long after the start a list waits for backends that have not been learned yet.
 pub(crate) const FIRST_MOMENTS: Duration = Duration::from_secs(2);
@@ -67,48 +67,55 @@ pub(crate) struct Inner {
     pub(crate) sealer: Sealer,
     private: bool,
     started: Instant,
-    changes: Arc<Changes>,
+    heard: Arc<Heard>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
 
 /// What backends say, until the catalogue's task looks.
 #[derive(Default)]
-struct Changes {
-    dirty: Notify,
+struct Heard {
+    arrived: Notify,
     said: parking_lot::Mutex<Said>,
 }
 
 /// What servers said to have changed.
 #[derive(Default)]
 struct Said {
+    /// Whether a backend's lists or status are others than before.
+    backends: bool,
     lists: ChangedLists,
     /// By backend.
     resources: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
 }
 
-impl Observer for Changes {
+impl Heard {
+    fn note(&self, note: impl FnOnce(&mut Said)) {
+        note(&mut self.said.lock());
+        self.arrived.notify_one();
+    }
+}
+
+impl Observer for Heard {
     fn changed(&self, _backend: &str) {
-        self.dirty.notify_one();
+        self.note(|said| said.backends = true);
     }
 
     fn lists_changed(&self, _backend: &str, lists: ChangedLists) {
-        {
-            let mut said = self.said.lock();
-            said.lists = said.lists.union(lists);
-        }
-        self.dirty.notify_one();
+        self.note(|said| said.lists = said.lists.union(lists));
     }
 
     fn resource_updated(&self, backend: &str, uri: &str) {
-        {
-            let mut said = self.said.lock();
+        // Longer ones nobody can have asked for.
+        if uri.len() > MAX_URI_LEN {
+            return;
+        }
+        self.note(|said| {
             let known = said.resources.entry(Arc::from(backend)).or_default();
-            if known.len() < crate::hub::MAX_URIS {
+            if known.len() < MAX_URIS {
                 known.insert(Arc::from(uri));
             }
-        }
-        self.dirty.notify_one();
+        });
     }
 }
 
@@ -117,14 +124,14 @@ impl Orchestrator {
     /// within a tokio runtime.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let changes = Arc::new(Changes::default());
+        let heard = Arc::new(Heard::default());
         let backends: BTreeMap<Arc<str>, Backend> = parts
             .backends
             .into_iter()
             .map(|(name, config)| {
                 let name: Arc<str> = name.into();
                 let metrics = parts.metrics.backend(&name);
-                let observer = Arc::clone(&changes) as Arc<dyn Observer>;
+                let observer = Arc::clone(&heard) as Arc<dyn Observer>;
                 (
                     Arc::clone(&name),
                     Backend::start(name, config, metrics, observer),
@@ -142,7 +149,7 @@ impl Orchestrator {
             sealer: parts.sealer,
             private: parts.private,
             started: Instant::now(),
-            changes,
+            heard,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -161,10 +168,8 @@ impl Orchestrator {
         self.inner.backends.values()
     }
 
-    /// Waits in the first moments after the start until every backend has been learned or has
-    /// failed.
-    pub async fn settled(&self) {
-        let until = self.inner.started + FIRST_MOMENTS;
+    /// Waits until every backend has been learned or has failed, but not beyond `until`.
+    pub async fn known(&self, until: Instant) {
         let mut changed = self.inner.catalogue.changed();
         while Instant::now() < until && self.inner.catalogue.load().is_starting() {
             let _ = timeout_at(until, changed.changed()).await;
@@ -210,7 +215,7 @@ impl Orchestrator {
                     .ok_or_else(|| ProtocolError::invalid_params("params.cursor is a string"))?,
             ),
         };
-        self.settled().await;
+        self.known(self.inner.started + FIRST_MOMENTS).await;
         let snapshot = self.inner.catalogue.load();
         let page = snapshot
             .page(list, cursor.as_deref())
@@ -306,9 +311,9 @@ async fn keep_catalogue(inner: Arc<Inner>) {
     loop {
         tokio::select! {
             () = inner.stop.cancelled() => return,
-            () = inner.changes.dirty.notified() => {
+            () = inner.heard.arrived.notified() => {
                 tokio::time::sleep(COALESCE).await;
-                rebuild(&inner, &mut extensions);
+                hear(&inner, &mut extensions);
             }
             changed = watched_changed.changed() => {
                 if changed.is_err() {
@@ -323,29 +328,30 @@ async fn keep_catalogue(inner: Arc<Inner>) {
     }
 }
 
-fn rebuild(inner: &Inner, extensions: &mut Extensions) {
-    let said = std::mem::take(&mut *inner.changes.said.lock());
-    let sources: Vec<Source> = inner.backends.values().map(source).collect();
-    for lists in sources.iter().filter_map(|source| source.lists.as_ref()) {
-        extensions.learn(&lists.server.extensions);
+fn hear(inner: &Inner, extensions: &mut Extensions) {
+    let said = std::mem::take(&mut *inner.heard.said.lock());
+    let mut changes = said.lists;
+    if said.backends {
+        changes = changes.union(rebuild(inner, extensions));
     }
-    let snapshot = Snapshot::build(
-        &inner.names,
-        &sources,
-        &shared(inner.private, extensions.clone()),
-    );
-    let changes = inner.catalogue.store(snapshot);
-    inner.hub.publish_lists(catalogue::Changes {
-        tools: changes.tools || said.lists.tools,
-        prompts: changes.prompts || said.lists.prompts,
-        resources: changes.resources || said.lists.resources,
-    });
+    inner.hub.publish_lists(changes);
     let snapshot = inner.catalogue.load();
     for (backend, uris) in &said.resources {
         for uri in uris.iter().flat_map(|uri| snapshot.addresses(backend, uri)) {
             inner.hub.publish_resource(&uri);
         }
     }
+}
+
+fn rebuild(inner: &Inner, extensions: &mut Extensions) -> ChangedLists {
+    let sources: Vec<Source> = inner.backends.values().map(source).collect();
+    for lists in sources.iter().filter_map(|source| source.lists.as_ref()) {
+        extensions.learn(&lists.server.extensions);
+    }
+    let shared = shared(inner.private, extensions.clone());
+    inner
+        .catalogue
+        .store(Snapshot::build(&inner.names, &sources, &shared))
 }
 
 #[cfg(test)]

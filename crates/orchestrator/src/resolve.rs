@@ -1,6 +1,7 @@
 //! Which backend a call goes to, and under which name.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{CallError, ProtocolError, code};
@@ -13,7 +14,7 @@ use crate::catalogue::{Entry, Route, Snapshot, Source};
 #[derive(Debug)]
 pub(crate) struct Destination<'s> {
     /// The backend's name.
-    pub(crate) backend: &'s str,
+    pub(crate) backend: Arc<str>,
     /// The server's own name or URI of the target.
     pub(crate) target: Cow<'s, str>,
     /// Which arguments are mirrored into headers.
@@ -69,7 +70,7 @@ fn named_entry<'s>(
 ) -> Result<Resolution<'s>, CallError> {
     if let Some(entry) = entry {
         return Ok(Resolution::To(Destination {
-            backend: &entry.backend,
+            backend: Arc::clone(&entry.backend),
             target: Cow::Borrowed(entry.original()),
             param_headers: (!entry.item.param_headers.is_empty())
                 .then_some(&*entry.item.param_headers),
@@ -90,7 +91,6 @@ fn routed<'s>(
 ) -> Result<Resolution<'s>, CallError> {
     match route {
         Route::One { backend, uri } => {
-            let backend = snapshot.source(&backend).map_or("", |source| &source.name);
             let target = Cow::Owned(uri.into_owned());
             Ok(Resolution::To(Destination {
                 backend,

@@ -1,16 +1,19 @@
 //! From a backend's answer to the outcome of a call: everything stays as the server wrote it, but
 //! for what would mislead the client.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
+use memchr::memmem;
 use switchboard_backends::Answer;
 use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, Effect, Fault};
 use switchboard_protocol::json::{self, Span};
 use switchboard_protocol::method::Method;
-use switchboard_protocol::splice::{Splice, filter_object, for_each_item, for_each_member, member};
+use switchboard_protocol::splice::{
+    Splice, for_each_item, for_each_member, member, without_own_meta,
+};
 use switchboard_protocol::token::Sealer;
 
 use crate::catalogue::Snapshot;
@@ -26,9 +29,7 @@ pub(crate) fn outcome(
 ) -> Outcome {
     let response = &answer.response;
     let raw = &response.raw;
-    let Some(result) = response.result else {
-        return Outcome::Failed(unsealable(backend, "an answer without a result"));
-    };
+    let result = answer.result;
     let keys = &response.keys;
     let mut splice = Splice::new();
     if !answer.missing_members.is_empty() {
@@ -73,9 +74,7 @@ pub(crate) fn outcome(
     }
     Outcome::Complete(Completed {
         result: splice.apply_shared(raw, result),
-        is_error: keys
-            .is_error
-            .is_some_and(|span| response.slice(span) == b"true"),
+        is_error: response.is_tool_error(),
     })
 }
 
@@ -96,6 +95,16 @@ fn unsealable(backend: &Arc<str>, detail: &str) -> CallError {
     .into()
 }
 
+/// Whether content may name a resource; most results name none at all. A key written with an escape
+/// may be anything.
+fn may_name_resources(text: &[u8]) -> bool {
+    static KEY: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new(b"\"uri\""));
+    static ESCAPE: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new(b"\\u00"));
+    KEY.find(text).is_some() || ESCAPE.find(text).is_some()
+}
+
 /// Rewrites the URIs that would not lead the client back to the backend that wrote them.
 struct Addresses<'a> {
     snapshot: &'a Snapshot,
@@ -108,25 +117,22 @@ impl Addresses<'_> {
     /// that leads there.
     fn edit_meta(&self, meta: Span, splice: &mut Splice<'_>) {
         let text = meta.of(self.raw);
+        let mut edits = Splice::new();
         let mut has_own = false;
         for_each_member(text, |key, _, value| {
             has_own |= key.starts_with(OWN_META_PREFIX);
             if key == "ui"
                 && let Some(uri) = member(value, "resourceUri")
             {
-                self.edit_uri(uri, splice);
+                self.edit_uri(uri, &mut edits);
             }
         });
-        if has_own {
-            let mut kept = Vec::new();
-            filter_object(
-                text,
-                b"",
-                |key| !key.starts_with(OWN_META_PREFIX),
-                &mut kept,
-            );
-            splice.replace_within(meta, kept);
+        if !has_own {
+            return splice.merge(edits);
         }
+        let mut edited = Vec::with_capacity(text.len());
+        edits.apply(self.raw, meta, &mut edited);
+        splice.replace(meta, without_own_meta(&edited));
     }
 
     /// Content blocks of a tool's result.
@@ -135,7 +141,7 @@ impl Addresses<'_> {
             return;
         };
         // Most results name no resource at all.
-        if memchr::memmem::find(text, b"\"uri\"").is_some() {
+        if may_name_resources(text) {
             for_each_item(text, |block| self.edit_block(block.of(text), splice));
         }
     }
@@ -145,7 +151,7 @@ impl Addresses<'_> {
         let Some(text) = messages.map(|span| span.of(self.raw)) else {
             return;
         };
-        if memchr::memmem::find(text, b"\"uri\"").is_some() {
+        if may_name_resources(text) {
             for_each_item(text, |message| {
                 if let Some(block) = member(message.of(text), "content") {
                     self.edit_block(block, splice);
@@ -156,9 +162,10 @@ impl Addresses<'_> {
 
     /// A `resource_link`, or an embedded `resource`.
     fn edit_block(&self, block: &[u8], splice: &mut Splice<'_>) {
-        let uri = match member(block, "type") {
-            Some(b"\"resource_link\"") => member(block, "uri"),
-            Some(b"\"resource\"") => {
+        let kind = member(block, "type").and_then(json::as_str);
+        let uri = match kind.as_deref() {
+            Some("resource_link") => member(block, "uri"),
+            Some("resource") => {
                 member(block, "resource").and_then(|resource| member(resource, "uri"))
             }
             _ => None,
@@ -173,9 +180,7 @@ impl Addresses<'_> {
             return;
         };
         if let Some(address) = self.snapshot.exposed_uri(self.backend, &text) {
-            let mut quoted = Vec::with_capacity(address.len() + 2);
-            json::write_str(&mut quoted, &address);
-            splice.replace(Span::of_part(self.raw, uri), quoted);
+            splice.replace(Span::of_part(self.raw, uri), json::quoted(&address));
         }
     }
 }

@@ -38,7 +38,8 @@ pub struct ApiKeyConfig {
     /// The SHA-256 digest of the key as 64 hexadecimal digits.
     #[schemars(with = "String", extend("format" = "sha256-hex", "writeOnly" = true))]
     pub key_sha256: KeyDigest,
-    /// The groups that the principal belongs to.
+    /// The groups that the principal belongs to. Has no effect yet; rules by group come with
+    /// access rules.
     #[serde(default)]
     pub groups: Vec<String>,
 }

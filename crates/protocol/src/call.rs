@@ -18,7 +18,7 @@ use crate::version::Version;
 pub struct Principal {
     /// A stable name, unique among principals; `anonymous` where nobody needs a credential.
     pub id: String,
-    /// What it belongs to.
+    /// What it belongs to. Nothing decides by it yet: rules by group come with access rules.
     pub groups: Vec<String>,
 }
 
@@ -78,12 +78,7 @@ impl Call {
     /// The tool, prompt or resource that the call names, escapes resolved.
     #[must_use]
     pub fn target(&self) -> Option<Cow<'_, str>> {
-        let params = &self.request.params;
-        match self.method {
-            Method::ToolsCall | Method::PromptsGet => self.request.text(params.name),
-            Method::ResourcesRead => self.request.text(params.uri),
-            _ => None,
-        }
+        self.request.text(self.request.params.target(self.method))
     }
 
     /// `arguments`, as they came.
@@ -133,16 +128,6 @@ impl Payload {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
-    }
-
-    /// All of it in one piece; copies only if there are several.
-    #[must_use]
-    pub fn to_bytes(&self) -> Bytes {
-        match self.segments.as_slice() {
-            [] => Bytes::new(),
-            [one] => one.clone(),
-            many => many.concat().into(),
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use std::borrow::Cow;
 
 use crate::json::{self, JsonError, Scanner, Span};
+use crate::method::Method;
 
 /// The longest string id we accept, in bytes as written.
 pub const MAX_ID_BYTES: usize = 1024;
@@ -96,6 +97,19 @@ known_keys! {
         level = "level",
         /// The request that a cancellation names.
         request_id = "requestId",
+    }
+}
+
+impl ParamKeys {
+    /// The name or URI of what a request of this method is for; `None` as well if the method names
+    /// no target.
+    #[must_use]
+    pub fn target(&self, method: Method) -> Option<Span> {
+        match method {
+            Method::ToolsCall | Method::PromptsGet => self.name,
+            Method::ResourcesRead => self.uri,
+            _ => None,
+        }
     }
 }
 
@@ -500,6 +514,15 @@ impl Envelope {
         self.keys.id.map(|span| self.slice(span))
     }
 
+    /// The id as written, sharing the memory of this message; empty for a notification.
+    #[must_use]
+    pub fn id_bytes(&self) -> Bytes {
+        self.keys
+            .id
+            .map(|span| self.bytes(span))
+            .unwrap_or_default()
+    }
+
     /// The method's name.
     #[must_use]
     pub fn method(&self) -> Cow<'_, str> {
@@ -537,6 +560,14 @@ impl Response {
     #[must_use]
     pub fn names_no_request(&self) -> bool {
         self.error.is_some() && self.id.is_none_or(|id| self.slice(id) == b"null")
+    }
+
+    /// Whether the result says `isError: true`: a tool that failed.
+    #[must_use]
+    pub fn is_tool_error(&self) -> bool {
+        self.keys
+            .is_error
+            .is_some_and(|span| self.slice(span) == b"true")
     }
 
     /// The code of an error.

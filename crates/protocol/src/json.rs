@@ -10,7 +10,7 @@ use std::borrow::Cow;
 /// How deep arrays and objects may nest before a message is refused.
 pub const MAX_DEPTH: usize = 128;
 
-/// A part of a message: byte offsets, end exclusive. Messages are bounded far below 4 GiB.
+/// A part of a message: byte offsets, end exclusive. Messages are smaller than 4 GiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Offset of the first byte.
@@ -20,15 +20,20 @@ pub struct Span {
 }
 
 impl Span {
-    #[allow(clippy::cast_possible_truncation)] // Scanner::new refuses inputs of 4 GiB and more.
+    // Only `Scanner::new` checks that a text is smaller than 4 GiB; whoever makes spans of a text
+    // that did not pass it has to know.
     pub(crate) fn new(start: usize, end: usize) -> Self {
+        debug_assert!(u32::try_from(end).is_ok(), "a text of 4 GiB or more");
         Self {
             start: start as u32,
             end: end as u32,
         }
     }
 
-    /// The bytes of this part. Panics if the span was taken from another, longer message.
+    /// The bytes of this part of `bytes`, the message that the span was taken from.
+    ///
+    /// # Panics
+    /// If `bytes` ends before the span does: it is another message.
     #[must_use]
     pub fn of(self, bytes: &[u8]) -> &[u8] {
         &bytes[self.range()]
@@ -94,7 +99,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// As [`Scanner::new`] for a part of a text that was scanned before.
+    /// As [`Scanner::new`] for a part of a text that was scanned before. Checks neither size nor
+    /// encoding: spans of a text of 4 GiB or more would be wrong.
     #[must_use]
     pub fn over_utf8(bytes: &'a [u8]) -> Self {
         Self {
@@ -178,11 +184,12 @@ impl<'a> Scanner<'a> {
         if !self.more(b'}', first)? {
             return Ok(None);
         }
-        let span = self.string()?;
+        let (span, has_escapes) = self.string_and_escapes()?;
         self.expect(b':')?;
         Ok(Some(Key {
             raw: &self.bytes[span.start as usize + 1..span.end as usize - 1],
             at: span.start,
+            has_escapes,
         }))
     }
 
@@ -249,17 +256,27 @@ impl<'a> Scanner<'a> {
     /// # Errors
     /// [`JsonError::Syntax`].
     pub fn string(&mut self) -> Result<Span, JsonError> {
+        let (span, _) = self.string_and_escapes()?;
+        Ok(span)
+    }
+
+    /// As [`Scanner::string`], and whether there are escapes in it.
+    fn string_and_escapes(&mut self) -> Result<(Span, bool), JsonError> {
         self.peek();
         let start = self.pos;
+        let mut has_escapes = false;
         self.expect(b'"')?;
         loop {
             self.pos += plain_prefix(&self.bytes[self.pos..]);
             match self.bytes.get(self.pos) {
                 Some(b'"') => {
                     self.pos += 1;
-                    return Ok(Span::new(start, self.pos));
+                    return Ok((Span::new(start, self.pos), has_escapes));
                 }
-                Some(b'\\') => self.escape()?,
+                Some(b'\\') => {
+                    self.escape()?;
+                    has_escapes = true;
+                }
                 _ => return Err(self.syntax()),
             }
         }
@@ -351,6 +368,7 @@ pub struct Key<'a> {
     raw: &'a [u8],
     /// Offset of the opening quote.
     pub at: u32,
+    has_escapes: bool,
 }
 
 impl<'a> Key<'a> {
@@ -364,7 +382,7 @@ impl<'a> Key<'a> {
     /// look at their UTF-8.
     #[must_use]
     pub fn name(self) -> Cow<'a, [u8]> {
-        if memchr::memchr(b'\\', self.raw).is_some() {
+        if self.has_escapes {
             Cow::Owned(unescape(self.raw).into_owned().into_bytes())
         } else {
             Cow::Borrowed(self.raw)
@@ -444,6 +462,14 @@ pub fn as_str(raw: &[u8]) -> Option<Cow<'_, str>> {
 pub fn write_str(out: &mut Vec<u8>, text: &str) {
     // Serializing a str into a Vec cannot fail.
     let _ = serde_json::to_writer(out, text);
+}
+
+/// `text` as a JSON string, quotes included.
+#[must_use]
+pub fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_str(&mut out, text);
+    out
 }
 
 /// How many leading bytes need no attention inside a string: no quote, backslash or control

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
+use crate::OWN_META_PREFIX;
 use crate::call::Payload;
 use crate::json::{Scanner, Span};
 
@@ -83,11 +84,14 @@ impl<'a> Splice<'a> {
         self.replace(span, with);
     }
 
-    /// The part `of` of `text` with the replacements that lie in it, as slices: what stays shares
-    /// the memory of `text`.
+    /// The part `of` of `text` with the replacements, which must all lie in `of`, as slices: what
+    /// stays shares the memory of `text`.
+    ///
+    /// # Panics
+    /// If a replacement does not lie in `of`, or two overlap.
     #[must_use]
     pub fn apply_shared(mut self, text: &Bytes, of: Span) -> Payload {
-        self.edits.sort_by_key(|(span, _)| (span.start, span.end));
+        self.put_in_order(of);
         let mut payload = Payload::default();
         let mut at = of.start as usize;
         for (span, with) in self.edits {
@@ -110,20 +114,31 @@ impl<'a> Splice<'a> {
         self.edits.is_empty()
     }
 
-    /// Writes the part `of` of `text` to `out`, with the replacements that lie in it.
+    /// Writes the part `of` of `text` to `out`, with the replacements, which must all lie in `of`.
+    ///
+    /// # Panics
+    /// If a replacement does not lie in `of`, or two overlap.
     pub fn apply(mut self, text: &[u8], of: Span, out: &mut Vec<u8>) {
-        self.edits.sort_by_key(|(span, _)| (span.start, span.end));
+        self.put_in_order(of);
         let mut at = of.start as usize;
         for (span, with) in &self.edits {
-            debug_assert!(
-                span.start as usize >= at && span.end <= of.end,
-                "edits overlap or lie outside"
-            );
             out.extend_from_slice(&text[at..span.start as usize]);
             out.extend_from_slice(with);
             at = span.end as usize;
         }
         out.extend_from_slice(&text[at..of.end as usize]);
+    }
+
+    fn put_in_order(&mut self, of: Span) {
+        self.edits.sort_by_key(|(span, _)| (span.start, span.end));
+        debug_assert!(
+            self.edits
+                .iter()
+                .try_fold(of.start, |at, (span, _)| (at <= span.start)
+                    .then_some(span.end))
+                .is_some_and(|end| end <= of.end),
+            "edits overlap or lie outside"
+        );
     }
 }
 
@@ -148,6 +163,14 @@ pub fn filter_object(
         }
     });
     out.push(b'}');
+}
+
+/// Copies the `_meta` object `raw` (valid JSON) without the gateway's own keys.
+#[must_use]
+pub fn without_own_meta(raw: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(raw.len());
+    filter_object(raw, b"", |key| !key.starts_with(OWN_META_PREFIX), &mut kept);
+    kept
 }
 
 /// Calls `visit(key, member, value)` for each member of the object `raw`, which must be valid JSON
@@ -253,6 +276,12 @@ mod tests {
         out.clear();
         filter_object(br#"{"drop":1}"#, b"", |_| false, &mut out);
         assert_eq!(out, b"{}");
+    }
+
+    #[test]
+    fn own_meta_goes_however_it_is_spelled() {
+        let meta = br#"{"dev.switchboard/a":1,"a/b": [2],"dev.switchboard\u002fc":3}"#;
+        assert_eq!(without_own_meta(meta), br#"{"a/b": [2]}"#);
     }
 
     proptest! {

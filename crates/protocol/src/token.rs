@@ -5,7 +5,8 @@
 //! unpadded base64url of
 //!
 //! ```text
-//! format (1 byte) ‖ key id (4 bytes) ‖ nonce (24 bytes) ‖ XChaCha20-Poly1305 of (expiry (8 bytes) ‖ payload)
+//! format (1 byte) ‖ key id (4 bytes) ‖ nonce (24 bytes)
+//!     ‖ XChaCha20-Poly1305 of (expiry (8 bytes) ‖ payload)
 //! ```
 //!
 //! under a key that HKDF-SHA256 derives from the configured material for one purpose. Principal and
@@ -48,22 +49,17 @@ const TAG_LEN: usize = 16;
 pub enum Purpose {
     /// `requestState` of a call that waits for input.
     RequestState,
-    /// `Mcp-Session-Id` of a legacy client.
-    Session,
-    /// `cursor` of a list.
-    Cursor,
 }
 
 impl Purpose {
-    const ALL: [Self; 3] = [Self::RequestState, Self::Session, Self::Cursor];
+    /// In the order of their declaration, by which [`Key::cipher`] finds a purpose's cipher.
+    const ALL: [Self; 1] = [Self::RequestState];
 
     /// What separates the purpose's keys from the others'. A label that was in use never gets
     /// another meaning.
     const fn label(self) -> &'static str {
         match self {
             Self::RequestState => "switchboard token 1 request-state",
-            Self::Session => "switchboard token 1 session",
-            Self::Cursor => "switchboard token 1 cursor",
         }
     }
 }

@@ -16,10 +16,11 @@ pub const MAX_URI_LEN: usize = 8 * 1024;
 ///
 /// It matches every expansion of the template, and somewhat more, since people write URIs by hand:
 ///
-/// - `{var}` and the list forms stand for any text without `/`, `?` and `#`, the empty one included, whether its other
-///   characters are percent-encoded or not. `{+var}` and `{#var}` stand for any text at all.
-/// - `{?a,b}` and `{&a,b}` take their parameters in any order and number; an exploded variable (`{?rest*}`) admits any
-///   parameter. So does `{;a,b}` in its place.
+/// - `{var}` and the list forms stand for any text without `/`, `?` and `#`, the empty one
+///   included, whether its other characters are percent-encoded or not. `{+var}` and `{#var}` stand
+///   for any text at all.
+/// - `{?a,b}` and `{&a,b}` take their parameters in any order and number; an exploded variable
+///   (`{?rest*}`) admits any parameter. So does `{;a,b}` in its place.
 /// - A length (`{var:3}`) is not enforced, nor that a variable which occurs twice has one value.
 /// - A literal character outside ASCII matches as it is and percent-encoded.
 #[derive(Debug, Clone)]

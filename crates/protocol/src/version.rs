@@ -37,13 +37,6 @@ impl Version {
     pub const LATEST_LEGACY: Self = Self::V2025_11_25;
     /// The modern revisions spoken here, newest first, as a server lists them to clients.
     pub const SUPPORTED_MODERN: &'static [Self] = &[Self::V2026_07_28];
-    /// The legacy revisions spoken here, newest first.
-    pub const SUPPORTED_LEGACY: &'static [Self] = &[
-        Self::V2025_11_25,
-        Self::V2025_06_18,
-        Self::V2025_03_26,
-        Self::V2024_11_05,
-    ];
 
     /// Reads a revision's date as it stands on the wire; `None` for one that is not known.
     #[must_use]
@@ -87,35 +80,10 @@ impl Version {
         matches!(self.era(), Era::Modern)
     }
 
-    /// Whether a message may be a JSON-RPC batch. Only 2025-03-26 has them.
-    #[must_use]
-    pub const fn has_batches(self) -> bool {
-        matches!(self, Self::V2025_03_26)
-    }
-
     /// Whether HTTP requests carry `MCP-Protocol-Version` (2025-06-18 and newer).
     #[must_use]
     pub fn has_version_header(self) -> bool {
         self >= Self::V2025_06_18
-    }
-
-    /// Whether tools have `outputSchema` and `structuredContent` (2025-06-18 and newer).
-    #[must_use]
-    pub fn has_structured_content(self) -> bool {
-        self >= Self::V2025_06_18
-    }
-
-    /// Whether `structuredContent` may be any JSON value; up to 2025-11-25 it is an object.
-    #[must_use]
-    pub const fn has_free_structured_content(self) -> bool {
-        self.is_modern()
-    }
-
-    /// Whether a server may answer with error −32042, "a URL must be visited first". Only
-    /// 2025-11-25 has it.
-    #[must_use]
-    pub const fn has_url_elicitation_error(self) -> bool {
-        matches!(self, Self::V2025_11_25)
     }
 }
 
@@ -184,29 +152,19 @@ mod tests {
     }
 
     #[test]
-    fn supported_lists_cover_each_era_newest_first() {
+    fn supported_modern_covers_its_era_newest_first() {
         assert_eq!(Version::SUPPORTED_MODERN.first(), Some(&Version::LATEST));
-        assert_eq!(
-            Version::SUPPORTED_LEGACY.first(),
-            Some(&Version::LATEST_LEGACY)
-        );
         for version in ALL {
             assert_eq!(
                 version.is_modern(),
                 Version::SUPPORTED_MODERN.contains(&version)
             );
-            assert_eq!(
-                version.era() == Era::Legacy,
-                Version::SUPPORTED_LEGACY.contains(&version)
-            );
         }
     }
 
     #[test]
-    fn only_one_revision_has_batches() {
-        assert_eq!(
-            ALL.map(Version::has_batches),
-            [false, true, false, false, false]
-        );
+    fn latest_legacy_is_the_newest_with_a_handshake() {
+        let legacy = ALL.into_iter().filter(|version| !version.is_modern());
+        assert_eq!(legacy.max(), Some(Version::LATEST_LEGACY));
     }
 }

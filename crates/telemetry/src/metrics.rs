@@ -113,31 +113,6 @@ impl Metrics {
         }))
     }
 
-    /// Takes the series of a backend that left the configuration out of the registry. Handles that
-    /// are still held count on unseen.
-    pub fn forget_backend(&self, name: &str) {
-        // A series that was never used is not there to be removed, which is as good.
-        for state in BackendState::ALL {
-            let _ = self
-                .backend_state
-                .remove_label_values(&[name, state.as_str()]);
-        }
-        for kind in IgnoredMessage::ALL {
-            let _ = self
-                .backend_ignored
-                .remove_label_values(&[name, kind.as_str()]);
-        }
-        let _ = self.backend_restarts.remove_label_values(&[name]);
-        let _ = self.backend_tools.remove_label_values(&[name]);
-        for method in MethodLabel::ALL {
-            for error in error_labels() {
-                let _ = self
-                    .client_duration
-                    .remove_label_values(&[method.as_str(), name, error]);
-            }
-        }
-    }
-
     /// Counts an open client connection until the guard is dropped.
     pub fn connection(&self) -> GaugeGuard {
         GaugeGuard::new(&self.connections)
@@ -301,11 +276,6 @@ impl Operations {
             })
             .observe(elapsed.as_secs_f64());
     }
-}
-
-/// The values of `error_type`, success first.
-fn error_labels() -> impl Iterator<Item = &'static str> {
-    std::iter::once("").chain(ErrorType::ALL.iter().map(|error| error.as_str()))
 }
 
 /// The labels with a closed set of values, for the reference.

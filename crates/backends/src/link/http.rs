@@ -22,11 +22,15 @@ use super::watch::{Hear, Watch};
 use super::{LinkError, Outgoing, WRITE_DEADLINE, Wire, refuse_request};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static(EVENT_STREAM_TYPE);
+const EVENT_STREAM_TYPE: &str = "text/event-stream";
 const JSON_OR_EVENT_STREAM: HeaderValue =
     HeaderValue::from_static("application/json, text/event-stream");
 /// How much of the body of an error is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+/// How long ending a session may take.
+const DELETE_DEADLINE: Duration = Duration::from_secs(2);
+
 /// One HTTP endpoint of a server. Cheap to clone; connections are pooled.
 #[derive(Clone)]
 pub(crate) struct HttpLink {
@@ -102,20 +106,20 @@ impl HttpLink {
         out: Outgoing,
         watch: Watch,
     ) -> Result<Response, LinkError> {
-        self.request_with_headers(wire, out, watch)
+        self.request_with_session(wire, out, watch)
             .await
             .map(|(response, _)| response)
     }
 
     /// As [`HttpLink::request`], and gives the session that the server assigned.
-    pub(crate) async fn request_with_headers(
+    pub(crate) async fn request_with_session(
         &self,
         wire: &Wire,
         out: Outgoing,
         mut watch: Watch,
     ) -> Result<(Response, Option<HeaderValue>), LinkError> {
         let id = out.id;
-        let mut request = self.post(wire, out.body);
+        let mut request = self.request_of(Method::POST, wire, out.body);
         if wire.version.is_modern() {
             let headers = request.headers_mut();
             headers.insert(header::METHOD, HeaderValue::from_static(out.method));
@@ -129,7 +133,7 @@ impl HttpLink {
         if !answer.status().is_success() {
             return Err(Box::pin(refused(answer)).await);
         }
-        let response = if is(&answer, b"text/event-stream") {
+        let response = if has_media_type(&answer, EVENT_STREAM_TYPE) {
             Box::pin(self.read_stream(wire, answer.into_body(), id, &mut watch)).await?
         } else {
             let body = collect(answer.into_body(), self.inner.max_message).await?;
@@ -152,7 +156,7 @@ impl HttpLink {
 
     pub(crate) async fn notify(&self, wire: &Wire, body: Bytes) -> Result<(), LinkError> {
         let exchange = async {
-            let answer = self.send(self.post(wire, body)).await?;
+            let answer = self.send(self.request_of(Method::POST, wire, body)).await?;
             if answer.status().is_success() {
                 Ok(())
             } else {
@@ -188,7 +192,7 @@ impl HttpLink {
         if !answer.status().is_success() {
             return Err(Box::pin(refused(answer)).await);
         }
-        if !is(&answer, b"text/event-stream") {
+        if !has_media_type(&answer, EVENT_STREAM_TYPE) {
             return Ok(false);
         }
         // Nothing here answers a request of ours: 0 is never given out.
@@ -200,8 +204,7 @@ impl HttpLink {
 
     /// A GET of the endpoint, for an event stream.
     pub(crate) async fn get(&self, wire: &Wire) -> Result<HttpResponse<ResponseBody>, LinkError> {
-        let mut request = self.post(wire, Bytes::new());
-        *request.method_mut() = Method::GET;
+        let mut request = self.request_of(Method::GET, wire, Bytes::new());
         request.headers_mut().remove(CONTENT_TYPE);
         request.headers_mut().insert(ACCEPT, EVENT_STREAM);
         self.send(request).await
@@ -209,14 +212,13 @@ impl HttpLink {
 
     /// Ends a legacy session, best effort (2025-11-25: `basic/transports`, Session Management).
     pub(crate) async fn delete_session(&self, wire: &Wire) {
-        let mut request = self.post(wire, Bytes::new());
-        *request.method_mut() = Method::DELETE;
-        let _ = tokio::time::timeout(Duration::from_secs(2), self.send(request)).await;
+        let request = self.request_of(Method::DELETE, wire, Bytes::new());
+        let _ = tokio::time::timeout(DELETE_DEADLINE, self.send(request)).await;
     }
 
-    fn post(&self, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
+    fn request_of(&self, method: Method, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method;
         *request.uri_mut() = self.inner.uri.clone();
         let headers = request.headers_mut();
         *headers = self.inner.headers.clone();
@@ -335,13 +337,17 @@ fn host_of(authority: &Authority) -> Option<HeaderValue> {
     HeaderValue::from_str(host).ok()
 }
 
-fn is<B>(answer: &HttpResponse<B>, media_type: &[u8]) -> bool {
+/// Whether the content is of this type, whatever its parameters.
+fn has_media_type<B>(answer: &HttpResponse<B>, media_type: &str) -> bool {
     let value = answer
         .headers()
         .get(CONTENT_TYPE)
         .map(HeaderValue::as_bytes)
         .unwrap_or_default();
-    value.len() >= media_type.len() && value[..media_type.len()].eq_ignore_ascii_case(media_type)
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence
+        .trim_ascii()
+        .eq_ignore_ascii_case(media_type.as_bytes())
 }
 
 /// The whole body, at most `limit` bytes; in the common case of one frame without a copy.
@@ -350,7 +356,7 @@ async fn collect(mut body: ResponseBody, limit: usize) -> Result<Bytes, LinkErro
         return Err(LinkError::TooLarge);
     }
     let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| {
             LinkError::Lost("the connection broke in the middle of the answer".to_owned())
@@ -358,33 +364,22 @@ async fn collect(mut body: ResponseBody, limit: usize) -> Result<Bytes, LinkErro
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if first.is_empty() {
+        let length = first.len() + all.len() + data.len();
+        if length > limit {
+            return Err(LinkError::TooLarge);
+        }
+        if first.is_empty() && all.is_empty() {
             first = data;
             continue;
         }
-        if first.len() + rest.len() + data.len() > limit {
-            return Err(LinkError::TooLarge);
+        if all.is_empty() {
+            let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+            all.reserve(length.saturating_add(announced).min(limit));
         }
-        if rest.is_empty() {
-            rest.reserve(
-                usize::try_from(body.size_hint().lower())
-                    .unwrap_or(0)
-                    .min(limit)
-                    + data.len(),
-            );
-        }
-        rest.extend_from_slice(&data);
+        all.extend_from_slice(&std::mem::take(&mut first));
+        all.extend_from_slice(&data);
     }
-    if first.len() > limit {
-        return Err(LinkError::TooLarge);
-    }
-    if rest.is_empty() {
-        return Ok(first);
-    }
-    let mut all = BytesMut::with_capacity(first.len() + rest.len());
-    all.extend_from_slice(&first);
-    all.extend_from_slice(&rest);
-    Ok(all.freeze())
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 async fn refused(answer: HttpResponse<ResponseBody>) -> LinkError {
@@ -396,5 +391,37 @@ async fn refused(answer: HttpResponse<ResponseBody>) -> LinkError {
         Ok(Ok(Message::Response(response))) if response.error.is_some() => Some(Box::new(response)),
         _ => None,
     };
-    LinkError::Status { status, error }
+    LinkError::of_status(status, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_media_type_is_compared_whole_and_without_its_parameters() {
+        let is_stream = |value: &'static str| {
+            let mut answer = HttpResponse::new(());
+            let headers = answer.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
+            has_media_type(&answer, EVENT_STREAM_TYPE)
+        };
+        assert!(is_stream("text/event-stream"));
+        assert!(is_stream("Text/Event-Stream ; charset=utf-8"));
+        assert!(!is_stream("text/event-streams"));
+        assert!(!is_stream("application/json"));
+        assert!(!is_stream(""));
+    }
+
+    #[test]
+    fn only_a_refused_credential_is_unauthorized() {
+        for status in [401, 403] {
+            let error = LinkError::of_status(status, None);
+            assert!(matches!(error, LinkError::Unauthorized(told) if told == status));
+        }
+        for status in [400, 404, 429, 503] {
+            let error = LinkError::of_status(status, None);
+            assert!(matches!(error, LinkError::Status { status: told, .. } if told == status));
+        }
+    }
 }

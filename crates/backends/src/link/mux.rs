@@ -15,7 +15,7 @@ use switchboard_protocol::envelope::{Envelope, EnvelopeError, Message, Response}
 use switchboard_protocol::json::JsonError;
 use switchboard_telemetry::IgnoredMessage;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::inbox::Inbox;
 use super::watch::{Watch, deliver_to_only};
@@ -205,13 +205,13 @@ impl Mux {
         self.shared.is_legacy.store(true, Ordering::Relaxed);
     }
 
-    /// Has the channel end, without waiting for it.
-    pub(crate) fn stop(&self) {
-        self.shared.stop.cancel();
+    /// Has the channel end when what is returned is dropped, unless that is disarmed.
+    pub(crate) fn stop_guard(&self) -> DropGuard {
+        self.shared.stop.clone().drop_guard()
     }
 
     pub(crate) async fn shut_down(&self) {
-        self.stop();
+        self.shared.stop.cancel();
         self.closed().await;
     }
 }

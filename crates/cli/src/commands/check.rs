@@ -13,6 +13,7 @@ use switchboard_orchestrator::catalogue::{Kind, Snapshot};
 use switchboard_orchestrator::{Orchestrator, Parts};
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::Metrics;
+use tokio::time::Instant;
 
 use super::{counted, failed, load, print};
 use crate::config::Loaded;
@@ -116,17 +117,13 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>), String
         sealer: Sealer::with_random_key().map_err(|error| error.to_string())?,
         metrics: Arc::new(metrics),
     });
-    let mut changed = orchestrator.catalogue().changed();
-    let all_known = async {
-        while orchestrator.catalogue().load().is_starting() && changed.changed().await.is_ok() {}
-    };
-    let _ = tokio::time::timeout(START, all_known).await;
+    orchestrator.known(Instant::now() + START).await;
     let summary = orchestrator.backends().map(|backend| {
         let status = backend.status();
         let mut entry = json!({ "name": &**backend.name(), "state": status.state.as_str() });
         if status.state != State::Ready {
             entry["reason"] = status.reason.into();
-            entry["action"] = status.action.into();
+            entry["action"] = status.state.action().into();
         }
         if let Some(lists) = backend.lists() {
             entry["era"] = lists.server.version.era().as_str().into();

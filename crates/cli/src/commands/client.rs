@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use switchboard_backends::config::{
     BackendConfig, DEFAULT_MAX_MESSAGE_BYTES, EraPin, HttpKind, TransportConfig,
 };
-use switchboard_backends::lists::Lists;
+use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, Observer, State};
 use switchboard_backends::{Backend, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Principal, Sink};
@@ -91,51 +91,54 @@ pub(crate) async fn call(server: &Server, name: &str, arguments: &str, as_json: 
         Ok(connected) => connected,
         Err(message) => return failed(&message),
     };
+    let answer = ask(&backend, &lists, name, &arguments).await;
+    backend.shut_down().await;
+    match answer {
+        Ok(result) => show(&result, as_json),
+        Err(message) => failed(&message),
+    }
+}
+
+/// The result of a tool, or why there is none.
+async fn ask(
+    backend: &Backend,
+    lists: &Lists,
+    name: &str,
+    arguments: &Value,
+) -> Result<Value, String> {
     let Some(tool) = lists.tools.iter().find(|tool| tool.key == name) else {
-        backend.shut_down().await;
+        let likeness = |tool: &&Item| strsim::jaro(&tool.key, name);
         let near = lists
             .tools
             .iter()
-            .map(|tool| &tool.key)
-            .max_by(|a, b| strsim::jaro(a, name).total_cmp(&strsim::jaro(b, name)));
-        let hint = near
-            .map(|near| format!("; did you mean {near}?"))
-            .unwrap_or_default();
-        return failed(&format!("there is no tool {name:?}{hint}"));
+            .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let hint = near.map(|near| format!("; did you mean {}?", visible(&near.key)));
+        return Err(format!(
+            "there is no tool {name:?}{}",
+            hint.unwrap_or_default()
+        ));
     };
-    let call = match request(name, &arguments) {
-        Ok(call) => call,
-        Err(message) => return failed(&message),
-    };
-    let param_headers = match tool.param_headers.extract(call.arguments()) {
-        Ok(headers) => headers,
-        Err(error) => return failed(&error.to_string()),
-    };
+    let call = request(name, arguments)?;
+    let param_headers = tool.param_headers.extract(call.arguments());
     let rewrite = Rewrite {
         target: None,
         request_state: RequestState::Keep,
-        param_headers,
+        param_headers: param_headers.map_err(|error| error.to_string())?,
     };
-    let answer = backend.call(&call, &rewrite, &CallSpan::none()).await;
-    backend.shut_down().await;
-    match answer {
+    match backend.call(&call, &rewrite, &CallSpan::none()).await {
         Ok(answer) => {
-            let result = answer
-                .response
-                .result
-                .map(|span| answer.response.slice(span))
-                .unwrap_or_default();
-            show(&serde_json::from_slice(result).unwrap_or_default(), as_json)
+            let result = answer.response.slice(answer.result);
+            serde_json::from_slice(result)
+                .map_err(|error| format!("the result is not valid: {error}"))
         }
         Err(CallError::Backend { error, .. }) => {
             let error: Value = serde_json::from_slice(&error).unwrap_or_default();
-            failed(&visible(
-                error["message"]
-                    .as_str()
-                    .unwrap_or("the server answered with an error"),
+            let message = error["message"].as_str();
+            Err(visible(
+                message.unwrap_or("the server answered with an error"),
             ))
         }
-        Err(error) => failed(&error.to_string()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -200,11 +203,11 @@ impl Sink for Terminal {
 }
 
 fn show(result: &Value, as_json: bool) -> ExitCode {
-    let failed = result["isError"] == true;
+    let is_error = result["isError"] == true;
     if as_json {
         print(&format!("{result:#}\n"));
     } else if result["resultType"] == "input_required" {
-        return super::failed(
+        return failed(
             "the tool asks for input, which this command cannot give; use an MCP client",
         );
     } else {
@@ -240,7 +243,7 @@ fn show(result: &Value, as_json: bool) -> ExitCode {
         }
         print(&out);
     }
-    if failed {
+    if is_error {
         ExitCode::from(1)
     } else {
         ExitCode::SUCCESS

@@ -14,6 +14,7 @@ use switchboard_gateway::Gateway;
 use switchboard_orchestrator::Orchestrator;
 use switchboard_telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::{counted, failed, load, misused, print};
 
@@ -106,12 +107,7 @@ fn first_screen(
     print(&head);
     let orchestrator = gateway.orchestrator().clone();
     async move {
-        let mut changed = orchestrator.catalogue().changed();
-        let all_known = async {
-            while orchestrator.catalogue().load().is_starting() && changed.changed().await.is_ok() {
-            }
-        };
-        let _ = tokio::time::timeout(FIRST_SCREEN, all_known).await;
+        orchestrator.known(Instant::now() + FIRST_SCREEN).await;
         print(&backends(&orchestrator, &url, needs_key, begun));
     }
 }

@@ -17,6 +17,9 @@ use super::variables::{Variables, describe};
 /// The largest file that is read, in bytes.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
 /// What an overriding variable begins with.
+/// The flag of `serve`, which [`Document::overrides`] takes under its own name beside the
+/// variables of the environment. No variable can be called so.
+pub(crate) const LISTEN_FLAG: &str = "--listen";
 const ENV_PREFIX: &str = "SWITCHBOARD_";
 /// What stands between the keys in the name of an overriding variable.
 const ENV_SEPARATOR: &str = "__";
@@ -95,9 +98,15 @@ impl Document {
         cwd: &path::Path,
         others: &[Document],
     ) -> Vec<Self> {
-        env.iter()
+        // A flag is meant for this run alone, so it comes last and wins.
+        let variables = env.iter().filter(|(variable, _)| *variable != LISTEN_FLAG);
+        variables
+            .chain(env.get_key_value(LISTEN_FLAG))
             .filter_map(|(variable, text)| {
-                let keys = variable.strip_prefix(ENV_PREFIX)?;
+                let keys = match &**variable {
+                    LISTEN_FLAG => "SERVER__LISTEN",
+                    variable => variable.strip_prefix(ENV_PREFIX)?,
+                };
                 // Without a separator it is no key: the value of a `${SWITCHBOARD_KEY}`, or one
                 // of the variables that Kubernetes sets for a service of this name.
                 if !keys.contains(ENV_SEPARATOR) {

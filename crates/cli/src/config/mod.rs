@@ -29,6 +29,7 @@ use switchboard_gateway::config::Config;
 use self::document::Document;
 use self::merge::Index;
 
+pub(crate) use self::document::LISTEN_FLAG;
 pub(crate) use self::finding::{ConfigErrors, Finding};
 pub(crate) use self::reference::reference_markdown;
 
@@ -169,6 +170,14 @@ fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> C
             })
             .collect(),
     };
+
+    for (name, backend) in &config.backends {
+        if backend.trust_annotations {
+            let key = ["backends", name, "trust_annotations"].map(str::to_owned);
+            let warning = index.finding(&key, "has no effect yet".to_owned());
+            findings.warnings.push(warning);
+        }
+    }
 
     // A section that lacks what was taken out of it is not wrong once more.
     wrong.retain(|(key, _)| !removed.iter().any(|other| breaks(other, key)));

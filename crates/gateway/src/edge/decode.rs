@@ -2,7 +2,11 @@
 //! Messages to Server Validation).
 
 use std::borrow::Cow;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use switchboard_protocol::call::{Call, Principal};
-use switchboard_protocol::envelope::{Envelope, EnvelopeError};
+use switchboard_protocol::envelope::{Envelope, EnvelopeError, MAX_ID_BYTES};
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::header;
 use switchboard_protocol::json::Span;
@@ -171,7 +175,10 @@ pub(crate) async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, R
         let mut body = body;
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
-        while let Some(frame) = body.frame().await {
+        // A body that says how long it is also says when it has ended.
+        while !body.is_end_stream()
+            && let Some(frame) = body.frame().await
+        {
             let frame = frame.map_err(|_| {
                 Rejection::new(
                     StatusCode::BAD_REQUEST,
@@ -194,6 +201,12 @@ pub(crate) async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, R
         }
         Ok(if all.is_empty() { first } else { all.freeze() })
     };
+    let mut reading = pin!(reading);
+    // A small body comes with its head, and needs no timer.
+    let at_once = poll_fn(|context| Poll::Ready(reading.as_mut().poll(context)));
+    if let Poll::Ready(body) = at_once.await {
+        return body;
+    }
     match tokio::time::timeout(limits.timeout, reading).await {
         Ok(result) => result,
         Err(_) => Err(Rejection::new(
@@ -204,33 +217,21 @@ pub(crate) async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, R
     }
 }
 
-/// Which edge serves a request.
-#[derive(Debug, PartialEq, Eq)]
-enum Era {
-    Modern,
-    /// A handshake, a session, or a version of the time before.
-    Legacy,
-    /// Says nothing of its version.
-    Unknown,
-}
-
-/// The era of a request: a modern header or `_meta` decides, whatever else is there (specification:
-/// `basic/versioning`, Backward Compatibility).
-fn era(headers: &HeaderMap, request: &Envelope) -> Era {
-    let in_header = headers
-        .get(header::PROTOCOL_VERSION)
-        .and_then(|value| value.to_str().ok());
-    let is_legacy = |text: &str| Version::parse(text).is_some_and(|version| !version.is_modern());
-    if request.meta.protocol_version.is_some() || in_header.is_some_and(|text| !is_legacy(text)) {
-        Era::Modern
-    } else if in_header.is_some()
-        || request.method() == "initialize"
-        || headers.contains_key(header::SESSION_ID)
-    {
-        Era::Legacy
-    } else {
-        Era::Unknown
+/// Whether a request belongs to the time before 2026-07-28: a modern header or `_meta` decides
+/// first, whatever else is there; then a handshake or a session (specification: `basic/versioning`,
+/// Backward Compatibility). Here the edges of the two eras part.
+fn is_legacy(headers: &HeaderMap, request: &Envelope) -> bool {
+    if request.meta.protocol_version.is_some() {
+        return false;
     }
+    let in_header = headers.get(header::PROTOCOL_VERSION);
+    let legacy_header = in_header
+        .and_then(|value| Version::parse(value.to_str().ok()?))
+        .is_some_and(|version| !version.is_modern());
+    if in_header.is_some() && !legacy_header {
+        return false;
+    }
+    legacy_header || request.method() == "initialize" || headers.contains_key(header::SESSION_ID)
 }
 
 /// Makes a call of a request's headers and body.
@@ -238,6 +239,7 @@ pub(crate) fn decode(
     headers: &HeaderMap,
     body: Bytes,
     principal: Arc<Principal>,
+    peer: Option<IpAddr>,
 ) -> Result<Incoming, Rejection> {
     let request = Envelope::parse(body).map_err(|error| {
         let code = match error {
@@ -254,7 +256,7 @@ pub(crate) fn decode(
             method,
             principal,
             version,
-            peer: None,
+            peer,
             param_headers: Some(param_headers(headers)),
             log_level,
             sink: None,
@@ -269,7 +271,7 @@ fn validate(
     headers: &HeaderMap,
     request: &Envelope,
 ) -> Result<(Method, Version, Option<LogLevel>), Rejection> {
-    if era(headers, request) == Era::Legacy {
+    if is_legacy(headers, request) {
         // Older clients know no other way to learn why: the message names the versions
         // (specification: `basic/versioning`).
         let in_header = headers
@@ -293,12 +295,7 @@ fn validate(
     };
     let log_level = check_meta(request)?;
     if method.has_name_header() {
-        let target = if method == Method::ResourcesRead {
-            request.params.uri
-        } else {
-            request.params.name
-        };
-        match request.text(target) {
+        match request.text(request.params.target(method)) {
             Some(target) => matches_header(headers, &header::NAME, &target)?,
             None => return Err(ProtocolError::invalid_params("params name no target").into()),
         }
@@ -358,6 +355,11 @@ fn check_meta(request: &Envelope) -> Result<Option<LogLevel>, ProtocolError> {
     }
     if let Some(token) = meta.progress_token {
         let raw = request.slice(token);
+        if raw.len() > MAX_ID_BYTES {
+            return Err(ProtocolError::invalid_params(
+                "progressToken has at most 1 KiB",
+            ));
+        }
         let is_integer = raw
             .iter()
             .all(|byte| byte.is_ascii_digit() || *byte == b'-');

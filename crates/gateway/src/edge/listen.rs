@@ -17,7 +17,7 @@ use switchboard_orchestrator::Orchestrator;
 use switchboard_orchestrator::hub::{Event, Filter, ListenError, Listener};
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{ProtocolError, code};
-use switchboard_protocol::json::write_str;
+use switchboard_protocol::json::quoted;
 use switchboard_telemetry::{GaugeGuard, Metrics};
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -46,11 +46,7 @@ pub(crate) async fn respond(
     call: &Call,
 ) -> Result<Response, Rejection> {
     let request = &call.request;
-    let id = request
-        .keys
-        .id
-        .map(|span| request.bytes(span))
-        .unwrap_or_default();
+    let id = request.id_bytes();
     let reject = |status, error| Rejection {
         status,
         id: Some(id.clone()),
@@ -81,7 +77,7 @@ pub(crate) async fn respond(
         .listen(filter)
         .await
         .map_err(|error| match error {
-            ListenError::TooManyUris => reject(
+            ListenError::TooManyUris | ListenError::UriTooLong => reject(
                 StatusCode::BAD_REQUEST,
                 ProtocolError::invalid_params(error.to_string()),
             ),
@@ -147,9 +143,7 @@ impl ListenStream {
             Event::PromptsChanged => self.notify("prompts/list_changed", b"", b""),
             Event::ResourcesChanged => self.notify("resources/list_changed", b"", b""),
             Event::ResourceUpdated(uri) => {
-                let mut quoted = Vec::with_capacity(uri.len() + 2);
-                write_str(&mut quoted, uri);
-                self.notify("resources/updated", b"\"uri\":", &quoted);
+                self.notify("resources/updated", b"\"uri\":", &quoted(uri));
             }
             Event::Closed => {
                 let mut message = b"{\"jsonrpc\":\"2.0\",\"id\":".to_vec();

@@ -71,14 +71,13 @@ fn status_of(code: i64) -> StatusCode {
 }
 
 fn enveloped(id: Option<&[u8]>, key: &str, value: &Payload) -> Payload {
-    let mut head = Vec::with_capacity(
-        48 + id.map_or(0, <[u8]>::len)
-            + if value.len() <= ONE_PIECE {
-                value.len() + 1
-            } else {
-                0
-            },
-    );
+    let one_piece = value.len() <= ONE_PIECE;
+    // Exactly what is written: `Bytes` keeps a larger buffer behind one more allocation.
+    let length = b"{\"jsonrpc\":\"2.0\",\"\":".len()
+        + key.len()
+        + id.map_or(0, |id| b"\"id\":,".len() + id.len())
+        + if one_piece { value.len() + 1 } else { 0 };
+    let mut head = Vec::with_capacity(length);
     head.extend_from_slice(b"{\"jsonrpc\":\"2.0\",");
     if let Some(id) = id {
         head.extend_from_slice(b"\"id\":");
@@ -88,7 +87,7 @@ fn enveloped(id: Option<&[u8]>, key: &str, value: &Payload) -> Payload {
     head.push(b'"');
     head.extend_from_slice(key.as_bytes());
     head.extend_from_slice(b"\":");
-    if value.len() <= ONE_PIECE {
+    if one_piece {
         for segment in value.segments() {
             head.extend_from_slice(segment);
         }
@@ -140,10 +139,21 @@ pub(crate) fn rejected(rejection: &Rejection) -> Response {
 
 /// A response of one JSON object.
 pub(crate) fn json(message: Message) -> Response {
-    let mut response = Response::new(Body::new(Chunks::of(message.body)));
+    let mut response = Response::new(body_of(message.body));
     *response.status_mut() = message.status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
+}
+
+/// Most answers are one piece, which needs no list of pieces.
+fn body_of(payload: Payload) -> Body {
+    if payload.segments().len() > 1 {
+        return Body::new(Chunks::of(payload));
+    }
+    payload
+        .into_segments()
+        .next()
+        .map_or_else(Body::empty, Body::from)
 }
 
 /// The response to a notification.

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ use crate::stack::CallFuture;
 
 /// How many notifications wait for a slow client; further ones are dropped and counted.
 const NOTIFICATIONS: usize = 256;
+/// How many bytes of them wait.
+const NOTIFICATION_BYTES: usize = 1024 * 1024;
 /// After this long without a word the stream is opened, and a comment follows as often:
 /// intermediaries cut idle exchanges.
 pub(crate) const SILENCE: Duration = Duration::from_secs(10);
@@ -29,18 +32,67 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(10);
 pub(crate) const COMMENT: &[u8] = b":\n\n";
 
 /// The end of a call's notifications that the call holds.
-struct Notifications(mpsc::Sender<Bytes>);
+struct Notifications {
+    sender: mpsc::Sender<Bytes>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
 
 impl Sink for Notifications {
     fn offer(&self, notification: Bytes) -> bool {
-        self.0.try_send(notification).is_ok()
+        let size = notification.len();
+        let waiting = self.waiting_bytes.fetch_add(size, Ordering::Relaxed);
+        // One of any size fits into an empty queue; its size is bounded where it was read.
+        let fits = waiting == 0 || waiting + size <= NOTIFICATION_BYTES;
+        let taken = fits && self.sender.try_send(notification).is_ok();
+        if !taken {
+            self.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
+        }
+        taken
+    }
+}
+
+/// The end of a call's notifications that its response holds.
+pub(crate) struct Queue {
+    receiver: mpsc::Receiver<Bytes>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    async fn recv(&mut self) -> Option<Bytes> {
+        std::future::poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let notification = ready!(self.receiver.poll_recv(context));
+        Poll::Ready(notification.inspect(|notification| self.taken(notification)))
+    }
+
+    fn try_recv(&mut self) -> Option<Bytes> {
+        let notification = self.receiver.try_recv().ok();
+        notification.inspect(|notification| self.taken(notification))
+    }
+
+    fn taken(&self, notification: &Bytes) {
+        self.waiting_bytes
+            .fetch_sub(notification.len(), Ordering::Relaxed);
     }
 }
 
 /// A pair of sink and what comes out of it.
-pub(crate) fn notifications() -> (Arc<dyn Sink>, mpsc::Receiver<Bytes>) {
+pub(crate) fn notifications() -> (Arc<dyn Sink>, Queue) {
     let (sender, receiver) = mpsc::channel(NOTIFICATIONS);
-    (Arc::new(Notifications(sender)), receiver)
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let sink = Notifications {
+        sender,
+        waiting_bytes: Arc::clone(&waiting_bytes),
+    };
+    (
+        Arc::new(sink),
+        Queue {
+            receiver,
+            waiting_bytes,
+        },
+    )
 }
 
 /// A call under way: its method and id, its future, and its notifications if it wants any.
@@ -48,7 +100,7 @@ pub(crate) struct Running {
     pub(crate) method: Method,
     pub(crate) id: Bytes,
     pub(crate) outcome: CallFuture,
-    pub(crate) notifications: Option<mpsc::Receiver<Bytes>>,
+    pub(crate) notifications: Option<Queue>,
 }
 
 /// Waits for whatever comes first, and answers in the form that suits it. Dropping the future, or
@@ -57,7 +109,7 @@ pub(crate) async fn respond(mut running: Running) -> Response {
     tokio::select! {
         biased;
         Ok(outcome) = &mut running.outcome => {
-            let buffered = running.notifications.as_mut().and_then(|notifications| notifications.try_recv().ok());
+            let buffered = running.notifications.as_mut().and_then(|notifications| notifications.try_recv());
             match buffered {
                 None => respond::json(respond::message(running.method, &running.id, outcome)),
                 Some(first) => event_stream(running, Some(first), Some(outcome)),
@@ -69,7 +121,7 @@ pub(crate) async fn respond(mut running: Running) -> Response {
 }
 
 /// The next notification; never, if there are none (any more).
-async fn next(notifications: &mut Option<mpsc::Receiver<Bytes>>) -> Bytes {
+async fn next(notifications: &mut Option<Queue>) -> Bytes {
     match notifications {
         Some(receiver) => match receiver.recv().await {
             Some(notification) => notification,

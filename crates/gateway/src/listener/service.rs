@@ -21,7 +21,7 @@ use super::Limits;
 use super::activity::{Activity, Busy};
 
 /// What can be served: an [`axum::Router`], or any service of tower that answers every request.
-pub trait HttpService:
+pub(crate) trait HttpService:
     Service<
         Request<Incoming>,
         Response = Response<Self::ResponseBody>,

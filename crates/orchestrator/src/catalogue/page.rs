@@ -66,7 +66,7 @@ fn absence(source: &Source) -> Option<serde_json::Value> {
             "look for this backend in the gateway's log",
         ),
         (State::Ready, None) => (State::Starting, "its lists are being read", ""),
-        (state, _) => (state, &*status.reason, status.action),
+        (state, _) => (state, &*status.reason, state.action()),
     };
     Some(json!({
         "name": &*source.name,

@@ -22,6 +22,10 @@ use super::{List, Snapshot, Source};
 /// What the address of a resource of exactly one backend begins with.
 pub const ADDRESS_SCHEME: &str = "switchboard://";
 
+/// How many templates of one backend URIs are matched against: matching takes time that other
+/// callers wait for.
+const MAX_MATCHED_TEMPLATES: usize = 256;
+
 /// All but the unreserved characters of RFC 3986.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -76,11 +80,12 @@ impl Resources {
             }
             for item in &lists.templates {
                 own(&mut this.template_texts, &item.key, index);
-                // One that is malformed is listed as it is and matches nothing.
-                if let Ok(template) = UriTemplate::parse(&item.key) {
-                    this.templates.push((index, template));
-                }
             }
+            // One that is malformed, or comes after so many, is listed as it is and matches nothing.
+            let parsed = lists.templates.iter().take(MAX_MATCHED_TEMPLATES);
+            let parsed = parsed.filter_map(|item| UriTemplate::parse(&item.key).ok());
+            this.templates
+                .extend(parsed.map(|template| (index, template)));
             for uri in lists.tools.iter().filter_map(ui_resource) {
                 own(&mut this.named_by_tools, &uri, index);
             }

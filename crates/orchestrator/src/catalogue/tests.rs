@@ -58,11 +58,6 @@ fn status(state: State) -> Status {
             "no answer"
         }
         .to_owned(),
-        action: if state == State::Ready {
-            ""
-        } else {
-            "start it"
-        },
         since: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
     }
 }

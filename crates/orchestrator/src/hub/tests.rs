@@ -47,7 +47,7 @@ fn watched(hub: &Hub) -> Vec<String> {
     hub.watched().iter().map(|uri| uri.to_string()).collect()
 }
 
-const EVERYTHING: Changes = Changes {
+const EVERYTHING: ChangedLists = ChangedLists {
     tools: true,
     prompts: true,
     resources: true,
@@ -85,9 +85,9 @@ fn a_listener_hears_what_it_asked_for_and_each_thing_once() {
         ]
     );
     assert_eq!(all_pending(&mut prompts), [Event::PromptsChanged]);
-    hub.publish_lists(Changes {
+    hub.publish_lists(ChangedLists {
         tools: true,
-        ..Changes::default()
+        ..ChangedLists::default()
     });
     hub.publish_resource("a:2");
     assert_eq!(all_pending(&mut all), [Event::ToolsChanged, updated("a:2")]);

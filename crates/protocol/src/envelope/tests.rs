@@ -12,6 +12,7 @@ fn finds_what_decides_and_leaves_the_rest() {
     assert!(envelope.is_request());
     assert_eq!(envelope.method(), "tools/call");
     assert_eq!(envelope.id(), Some(&b"\"x\""[..]));
+    assert_eq!(envelope.id_bytes(), &b"\"x\""[..]);
     assert_eq!(envelope.text(envelope.params.name).as_deref(), Some("café"));
     let arguments = envelope.params.arguments.expect("present");
     assert_eq!(envelope.slice(arguments), br#"{"b": 1,"a":[ ]}"#);
@@ -185,6 +186,18 @@ fn refuses_wrong_shapes_with_a_reason() {
 }
 
 #[test]
+fn the_method_decides_which_key_names_the_target() {
+    let text = r#"{"jsonrpc":"2.0","method":"a","params":{"name":"n","uri":"u"}}"#;
+    let envelope = parse(text).expect("valid");
+    let target = |method| envelope.text(envelope.params.target(method));
+    assert_eq!(target(Method::ToolsCall).as_deref(), Some("n"));
+    assert_eq!(target(Method::PromptsGet).as_deref(), Some("n"));
+    assert_eq!(target(Method::ResourcesRead).as_deref(), Some("u"));
+    assert_eq!(target(Method::ToolsList), None);
+    assert!(envelope.id_bytes().is_empty());
+}
+
+#[test]
 fn reads_responses() {
     let text = br#"{"jsonrpc":"2.0","id":9,"result":{"content":[],"resultType":"complete","isError":true}}"#;
     let Message::Response(response) = Message::parse(Bytes::from_static(text)).expect("valid")
@@ -196,10 +209,7 @@ fn reads_responses() {
         response.text(response.keys.result_type).as_deref(),
         Some("complete")
     );
-    assert_eq!(
-        response.slice(response.keys.is_error.expect("present")),
-        b"true"
-    );
+    assert!(response.is_tool_error());
 
     let text = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}"#;
     let Message::Response(response) = Message::parse(Bytes::from_static(text)).expect("valid")
@@ -207,6 +217,7 @@ fn reads_responses() {
         panic!("a response");
     };
     assert_eq!(response.error_code(), Some(-32600));
+    assert!(!response.is_tool_error());
     let doubled = br#"{"jsonrpc":"2.0","id":9,"result":{"resultType":"complete","resultType":"input_required"}}"#;
     assert!(Message::parse(Bytes::from_static(doubled)).is_err());
 }

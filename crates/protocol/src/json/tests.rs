@@ -139,6 +139,7 @@ proptest! {
     fn strings_round_trip(text in any::<String>()) {
         let mut out = Vec::new();
         write_str(&mut out, &text);
+        prop_assert_eq!(&quoted(&text), &out);
         prop_assert!(scan(&out).is_ok());
         prop_assert_eq!(as_str(&out).expect("a string"), text);
     }

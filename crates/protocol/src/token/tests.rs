@@ -46,15 +46,9 @@ fn a_token_opens_for_whom_and_what_it_was_made() {
         request: digest(&[b"tools/call", b"files__write"]),
         ..binding("ada")
     };
-    for (purpose, binding) in [
-        (Purpose::RequestState, binding("bob")),
-        (Purpose::RequestState, binding("")),
-        (Purpose::RequestState, other_request),
-        (Purpose::Session, binding("ada")),
-        (Purpose::Cursor, binding("ada")),
-    ] {
+    for binding in [binding("bob"), binding(""), other_request] {
         assert_eq!(
-            sealer.open(purpose, &binding, NOW, &token),
+            sealer.open(Purpose::RequestState, &binding, NOW, &token),
             Err(TokenError::Rejected)
         );
     }
@@ -121,7 +115,7 @@ fn size_is_bounded_on_both_sides() {
     );
     assert_eq!(
         sealer.seal(
-            Purpose::Cursor,
+            Purpose::RequestState,
             &binding("ada"),
             NOW,
             &vec![7; MAX_PAYLOAD_LEN + 1]
@@ -207,10 +201,10 @@ proptest! {
     ) {
         let sealer = sealer(&[NEW, OLD]);
         let binding = Binding { principal: &principal, request };
-        let token = sealer.seal(Purpose::Session, &binding, expires, &payload).expect("sealed");
-        prop_assert_eq!(sealer.open(Purpose::Session, &binding, expires - 1, &token), Ok(payload));
+        let token = sealer.seal(Purpose::RequestState, &binding, expires, &payload).expect("sealed");
+        prop_assert_eq!(sealer.open(Purpose::RequestState, &binding, expires - 1, &token), Ok(payload));
         prop_assert_eq!(
-            sealer.open(Purpose::Session, &binding, expires, &token),
+            sealer.open(Purpose::RequestState, &binding, expires, &token),
             Err(TokenError::Expired)
         );
     }
@@ -224,8 +218,8 @@ proptest! {
     ) {
         let sealer = sealer(&[NEW]);
         let binding = Binding { principal: &principal, request };
-        let token = sealer.seal(Purpose::Session, &binding, NOW, b"x").expect("sealed");
-        let open = |binding| sealer.open(Purpose::Session, &binding, 0, &token);
+        let token = sealer.seal(Purpose::RequestState, &binding, NOW, b"x").expect("sealed");
+        let open = |binding| sealer.open(Purpose::RequestState, &binding, 0, &token);
         if other != principal {
             prop_assert_eq!(
                 open(Binding { principal: &other, request }),

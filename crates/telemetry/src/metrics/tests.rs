@@ -114,25 +114,6 @@ fn a_server_does_not_count_the_callers_errors_as_its_own() {
 }
 
 #[test]
-fn a_forgotten_backend_leaves_no_series_and_may_come_back() {
-    let metrics = metrics();
-    let backend = metrics.backend("files");
-    backend.operation(MethodLabel::Ping, Some(ErrorType::Other), Duration::ZERO);
-    backend.restarted();
-    backend.set_tools(3);
-    backend.ignored(IgnoredMessage::Banner);
-
-    metrics.forget_backend("files");
-    backend.restarted();
-    assert!(!metrics.render().contains("files"));
-
-    metrics.backend("files").set_tools(4);
-    let text = metrics.render();
-    assert!(text.contains(r#"switchboard_backend_tools{backend="files"} 4"#));
-    assert!(text.contains(r#"switchboard_backend_restarts_total{backend="files"} 0"#));
-}
-
-#[test]
 fn a_backend_asked_for_twice_is_one() {
     let metrics = metrics();
     metrics.backend("files").restarted();

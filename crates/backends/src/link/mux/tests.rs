@@ -413,7 +413,7 @@ async fn requests_that_wait_are_bounded() {
     assert!(matches!(one_more.answer.await, Err(LinkError::Full)));
     drop(waiting);
     let again = Request::new(&channel.mux);
-    channel.mux.stop();
+    drop(channel.mux.stop_guard());
     assert!(matches!(again.answer.await, Err(LinkError::NotSent(_))));
     channel.end().await;
 }

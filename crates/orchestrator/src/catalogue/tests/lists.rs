@@ -109,8 +109,13 @@ fn lists_say_who_is_missing_and_why() {
         assert_eq!(
             result(&snapshot, list)["_meta"]["dev.switchboard/backends"],
             json!([
-                entry("down", "unavailable", "no answer", "start it"),
-                entry("new", "starting", "no answer", "start it"),
+                entry(
+                    "down",
+                    "unavailable",
+                    "no answer",
+                    State::Unavailable.action()
+                ),
+                entry("new", "starting", "no answer", State::Starting.action()),
                 entry(
                     "partial",
                     "unavailable",
@@ -278,9 +283,9 @@ fn storing_a_snapshot_says_which_lists_have_other_items() {
     let changed = catalogue.changed();
     let mut down = a.clone();
     down.status = status(State::Unavailable);
-    assert_eq!(catalogue.store(build(&[down])), Changes::default());
+    assert_eq!(catalogue.store(build(&[down])), ChangedLists::default());
     assert!(changed.has_changed().unwrap());
-    let changes = |tools, prompts, resources| Changes {
+    let changes = |tools, prompts, resources| ChangedLists {
         tools,
         prompts,
         resources,

@@ -1,0 +1,81 @@
+use super::*;
+use bytes::Bytes;
+use switchboard_protocol::call::Principal;
+use switchboard_protocol::envelope::{Envelope, Message};
+
+fn call() -> Call {
+    let text = r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}"#;
+    Call {
+        method: Method::ResourcesRead,
+        request: Envelope::parse(Bytes::from_static(text.as_bytes())).expect("valid"),
+        principal: Arc::new(Principal::anonymous()),
+        version: Version::LATEST,
+        peer: None,
+        param_headers: None,
+        log_level: None,
+        sink: None,
+        deadline: None,
+    }
+}
+
+fn response(text: &'static str) -> Response {
+    match Message::parse(Bytes::from_static(text.as_bytes())) {
+        Ok(Message::Response(response)) => response,
+        other => panic!("no response: {other:?}"),
+    }
+}
+
+fn failure_of(version: Version, status: u16, body: Option<&'static str>) -> CallError {
+    let error = LinkError::of_status(status, body.map(|body| Box::new(response(body))));
+    failure(&Arc::from("one"), &call(), version, error)
+}
+
+fn reason(error: &CallError) -> &'static str {
+    match error {
+        CallError::Fault(fault) => fault.reason,
+        other => panic!("no fault: {other:?}"),
+    }
+}
+
+const NOT_FOUND: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"no"}}"#;
+const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[]}}"#;
+
+#[test]
+fn the_error_in_a_status_is_the_backends_own() {
+    for (version, expected) in [
+        (Version::LATEST, code::LEGACY_RESOURCE_NOT_FOUND),
+        (Version::LATEST_LEGACY, code::INVALID_PARAMS),
+    ] {
+        let error = failure_of(version, 400, Some(NOT_FOUND));
+        assert!(matches!(error, CallError::Backend { code, .. } if code == expected));
+    }
+}
+
+#[test]
+fn a_status_without_an_error_is_a_fault() {
+    assert_eq!(
+        reason(&failure_of(Version::LATEST, 503, None)),
+        "unavailable"
+    );
+    for body in [None, Some(NOT_FOUND)] {
+        assert_eq!(
+            reason(&failure_of(Version::LATEST, 401, body)),
+            "needs_auth"
+        );
+    }
+    let odd = failure_of(Version::LATEST, 400, Some(RESULT));
+    assert_eq!(reason(&odd), "invalid_answer");
+}
+
+#[test]
+fn an_answer_has_a_result() {
+    let interpreted = |response| interpret(&Arc::from("one"), &call(), Version::LATEST, response);
+    let answer = interpreted(response(RESULT)).expect("a result");
+    assert_eq!(answer.response.slice(answer.result), br#"{"contents":[]}"#);
+    let mut neither = response(RESULT);
+    neither.result = None;
+    assert_eq!(
+        reason(&interpreted(neither).expect_err("no result")),
+        "invalid_answer"
+    );
+}
