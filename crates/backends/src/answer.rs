@@ -83,8 +83,8 @@ fn modern_code(method: Method, original: i64) -> i64 {
     }
 }
 
-/// What a call fails with that got no answer. A status that carried a JSON-RPC error is the backend's
-/// own error; all else is the gateway's fault to tell.
+/// What a call fails with that got no answer. A status that carried a JSON-RPC error is the
+/// backend's own error; all else is the gateway's fault to tell.
 pub(crate) fn failure(
     backend: &Arc<str>,
     call: &Call,

@@ -73,7 +73,8 @@ pub(crate) enum LinkError {
     /// HTTP status 401 or 403: the server wants another credential.
     #[error("HTTP status {0}")]
     Unauthorized(u16),
-    /// Another HTTP status that is no success, with the JSON-RPC error in its body if there was one.
+    /// Another HTTP status that is no success, with the JSON-RPC error in its body if there was
+    /// one.
     #[error("HTTP status {status}")]
     Status {
         /// The status.

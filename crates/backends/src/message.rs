@@ -16,8 +16,8 @@ use crate::link::Outgoing;
 /// client could use it.
 const UNROUTED_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
-/// How much longer than what the client sent, in bytes, a request to the backend gets at most in the
-/// common case: its head and a `traceparent`.
+/// How much longer than what the client sent a request usually gets, in bytes: room for its head
+/// and a `traceparent`.
 const ADDED: usize = 160;
 
 /// What becomes of `requestState` on the way to the backend.

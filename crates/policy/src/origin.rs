@@ -96,7 +96,9 @@ impl HostPolicy {
             None => None,
             Some(value) => Some(value.to_str().map_err(|_| Refused::Host)?),
         };
-        if !self.check_host(authority.or(host)) || !self.check_host(host.or(authority)) {
+        let (first, second) = (authority.or(host), host.or(authority));
+        // In HTTP/1 there is only the header.
+        if !self.check_host(first) || (second != first && !self.check_host(second)) {
             return Err(Refused::Host);
         }
         let origin = single(headers, &ORIGIN).map_err(|Several| Refused::Origin)?;

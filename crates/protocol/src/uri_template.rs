@@ -10,7 +10,9 @@ mod tests;
 /// The longest template that is read, in bytes.
 pub const MAX_TEMPLATE_LEN: usize = 1024;
 /// The longest URI that a template can match, in bytes.
-pub const MAX_URI_LEN: usize = 8 * 1024;
+pub const MAX_URI_LEN: usize = 4 * 1024;
+/// The most expressions in a template: the time that matching takes grows with them.
+pub const MAX_EXPRESSIONS: usize = 32;
 
 /// A template that URIs are matched against.
 ///
@@ -38,6 +40,9 @@ pub enum TemplateError {
     /// It is longer than [`MAX_TEMPLATE_LEN`].
     #[error("the template is longer than {MAX_TEMPLATE_LEN} bytes")]
     TooLong,
+    /// It has more than [`MAX_EXPRESSIONS`].
+    #[error("the template has more than {MAX_EXPRESSIONS} expressions")]
+    TooManyExpressions,
     /// A brace without its partner.
     #[error("unbalanced brace at byte {at}")]
     UnbalancedBrace {
@@ -108,6 +113,7 @@ impl UriTemplate {
         let mut prefix = Vec::new();
         let mut compiler = Compiler::default();
         let mut specificity = 0;
+        let mut expressions = 0;
         let mut at = 0;
         while let Some(&byte) = template.as_bytes().get(at) {
             match byte {
@@ -117,6 +123,10 @@ impl UriTemplate {
                         .find(['{', '}'])
                         .filter(|&end| rest[end..].starts_with('}'))
                         .ok_or(TemplateError::UnbalancedBrace { at })?;
+                    expressions += 1;
+                    if expressions > MAX_EXPRESSIONS {
+                        return Err(TemplateError::TooManyExpressions);
+                    }
                     compiler.expression(&rest[..end], at)?;
                     at += end + 2;
                     continue;

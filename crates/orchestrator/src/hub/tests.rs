@@ -187,13 +187,36 @@ fn there_is_a_cap_of_listeners_and_of_what_they_watch() {
         hub.listen(uris(MAX_URIS + 1)).unwrap_err(),
         ListenError::TooManyUris
     );
-    let long = "x".repeat(MAX_URI_MEMORY);
+    let long = "x".repeat(MAX_URI_LEN + 1);
     assert_eq!(
         hub.listen(watching(&[&long])).unwrap_err(),
-        ListenError::Full
+        ListenError::UriTooLong
     );
     let third = hub.listen(uris(MAX_URIS)).unwrap();
     assert_eq!(third.uris().len(), MAX_URIS);
+}
+
+#[test]
+fn there_is_a_cap_of_what_all_listeners_watch_together() {
+    let hub = Hub::new(1_000);
+    let listen = |listener: usize| {
+        let uri = |n: usize| format!("a:{listener}:{n:0>width$}", width = MAX_URI_LEN - 16);
+        hub.listen(Filter {
+            uris: (0..MAX_URIS).map(uri).collect(),
+            ..Filter::default()
+        })
+    };
+    let mut listeners = Vec::new();
+    let full = loop {
+        match listen(listeners.len()) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full, ListenError::Full);
+    assert!(listeners.len() * MAX_URIS * MAX_URI_LEN <= 2 * MAX_URI_MEMORY);
+    listeners.pop();
+    assert!(listen(listeners.len()).is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
