@@ -8,7 +8,7 @@ use memchr::memmem;
 use switchboard_backends::Answer;
 use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::call::{Call, Completed, Outcome};
-use switchboard_protocol::error::{CallError, Effect, Fault};
+use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError, code};
 use switchboard_protocol::json::{self, Span};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::splice::{
@@ -46,6 +46,9 @@ pub(crate) fn outcome(
     let input_required = call.method.may_require_input()
         && response.text(keys.result_type).as_deref() == Some("input_required");
     if input_required {
+        if let Some(error) = undeclared(call, result.of(raw)) {
+            return Outcome::Failed(error.into());
+        }
         let state = response
             .text(keys.request_state)
             .map(|state| state.into_owned());
@@ -103,6 +106,42 @@ fn may_name_resources(text: &[u8]) -> bool {
     static ESCAPE: LazyLock<memmem::Finder<'static>> =
         LazyLock::new(|| memmem::Finder::new(b"\\u00"));
     KEY.find(text).is_some() || ESCAPE.find(text).is_some()
+}
+
+/// The error of a call that needs input which its client never said it could give: no server may
+/// ask for that (specification: `basic/patterns/mrtr`, Server Requirements).
+fn undeclared(call: &Call, result: &[u8]) -> Option<ProtocolError> {
+    let declared = call.request.meta.client_capabilities;
+    let declared = declared.map_or(&b"{}"[..], |span| call.request.slice(span));
+    let mut required = None;
+    for_each_member(member(result, "inputRequests")?, |_, _, request| {
+        let method = member(request, "method")
+            .and_then(json::as_str)
+            .unwrap_or_default();
+        let mode = member(request, "params").and_then(|params| member(params, "mode"));
+        let elicitation = member(declared, "elicitation");
+        let (is_declared, needed) = match (&*method, mode.and_then(json::as_str).as_deref()) {
+            ("elicitation/create", Some("url")) => {
+                let url = elicitation.and_then(|elicitation| member(elicitation, "url"));
+                (url.is_some(), r#"{"elicitation":{"url":{}}}"#)
+            }
+            ("elicitation/create", _) => (elicitation.is_some(), r#"{"elicitation":{}}"#),
+            ("sampling/createMessage", _) => {
+                (member(declared, "sampling").is_some(), r#"{"sampling":{}}"#)
+            }
+            ("roots/list", _) => (member(declared, "roots").is_some(), r#"{"roots":{}}"#),
+            // An extension's, of which only its client can tell.
+            _ => (true, ""),
+        };
+        if !is_declared {
+            required = Some(needed);
+        }
+    });
+    required.map(|needed| ProtocolError {
+        code: code::MISSING_CLIENT_CAPABILITY,
+        message: "This call needs input that the client did not declare it can give".into(),
+        data: Some(format!("{{\"requiredCapabilities\":{needed}}}")),
+    })
 }
 
 /// Rewrites the URIs that would not lead the client back to the backend that wrote them.

@@ -460,7 +460,9 @@ fn is_text(raw: &[u8]) -> bool {
         || serde_json::from_slice::<Cow<'_, str>>(raw).is_ok()
 }
 
-fn is_id(raw: &[u8]) -> bool {
+/// Whether this is an id: a string of at most [`MAX_ID_BYTES`] as written, or an integer.
+#[must_use]
+pub fn is_id(raw: &[u8]) -> bool {
     match raw.first() {
         Some(b'"') => raw.len() <= MAX_ID_BYTES,
         Some(b'-' | b'0'..=b'9') => {

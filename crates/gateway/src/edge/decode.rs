@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use switchboard_protocol::call::{Call, Principal};
-use switchboard_protocol::envelope::{Envelope, EnvelopeError, MAX_ID_BYTES};
+use switchboard_protocol::envelope::{Envelope, EnvelopeError, MAX_ID_BYTES, is_id};
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::header;
 use switchboard_protocol::json::Span;
@@ -241,13 +241,21 @@ pub(crate) fn decode(
     principal: Arc<Principal>,
     peer: Option<IpAddr>,
 ) -> Result<Incoming, Rejection> {
-    let request = Envelope::parse(body).map_err(|error| {
-        let code = match error {
-            EnvelopeError::Json(_) => code::PARSE_ERROR,
-            EnvelopeError::Shape(_) => code::INVALID_REQUEST,
+    let request = Envelope::parse(body.clone()).map_err(|error| {
+        let (code, id) = match error {
+            EnvelopeError::Json(_) => (code::PARSE_ERROR, None),
+            // JSON-RPC: an error names its request where that can be told.
+            EnvelopeError::Shape(_) => (
+                code::INVALID_REQUEST,
+                member(&body, "id").filter(|id| is_id(id)),
+            ),
         };
-        Rejection::bad(ProtocolError::new(code, error.to_string()))
+        Rejection {
+            id: id.map(|id| body.slice_ref(id)),
+            ..Rejection::bad(ProtocolError::new(code, error.to_string()))
+        }
     })?;
+
     if !request.is_request() {
         return Ok(Incoming::Notification);
     }
