@@ -92,7 +92,7 @@ impl Inner {
         };
         let result = connection
             .link
-            .request(&connection.wire, out, Watch::of(call))
+            .request(&connection.wire, out, Watch::of(call, id))
             .await;
         if let Some(cancel) = cancel {
             cancel.disarm();

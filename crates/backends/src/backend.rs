@@ -3,6 +3,7 @@
 use arc_swap::ArcSwapOption;
 use parking_lot::RwLock;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use switchboard_protocol::call::Call;
@@ -154,11 +155,11 @@ impl Backend {
         let result = match connection {
             Ok(connection) => {
                 let limit = self.inner.config.timeout.min(left);
-                // Selected in place: a timeout would move the whole future of the attempt into
-                // itself.
+                // Pinned first: `select!` would move the whole future of the attempt twice.
+                let mut attempt = pin!(self.inner.attempt(call, rewrite, parent, connection));
                 tokio::select! {
                     biased;
-                    result = self.inner.attempt(call, rewrite, parent, connection) => result,
+                    result = &mut attempt => result,
                     () = tokio::time::sleep(limit) => Err(answer::timed_out(&self.inner.name, limit).into()),
                 }
             }

@@ -96,7 +96,9 @@ impl From<LinkError> for ConnectError {
             LinkError::Status { status, .. } => format!("it answers with HTTP status {status}"),
             LinkError::NotSent(reason) | LinkError::Lost(reason) => reason,
             LinkError::TooLarge => "its answer is larger than the limit".to_owned(),
-            LinkError::Invalid(reason) => format!("its answer is not valid: {reason}"),
+            LinkError::Invalid(reason) => {
+                format!("it does not answer as an MCP server does ({reason}): check its address")
+            }
             LinkError::Full => "too many requests wait for it".to_owned(),
         };
         Self { reason, needs_auth }
@@ -270,6 +272,18 @@ enum Probe {
 /// modern server.
 async fn probe(link: &Link) -> Probe {
     match probe_once(link).await {
+        // One that offers only versions with a handshake is spoken to in one of those.
+        Probe::Unsupported(versions)
+            if versions
+                .iter()
+                .filter_map(|version| Version::parse(version))
+                .all(|version| !version.is_modern())
+                && versions
+                    .iter()
+                    .any(|version| Version::parse(version).is_some()) =>
+        {
+            Probe::Other
+        }
         // A server that offers the very version that was asked for is asked again, as the
         // specification has it.
         Probe::Unsupported(versions)

@@ -160,7 +160,9 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
     let mut listening = Listening::new(Arc::clone(inner), Arc::clone(connection));
     let initially_watched = watched.borrow_and_update().clone();
     let mut lost = Box::pin(legacy::listen(connection));
-    listening.set(initially_watched).await;
+    if let Some(end) = until_ended(inner, connection, listening.set(initially_watched)).await {
+        return end;
+    }
     let mut failing: Option<Pause> = None;
     // What the server said to have changed, until it has been read.
     let mut announced = ChangedLists::default();
@@ -185,7 +187,9 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
             changed = watched.changed() => {
                 if changed.is_ok() {
                     let uris = watched.borrow_and_update().clone();
-                    listening.set(uris).await;
+                    if let Some(end) = until_ended(inner, connection, listening.set(uris)).await {
+                        return end;
+                    }
                 }
                 false
             }
@@ -222,6 +226,20 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
                 last_read + failing.get_or_insert_default().next()
             }
         };
+    }
+}
+
+/// Does something that takes the server's answers, unless the connection ends meanwhile.
+async fn until_ended(
+    inner: &Inner,
+    connection: &Connection,
+    work: impl Future<Output = ()>,
+) -> Option<End> {
+    tokio::select! {
+        () = work => None,
+        () = inner.stop.cancelled() => Some(End::Stopped),
+        reason = connection.link.closed() => Some(End::Closed(reason)),
+        () = connection.session_lost.notified() => Some(End::SessionLost),
     }
 }
 

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::code;
 use switchboard_protocol::json::{self, Span};
@@ -21,6 +21,12 @@ use crate::pattern;
 
 /// How many items of one kind a backend may have.
 const MAX_ITEMS: usize = 100_000;
+/// How many bytes the items of one list may have together.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+/// How long all lists of a backend may take; what is read by then is kept.
+const LEARN_DEADLINE: Duration = Duration::from_secs(60);
+/// How many items that are left out are logged by name, each time a list is read.
+const LOGGED: usize = 10;
 /// How many pages a list may have.
 const MAX_PAGES: usize = 10_000;
 /// How long one page may take.
@@ -72,6 +78,47 @@ struct Hints {
     public: bool,
     /// Whether a list was longer than is kept.
     cut: bool,
+    /// When reading on takes too long.
+    deadline: Instant,
+}
+
+/// The items of a list that are left out: the first ones are logged, the rest counted.
+struct LeftOut<'a> {
+    backend: &'a str,
+    list: &'static str,
+    count: usize,
+}
+
+impl LeftOut<'_> {
+    fn note(&mut self, why: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.count <= LOGGED {
+            tracing::warn!(
+                backend = self.backend,
+                list = self.list,
+                "an item is left out: {}",
+                why()
+            );
+        }
+    }
+}
+
+impl Drop for LeftOut<'_> {
+    fn drop(&mut self) {
+        if self.count > LOGGED {
+            tracing::warn!(
+                backend = self.backend,
+                list = self.list,
+                items = self.count,
+                "items are left out"
+            );
+        }
+    }
+}
+
+/// What a server wrote, cut to a length fit for a log.
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(256)]
 }
 
 /// Reads everything that the server declared.
@@ -89,6 +136,7 @@ pub(crate) async fn learn(
         ttl_ms: None,
         public: true,
         cut: false,
+        deadline: Instant::now() + LEARN_DEADLINE,
     };
     let mut failed = Vec::new();
     let mut read = async |kind: Kind, declared: bool| -> Vec<Item> {
@@ -142,6 +190,12 @@ async fn read_list(
     hints: &mut Hints,
 ) -> Result<Vec<Item>, LinkError> {
     let mut items = Vec::new();
+    let (mut seen, mut kept_bytes) = (0, 0);
+    let mut left_out = LeftOut {
+        backend,
+        list: kind.method,
+        count: 0,
+    };
     let mut keys = HashSet::new();
     let mut cursor: Option<Vec<u8>> = None;
     let mut cursors = HashSet::new();
@@ -163,19 +217,18 @@ async fn read_list(
             .ok_or_else(|| LinkError::Invalid(format!("a list without {:?}", kind.items)))?;
         let list = result_raw.slice_ref(list);
         for_each_item(&list, |span| {
-            if items.len() < MAX_ITEMS {
-                match item(kind, list.slice(span.range())) {
-                    Ok(item) if keys.insert(item.key.clone()) => items.push(item),
-                    Ok(item) => tracing::warn!(
-                        backend,
-                        list = kind.method,
-                        name = item.key,
-                        "listed twice; the first is kept"
-                    ),
-                    Err(error) => {
-                        tracing::warn!(backend, list = kind.method, "an item is left out: {error}")
-                    }
+            seen += 1;
+            if seen > MAX_ITEMS || kept_bytes > MAX_BYTES {
+                return;
+            }
+            // Copied, or one small item would keep its whole page.
+            match item(kind, Bytes::copy_from_slice(span.of(&list))) {
+                Ok(item) if keys.insert(item.key.clone()) => {
+                    kept_bytes += item.raw.len();
+                    items.push(item);
                 }
+                Ok(item) => left_out.note(|| format!("{:?} is listed twice", shortened(&item.key))),
+                Err(error) => left_out.note(|| shortened(&error).to_owned()),
             }
         });
         let next = response
@@ -185,7 +238,9 @@ async fn read_list(
         match next {
             Some(next)
                 if next.first() == Some(&b'"')
-                    && items.len() < MAX_ITEMS
+                    && seen < MAX_ITEMS
+                    && kept_bytes < MAX_BYTES
+                    && Instant::now() < hints.deadline
                     && cursors.insert(next.clone()) =>
             {
                 cursor = Some(next);

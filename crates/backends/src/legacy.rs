@@ -57,7 +57,7 @@ impl InFlight<'_> {
 impl Session {
     /// Notes a call for as long as what is returned lives.
     pub(crate) fn enter(&self, id: u64, call: &Call) -> InFlight<'_> {
-        self.calls.lock().insert(id, Watch::logs_of(call));
+        self.calls.lock().insert(id, Watch::logs_of(call, id));
         InFlight {
             session: self,
             id,

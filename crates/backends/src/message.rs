@@ -168,11 +168,11 @@ pub(crate) fn own(method: &'static str, id: u64, meta: &str, params: &str) -> Ou
 fn head(method: Method, id: u64, capacity: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(capacity);
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    // Writing into a Vec cannot fail.
-    let _ = std::io::Write::write_fmt(
-        &mut out,
-        format_args!("{id},\"method\":\"{}\",\"params\":", method.as_str()),
-    );
+    // Serializing a number into a Vec cannot fail.
+    let _ = serde_json::to_writer(&mut out, &id);
+    out.extend_from_slice(b",\"method\":\"");
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"params\":");
     out
 }
 

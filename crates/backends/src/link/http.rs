@@ -357,7 +357,10 @@ async fn collect(mut body: ResponseBody, limit: usize) -> Result<Bytes, LinkErro
     }
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    // A body that says how long it is also says when it has ended.
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
         let frame = frame.map_err(|_| {
             LinkError::Lost("the connection broke in the middle of the answer".to_owned())
         })?;

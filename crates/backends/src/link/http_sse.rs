@@ -10,13 +10,15 @@ use switchboard_protocol::version::Version;
 
 use super::http::HttpLink;
 use super::inbox::Inbox;
-use super::mux::{Incoming, MessageReader, MessageWriter, Mux};
+use super::mux::{Incoming, MessageReader, MessageWriter, Mux, WriteError};
 use super::pool::ResponseBody;
 use super::sse::Decoder;
 use super::{LinkError, Wire};
 
 /// How long the server may take to say where messages go.
 const ENDPOINT_DEADLINE: Duration = Duration::from_secs(10);
+/// How long one message may take to be posted: less than the channel's own deadline, which ends it.
+const POST_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Opens the stream and waits for its first event, which says where messages go.
 ///
@@ -118,11 +120,17 @@ struct Poster {
 }
 
 impl MessageWriter for Poster {
-    async fn write(&mut self, message: Bytes) -> Result<(), String> {
-        self.link
-            .notify(&self.wire, message)
-            .await
-            .map_err(|error| error.to_string())
+    async fn write(&mut self, message: Bytes) -> Result<(), WriteError> {
+        let posting = self.link.notify(&self.wire, message);
+        match tokio::time::timeout(POST_DEADLINE, posting).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(LinkError::NotSent(_))) => Err(WriteError::Broken),
+            // What becomes of one message says nothing of the stream, on which others wait.
+            Ok(Err(error)) => Err(WriteError::Refused(error)),
+            Err(_) => Err(WriteError::Refused(LinkError::Lost(
+                "the message was not taken".to_owned(),
+            ))),
+        }
     }
 }
 

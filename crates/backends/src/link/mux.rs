@@ -35,7 +35,16 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Where messages are written.
 pub(crate) trait MessageWriter: Send + 'static {
     /// Writes one message, whole.
-    fn write(&mut self, message: Bytes) -> impl Future<Output = Result<(), String>> + Send;
+    fn write(&mut self, message: Bytes) -> impl Future<Output = Result<(), WriteError>> + Send;
+}
+
+/// Why a message was not written.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// This one was refused; the channel is as good as before.
+    Refused(LinkError),
+    /// The channel takes nothing any more.
+    Broken,
 }
 
 /// Where messages are read.
@@ -459,22 +468,24 @@ async fn write_all<W: MessageWriter>(
             () = shared.stop.cancelled() => {
                 // A server that is told what is not waited for any more can end at once when its
                 // input closes.
-                let _ = tokio::time::timeout(LAST_WORDS, write_each(&mut writer, shared.cancellations())).await;
+                let last = shared.write_each(&mut writer, shared.cancellations());
+                let _ = tokio::time::timeout(LAST_WORDS, last).await;
                 return;
             }
             () = shared.cancelled.notified() => shared.cancellations(),
             message = queue.recv() => match message {
-                Some(message) if shared.still_wanted(&message) => vec![message.message],
+                Some(message) if shared.still_wanted(&message) => vec![message],
                 Some(_) => continue,
                 None => return,
             },
         };
+        let writing = shared.write_each(&mut writer, messages);
         let written = tokio::select! {
             // A server that does not read would hold up the end as well.
             () = shared.stop.cancelled() => return,
-            written = tokio::time::timeout(WRITE_DEADLINE, write_each(&mut writer, messages)) => written,
+            written = tokio::time::timeout(WRITE_DEADLINE, writing) => written,
         };
-        if !matches!(written, Ok(Ok(()))) {
+        if written != Ok(true) {
             shared.state.lock().stopped_reading = true;
             shared.stop.cancel();
             return;
@@ -482,18 +493,27 @@ async fn write_all<W: MessageWriter>(
     }
 }
 
-async fn write_each<W: MessageWriter>(writer: &mut W, messages: Vec<Bytes>) -> Result<(), String> {
-    for message in messages {
-        writer.write(message).await?;
-    }
-    Ok(())
-}
-
 impl Shared {
     /// The notifications for what nobody waits for any more, each once.
-    fn cancellations(&self) -> Vec<Bytes> {
+    fn cancellations(&self) -> Vec<Outbound> {
         let cancels = std::mem::take(&mut self.state.lock().cancels);
-        cancels.into_iter().map(cancellation).collect()
+        let message = |id| Outbound {
+            id: None,
+            message: cancellation(id),
+        };
+        cancels.into_iter().map(message).collect()
+    }
+
+    /// Writes messages in turn; `false` if the channel takes nothing any more.
+    async fn write_each<W: MessageWriter>(&self, writer: &mut W, messages: Vec<Outbound>) -> bool {
+        for Outbound { id, message } in messages {
+            match (writer.write(message).await, id) {
+                (Ok(()), _) | (Err(WriteError::Refused(_)), None) => {}
+                (Err(WriteError::Refused(error)), Some(id)) => self.answer(id, Err(error)),
+                (Err(WriteError::Broken), _) => return false,
+            }
+        }
+        true
     }
 
     /// Marks a request as sent, unless nobody waits for it any more: then it was never sent at all.

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::Inbox;
-use super::mux::{Incoming, MessageReader, MessageWriter, Mux};
+use super::mux::{Incoming, MessageReader, MessageWriter, Mux, WriteError};
 
 /// What of the gateway's own environment a process gets besides what its configuration names: what
 /// programs need to start, and nothing that could be a secret.
@@ -164,8 +164,8 @@ async fn exited(pid: Pid, changes: &mut tokio::signal::unix::Signal) {
 struct LineWriter(BufWriter<ChildStdin>);
 
 impl MessageWriter for LineWriter {
-    async fn write(&mut self, message: Bytes) -> Result<(), String> {
-        let stopped = |_| "the server no longer reads".to_owned();
+    async fn write(&mut self, message: Bytes) -> Result<(), WriteError> {
+        let stopped = |_| WriteError::Broken;
         // A message is one line: what a client formatted over several is folded. JSON strings hold
         // no raw line ends.
         if memchr::memchr2(b'\n', b'\r', &message).is_some() {

@@ -15,6 +15,8 @@ pub(crate) struct Watch {
     sink: Option<Arc<dyn Sink>>,
     /// The caller's own progress token, as it wrote it.
     token: Option<Bytes>,
+    /// The id that the request went out with, which is its token upstream.
+    id: u64,
     log_level: Option<LogLevel>,
     last_progress: Option<f64>,
     is_call: bool,
@@ -60,8 +62,9 @@ impl Watch {
     }
 
     /// Hears what the caller asked for.
-    pub(crate) fn of(call: &Call) -> Self {
+    pub(crate) fn of(call: &Call, id: u64) -> Self {
         Self {
+            id,
             sink: call.sink.clone(),
             token: call
                 .request
@@ -86,10 +89,10 @@ impl Watch {
     }
 
     /// Hears only logs of what the caller asked for.
-    pub(crate) fn logs_of(call: &Call) -> Self {
+    pub(crate) fn logs_of(call: &Call, id: u64) -> Self {
         Self {
             token: None,
-            ..Self::of(call)
+            ..Self::of(call, id)
         }
     }
 
@@ -105,6 +108,10 @@ impl Watch {
                 let Some(token_span) = notification.params.progress_token else {
                     return false;
                 };
+                // A token of another request, or of none.
+                if notification.number(Some(token_span)) != Some(self.id) {
+                    return false;
+                }
                 // Values must rise (specification: `basic/patterns/progress`). What does not comes
                 // from a server that starts over.
                 let value = notification

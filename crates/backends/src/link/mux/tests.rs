@@ -20,10 +20,10 @@ type Answer = Result<Response, LinkError>;
 struct PipeWriter(DuplexStream);
 
 impl MessageWriter for PipeWriter {
-    async fn write(&mut self, message: Bytes) -> Result<(), String> {
+    async fn write(&mut self, message: Bytes) -> Result<(), WriteError> {
         let line = [&message, &b"\n"[..]].concat();
         let written = self.0.write_all(&line).await;
-        written.map_err(|_| "the server no longer reads".to_owned())
+        written.map_err(|_| WriteError::Broken)
     }
 }
 
