@@ -87,7 +87,7 @@ impl EndpointParts {
             Some(principal) => principal,
             None => Arc::new(Principal::anonymous()),
         };
-        match decode::decode(&head.headers, body, principal, peer)? {
+        match decode::decode(&head.headers, &body, principal, peer)? {
             Incoming::Notification => Ok(respond::accepted()),
             Incoming::Call(call) if call.method == Method::Listen => {
                 listen::respond(&self.orchestrator, &self.metrics, &call).await
@@ -98,12 +98,7 @@ impl EndpointParts {
 
     fn run(&self, mut call: Box<Call>) -> Running {
         let method = call.method;
-        let id = call
-            .request
-            .keys
-            .id
-            .map(|span| call.request.bytes(span))
-            .unwrap_or_default();
+        let id = call.request.id_bytes();
         let mut notifications = None;
         if call.request.meta.progress_token.is_some() || call.log_level.is_some() {
             let (sink, receiver) = stream::notifications();

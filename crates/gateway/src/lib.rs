@@ -1,7 +1,7 @@
 //! The gateway: the listener, the endpoint of each era, the two stacks, and how it all starts and
 //! ends.
 //!
-//! Begin to read at [`stack`](mod@stack): it is the table of contents.
+//! Begin to read at `stack`: it is the table of contents.
 
 mod check;
 pub mod config;

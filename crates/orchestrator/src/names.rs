@@ -2,8 +2,9 @@
 //!
 //! A name is `{prefix}{separator}{name}` of `[A-Za-z0-9_-]`, within the configured length. One that
 //! would be longer, has other characters or would stand in another backend's namespace gets a
-//! suffix made of the backend's name and the original name. So a name depends on the configuration
-//! and the original name alone, never on who is up.
+//! suffix made of the backend's name and the original name. So such a name depends on the
+//! configuration and the original name alone, never on who is up. What becomes of plain names that
+//! several backends claim is decided with the catalogue.
 
 use sha2::{Digest, Sha256};
 

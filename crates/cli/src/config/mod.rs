@@ -1,6 +1,6 @@
 //! From files and the environment to a [`Config`], or to every mistake in them at once.
 //!
-//! Each source is read by itself ([`parse`](self::parse)), its variables are expanded, a client's
+//! Each source is read by itself ([`parse`]), its variables are expanded, a client's
 //! `mcpServers` becomes `backends`, and it is checked against the JSON Schema that the types
 //! carry; what is wrong is reported with its line and taken out. The rest is merged by figment and
 //! becomes the types, whose own rules are checked last.

@@ -237,7 +237,7 @@ fn is_legacy(headers: &HeaderMap, request: &Envelope) -> bool {
 /// Makes a call of a request's headers and body.
 pub(crate) fn decode(
     headers: &HeaderMap,
-    body: Bytes,
+    body: &Bytes,
     principal: Arc<Principal>,
     peer: Option<IpAddr>,
 ) -> Result<Incoming, Rejection> {
@@ -247,7 +247,7 @@ pub(crate) fn decode(
             // JSON-RPC: an error names its request where that can be told.
             EnvelopeError::Shape(_) => (
                 code::INVALID_REQUEST,
-                member(&body, "id").filter(|id| is_id(id)),
+                member(body, "id").filter(|id| is_id(id)),
             ),
         };
         Rejection {
