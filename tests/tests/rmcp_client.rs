@@ -26,7 +26,7 @@ use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake::{UNKNOWN_IN_CONTENT, UNKNOWN_IN_RESULT};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_tests::front::{Front, faulty, remote, until};
-use switchboard_tests::tools;
+use switchboard_tests::{servers, tools};
 
 /// The four backends: modern and legacy, over HTTP and over stdio. Their names are short, since
 /// the longest name of a fixture together with one of these is as long as a name may be.
@@ -582,6 +582,63 @@ async fn arguments_that_a_tool_mirrors_reach_its_server_as_headers() {
     answer.expect("an answer without the argument");
     let requests = fake.requests_of("tools/call");
     assert!(!requests[0].headers.contains_key("mcp-param-region"));
+    client.cancel().await.expect("the client ends");
+    front.gateway.stop().await;
+}
+
+/// The five published servers at once, two of them legacy processes of Node.js.
+#[tokio::test]
+async fn it_uses_five_published_servers() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let repository = folder.path().join("repository");
+    std::fs::create_dir(&repository).expect("the folder is ours");
+    servers::make_repository(&repository);
+    let front = Front::of(json!({
+        "everything": servers::everything(),
+        "files": servers::filesystem(&repository),
+        "memory": servers::memory(&folder.path().join("memory.jsonl")),
+        "time": servers::time(),
+        "git": servers::git(&repository),
+    }))
+    .await;
+    front.gateway.wait_for_backends().await;
+    let client = connect(&front).await;
+
+    let tools = client.list_all_tools().await.expect("the tools");
+    let names: BTreeSet<&str> = tools.iter().map(|tool| &*tool.name).collect();
+    for (tool, arguments) in [
+        ("everything__echo", json!({ "message": "hello" })),
+        ("files__list_directory", json!({ "path": repository })),
+        ("memory__read_graph", json!({})),
+        ("time__get_current_time", json!({ "timezone": "UTC" })),
+        ("git__git_status", json!({ "repo_path": repository })),
+    ] {
+        assert!(names.contains(tool), "{tool}: {names:?}");
+        let result = client.call_tool(params(tool, arguments)).await;
+        let result = result.unwrap_or_else(|error| panic!("{tool}: {error}"));
+        assert_ne!(result.is_error, Some(true), "{tool}: {result:?}");
+        assert!(!result.content.is_empty(), "{tool}");
+    }
+
+    let uri = "demo://resource/static/document/features.md";
+    let resource = client
+        .read_resource(ReadResourceRequestParams::new(uri))
+        .await;
+    assert!(!resource.expect("a document").contents.is_empty());
+    let request = GetPromptRequestParams::new("everything__args-prompt")
+        .with_arguments(object(json!({ "city": "Oslo" })));
+    let prompt = client.get_prompt(request).await.expect("a prompt");
+    assert!(json!(prompt.messages).to_string().contains("Oslo"));
+    let reference = "everything__completable-prompt";
+    let values = client
+        .complete_prompt_simple(reference, "department", "E")
+        .await;
+    assert!(
+        values
+            .expect("completions")
+            .contains(&"Engineering".to_owned())
+    );
+
     client.cancel().await.expect("the client ends");
     front.gateway.stop().await;
 }

@@ -93,6 +93,9 @@ impl From<LinkError> for ConnectError {
         let needs_auth = matches!(error, LinkError::Unauthorized(_));
         let reason = match error {
             LinkError::Unauthorized(_) => "it refuses the gateway's credential".to_owned(),
+            LinkError::Status {
+                status: 300..=399, ..
+            } => "it redirects elsewhere: configure the address that it redirects to".to_owned(),
             LinkError::Status { status, .. } => format!("it answers with HTTP status {status}"),
             LinkError::NotSent(reason) | LinkError::Lost(reason) => reason,
             LinkError::TooLarge => "its answer is larger than the limit".to_owned(),

@@ -2,6 +2,10 @@
 
 use bytes::{Bytes, BytesMut};
 
+/// What a line of data counts beside its length: what keeping it costs, so that a limit in bytes holds
+/// for empty lines as well.
+const LINE_COST: usize = 32;
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
@@ -105,7 +109,7 @@ impl Decoder {
         };
         match name {
             b"data" => {
-                self.data_bytes += value.len() + 1;
+                self.data_bytes += value.len() + LINE_COST;
                 self.data.push(value);
             }
             b"event" => self.name = String::from_utf8_lossy(&value).into_owned(),
