@@ -314,7 +314,8 @@ async fn fields_that_no_specification_knows_disturb_nobody_and_arrive() {
 }
 
 /// Calls `slow` and checks that all that it reports arrives.
-async fn reports_of(team: &Team, backend: &str) {
+/// Makes a call of four steps and sees what is reported of each; of logs at least `certain_logs`.
+async fn reports_of(team: &Team, backend: &str, certain_logs: usize) {
     let person = team.client.service();
     let arguments = json!({ "ms": 200, "steps": 4 });
     let mut request = params(&format!("{backend}__slow"), arguments.clone());
@@ -335,21 +336,21 @@ async fn reports_of(team: &Team, backend: &str) {
     assert_eq!(progress, expected, "{backend}");
     until(&format!("logs of {backend}"), async || {
         logs.extend(taken(&person.logs));
-        (logs.len() >= 4).then_some(())
+        (logs.len() >= certain_logs).then_some(())
     })
     .await;
     let logs: BTreeSet<String> = logs.iter().map(Value::to_string).collect();
-    let expected = (1..=4)
+    let all: BTreeSet<String> = (1..=4)
         .map(|step| format!("\"step {step} of 4\""))
         .collect();
-    assert_eq!(logs, expected, "{backend}");
+    assert!(logs.is_subset(&all), "{backend}: {logs:?}");
 }
 
 #[tokio::test]
 async fn progress_and_logs_come_while_the_call_runs() {
     let team = Team::start().await;
     for backend in ["mh", "ms", "ls"] {
-        reports_of(&team, backend).await;
+        reports_of(&team, backend, 4).await;
     }
     team.stop().await;
 }
@@ -359,7 +360,8 @@ async fn progress_and_logs_come_while_the_call_runs() {
 #[tokio::test]
 async fn progress_and_logs_of_a_legacy_http_server_come_while_its_only_call_runs() {
     let team = Team::start().await;
-    reports_of(&team, "lh").await;
+    // The last ones may come behind the answer, on another connection, and are nobody's then.
+    reports_of(&team, "lh", 1).await;
     team.stop().await;
 }
 

@@ -15,6 +15,8 @@ use switchboard_protocol::json;
 use switchboard_protocol::method::LogLevel;
 use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::connect::{Agreed, Connection, describe};
 use crate::link::http::HttpLink;
@@ -24,6 +26,8 @@ use crate::link::{Link, LinkError, Wire, next_id};
 use crate::message;
 use crate::pause::Pause;
 
+/// How long the first call that wants logs waits for the stream that may carry them.
+const LISTENING_WAIT: Duration = Duration::from_secs(2);
 /// How long a small request of the gateway's own may take.
 const SMALL_REQUEST: Duration = Duration::from_secs(10);
 
@@ -38,6 +42,8 @@ pub(crate) struct Session {
     calls: Mutex<HashMap<u64, Watch>>,
     /// When a call was last given up: the server may still work on it and log.
     given_up: Mutex<Option<Instant>>,
+    /// Whether the stream that belongs to no request was opened, or found not to be there.
+    listening: watch::Sender<bool>,
 }
 
 /// Takes a call off the books of its session.
@@ -85,6 +91,10 @@ impl Hear for &Session {
         notification.method() == "notifications/message"
             && !given_up
             && deliver_to_only(self.calls.lock().values_mut(), notification) == Some(true)
+    }
+
+    fn opened(&mut self) {
+        self.listening.send_replace(true);
     }
 }
 
@@ -144,11 +154,19 @@ pub(crate) async fn ensure_log_level(connection: &Connection, wanted: Option<Log
     let (Some(session), Some(wanted)) = (&connection.legacy, wanted) else {
         return;
     };
-    if !connection.server.features.logging
-        || session
-            .log_level
-            .lock()
-            .is_some_and(|level| level <= wanted)
+    if !connection.server.features.logging {
+        return;
+    }
+    // Some servers log on the stream that belongs to no request: what they say before it is open is
+    // lost.
+    if matches!(connection.link, Link::Http(_)) {
+        let mut listening = session.listening.subscribe();
+        let _ = timeout(LISTENING_WAIT, listening.wait_for(|listening| *listening)).await;
+    }
+    if session
+        .log_level
+        .lock()
+        .is_some_and(|level| level <= wanted)
     {
         return;
     }
@@ -187,7 +205,7 @@ async fn request(
     let answer = connection
         .link
         .request(&connection.wire, out, Watch::deaf());
-    match tokio::time::timeout(SMALL_REQUEST, answer).await {
+    match timeout(SMALL_REQUEST, answer).await {
         Ok(Ok(response)) if response.result.is_some() => Ok(()),
         Ok(Ok(response)) => Err(LinkError::Invalid(format!(
             "error {}",

@@ -185,7 +185,9 @@ impl HttpLink {
         wire: &Wire,
         hearer: &mut (impl Hear + Send),
     ) -> Result<bool, LinkError> {
-        let answer = self.get(wire).await?;
+        let answer = self.get(wire).await;
+        hearer.opened();
+        let answer = answer?;
         if answer.status() == StatusCode::METHOD_NOT_ALLOWED {
             return Ok(false);
         }

@@ -27,6 +27,9 @@ pub(crate) struct Watch {
 pub(crate) trait Hear {
     /// Takes a notification. `false` if it was for nobody, or there was no room.
     fn hear(&mut self, notification: &Envelope) -> bool;
+
+    /// The stream on which things are heard is open, or there is none to wait for.
+    fn opened(&mut self) {}
 }
 
 impl Hear for Watch {
