@@ -77,13 +77,6 @@ impl<'a> Splice<'a> {
         self.edits.push((Span::new(start, end), Cow::Borrowed(b"")));
     }
 
-    /// Puts `with` in the place of `span`, and forgets the replacements inside of it.
-    pub fn replace_within(&mut self, span: Span, with: impl Into<Cow<'a, [u8]>>) {
-        self.edits
-            .retain(|(edit, _)| edit.end <= span.start || edit.start >= span.end);
-        self.replace(span, with);
-    }
-
     /// The part `of` of `text` with the replacements, which must all lie in `of`, as slices: what
     /// stays shares the memory of `text`.
     ///
