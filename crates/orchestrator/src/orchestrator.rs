@@ -378,6 +378,7 @@ mod tests {
             method: Method::ToolsCall,
             principal: Arc::new(Principal::anonymous()),
             version: Version::LATEST,
+            client: None,
             peer: None,
             param_headers: None,
             log_level: None,

@@ -8,7 +8,8 @@ use memchr::memmem;
 use switchboard_backends::Answer;
 use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::call::{Call, Completed, Outcome};
-use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError, code};
+use switchboard_protocol::capabilities::Question;
+use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError};
 use switchboard_protocol::json::{self, Span};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::splice::{
@@ -111,37 +112,17 @@ fn may_name_resources(text: &[u8]) -> bool {
 /// The error of a call that needs input which its client never said it could give: no server may
 /// ask for that (specification: `basic/patterns/mrtr`, Server Requirements).
 fn undeclared(call: &Call, result: &[u8]) -> Option<ProtocolError> {
-    let declared = call.request.meta.client_capabilities;
-    let declared = declared.map_or(&b"{}"[..], |span| call.request.slice(span));
-    let mut required = None;
+    let declared = call.client_capabilities();
+    let mut missing = None;
     for_each_member(member(result, "inputRequests")?, |_, _, request| {
-        let method = member(request, "method")
-            .and_then(json::as_str)
-            .unwrap_or_default();
-        let mode = member(request, "params").and_then(|params| member(params, "mode"));
-        let elicitation = member(declared, "elicitation");
-        let (is_declared, needed) = match (&*method, mode.and_then(json::as_str).as_deref()) {
-            ("elicitation/create", Some("url")) => {
-                let url = elicitation.and_then(|elicitation| member(elicitation, "url"));
-                (url.is_some(), r#"{"elicitation":{"url":{}}}"#)
-            }
-            ("elicitation/create", _) => (elicitation.is_some(), r#"{"elicitation":{}}"#),
-            ("sampling/createMessage", _) => {
-                (member(declared, "sampling").is_some(), r#"{"sampling":{}}"#)
-            }
-            ("roots/list", _) => (member(declared, "roots").is_some(), r#"{"roots":{}}"#),
-            // An extension's, of which only its client can tell.
-            _ => (true, ""),
-        };
-        if !is_declared {
-            required = Some(needed);
+        let method = member(request, "method").and_then(json::as_str);
+        // What an extension asks, only its client can tell.
+        let question = Question::parse(&method.unwrap_or_default(), member(request, "params"));
+        if let Some(question) = question.filter(|question| !declared.allows(*question)) {
+            missing = Some(question);
         }
     });
-    required.map(|needed| ProtocolError {
-        code: code::MISSING_CLIENT_CAPABILITY,
-        message: "This call needs input that the client did not declare it can give".into(),
-        data: Some(format!("{{\"requiredCapabilities\":{needed}}}")),
-    })
+    missing.map(Question::undeclared)
 }
 
 /// Rewrites the URIs that would not lead the client back to the backend that wrote them.

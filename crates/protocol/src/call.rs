@@ -4,10 +4,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::future::Future;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::capabilities::ClientCapabilities;
 use crate::envelope::Envelope;
 use crate::error::CallError;
 use crate::method::{LogLevel, Method};
@@ -40,6 +43,25 @@ pub trait Sink: Send + Sync {
     fn offer(&self, notification: Bytes) -> bool;
 }
 
+/// The session of a legacy client, as far as what stands behind the edges may reach it: to relay
+/// what a server asks or says outside of any call.
+pub trait ClientSession: Send + Sync {
+    /// Tells it from every other session of this process.
+    fn id(&self) -> &str;
+
+    /// Sends the client a request; `params` is a JSON object. Resolves to the whole result object,
+    /// or to the whole error object (`Err`): the client's own, or one that says that it is gone or
+    /// never declared the capability. Bounded in time by the session.
+    fn request(
+        &self,
+        method: &str,
+        params: Option<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Bytes, Bytes>> + Send>>;
+
+    /// Sends the client a notification, or answers `false` if there is no room. Never blocks.
+    fn notify(&self, notification: Bytes) -> bool;
+}
+
 /// One request on its way through the stacks, whoever made it.
 #[derive(Clone)]
 pub struct Call {
@@ -49,8 +71,10 @@ pub struct Call {
     pub method: Method,
     /// On whose behalf.
     pub principal: Arc<Principal>,
-    /// The version that the client speaks.
+    /// The version that the client speaks. The request is in modern form whatever it is.
     pub version: Version,
+    /// The session that the client holds, if it is a legacy one.
+    pub client: Option<Arc<dyn ClientSession>>,
     /// Where the client is, if it is known.
     pub peer: Option<IpAddr>,
     /// The `Mcp-Param-*` headers that came with it; `None` if it did not come over HTTP and so has
@@ -79,6 +103,15 @@ impl Call {
     #[must_use]
     pub fn target(&self) -> Option<Cow<'_, str>> {
         self.request.text(self.request.params.target(self.method))
+    }
+
+    /// What the client of this call may be asked.
+    #[must_use]
+    pub fn client_capabilities(&self) -> ClientCapabilities {
+        let declared = self.request.meta.client_capabilities;
+        declared.map_or_else(ClientCapabilities::default, |span| {
+            ClientCapabilities::parse(self.request.slice(span))
+        })
     }
 
     /// `arguments`, as they came.

@@ -21,6 +21,8 @@ pub const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// `Mcp-Session-Id`: a legacy session. Modern requests have none.
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+/// `Last-Event-ID`: where a legacy stream is to be resumed.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// What the name of every header that mirrors a tool's parameter begins with, in lower case.
 pub const PARAM_PREFIX: &str = "mcp-param-";
 

@@ -8,6 +8,7 @@
 pub const OWN_META_PREFIX: &str = "dev.switchboard/";
 
 pub mod call;
+pub mod capabilities;
 pub mod envelope;
 pub mod error;
 pub mod header;

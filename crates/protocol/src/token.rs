@@ -49,17 +49,23 @@ const TAG_LEN: usize = 16;
 pub enum Purpose {
     /// `requestState` of a call that waits for input.
     RequestState,
+    /// The id of a legacy client's session.
+    Session,
+    /// The id of a task.
+    Task,
 }
 
 impl Purpose {
     /// In the order of their declaration, by which [`Key::cipher`] finds a purpose's cipher.
-    const ALL: [Self; 1] = [Self::RequestState];
+    const ALL: [Self; 3] = [Self::RequestState, Self::Session, Self::Task];
 
     /// What separates the purpose's keys from the others'. A label that was in use never gets
     /// another meaning.
     const fn label(self) -> &'static str {
         match self {
             Self::RequestState => "switchboard token 1 request-state",
+            Self::Session => "switchboard token 1 session",
+            Self::Task => "switchboard token 1 task",
         }
     }
 }

@@ -37,6 +37,13 @@ impl Version {
     pub const LATEST_LEGACY: Self = Self::V2025_11_25;
     /// The modern revisions spoken here, newest first, as a server lists them to clients.
     pub const SUPPORTED_MODERN: &'static [Self] = &[Self::V2026_07_28];
+    /// The legacy revisions spoken here, newest first.
+    pub const SUPPORTED_LEGACY: &'static [Self] = &[
+        Self::V2025_11_25,
+        Self::V2025_06_18,
+        Self::V2025_03_26,
+        Self::V2024_11_05,
+    ];
 
     /// Reads a revision's date as it stands on the wire; `None` for one that is not known.
     #[must_use]
@@ -152,8 +159,13 @@ mod tests {
     }
 
     #[test]
-    fn supported_modern_covers_its_era_newest_first() {
+    fn what_is_spoken_covers_both_eras_newest_first() {
         assert_eq!(Version::SUPPORTED_MODERN.first(), Some(&Version::LATEST));
+        let spoken = Version::SUPPORTED_MODERN
+            .iter()
+            .chain(Version::SUPPORTED_LEGACY);
+        assert!(spoken.clone().rev().is_sorted());
+        assert_eq!(spoken.count(), ALL.len());
         for version in ALL {
             assert_eq!(
                 version.is_modern(),

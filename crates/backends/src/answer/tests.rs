@@ -10,6 +10,7 @@ fn call() -> Call {
         request: Envelope::parse(Bytes::from_static(text.as_bytes())).expect("valid"),
         principal: Arc::new(Principal::anonymous()),
         version: Version::LATEST,
+        client: None,
         peer: None,
         param_headers: None,
         log_level: None,

@@ -11,6 +11,7 @@ fn call(text: &str) -> Call {
         request,
         principal: Arc::new(Principal::anonymous()),
         version: Version::LATEST,
+        client: None,
         peer: None,
         param_headers: None,
         log_level: None,

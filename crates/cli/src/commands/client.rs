@@ -164,6 +164,7 @@ fn request(name: &str, arguments: &Value) -> Result<Call, String> {
         method: Method::ToolsCall,
         principal: Arc::new(Principal::anonymous()),
         version: Version::LATEST,
+        client: None,
         peer: None,
         param_headers: None,
         log_level: Some(LogLevel::Warning),

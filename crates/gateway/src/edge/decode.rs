@@ -264,6 +264,7 @@ pub(crate) fn decode(
             method,
             principal,
             version,
+            client: None,
             peer,
             param_headers: Some(param_headers(headers)),
             log_level,
