@@ -16,6 +16,7 @@ mod accounting;
 mod backend;
 mod compare;
 mod floor;
+mod instructions;
 mod listener;
 mod load;
 mod process;
@@ -39,6 +40,8 @@ struct Arguments {
 enum Command {
     /// Measure Switchboard beside nginx, the floor and no gateway at all.
     Compare(compare::Options),
+    /// Count the instructions of one call through Switchboard, with valgrind's callgrind.
+    Instructions(instructions::Options),
     /// Answer as the MCP server that everything is measured against.
     #[command(hide = true)]
     Backend {
@@ -76,6 +79,7 @@ impl Failure {
 async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Compare(options) => until_interrupted(compare::run(&options)).await,
+        Command::Instructions(options) => until_interrupted(instructions::run(&options)).await,
         Command::Backend { listen } => backend::serve(listen).await.map(|()| true),
         Command::Floor { listen, backend } => floor::serve(listen, backend).await.map(|()| true),
     };

@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::Failure;
 use crate::accounting::{CpuTime, peak_rss};
+use crate::instructions::callgrind;
 use crate::load::call_once;
 use crate::process::Process;
 
@@ -37,10 +38,12 @@ pub(crate) enum Kind {
     Floor,
     /// `switchboard serve`.
     Switchboard,
+    /// `switchboard serve` under callgrind, which is no subject of a comparison.
+    Counted,
 }
 
 impl Kind {
-    /// Every subject, in the order of the table.
+    /// Every subject of a comparison, in the order of the table.
     pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Nginx, Self::Floor, Self::Switchboard];
 
     /// Its name in the table.
@@ -50,6 +53,7 @@ impl Kind {
             Self::Nginx => "nginx",
             Self::Floor => "floor",
             Self::Switchboard => "switchboard",
+            Self::Counted => "counted",
         }
     }
 
@@ -138,9 +142,13 @@ impl Site<'_> {
                 command.arg("-c").arg(config);
                 command
             }
-            Kind::Switchboard => {
+            Kind::Switchboard | Kind::Counted => {
                 let config = self.write("switchboard.yaml", &fill(SWITCHBOARD_CONFIG))?;
-                let mut command = Command::new(self.switchboard);
+                let mut command = if kind == Kind::Counted {
+                    callgrind(self.dir, self.switchboard)
+                } else {
+                    Command::new(self.switchboard)
+                };
                 command.args(["serve", "-c"]).arg(config);
                 command
             }
@@ -183,6 +191,11 @@ impl Subject {
             Some(ended) => Failure(format!("{seen}; {ended}")),
             None => seen,
         }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
     }
 
     /// Its clocks as they stand.

@@ -1,0 +1,109 @@
+//! How many instructions one call takes in user space: a count that hardly depends on what else the
+//! machine does, so that two builds can be compared.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::Failure;
+use crate::load::Load;
+use crate::subject::{Kind, Site, Subject};
+
+/// The longest that one load may take: callgrind slows a program down fifty times.
+const LOAD_LIMIT: Duration = Duration::from_secs(300);
+/// The longest that callgrind may take to be switched on or off.
+const CONTROL_LIMIT: Duration = Duration::from_secs(60);
+/// What the file of counts is called.
+const COUNTS: &str = "callgrind.out";
+
+/// What `instructions` can be told.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Calls that are counted; half as many go before, uncounted.
+    #[arg(long, default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    calls: u64,
+    /// Keep-alive connections.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    connections: u16,
+    /// The program to measure; by default the one that was built beside this one.
+    #[arg(long, value_name = "PATH")]
+    switchboard: Option<PathBuf>,
+}
+
+/// Counts, and prints the instructions per call.
+///
+/// # Errors
+/// If valgrind is not installed, or the program does not answer under it.
+pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
+    let dir = tempfile::tempdir().map_err(Failure::at("no temporary folder"))?;
+    let switchboard = match &options.switchboard {
+        Some(path) => path.clone(),
+        None => env::current_exe()
+            .map_err(Failure::at("cannot find this program"))?
+            .with_file_name("switchboard"),
+    };
+    let site = Site {
+        dir: dir.path(),
+        switchboard: &switchboard,
+    };
+    let backend = site.start(Kind::Direct, None).await?;
+    let subject = site.start(Kind::Counted, Some(backend.address)).await?;
+    let load = |calls| Load {
+        calls,
+        connections: usize::from(options.connections),
+        limit: LOAD_LIMIT,
+    };
+    load(options.calls.div_ceil(2)).run(subject.address).await?;
+    control(&subject, "on").await?;
+    load(options.calls).run(subject.address).await?;
+    control(&subject, "off").await?;
+    // The counts are written when the program ends.
+    subject.stop().await;
+    backend.stop().await;
+    let counted = counted(&dir.path().join(COUNTS))?;
+    println!("{}", counted / options.calls);
+    Ok(true)
+}
+
+/// The command that runs `program` under callgrind, with counting off.
+pub(crate) fn callgrind(dir: &Path, program: &Path) -> Command {
+    let mut command = Command::new("valgrind");
+    command
+        .args(["--tool=callgrind", "--instr-atstart=no"])
+        .arg(format!(
+            "--callgrind-out-file={}",
+            dir.join(COUNTS).display()
+        ))
+        .arg(program);
+    command
+}
+
+async fn control(subject: &Subject, instrumentation: &str) -> Result<(), Failure> {
+    let mut command = Command::new("callgrind_control");
+    command
+        .args(["-i", instrumentation, &subject.pid().to_string()])
+        .kill_on_drop(true);
+    let output = timeout(CONTROL_LIMIT, command.output())
+        .await
+        .map_err(Failure::at("callgrind_control does not end"))?
+        .map_err(Failure::at("cannot start callgrind_control"))?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(Failure(format!("callgrind_control: {}", output.status)))
+    }
+}
+
+/// The instructions in a file of counts: the sum of its `totals:` line.
+fn counted(file: &Path) -> Result<u64, Failure> {
+    let text = fs::read_to_string(file).map_err(Failure::at("callgrind left no counts"))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok())
+        .filter(|total| *total > 0)
+        .ok_or_else(|| Failure("callgrind counted nothing".to_owned()))
+}
