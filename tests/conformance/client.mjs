@@ -3,7 +3,8 @@
 // URL is the suite's mock server. With SWITCHBOARD naming the program, a gateway is started in
 // front of it and an official client does through the gateway what the scenario expects, so the
 // mock server judges the requests that the gateway makes. Without SWITCHBOARD the client talks to
-// the mock server directly: the control that the client itself is right.
+// the mock server directly: the control that the client itself is right. FRONT_REVISION is the
+// revision that the client speaks, which need not be that of the mock server.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -13,11 +14,13 @@ import { createInterface } from 'node:readline';
 import { Client, MODERN, StreamableHTTPClientTransport } from '../real/client.mjs';
 
 const program = process.env.SWITCHBOARD;
+const modern = process.env.FRONT_REVISION === MODERN;
 const scenario = process.env.MCP_CONFORMANCE_SCENARIO;
 const context = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? '{}');
 const options = { timeout: 15_000 };
 
-// Starts `switchboard serve` in front of `backend`; resolves to its endpoint and a way to stop it.
+// Starts `switchboard serve` in front of `backend`; resolves, once it knows what the backend
+// offers, to its endpoint and a way to stop it.
 async function startGateway(backend) {
   const folder = await mkdtemp(join(tmpdir(), 'switchboard-conformance-'));
   const config = join(folder, 'switchboard.json');
@@ -27,22 +30,29 @@ async function startGateway(backend) {
   }));
   const child = spawn(program, ['serve', '-c', config], { stdio: ['ignore', 'pipe', 'pipe'] });
   const exited = once(child, 'exit');
-  const endpoint = new Promise((resolve, reject) => {
+  const found = (pattern) => new Promise((resolve, reject) => {
     for (const stream of [child.stdout, child.stderr]) {
       createInterface({ input: stream }).on('line', (line) => {
-        console.error(`switchboard: ${line}`);
-        const found = /http:\/\/127\.0\.0\.1:\d+\/mcp(?![\w/])/.exec(line);
-        if (found) resolve(found[0]);
+        const match = pattern.exec(line);
+        if (match) resolve(match[1]);
       });
     }
     exited.then(([code]) => reject(new Error(`switchboard ended with ${code} before it listened`)));
   });
+  for (const stream of [child.stdout, child.stderr]) {
+    createInterface({ input: stream }).on('line', (line) => console.error(`switchboard: ${line}`));
+  }
+  const [url, ops] = await Promise.all([
+    found(/(http:\/\/127\.0\.0\.1:\d+\/mcp)(?![\w/])/),
+    found(/(http:\/\/127\.0\.0\.1:\d+)\/metrics/),
+  ]);
+  while (!(await fetch(`${ops}/readyz`)).ok) await new Promise((resolve) => setTimeout(resolve, 50));
   const stop = async () => {
     child.kill('SIGTERM');
     await exited;
     await rm(folder, { recursive: true });
   };
-  return { url: await endpoint, stop };
+  return { url, stop };
 }
 
 // A value that satisfies a simple schema.
@@ -78,7 +88,7 @@ async function connect(url) {
     { name: 'switchboard-conformance', version: '1' },
     {
       capabilities: { elicitation: { form: {} }, sampling: {}, roots: {} },
-      versionNegotiation: { mode: { pin: MODERN } },
+      ...(modern ? { versionNegotiation: { mode: { pin: MODERN } } } : {}),
     },
   );
   client.setRequestHandler('elicitation/create', (request) => ({
@@ -102,6 +112,12 @@ async function play(client) {
   switch (scenario) {
     case 'tools_call':
       await call('add_numbers', { a: 5, b: 3 });
+      break;
+    case 'elicitation-sep1034-client-defaults':
+      await call('test_client_elicitation_defaults', {});
+      break;
+    case 'sse-retry':
+      await call('test_reconnection', {});
       break;
     case 'http-custom-headers':
       for (const toolCall of context.toolCalls ?? []) await call(toolCall.name, toolCall.arguments);

@@ -1,4 +1,5 @@
-"""python.py URL: the official Python client, driven by a plan.
+"""python.py URL [answers]: the official Python client, driven by a plan. With `answers` it declares
+that it can be asked anything, and answers.
 
 Reads the plan from standard input: a JSON list of steps, each {"step": LABEL, "do": ACTION, …},
 as tests/src/clients.rs describes them. Writes one JSON line for each step: its label and what the
@@ -18,6 +19,7 @@ from mcp.client.subscriptions import (
     ResourceUpdated,
     ToolsListChanged,
 )
+from person import Person
 
 MODERN = "2026-07-28"
 
@@ -39,16 +41,47 @@ def plain(value: Any) -> Any:
     return value.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+class Answers:
+    """The person as the callbacks that the client takes."""
+
+    def __init__(self, person: Person) -> None:
+        self.person = person
+
+    def callbacks(self) -> dict[str, Any]:
+        return {
+            "elicitation_callback": self.elicit,
+            "sampling_callback": self.sample,
+            "sampling_capabilities": types.SamplingCapability(
+                tools=types.SamplingToolsCapability()
+            ),
+            "list_roots_callback": self.roots,
+        }
+
+    async def elicit(self, _context: Any, params: types.ElicitRequestParams) -> types.ElicitResult:
+        return types.ElicitResult.model_validate(self.person.elicit(plain(params)))
+
+    async def sample(self, _context: Any, params: types.CreateMessageRequestParams) -> Any:
+        answer = self.person.sample(plain(params))
+        several = isinstance(answer["content"], list)
+        model = types.CreateMessageResultWithTools if several else types.CreateMessageResult
+        return model.model_validate(answer)
+
+    async def roots(self, _context: Any) -> types.ListRootsResult:
+        return types.ListRootsResult.model_validate(self.person.roots())
+
+
 class Driver:
     """Runs the steps of a plan with one client."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, answers: bool) -> None:
         self.logs: list[Any] = []
+        self.person = Person()
         self.client = Client(
             url,
             mode="auto",
             logging_callback=self.log,
             client_info=types.Implementation(name="switchboard-tests-python", version="1"),
+            **(Answers(self.person).callbacks() if answers else {}),
         )
 
     async def log(self, params: types.LoggingMessageNotificationParams) -> None:
@@ -56,10 +89,15 @@ class Driver:
 
     async def run(self, steps: list[dict[str, Any]]) -> None:
         for step in steps:
+            self.person.questions = []
+            self.person.action = step.get("elicitation", "accept")
             try:
                 seen = await getattr(self, "do_" + step["do"])(step)
+                seen["questions"] = self.person.questions
             except MCPError as error:
                 seen = {"error": {"code": error.code, "message": error.message, "data": error.data}}
+            except TimeoutError:
+                seen = {"error": {"message": "never told what was waited for"}}
             print(json.dumps({"step": step["step"], **seen}), flush=True)
 
     async def do_discover(self, _step: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +192,7 @@ class Driver:
 
 async def main() -> None:
     plan = json.load(sys.stdin)
-    driver = Driver(sys.argv[1])
+    driver = Driver(sys.argv[1], answers=sys.argv[2:] == ["answers"])
     async with driver.client:
         if driver.client.protocol_version != MODERN:
             raise SystemExit(f"negotiated {driver.client.protocol_version}, not {MODERN}")

@@ -1,18 +1,30 @@
-// typescript.mjs URL: the official TypeScript client, driven by a plan.
+// typescript.mjs URL [answers]: the official TypeScript client, driven by a plan. With `answers` it
+// declares that it can be asked anything, and answers.
 //
 // Reads the plan from standard input: a JSON list of steps, each {"step": LABEL, "do": ACTION, …},
 // as tests/src/clients.rs describes them. Writes one JSON line for each step: its label and what
 // the client saw. python.py does the same with the official Python client.
 import { text } from 'node:stream/consumers';
 import { Client, MODERN, StreamableHTTPClientTransport } from './client.mjs';
+import { CAPABILITIES, Person } from './person.mjs';
 
 // How long a step may wait for a notification.
 const PATIENCE_MS = 20_000;
 
+const answers = process.argv[3] === 'answers';
+const person = new Person();
 const client = new Client(
   { name: 'switchboard-tests-typescript', version: '1' },
-  { versionNegotiation: { mode: { pin: MODERN } } },
+  {
+    versionNegotiation: { mode: { pin: MODERN } },
+    capabilities: answers ? CAPABILITIES : {},
+  },
 );
+if (answers) {
+  client.setRequestHandler('elicitation/create', ({ params }) => person.elicit(params));
+  client.setRequestHandler('sampling/createMessage', ({ params }) => person.sample(params));
+  client.setRequestHandler('roots/list', () => person.roots());
+}
 
 let logs = [];
 client.setNotificationHandler('notifications/message', ({ params }) => {
@@ -116,8 +128,10 @@ const actions = {
 async function run(steps) {
   for (const step of steps) {
     let seen;
+    person.questions = [];
+    person.action = step.elicitation ?? 'accept';
     try {
-      seen = await actions[step.do](step);
+      seen = { ...(await actions[step.do](step)), questions: person.questions };
     } catch (error) {
       seen = { error: { code: error.code, message: String(error.message), data: error.data } };
     }

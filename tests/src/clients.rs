@@ -9,6 +9,7 @@
 //! | `discover` | | `result` |
 //! | `list` | `what`: `tools`, `resources`, `templates` or `prompts` | `items`, of all pages |
 //! | `call` | `name`, `arguments`, `log_level` if logs are wanted | `result`, `progress`, `logs` |
+//! | `task` | as `call` | `result`, `statuses`: called as a task, by the clients that can |
 //! | `cancel` | `name`, `arguments` | `cancelled`, `progress`: cancelled at the first progress |
 //! | `read` | `uri` | `result` |
 //! | `prompt` | `name`, `arguments` | `result` |
@@ -16,6 +17,12 @@
 //! | `listen` | `filter`, `steps` to run meanwhile, `until`: the changes to wait for | `acknowledged`, `changes` |
 //!
 //! A step that fails reports an `error` with the `code`, `message` and `data` that arrived.
+//!
+//! A client that answers can be asked in every step, and reports all `questions` of it. The step
+//! says by `elicitation` how it answers forms and pages: `accept` (unless it says so), `decline` or
+//! `cancel`; and by `completes` that it waits until the pages are told to be done with, of which
+//! modern clients hear nothing. In rmcp's client notifications may be behind the result:
+//! `awaits: {progress, logs}` says how many to wait for.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,16 +36,26 @@ use tokio::time::timeout;
 
 use crate::tools;
 
+pub mod rmcp;
+
 /// How long a client may take for a whole plan.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A real client that can run a plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Client {
     /// The official TypeScript client.
     TypeScript,
     /// The official Python client.
     Python,
+    /// The official TypeScript client of the legacy era, which always answers.
+    TypeScriptLegacy,
+    /// The official Python client of the legacy era, which always answers.
+    PythonLegacy,
+    /// rmcp's client, which always answers.
+    Rmcp,
+    /// rmcp's client as one of the legacy era, which always answers.
+    RmcpLegacy,
 }
 
 impl Client {
@@ -48,12 +65,32 @@ impl Client {
     ///
     /// If the client fails as a whole, or takes longer than two minutes.
     pub async fn run(self, url: &str, plan: &Value) -> BTreeMap<String, Value> {
+        self.drive(url, plan, &[]).await
+    }
+
+    /// As [`run`](Self::run), by a client that declares that it can be asked anything, and answers.
+    ///
+    /// # Panics
+    ///
+    /// If the client fails as a whole, or takes longer than two minutes.
+    pub async fn run_answering(self, url: &str, plan: &Value) -> BTreeMap<String, Value> {
+        match self {
+            Self::TypeScript | Self::Python => self.drive(url, plan, &["answers"]).await,
+            _ => self.drive(url, plan, &[]).await,
+        }
+    }
+
+    async fn drive(self, url: &str, plan: &Value, options: &[&str]) -> BTreeMap<String, Value> {
         let real = tools::repository().join("tests/real");
         let mut command = match self {
             Self::TypeScript => script(&tools::node(), &real.join("typescript.mjs")),
             Self::Python => script(&tools::python(), &real.join("python.py")),
+            Self::TypeScriptLegacy => script(&tools::node(), &real.join("typescript_legacy.mjs")),
+            Self::PythonLegacy => script(&tools::python_legacy(), &real.join("python_legacy.py")),
+            Self::Rmcp => return rmcp::run(url, true, plan).await,
+            Self::RmcpLegacy => return rmcp::run(url, false, plan).await,
         };
-        command.arg(url);
+        command.arg(url).args(options);
         let output = run(command, &plan.to_string()).await;
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(

@@ -6,12 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::gateway::MODERN;
@@ -21,18 +24,59 @@ use crate::tools;
 const PATIENCE: Duration = Duration::from_secs(480);
 const CLIENT_PATIENCE_MS: &str = "45000";
 
-/// The scenarios of the client leg that can judge what a gateway sends to its backends. The
-/// others are about authorization, which this leg does not have.
-pub const CLIENT_SCENARIOS: [&str; 8] = [
-    "http-custom-headers",
-    "http-invalid-tool-headers",
-    "http-standard-headers",
-    "json-schema-2020-12-preservation",
-    "json-schema-ref-no-deref",
-    "request-metadata",
-    "sep-2322-client-request-state",
-    "tools_call",
-];
+/// How many scenarios of the client leg run at a time: each is two or three processes.
+const AT_A_TIME: usize = 3;
+
+/// A revision that the suite has a frozen list of requirements for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// 2025-11-25, of the legacy era.
+    Legacy,
+    /// 2026-07-28, of the modern era.
+    Modern,
+}
+
+impl Revision {
+    /// Its date, which names it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Legacy => "2025-11-25",
+            Self::Modern => MODERN,
+        }
+    }
+
+    /// How many scenarios it requires of a server.
+    pub fn server_scenarios(self) -> usize {
+        match self {
+            Self::Legacy => 30,
+            Self::Modern => 37,
+        }
+    }
+
+    /// The scenarios of the client leg that can judge what a gateway sends to its backends. The
+    /// others are about authorization, which this leg does not have.
+    pub fn client_scenarios(self) -> &'static [&'static str] {
+        match self {
+            Self::Legacy => &[
+                "elicitation-sep1034-client-defaults",
+                "initialize",
+                "json-schema-2020-12-preservation",
+                "sse-retry",
+                "tools_call",
+            ],
+            Self::Modern => &[
+                "http-custom-headers",
+                "http-invalid-tool-headers",
+                "http-standard-headers",
+                "json-schema-2020-12-preservation",
+                "json-schema-ref-no-deref",
+                "request-metadata",
+                "sep-2322-client-request-state",
+                "tools_call",
+            ],
+        }
+    }
+}
 
 /// What came of one scenario.
 #[derive(Debug)]
@@ -40,7 +84,25 @@ pub struct Verdict {
     /// The suite's name of the scenario.
     pub scenario: String,
     /// Why it has not passed; empty if it has.
-    pub faults: Vec<String>,
+    pub faults: Vec<Fault>,
+}
+
+/// Something that was found wanting.
+#[derive(Debug)]
+pub struct Fault {
+    /// The suite's name of the check; empty where nothing was checked.
+    pub check: String,
+    /// What was found.
+    pub message: String,
+}
+
+impl Fault {
+    fn new(check: &str, message: impl Into<String>) -> Self {
+        Self {
+            check: check.to_owned(),
+            message: message.into(),
+        }
+    }
 }
 
 impl fmt::Display for Verdict {
@@ -49,30 +111,34 @@ impl fmt::Display for Verdict {
         if faults.is_empty() {
             write!(f, "passed {scenario}")
         } else {
-            write!(f, "FAILED {scenario}\n    {}", faults.join("\n    "))
+            write!(f, "FAILED {scenario}")?;
+            faults
+                .iter()
+                .try_for_each(|fault| write!(f, "\n    {} {}", fault.check, fault.message))
         }
     }
 }
 
-/// Runs every server scenario that the revision requires against an endpoint.
+/// Runs every server scenario that `revision` requires against an endpoint.
 ///
 /// # Panics
 ///
 /// If the suite cannot be run.
-pub async fn server_leg(url: &str) -> Vec<Verdict> {
+pub async fn server_leg(url: &str, revision: Revision) -> Vec<Verdict> {
     let results = tempfile::tempdir().expect("a temporary folder");
     let mut command = suite();
     command
-        .args(["server", "--url", url, "--requirements", MODERN, "-o"])
-        .arg(results.path());
+        .args(["server", "--url", url, "-o"])
+        .arg(results.path())
+        .args(["--requirements", revision.as_str()]);
     let console = run(command).await;
     let mut checks = read_checks(results.path(), "server-");
-    let verdicts: Vec<Verdict> = required_server_scenarios()
+    let verdicts: Vec<Verdict> = required_server_scenarios(revision)
         .into_iter()
         .map(|scenario| {
             let faults = match checks.remove(&scenario) {
                 Some(checks) => faults(&checks),
-                None => vec!["did not run".to_owned()],
+                None => vec![Fault::new("", "did not run")],
             };
             Verdict { scenario, faults }
         })
@@ -84,41 +150,100 @@ pub async fn server_leg(url: &str) -> Vec<Verdict> {
     verdicts
 }
 
-/// Runs the client scenarios that can judge a gateway, each with a gateway of its own between an
-/// official client and the suite's mock server; without a `gateway`, the client alone.
+/// Runs the server scenarios of the tasks extension, which no revision requires, against an
+/// endpoint; but for `tasks-status-notifications`, which checks nothing.
 ///
 /// # Panics
 ///
 /// If the suite cannot be run.
-pub async fn client_leg(gateway: Option<&Path>) -> Vec<Verdict> {
+pub async fn tasks_leg(url: &str) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
-    for scenario in CLIENT_SCENARIOS {
+    for scenario in [
+        "tasks-capability-negotiation",
+        "tasks-dispatch-and-envelope",
+        "tasks-lifecycle",
+        "tasks-mrtr-composition",
+        "tasks-mrtr-input",
+        "tasks-request-headers",
+        "tasks-request-state-removal",
+        "tasks-required-task-error",
+        "tasks-wire-fields",
+    ] {
         let results = tempfile::tempdir().expect("a temporary folder");
         let mut command = suite();
-        // The suite splits the command at spaces, so it contains no path.
         command
-            .args(["client", "--command", "node client.mjs"])
-            .args(["--scenario", scenario, "--spec-version", MODERN])
-            .args(["--timeout", CLIENT_PATIENCE_MS, "-o"])
+            .args(["server", "--url", url, "--scenario", scenario, "-o"])
             .arg(results.path());
-        if let Some(gateway) = gateway {
-            command.env("SWITCHBOARD", gateway);
-        }
         let console = run(command).await;
-        let mut faults = match read_checks(results.path(), "").remove(scenario) {
+        let faults = match read_checks(results.path(), "server-").remove(scenario) {
             Some(checks) => faults(&checks),
-            None => vec!["did not run".to_owned()],
+            None => vec![Fault::new("", format!("did not run:\n{console}"))],
         };
-        if !faults.is_empty() {
-            faults.push(format!("the client said:\n{}", said(results.path())));
-            faults.push(format!("the suite said:\n{console}"));
-        }
         verdicts.push(Verdict {
             scenario: scenario.to_owned(),
             faults,
         });
     }
     verdicts
+}
+
+/// What stands before the suite's mock servers.
+#[derive(Clone, Debug)]
+pub enum Front {
+    /// An official client of the revision judged: what fails here is not a gateway's.
+    Client,
+    /// This program as a gateway, and before it an official client of a revision.
+    Gateway(PathBuf, Revision),
+}
+
+/// Runs the client scenarios of `revision` that can judge a gateway, each with processes of its
+/// own, some at a time.
+///
+/// # Panics
+///
+/// If the suite cannot be run.
+pub async fn client_leg(front: &Front, revision: Revision) -> Vec<Verdict> {
+    let places = Arc::new(Semaphore::new(AT_A_TIME));
+    let mut running = JoinSet::new();
+    for scenario in revision.client_scenarios() {
+        let (places, front) = (Arc::clone(&places), front.clone());
+        running.spawn(async move {
+            let _place = places.acquire_owned().await.expect("it is never closed");
+            client_scenario(&front, revision, scenario).await
+        });
+    }
+    running.join_all().await
+}
+
+async fn client_scenario(front: &Front, revision: Revision, scenario: &str) -> Verdict {
+    let results = tempfile::tempdir().expect("a temporary folder");
+    let mut command = suite();
+    // The suite splits the command at spaces, so it contains no path.
+    command
+        .args(["client", "--command", "node client.mjs"])
+        .args(["--scenario", scenario, "--spec-version", revision.as_str()])
+        .args(["--timeout", CLIENT_PATIENCE_MS, "-o"])
+        .arg(results.path());
+    match front {
+        Front::Client => command.env("FRONT_REVISION", revision.as_str()),
+        Front::Gateway(program, front) => command
+            .env("SWITCHBOARD", program)
+            .env("FRONT_REVISION", front.as_str()),
+    };
+    let console = run(command).await;
+    let mut faults = match read_checks(results.path(), "").remove(scenario) {
+        Some(checks) => faults(&checks),
+        None => vec![Fault::new("", "did not run")],
+    };
+    if !faults.is_empty() {
+        let said = said(results.path());
+        faults.push(Fault::new("", format!("the client said:\n{said}")));
+        faults.push(Fault::new("", format!("the suite said:\n{console}")));
+    }
+    Verdict {
+        scenario: scenario.to_owned(),
+        faults,
+    }
 }
 
 /// The suite's program, started where the client's driver lies.
@@ -155,9 +280,10 @@ async fn run(mut command: Command) -> String {
     text
 }
 
-/// The server scenarios that the suite's frozen list for the revision names.
-fn required_server_scenarios() -> Vec<String> {
-    let file = format!("@modelcontextprotocol/conformance/requirements/{MODERN}.yaml");
+/// The server scenarios that the suite's frozen list for `revision` names.
+fn required_server_scenarios(revision: Revision) -> Vec<String> {
+    let revision = revision.as_str();
+    let file = format!("@modelcontextprotocol/conformance/requirements/{revision}.yaml");
     let list = std::fs::read_to_string(tools::npm(&file)).expect("the list is readable");
     list.lines()
         .skip_while(|line| *line != "server:")
@@ -190,16 +316,18 @@ fn read_checks(results: &Path, prefix: &str) -> BTreeMap<String, Vec<Value>> {
 }
 
 /// Why a scenario with these checks has not passed.
-fn faults(checks: &[Value]) -> Vec<String> {
-    let mut faults: Vec<String> = checks
+fn faults(checks: &[Value]) -> Vec<Fault> {
+    let mut faults: Vec<Fault> = checks
         .iter()
         .filter(|check| matches!(check["status"].as_str(), Some("FAILURE" | "WARNING")))
         .map(|check| {
-            let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
-            let (status, id) = (text("status"), text("id"));
-            let (description, message) = (text("description"), text("errorMessage"));
-            let details = &check["details"];
-            format!("{status} {id}: {description}: {message} {details}")
+            let text = |key: &str| check[key].as_str().unwrap_or_default();
+            let (status, description) = (text("status"), text("description"));
+            let (message, details) = (text("errorMessage"), &check["details"]);
+            Fault::new(
+                text("id"),
+                format!("{status}: {description}: {message} {details}"),
+            )
         })
         .collect();
     // The harness adds `wire-schema-*` itself, and they succeed where nothing was exchanged.
@@ -210,7 +338,7 @@ fn faults(checks: &[Value]) -> Vec<String> {
         own && check["status"] == "SUCCESS"
     });
     if faults.is_empty() && !own_success {
-        faults.push("nothing of its own was checked".to_owned());
+        faults.push(Fault::new("", "nothing of its own was checked"));
     }
     faults
 }

@@ -4,8 +4,10 @@
 //! Everything here panics instead of returning errors, since only tests call it: the message is
 //! what the failed test says.
 
+pub mod asking;
 pub mod clients;
 pub mod conformance;
+pub mod fixture;
 pub mod front;
 pub mod gateway;
 pub mod process;

@@ -47,6 +47,15 @@ pub fn python() -> PathBuf {
     installed("python/bin/python")
 }
 
+/// The Python that has the SDK of the legacy era and nothing newer.
+///
+/// # Panics
+///
+/// If the test tools are not installed.
+pub fn python_legacy() -> PathBuf {
+    installed("python-legacy/bin/python")
+}
+
 fn installed(file: &str) -> PathBuf {
     let path = cache().join(file);
     assert!(

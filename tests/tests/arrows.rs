@@ -5,9 +5,11 @@
 //!           └─────► policy ────────────────────► protocol
 //! ```
 //!
-//! A crate may use what stands below it, and all but `protocol` may use `telemetry`.
+//! A crate may use what stands below it, and all but `protocol` may use `telemetry`. Inside of
+//! `gateway` and `backends`, what is legacy alone is a folder each, which only a few files reach into.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -55,6 +57,37 @@ const NOT_IN_PROTOCOL: &[&str] = &[
     "rustix",
     "tokio",
     "tokio-util",
+];
+
+/// The folders of the legacy edges, and the files beside them that may name what is in there: the
+/// seams where the eras part.
+const LEGACY_EDGES: &[(&str, &[&str])] = &[
+    (
+        "crates/gateway/src",
+        &[
+            "config.rs",
+            "edge/decode.rs",
+            "endpoint.rs",
+            "lib.rs",
+            "paths.rs",
+            "server.rs",
+            "stack.rs",
+        ],
+    ),
+    (
+        "crates/backends/src",
+        &[
+            "answer.rs",
+            "attempt.rs",
+            "backend.rs",
+            "connect.rs",
+            "keeper.rs",
+            "learn.rs",
+            "lib.rs",
+            "link/mux.rs",
+            "link/watch.rs",
+        ],
+    ),
 ];
 
 /// One line of a manifest: `from` names `to` among its dependencies.
@@ -161,6 +194,77 @@ fn every_crate_takes_the_lints_of_the_workspace() {
             toml.contains("[lints]\nworkspace = true"),
             "{manifest} does not opt into the workspace's lints"
         );
+    }
+}
+
+/// Whether a line of code names something in a module `legacy` of its own crate: not a function
+/// of that name, nor the module of another crate.
+fn reaches_into_legacy(line: &str) -> bool {
+    let code = line.split("//").next().unwrap_or_default();
+    ["legacy::", "legacy;", "mod legacy"].iter().any(|named| {
+        code.match_indices(named).any(|(at, _)| {
+            let before = &code[..at];
+            let own = ["crate::", "super::"]
+                .iter()
+                .any(|path| before.ends_with(path));
+            own || !before.ends_with(|last: char| last.is_alphanumeric() || "_:".contains(last))
+        })
+    })
+}
+
+/// The files of `folder` and below, outside of the legacy edge, that name something in it.
+fn reaching(folder: &Path, root: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).expect("a folder of the repository") {
+        let path = entry.expect("a folder of the repository").path();
+        let name = path.strip_prefix(root).expect("below the root");
+        let is_edge = name == Path::new("legacy") || name == Path::new("legacy.rs");
+        if is_edge {
+            continue;
+        }
+        if path.is_dir() {
+            reaching(&path, root, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let code = std::fs::read_to_string(&path).expect("readable");
+            if code.lines().any(reaches_into_legacy) {
+                found.insert(name.to_string_lossy().into_owned());
+            }
+        }
+    }
+}
+
+/// Exactly the seams: one that is gone is taken off the list.
+#[test]
+fn only_the_seams_reach_into_the_legacy_edges() {
+    for (root, seams) in LEGACY_EDGES {
+        let folder = switchboard_tests::tools::repository().join(root);
+        assert!(folder.join("legacy").is_dir(), "{root} has no legacy edge");
+        let mut found = BTreeSet::new();
+        reaching(&folder, &folder, &mut found);
+        let seams: BTreeSet<String> = seams.iter().map(|&name| name.to_owned()).collect();
+        assert_eq!(found, seams, "in {root}");
+    }
+}
+
+#[test]
+fn a_use_of_a_legacy_edge_is_recognised() {
+    for line in [
+        "use crate::legacy::Session;",
+        "use crate::legacy;",
+        "    legacy::initialize(link).await",
+        "pub(crate) mod legacy;",
+        "    let x: Option<legacy::Session>;",
+        "use super::legacy::pool::Pool;",
+    ] {
+        assert!(reaches_into_legacy(line), "{line}");
+    }
+    for line in [
+        "message::legacy(call)",
+        "use hyper_util::client::legacy::Client;",
+        "let legacy = connection.is_legacy;",
+        "/// see [`crate::legacy::Session`]",
+        "Era::Legacy => is_legacy::<T>()",
+    ] {
+        assert!(!reaches_into_legacy(line), "{line}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_tests::front::{descendants, faulty, is_running, until};
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
@@ -417,7 +418,29 @@ async fn a_check_that_connects_reports_what_there_is() {
     assert_eq!(named("one")["state"], "ready");
     assert_eq!(named("one")["era"], "modern");
     assert_eq!(named("one")["prompts"], json!(["greet"]));
-    assert_eq!(named("three")["version"], "2025-11-25");
+    assert_eq!(named("one")["sessions"], Value::Null, "{report:#}");
+    let three = named("three");
+    assert_eq!(three["transport"], "stdio");
+    assert_eq!(three["version"], "2025-11-25");
+    let found = three["eraFound"].as_str().expect("how it was found");
+    assert!(found.contains("server/discover"), "{found}");
+    let offers = three["offers"].as_array().expect("what it offers");
+    for offer in [
+        "tools",
+        "prompts",
+        "resources",
+        "completions",
+        "logging",
+        "subscribe",
+    ] {
+        assert!(
+            offers.contains(&json!(offer)),
+            "{offer} is not in {offers:?}"
+        );
+    }
+    let sessions =
+        json!({ "scope": "shared", "processes": true, "max": 64, "maxPerPrincipal": 16 });
+    assert_eq!(three["sessions"], sessions);
     let tools = named("three")["tools"].as_array().expect("tools");
     assert!(tools.contains(&json!("echo")), "{tools:?}");
 
@@ -443,6 +466,39 @@ async fn a_check_that_connects_reports_what_there_is() {
     for part in ["one: ready", "echo", "collision", exposed, "tools in all"] {
         assert!(text.stdout.contains(part), "{part} is not in {text:#?}");
     }
+    let processes = "shared; callers whose client can be asked something get processes of their own, \
+                     at most 16 each and 64 in all";
+    for row in [
+        "  transport    stdio".to_owned(),
+        format!("  era          legacy 2025-11-25 ({found})"),
+        format!("  sessions     {processes}"),
+    ] {
+        assert!(
+            text.stdout.contains(&row),
+            "{row} is not in {}",
+            text.stdout
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_check_says_how_each_server_was_found_to_be_reached() {
+    let place = Place::new();
+    let (http, sse) = tokio::join!(
+        FakeHttp::start(Transport::Modern, "a"),
+        FakeHttp::start(Transport::Sse, "b"),
+    );
+    let backends = json!({ "http": { "url": http.url() }, "sse": { "url": sse.url() } });
+    let file = place.write("a.json", &json!({ "backends": backends }).to_string());
+    let report = run(&["check", "-c", &file, "--connect", "--format", "json"]).await;
+    let report = report.assert_code(0).json();
+    let ways: Vec<&Value> = report["backends"]
+        .as_array()
+        .expect("backends")
+        .iter()
+        .map(|backend| &backend["transport"])
+        .collect();
+    assert_eq!(ways, ["HTTP", "HTTP+SSE"], "{report:#}");
 }
 
 /// More tools than some clients take.

@@ -39,6 +39,8 @@ const ECHOING: [&str; 3] = ["echo", "test_simple_text", "test_error_handling"];
 /// A client that answers every question, and writes down what it is told.
 #[derive(Debug, Default)]
 struct Person {
+    /// Whether it declares that it can be asked nothing.
+    silent: bool,
     progress: Mutex<Vec<(f64, Option<f64>)>>,
     logs: Mutex<Vec<Value>>,
     questions: Mutex<Vec<String>>,
@@ -48,7 +50,11 @@ type Client = RunningService<RoleClient, Person>;
 
 impl ClientHandler for Person {
     fn get_info(&self) -> ClientConfig {
-        let capabilities = ClientCapabilities::builder().enable_elicitation().build();
+        let capabilities = if self.silent {
+            ClientCapabilities::default()
+        } else {
+            ClientCapabilities::builder().enable_elicitation().build()
+        };
         ClientConfig::new(capabilities, Implementation::new("switchboard-tests", "1"))
     }
 
@@ -135,11 +141,15 @@ impl Team {
 }
 
 async fn connect(front: &Front) -> Client {
+    connect_as(front, Person::default()).await
+}
+
+async fn connect_as(front: &Front, person: Person) -> Client {
     let config = StreamableHttpClientTransportConfig::with_uri(front.gateway.url());
     let lifecycle = ClientLifecycleMode::Discover {
         preferred_versions: vec![ProtocolVersion::V_2026_07_28],
     };
-    Person::default()
+    person
         .serve_with_lifecycle(
             StreamableHttpClientTransport::from_config(config),
             lifecycle,
@@ -367,7 +377,15 @@ async fn progress_and_logs_of_a_legacy_http_server_come_while_its_only_call_runs
 
 #[tokio::test]
 async fn a_call_that_is_given_up_is_cancelled_at_its_server() {
-    let team = Team::start().await;
+    let mut team = Team::start().await;
+    // One that could be asked would get a process of a legacy server of its own for each call at
+    // once, and each counts for itself.
+    let silent = Person {
+        silent: true,
+        ..Person::default()
+    };
+    let asked = std::mem::replace(&mut team.client, connect_as(&team.front, silent).await);
+    asked.cancel().await.expect("the client ends");
     for backend in BACKENDS {
         let counters = format!("{backend}__counters");
         let counts = async || {

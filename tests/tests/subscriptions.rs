@@ -237,6 +237,8 @@ async fn a_burst_of_changes_is_told_no_oftener_than_it_happened() {
 async fn changes_of_every_server_come_in_on_one_stream() {
     let server = modern_server().await;
     let program = tools::program("conformance-server");
+    // A legacy process is missing here: its lists come from another process than the one that the
+    // calls go to, which shares no memory with it.
     let stdio = |era: &str| json!({ "command": program, "args": ["--stdio", "--era", era] });
     let any = (Ipv4Addr::LOCALHOST, 0).into();
     let legacy = HttpServer::bind(any, Era::Legacy).await.expect("a port");
@@ -244,11 +246,10 @@ async fn changes_of_every_server_come_in_on_one_stream() {
         "mh": remote(&server.url()),
         "lh": remote(&legacy.url()),
         "ms": stdio("modern"),
-        "ls": stdio("legacy"),
     }))
     .await;
     front.gateway.wait_for_backends().await;
-    let backends = ["mh", "lh", "ms", "ls"];
+    let backends = ["mh", "lh", "ms"];
     let addresses =
         backends.map(|name| format!("switchboard://{name}/test%3A%2F%2Fwatched-resource"));
     let filter = json!({ "toolsListChanged": true, "resourceSubscriptions": addresses });

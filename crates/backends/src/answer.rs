@@ -10,6 +10,7 @@ use switchboard_protocol::method::Method;
 use switchboard_protocol::splice::Splice;
 use switchboard_protocol::version::Version;
 
+use crate::legacy;
 use crate::link::LinkError;
 use crate::status::State;
 
@@ -36,7 +37,7 @@ pub(crate) fn interpret(
         let mapped = if version.is_modern() {
             original
         } else {
-            modern_code(call.method, original)
+            modern_code(call, original)
         };
         let mut raw = response.raw.slice(error.range());
         if let (true, Some(span)) = (mapped != original, response.error_keys.code) {
@@ -74,11 +75,13 @@ pub(crate) fn interpret(
 }
 
 /// The code that 2026-07-28 has for a legacy one (specification: `basic/index`, Error Codes: -32002
-/// and -32042 are not sent any more).
-fn modern_code(method: Method, original: i64) -> i64 {
-    match (method, original) {
+/// and -32042 are not sent any more), but for the one that a legacy client knows what to do with.
+fn modern_code(call: &Call, original: i64) -> i64 {
+    match (call.method, original) {
         (Method::ResourcesRead, code::LEGACY_RESOURCE_NOT_FOUND) => code::INVALID_PARAMS,
-        (_, code::LEGACY_URL_ELICITATION_REQUIRED) => code::INTERNAL_ERROR,
+        (_, code::LEGACY_URL_ELICITATION_REQUIRED) if !legacy::knows_url_error(call) => {
+            code::INTERNAL_ERROR
+        }
         _ => original,
     }
 }
@@ -198,35 +201,21 @@ fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             format!("The server \"{name}\" failed while it answered. {check}"),
         ),
     };
-    Fault {
-        code: status,
-        reason,
-        backend: Some(Arc::clone(backend)),
-        message,
-        detail: Some(error.to_string()),
+    let fault = Fault {
         retryable,
-        retry_after_ms: None,
         effect,
-        attempts: Vec::new(),
-    }
+        ..Fault::unknown(status, reason, message)
+    };
+    fault.of(backend).with_detail(error.to_string())
 }
 
 /// The fault of a call that took longer than it may.
 pub(crate) fn timed_out(backend: &Arc<str>, after: Duration) -> Fault {
-    Fault {
-        code: 504,
-        reason: "timeout",
-        backend: Some(Arc::clone(backend)),
-        message: format!(
-            "The server \"{backend}\" did not answer within {}. It may or may not have done the work: check before you call again.",
-            words(after)
-        ),
-        detail: None,
-        retryable: false,
-        retry_after_ms: None,
-        effect: Effect::Unknown,
-        attempts: Vec::new(),
-    }
+    let message = format!(
+        "The server \"{backend}\" did not answer within {}. It may or may not have done the work: check before you call again.",
+        words(after)
+    );
+    Fault::unknown(504, "timeout", message).of(backend)
 }
 
 /// The fault of a call to a backend that is not there (yet).
@@ -250,17 +239,7 @@ pub(crate) fn not_connected(backend: &Arc<str>, state: State, why: &str) -> Faul
     } else {
         state.as_str()
     };
-    Fault {
-        code: 503,
-        reason,
-        backend: Some(Arc::clone(backend)),
-        message,
-        detail: None,
-        retryable: true,
-        retry_after_ms: Some(1000),
-        effect: Effect::NotSent,
-        attempts: Vec::new(),
-    }
+    Fault::not_sent(reason, message).of(backend)
 }
 
 fn words(duration: Duration) -> String {

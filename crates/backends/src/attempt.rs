@@ -1,5 +1,4 @@
-//! One attempt at a server: its span, the exchange, and a second one where the first provably did
-//! nothing.
+//! One attempt at a server: its message, its span and the exchange.
 
 use std::sync::Arc;
 
@@ -15,109 +14,64 @@ use crate::config::TransportConfig;
 use crate::connect::Connection;
 use crate::legacy;
 use crate::link::watch::Watch;
-use crate::link::{Link, LinkError, next_id};
+use crate::link::{LinkError, Outgoing, next_id};
 use crate::message::{self, Rewrite};
-use crate::status::State;
 
 impl Inner {
-    /// One attempt: the exchange, once more if the server had only forgotten the session.
+    /// One attempt. `connection` is the backend's own; a call that waits for its client goes on
+    /// without it.
     pub(crate) async fn attempt(
-        &self,
+        self: &Arc<Self>,
         call: &Call,
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
-        connection: Arc<Connection>,
+        connection: Option<Arc<Connection>>,
     ) -> Result<Answer, CallError> {
-        let version = connection.wire.version;
-        let error = match self.exchange(call, rewrite, parent, &connection).await {
-            Ok(response) => return answer::interpret(&self.name, call, version, response),
-            Err(error) => error,
+        let Some(connection) = connection.filter(|connection| connection.legacy.is_none()) else {
+            // Boxed, since it would double the size of every call's future.
+            return Box::pin(legacy::attempt(self, call, rewrite, parent)).await;
         };
-        // The server has forgotten the session and said so before it did anything: a new one, and
-        // once more.
-        if !connection.wire.lost_by(&error) {
-            if matches!(
-                error,
-                LinkError::NotSent(_) | LinkError::Unauthorized(_) | LinkError::Status { .. }
-            ) {
-                self.suspicion.notify_one();
-            }
-            return Err(answer::failure(&self.name, call, version, error));
+        if let Some(responses) = call.request.params.input_responses
+            && let Some(error) = legacy::error_among(call.request.slice(responses))
+        {
+            return Err(error);
         }
-        // Boxed, since it is rare and would double the size of every call's future.
-        Box::pin(async {
-            let renewed = self.renewed(&connection).await?;
-            let version = renewed.wire.version;
-            match self.exchange(call, rewrite, parent, &renewed).await {
-                Ok(response) => answer::interpret(&self.name, call, version, response),
-                Err(error) => Err(answer::failure(&self.name, call, version, error)),
+        let version = connection.wire.version;
+        let (out, span) = self.outgoing(call, rewrite, parent, &connection);
+        let watch = Watch::of(call, out.id);
+        let result = connection.link.request(&connection.wire, out, watch).await;
+        span.record(&result);
+        match result {
+            Ok(response) => answer::interpret(&self.name, call, version, response),
+            Err(error) => {
+                if error.is_suspicious() {
+                    self.suspicion.notify_one();
+                }
+                Err(answer::failure(&self.name, call, version, error))
             }
-        })
-        .await
+        }
     }
 
-    async fn exchange(
+    /// The call as the message for this connection, and the span of sending it.
+    pub(crate) fn outgoing(
         &self,
         call: &Call,
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
         connection: &Connection,
-    ) -> Result<Response, LinkError> {
+    ) -> (Outgoing, AttemptSpan) {
         let id = next_id();
-        let version = connection.wire.version;
         let span = AttemptSpan {
             span: self.span(call, rewrite, parent, connection, id),
             answered: false,
         };
         let traceparent = span.span.traceparent();
-        let out = if version.is_modern() {
+        let out = if connection.wire.version.is_modern() {
             message::modern(call, rewrite, id, traceparent.as_deref())
         } else {
             message::legacy(call, rewrite, id, traceparent.as_deref())
         };
-        if call.log_level.is_some() {
-            Box::pin(legacy::ensure_log_level(connection, call.log_level)).await;
-        }
-        let in_flight = match (&connection.link, &connection.legacy) {
-            (Link::Http(_), Some(session)) => Some(session.enter(id, call)),
-            _ => None,
-        };
-        let cancel = match (&connection.link, version.is_modern()) {
-            (Link::Http(http), false) => Some(legacy::cancel_on_drop(
-                http.clone(),
-                connection.wire.clone(),
-                id,
-            )),
-            _ => None,
-        };
-        let result = connection
-            .link
-            .request(&connection.wire, out, Watch::of(call, id))
-            .await;
-        if let Some(cancel) = cancel {
-            cancel.disarm();
-        }
-        if let Some(in_flight) = in_flight {
-            in_flight.answered();
-        }
-        span.record(&result);
-        result
-    }
-
-    /// A connection other than the one whose session is gone.
-    async fn renewed(&self, gone: &Arc<Connection>) -> Result<Arc<Connection>, CallError> {
-        let mut changed = self.changed.subscribe();
-        loop {
-            changed.mark_unchanged();
-            match self.connection.load_full() {
-                Some(connection) if !Arc::ptr_eq(&connection, gone) => return Ok(connection),
-                Some(_) => gone.session_lost.notify_one(),
-                None => return self.connected().await,
-            }
-            if changed.changed().await.is_err() {
-                return Err(answer::not_connected(&self.name, State::Unavailable, "").into());
-            }
-        }
+        (out, span)
     }
 
     fn span(
@@ -161,13 +115,21 @@ impl Inner {
 }
 
 /// The span of one attempt, which says so if it ends before it was answered.
-struct AttemptSpan {
+pub(crate) struct AttemptSpan {
     span: CallSpan,
     answered: bool,
 }
 
 impl AttemptSpan {
-    fn record(mut self, result: &Result<Response, LinkError>) {
+    /// None at all: for a request of the gateway's own.
+    pub(crate) fn none() -> Self {
+        Self {
+            span: CallSpan::none(),
+            answered: true,
+        }
+    }
+
+    pub(crate) fn record(mut self, result: &Result<Response, LinkError>) {
         self.answered = true;
         record(&self.span, result);
     }
@@ -188,13 +150,7 @@ fn record(span: &CallSpan, result: &Result<Response, LinkError>) {
     match result {
         Ok(response) => match response.error_code() {
             Some(code) => span.record_outcome(Some(&code.to_string()), Some(code)),
-            None if response
-                .keys
-                .is_error
-                .is_some_and(|span| response.slice(span) == b"true") =>
-            {
-                span.record_outcome(Some("tool_error"), None);
-            }
+            None if response.is_tool_error() => span.record_outcome(Some("tool_error"), None),
             None => span.record_outcome(None, None),
         },
         Err(LinkError::Unauthorized(status) | LinkError::Status { status, .. }) => {

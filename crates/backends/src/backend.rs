@@ -15,9 +15,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{self, Answer};
-use crate::config::BackendConfig;
+use crate::config::{BackendConfig, HttpKind, TransportConfig};
 use crate::connect::Connection;
 use crate::keeper;
+use crate::legacy::{self, Pool, Shared, Tasks};
+use crate::link::Link;
 use crate::link::inbox::Inbox;
 use crate::lists::Lists;
 use crate::message::Rewrite;
@@ -35,7 +37,7 @@ const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 /// [`Backend::shut_down`].
 #[derive(Clone)]
 pub struct Backend {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 pub(crate) struct Inner {
@@ -58,7 +60,13 @@ pub(crate) struct Inner {
     /// How often the lists were read.
     pub(crate) learned: watch::Sender<u64>,
     pub(crate) stop: CancellationToken,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
+    /// The sessions for calls, if the server is a legacy one.
+    pub(crate) pool: Pool,
+    /// The tasks of its callers, if the server is a legacy one.
+    pub(crate) legacy_tasks: Tasks,
+    /// What all backends share.
+    pub(crate) shared: Shared,
 }
 
 impl Backend {
@@ -70,6 +78,7 @@ impl Backend {
         config: BackendConfig,
         metrics: BackendMetrics,
         observer: Arc<dyn Observer>,
+        shared: &Shared,
     ) -> Self {
         let tasks = TaskTracker::new();
         let status = Status {
@@ -78,6 +87,14 @@ impl Backend {
             since: SystemTime::now(),
         };
         metrics.set_state(BackendState::Starting);
+        let stop = CancellationToken::new();
+        let pool = Pool::new(
+            Arc::clone(&name),
+            &config,
+            metrics.clone(),
+            stop.clone(),
+            tasks.clone(),
+        );
         let inner = Arc::new(Inner {
             name,
             config,
@@ -92,8 +109,11 @@ impl Backend {
             watching: watch::Sender::new(Some(BTreeSet::new())),
             suspicion: Notify::new(),
             learned: watch::Sender::new(0),
-            stop: CancellationToken::new(),
+            stop,
             tasks,
+            pool,
+            legacy_tasks: Tasks::default(),
+            shared: shared.clone(),
         });
         inner.tasks.spawn(keeper::keep(Arc::clone(&inner)));
         Self { inner }
@@ -109,6 +129,23 @@ impl Backend {
     #[must_use]
     pub fn config(&self) -> &BackendConfig {
         &self.inner.config
+    }
+
+    /// How it is reached: `stdio`, `HTTP`, or `HTTP+SSE` where that is configured or was found out.
+    #[must_use]
+    pub fn transport(&self) -> &'static str {
+        let TransportConfig::Http { kind, .. } = &self.inner.config.transport else {
+            return "stdio";
+        };
+        let connection = self.inner.connection.load();
+        let by_events = connection
+            .as_ref()
+            .is_some_and(|connection| matches!(connection.link, Link::Mux(_)));
+        if by_events || *kind == HttpKind::Sse {
+            "HTTP+SSE"
+        } else {
+            "HTTP"
+        }
     }
 
     /// How it is doing.
@@ -146,9 +183,10 @@ impl Backend {
             deadline.saturating_duration_since(started)
         });
         let connection = match self.inner.connection.load_full() {
-            Some(connection) => Ok(connection),
+            Some(connection) => Ok(Some(connection)),
+            None if legacy::is_parked(&self.inner, rewrite) => Ok(None),
             None => match tokio::time::timeout(left, self.inner.connected()).await {
-                Ok(connected) => connected,
+                Ok(connected) => connected.map(Some),
                 Err(_) => Err(answer::not_connected(&self.inner.name, State::Starting, "").into()),
             },
         };
@@ -199,6 +237,21 @@ impl Backend {
             .await;
     }
 
+    /// Closes the sessions that the backend has for a legacy client, which is gone; what runs in
+    /// them fails. `client` is the id of its [`ClientSession`].
+    ///
+    /// [`ClientSession`]: switchboard_protocol::call::ClientSession
+    pub fn client_gone(&self, client: &str) {
+        self.inner.pool.client_gone(client);
+    }
+
+    /// Tells a legacy server that the roots of a client have changed, in the sessions that it has
+    /// for that client's principal, as far as they declared that it would be told; not in those of
+    /// other clients. Takes at most 10 s.
+    pub async fn roots_changed(&self, principal: &str, client: Option<&str>) {
+        self.inner.pool.roots_changed(principal, client).await;
+    }
+
     /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its
     /// whole group.
     pub async fn shut_down(&self) {
@@ -239,13 +292,30 @@ impl Inner {
             State::NeedsAuth => BackendState::NeedsAuth,
         });
         match state {
-            State::Ready => tracing::info!(backend = %self.name, "ready"),
+            State::Ready => self.log_ready(),
             State::Starting => tracing::info!(backend = %self.name, "starting: {reason}"),
             State::Unavailable | State::NeedsAuth => {
                 tracing::warn!(backend = %self.name, state = state.as_str(), "{reason}");
             }
         }
         self.tell();
+    }
+
+    /// Says once, when the backend becomes ready, with whom one deals.
+    fn log_ready(&self) {
+        let lists = self.lists.load();
+        let Some(server) = lists.as_ref().map(|lists| &lists.server) else {
+            return;
+        };
+        let offers: Vec<_> = server.offers().collect();
+        tracing::info!(
+            backend = %self.name,
+            era = server.version.era().as_str(),
+            version = server.version.as_str(),
+            found = %server.found,
+            offers = offers.join(", "),
+            "ready"
+        );
     }
 
     /// Tells whoever waits or watches that something changed.
@@ -283,11 +353,7 @@ impl Inner {
         let method = MethodLabel::from_method(call.method.as_str());
         match result {
             Ok(answer) => {
-                let failed = answer
-                    .response
-                    .keys
-                    .is_error
-                    .is_some_and(|span| answer.response.slice(span) == b"true");
+                let failed = answer.response.is_tool_error();
                 self.metrics
                     .operation(method, failed.then_some(ErrorType::ToolError), elapsed);
                 Ok(answer)

@@ -12,7 +12,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub mod count;
 pub mod duration;
+pub mod parked;
+pub mod sessions;
+
+pub use self::sessions::{SessionScope, SessionsConfig};
 
 /// The default of [`BackendConfig::timeout`].
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -44,6 +49,8 @@ pub struct BackendConfig {
     /// The largest message taken from the server, in bytes: a line on stdio, an HTTP body, an
     /// event of an event stream.
     pub max_message_bytes: usize,
+    /// The sessions of a legacy server.
+    pub sessions: SessionsConfig,
 }
 
 /// How a backend is reached.
@@ -164,6 +171,25 @@ struct BackendFile {
     #[serde(default = "default_max_message_bytes")]
     #[schemars(range(min = 4096))]
     max_message_bytes: usize,
+    /// Who shares a session of a legacy server with whom. `shared`: everybody whose client can be
+    /// asked nothing, and sessions of their own for the calls of others. `per_principal` and
+    /// `per_client` (for legacy clients): each has one, in which the server keeps its state.
+    #[serde(default)]
+    sessions: SessionScope,
+    /// The most sessions for calls that a legacy server has at once, at least 1; with `command`,
+    /// each is a process. One more is for its lists.
+    #[serde(default = "default_max_sessions")]
+    #[schemars(range(min = 1))]
+    max_sessions: usize,
+    /// The most of these that belong to one principal, at least 1.
+    #[serde(default = "default_max_sessions_per_principal")]
+    #[schemars(range(min = 1))]
+    max_sessions_per_principal: usize,
+    /// How long a session for calls may be idle before it is closed: a duration, from 1 ms to 1
+    /// day. The one that everybody shares stays.
+    #[serde(default = "default_session_idle_timeout", with = "duration")]
+    #[schemars(schema_with = "duration::positive_schema")]
+    session_idle_timeout: Duration,
 }
 
 impl JsonSchema for BackendConfig {
@@ -182,6 +208,18 @@ fn default_timeout() -> Duration {
 
 fn default_max_message_bytes() -> usize {
     DEFAULT_MAX_MESSAGE_BYTES
+}
+
+fn default_max_sessions() -> usize {
+    SessionsConfig::default().max
+}
+
+fn default_max_sessions_per_principal() -> usize {
+    SessionsConfig::default().max_per_principal
+}
+
+fn default_session_idle_timeout() -> Duration {
+    SessionsConfig::default().idle_timeout
 }
 
 /// What is wrong with one backend. No message repeats a value.
@@ -228,6 +266,7 @@ impl TryFrom<BackendFile> for BackendConfig {
         if file.max_message_bytes < LEAST_MAX_MESSAGE_BYTES {
             return Err(malformed("max_message_bytes")("is less than 4096".into()));
         }
+        let sessions = sessions(&file)?;
         let transport = match (file.command, file.url) {
             (None, None) => return Err(BackendConfigError::NoTransport),
             (Some(_), Some(_)) => return Err(BackendConfigError::TwoTransports),
@@ -266,8 +305,30 @@ impl TryFrom<BackendFile> for BackendConfig {
             exclude_tools: file.exclude_tools,
             trust_annotations: file.trust_annotations,
             max_message_bytes: file.max_message_bytes,
+            sessions,
         })
     }
+}
+
+fn sessions(file: &BackendFile) -> Result<SessionsConfig, BackendConfigError> {
+    let counts = [
+        ("max_sessions", file.max_sessions),
+        (
+            "max_sessions_per_principal",
+            file.max_sessions_per_principal,
+        ),
+    ];
+    for (field, count) in counts {
+        count::check(count).map_err(malformed(field))?;
+    }
+    duration::check_positive(file.session_idle_timeout)
+        .map_err(malformed("session_idle_timeout"))?;
+    Ok(SessionsConfig {
+        scope: file.sessions,
+        max: file.max_sessions,
+        max_per_principal: file.max_sessions_per_principal,
+        idle_timeout: file.session_idle_timeout,
+    })
 }
 
 fn stdio(

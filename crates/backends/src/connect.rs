@@ -1,41 +1,29 @@
 //! Making a connection: which transport, which era, who is there.
 
+mod describe;
+mod probe;
+
 use ::http::{HeaderName, HeaderValue, Uri};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-use switchboard_protocol::envelope::Response;
-use switchboard_protocol::error::code;
-use switchboard_protocol::splice::{for_each_item, for_each_member, member};
-use switchboard_protocol::version::Version;
+use switchboard_protocol::call::ClientSession;
 use tokio::sync::Notify;
 use tokio_util::sync::DropGuard;
 
+pub(crate) use self::describe::describe;
+use self::probe::{Probe, assumed_modern, no_common_version, probe};
 use crate::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
-use crate::legacy;
+use crate::legacy::{self, Introduction};
 use crate::link::http::HttpLink;
 use crate::link::inbox::Inbox;
 use crate::link::mux::Mux;
 use crate::link::stdio::Program;
-use crate::link::watch::Watch;
-use crate::link::{Link, LinkError, Wire, http_sse, next_id, stdio};
-use crate::lists::{Features, Server};
-use crate::message;
+use crate::link::{Link, LinkError, Wire, http_sse, stdio};
+use crate::lists::{Found, Server};
 use crate::status::State;
 
-/// How long a server may take to answer the question which era it speaks, before it is taken for a
-/// legacy one that keeps silent.
-const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the whole of connecting may take; `npx` and the like may download first.
 pub(crate) const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
-/// How much of a server's `instructions` is kept.
-const MAX_INSTRUCTIONS: usize = 16 * 1024;
-/// How many of a server's extensions are kept.
-const MAX_EXTENSIONS: usize = 64;
-/// How many of the versions that a server offers are told.
-const MAX_VERSIONS: usize = 16;
-/// What is longer than this, in bytes, is no version.
-const MAX_VERSION_LENGTH: usize = 32;
-
 /// `_meta` of the gateway's own requests. They declare everything: some servers register tools by
 /// what the client can do, and no call is made with this.
 pub(crate) const OWN_META: &str = concat!(
@@ -43,13 +31,17 @@ pub(crate) const OWN_META: &str = concat!(
     "\"io.modelcontextprotocol/clientInfo\":{\"name\":\"switchboard\",\"version\":\"",
     env!("CARGO_PKG_VERSION"),
     "\"},\"io.modelcontextprotocol/clientCapabilities\":",
-    "{\"elicitation\":{\"form\":{},\"url\":{}},\"sampling\":{\"tools\":{},\"context\":{}},\"roots\":{}}}"
+    "{\"elicitation\":{\"form\":{},\"url\":{}},\"sampling\":{\"tools\":{},\"context\":{}},\"roots\":{},\"extensions\":",
+    "{\"io.modelcontextprotocol/tasks\":{},\"io.modelcontextprotocol/ui\":{\"mimeTypes\":[\"text/html;profile=mcp-app\"]}}}}"
 );
 
 /// A server that answers.
 pub(crate) struct Connection {
     /// The way to it.
     pub(crate) link: Link,
+    /// Its endpoint, if it is reached over HTTP, whichever HTTP transport it speaks: further
+    /// sessions begin there.
+    pub(crate) http: Option<HttpLink>,
     /// What was agreed.
     pub(crate) wire: Wire,
     /// What it said about itself.
@@ -108,76 +100,129 @@ impl From<LinkError> for ConnectError {
     }
 }
 
-/// Connects, finding out the era where it is neither pinned nor remembered.
+/// What was found out about a server's era, so that it need not be asked again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remembered {
+    pub(crate) era: EraPin,
+    pub(crate) found: Found,
+}
+
+/// Connects, finding out the era where it is neither pinned nor remembered. A legacy server is told
+/// that its client can do everything: the connection is for its lists.
 pub(crate) async fn connect(
     backend: &Arc<str>,
     config: &BackendConfig,
-    remembered: Option<EraPin>,
+    remembered: Option<Remembered>,
     inbox: &Arc<Inbox>,
 ) -> Result<Connection, ConnectError> {
-    let era = if config.era == EraPin::Auto {
-        remembered.unwrap_or_default()
-    } else {
-        config.era
+    let known = match (config.era, remembered) {
+        (EraPin::Auto, Some(remembered)) => remembered,
+        (era, _) => Remembered {
+            era,
+            found: Found::Configured,
+        },
     };
     match &config.transport {
-        TransportConfig::Stdio {
-            command,
-            args,
-            env,
-            cwd,
-        } => {
-            let program = Program {
-                command,
-                args,
-                env,
-                cwd: cwd.as_deref(),
-                max_line: config.max_message_bytes,
-            };
-            connect_stdio(backend, &program, era, config.era, inbox).await
-        }
+        TransportConfig::Stdio { .. } => connect_stdio(backend, config, known, inbox).await,
         TransportConfig::Http { url, headers, kind } => {
             let uri: Uri = url
                 .as_str()
                 .parse()
                 .map_err(|_| ConnectError::new("its URL cannot be used"))?;
-            connect_http(uri, headers.clone(), *kind, config, era, inbox).await
+            connect_http(uri, headers.clone(), *kind, config, known, inbox).await
         }
     }
 }
 
+/// Begins a session of a legacy server, beside the one at `via`: a process of its own, or a session
+/// at the same endpoint.
+pub(crate) async fn open_session(
+    backend: &Arc<str>,
+    config: &BackendConfig,
+    inbox: &Arc<Inbox>,
+    via: &Connection,
+    introduction: &Introduction,
+    client: Option<Weak<dyn ClientSession>>,
+) -> Result<Connection, ConnectError> {
+    let found = via.server.found;
+    let begin = async |link: &Link| legacy::initialize(link, introduction, client, found).await;
+    match (&via.link, &via.http) {
+        (Link::Http(http), _) => {
+            let http = http.with_inbox(Arc::clone(inbox));
+            let link = Link::Http(http.clone());
+            let agreed = begin(&link).await?;
+            Ok(agreed.over(link, Some(http)))
+        }
+        (Link::Mux(_), Some(http)) => {
+            let http = http.with_inbox(Arc::clone(inbox));
+            let guarded = Guarded::new(http_sse::connect(&http, Arc::clone(inbox)).await?);
+            let agreed = begin(&guarded.link).await?;
+            Ok(guarded.into_connection(agreed, Some(http)))
+        }
+        (Link::Mux(_), None) => {
+            let guarded = spawn(backend, config, inbox)?;
+            let agreed = begin(&guarded.link).await?;
+            Ok(guarded.into_connection(agreed, None))
+        }
+    }
+}
+
+/// Starts the process of a local server.
+fn spawn(
+    backend: &Arc<str>,
+    config: &BackendConfig,
+    inbox: &Arc<Inbox>,
+) -> Result<Guarded, ConnectError> {
+    let TransportConfig::Stdio {
+        command,
+        args,
+        env,
+        cwd,
+    } = &config.transport
+    else {
+        return Err(ConnectError::new("it has no program"));
+    };
+    let program = Program {
+        command,
+        args,
+        env,
+        cwd: cwd.as_deref(),
+        max_line: config.max_message_bytes,
+    };
+    stdio::spawn(backend, &program, Arc::clone(inbox))
+        .map(Guarded::new)
+        .map_err(ConnectError::new)
+}
+
 async fn connect_stdio(
     backend: &Arc<str>,
-    program: &Program<'_>,
-    era: EraPin,
-    pinned: EraPin,
+    config: &BackendConfig,
+    known: Remembered,
     inbox: &Arc<Inbox>,
 ) -> Result<Connection, ConnectError> {
-    let spawn = || {
-        stdio::spawn(backend, program, Arc::clone(inbox))
-            .map(Guarded::new)
-            .map_err(ConnectError::new)
-    };
-    let mut guarded = spawn()?;
-    if era != EraPin::Legacy {
+    let mut guarded = spawn(backend, config, inbox)?;
+    let mut found = known.found;
+    if known.era != EraPin::Legacy {
         match probe(&guarded.link).await {
-            Probe::Modern(agreed) => return Ok(guarded.into_connection(agreed)),
+            Probe::Modern(agreed) => return Ok(guarded.into_connection(agreed, None)),
             Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
-            Probe::Silent | Probe::Other if pinned == EraPin::Modern => {
-                return Ok(guarded.into_connection(assumed_modern()));
+            Probe::Legacy(_) if config.era == EraPin::Modern => {
+                let agreed = assumed_modern(Found::Configured);
+                return Ok(guarded.into_connection(agreed, None));
             }
             // Some servers end on any request before `initialize`: the handshake gets a fresh
             // process.
             Probe::Gone => {
                 guarded.link.shut_down().await;
-                guarded = spawn()?;
+                guarded = spawn(backend, config, inbox)?;
+                found = Found::Ended;
             }
             Probe::Failed(error) => return Err(error.into()),
-            Probe::Silent | Probe::Other => {}
+            Probe::Legacy(how) => found = how,
         }
     }
-    let agreed = legacy::initialize(&guarded.link).await?;
-    Ok(guarded.into_connection(agreed))
+    let agreed = legacy::initialize(&guarded.link, &Introduction::FULL, None, found).await?;
+    Ok(guarded.into_connection(agreed, None))
 }
 
 async fn connect_http(
@@ -185,25 +230,30 @@ async fn connect_http(
     headers: Vec<(HeaderName, HeaderValue)>,
     kind: HttpKind,
     config: &BackendConfig,
-    era: EraPin,
+    known: Remembered,
     inbox: &Arc<Inbox>,
 ) -> Result<Connection, ConnectError> {
     let http = HttpLink::new(uri, headers, config.max_message_bytes, Arc::clone(inbox));
     let link = Link::Http(http.clone());
+    let mut found = known.found;
     if kind != HttpKind::Sse {
-        if era != EraPin::Legacy {
+        if known.era != EraPin::Legacy {
             match probe(&link).await {
-                Probe::Modern(agreed) => return Ok(agreed.over(link)),
+                Probe::Modern(agreed) => return Ok(agreed.over(link, Some(http))),
                 Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
                 Probe::Failed(error @ (LinkError::NotSent(_) | LinkError::Unauthorized(_))) => {
                     return Err(error.into());
                 }
-                _ if config.era == EraPin::Modern => return Ok(assumed_modern().over(link)),
-                _ => {}
+                _ if config.era == EraPin::Modern => {
+                    return Ok(assumed_modern(Found::Configured).over(link, Some(http)));
+                }
+                Probe::Legacy(how) => found = how,
+                Probe::Failed(LinkError::Status { status, .. }) => found = Found::Status(status),
+                Probe::Gone | Probe::Failed(_) => found = Found::Ended,
             }
         }
-        match legacy::initialize(&link).await {
-            Ok(agreed) => return Ok(agreed.over(link)),
+        match legacy::initialize(&link, &Introduction::FULL, None, found).await {
+            Ok(agreed) => return Ok(agreed.over(link, Some(http))),
             Err(LinkError::Status {
                 status: 400 | 404 | 405,
                 ..
@@ -212,8 +262,8 @@ async fn connect_http(
         }
     }
     let guarded = Guarded::new(http_sse::connect(&http, Arc::clone(inbox)).await?);
-    let agreed = legacy::initialize(&guarded.link).await?;
-    Ok(guarded.into_connection(agreed))
+    let agreed = legacy::initialize(&guarded.link, &Introduction::FULL, None, found).await?;
+    Ok(guarded.into_connection(agreed, Some(http)))
 }
 
 /// A channel that ends if connecting is given up.
@@ -230,9 +280,9 @@ impl Guarded {
         }
     }
 
-    fn into_connection(self, agreed: Agreed) -> Connection {
+    fn into_connection(self, agreed: Agreed, http: Option<HttpLink>) -> Connection {
         self.guard.disarm();
-        agreed.over(self.link)
+        agreed.over(self.link, http)
     }
 }
 
@@ -244,224 +294,14 @@ pub(crate) struct Agreed {
 }
 
 impl Agreed {
-    fn over(self, link: Link) -> Connection {
+    fn over(self, link: Link, http: Option<HttpLink>) -> Connection {
         Connection {
             link,
+            http,
             wire: self.wire,
             server: Arc::new(self.server),
             legacy: self.legacy,
             session_lost: Notify::new(),
         }
-    }
-}
-
-enum Probe {
-    /// It answered `server/discover`.
-    Modern(Agreed),
-    /// Modern, but of other versions.
-    Unsupported(Vec<String>),
-    /// Some other error: a legacy server.
-    Other,
-    /// No answer in time.
-    Silent,
-    /// The channel ended.
-    Gone,
-    /// There is no telling.
-    Failed(LinkError),
-}
-
-/// Asks `server/discover` (specification: `basic/transports/stdio` and `streamable-http`, Backward
-/// Compatibility). Only a valid answer or one of the errors that modern servers alone have proves a
-/// modern server.
-async fn probe(link: &Link) -> Probe {
-    match probe_once(link).await {
-        // One that offers only versions with a handshake is spoken to in one of those.
-        Probe::Unsupported(versions)
-            if versions
-                .iter()
-                .filter_map(|version| Version::parse(version))
-                .all(|version| !version.is_modern())
-                && versions
-                    .iter()
-                    .any(|version| Version::parse(version).is_some()) =>
-        {
-            Probe::Other
-        }
-        // A server that offers the very version that was asked for is asked again, as the
-        // specification has it.
-        Probe::Unsupported(versions)
-            if versions
-                .iter()
-                .any(|version| version == Version::LATEST.as_str()) =>
-        {
-            match probe_once(link).await {
-                Probe::Unsupported(_) => Probe::Modern(assumed_modern()),
-                other => other,
-            }
-        }
-        other => other,
-    }
-}
-
-async fn probe_once(link: &Link) -> Probe {
-    let wire = Wire {
-        version: Version::LATEST,
-        session: None,
-    };
-    let out = message::own("server/discover", next_id(), OWN_META, "");
-    let answer =
-        tokio::time::timeout(PROBE_DEADLINE, link.request(&wire, out, Watch::deaf())).await;
-    let response = match answer {
-        Err(_) => return Probe::Silent,
-        Ok(Ok(response)) => response,
-        Ok(Err(LinkError::Status {
-            error: Some(response),
-            ..
-        })) => *response,
-        Ok(Err(LinkError::Status {
-            status: 400 | 404 | 405 | 406 | 415 | 422 | 500 | 501,
-            error: None,
-        })) => return Probe::Other,
-        Ok(Err(LinkError::Lost(_))) if matches!(link, Link::Mux(_)) => return Probe::Gone,
-        Ok(Err(LinkError::Invalid(_))) => return Probe::Other,
-        Ok(Err(error)) => return Probe::Failed(error),
-    };
-    if response.error.is_some() {
-        return match response.error_code() {
-            Some(code::UNSUPPORTED_VERSION) => Probe::Unsupported(supported(&response)),
-            Some(code::HEADER_MISMATCH | code::MISSING_CLIENT_CAPABILITY) => {
-                Probe::Modern(assumed_modern())
-            }
-            _ => Probe::Other,
-        };
-    }
-    match discovered(&response) {
-        Some(server) => Probe::Modern(Agreed {
-            wire,
-            server,
-            legacy: None,
-        }),
-        None => Probe::Other,
-    }
-}
-
-fn no_common_version(versions: &[String]) -> ConnectError {
-    let known = if versions.is_empty() {
-        "none that it names".to_owned()
-    } else {
-        versions.join(", ")
-    };
-    ConnectError::new(format!(
-        "it speaks no version of the protocol that the gateway does (it offers {known})"
-    ))
-}
-
-/// A modern server that does not describe itself.
-fn assumed_modern() -> Agreed {
-    Agreed {
-        wire: Wire {
-            version: Version::LATEST,
-            session: None,
-        },
-        server: Server {
-            version: Version::LATEST,
-            instructions: None,
-            extensions: Vec::new(),
-            features: Features {
-                tools: true,
-                prompts: true,
-                resources: true,
-                completions: true,
-                ..Features::default()
-            },
-        },
-        legacy: None,
-    }
-}
-
-fn supported(response: &Response) -> Vec<String> {
-    let data = response
-        .error_keys
-        .data
-        .map(|span| response.slice(span))
-        .unwrap_or_default();
-    let list = member(data, "supported").unwrap_or_default();
-    strings(list)
-        .into_iter()
-        .take(MAX_VERSIONS)
-        .filter(|text| text.len() <= MAX_VERSION_LENGTH)
-        .collect()
-}
-
-fn strings(array: &[u8]) -> Vec<String> {
-    let mut found = Vec::new();
-    for_each_item(array, |span| {
-        if let Some(text) = switchboard_protocol::json::as_str(span.of(array)) {
-            found.push(text.into_owned());
-        }
-    });
-    found
-}
-
-/// The server behind a discover result; `None` if it does not offer our version.
-fn discovered(response: &Response) -> Option<Server> {
-    let result = response.slice(response.result?);
-    let versions = strings(member(result, "supportedVersions")?);
-    if !versions
-        .iter()
-        .any(|version| version == Version::LATEST.as_str())
-    {
-        return None;
-    }
-    Some(describe(result, Version::LATEST))
-}
-
-/// Reads capabilities and instructions, which discover and initialize results share.
-pub(crate) fn describe(result: &[u8], version: Version) -> Server {
-    let mut features = Features::default();
-    let mut extensions = Vec::new();
-    let is_true = |object: &[u8], key: &str| member(object, key) == Some(b"true");
-    for_each_member(
-        member(result, "capabilities").unwrap_or_default(),
-        |key, _, value| match key {
-            "tools" => {
-                features.tools = true;
-                features.tools_changed = is_true(value, "listChanged");
-            }
-            "prompts" => {
-                features.prompts = true;
-                features.prompts_changed = is_true(value, "listChanged");
-            }
-            "resources" => {
-                features.resources = true;
-                features.resources_changed = is_true(value, "listChanged");
-                features.subscribe = is_true(value, "subscribe");
-            }
-            "completions" => features.completions = true,
-            "logging" => features.logging = true,
-            "extensions" => for_each_member(value, |name, _, settings| {
-                if extensions.len() < MAX_EXTENSIONS {
-                    extensions.push((name.to_owned(), bytes::Bytes::copy_from_slice(settings)));
-                }
-            }),
-            _ => {}
-        },
-    );
-    // Completions were not a capability before 2025-03-26.
-    features.completions |= version < Version::V2025_03_26;
-    let instructions = member(result, "instructions")
-        .and_then(switchboard_protocol::json::as_str)
-        .map(|text| {
-            let mut end = text.len().min(MAX_INSTRUCTIONS);
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            text[..end].to_owned()
-        });
-    Server {
-        version,
-        instructions,
-        extensions,
-        features,
     }
 }

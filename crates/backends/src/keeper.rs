@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::backend::Inner;
 use crate::config::{EraPin, TransportConfig};
-use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, OWN_META, connect};
+use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, OWN_META, Remembered, connect};
 use crate::learn::learn;
 use crate::legacy;
 use crate::link::watch::Watch;
-use crate::link::{Link, LinkError, next_id};
+use crate::link::{Link, LinkError, error_code, next_id};
 use crate::lists::Features;
 use crate::message;
 use crate::pause::Pause;
@@ -27,6 +27,9 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 const DEFAULT_REFRESH: Duration = Duration::from_secs(300);
 /// No hint makes it more often than this.
 const LEAST_REFRESH: Duration = Duration::from_secs(10);
+/// However often sessions for calls say that their lists changed, those of the session for lists
+/// are read for it at most this often.
+const LEAST_AFTER_HINT: Duration = Duration::from_secs(2);
 /// However often a server says that its lists changed, they are read at most this often.
 const LEAST_BETWEEN_READS: Duration = Duration::from_millis(200);
 
@@ -46,10 +49,13 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
                 {
                     inner.metrics.restarted();
                 }
-                remembered = Some(if connection.wire.version.is_modern() {
-                    EraPin::Modern
-                } else {
-                    EraPin::Legacy
+                remembered = Some(Remembered {
+                    era: if connection.wire.version.is_modern() {
+                        EraPin::Modern
+                    } else {
+                        EraPin::Legacy
+                    },
+                    found: connection.server.found,
                 });
                 let end = serve(&inner, &connection).await;
                 inner.connection.store(None);
@@ -84,7 +90,7 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
 /// Connects and learns; `None` when stopped meanwhile.
 async fn establish(
     inner: &Arc<Inner>,
-    remembered: Option<EraPin>,
+    remembered: Option<Remembered>,
 ) -> Option<Result<Arc<Connection>, ConnectError>> {
     let connecting = timeout(
         CONNECT_DEADLINE,
@@ -105,6 +111,9 @@ async fn establish(
     match learned {
         Some(Ok(())) => {
             inner.connection.store(Some(Arc::clone(&connection)));
+            if connection.legacy.is_none() {
+                inner.pool.end_all();
+            }
             ready(inner);
             inner.tell();
             Some(Ok(connection))
@@ -120,7 +129,8 @@ async fn establish(
     }
 }
 
-async fn end_connection(connection: &Connection) {
+/// Ends a connection politely: a session is given back, a process ended.
+pub(crate) async fn end_connection(connection: &Connection) {
     if let (Link::Http(http), Some(_)) = (&connection.link, &connection.wire.session) {
         http.delete_session(&connection.wire).await;
     }
@@ -180,6 +190,9 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
                 }
                 listening.acknowledged(news.acknowledged);
                 announced = announced.union(news.lists);
+                if news.hint {
+                    next_read = next_read.min(last_read + LEAST_AFTER_HINT);
+                }
                 news.lists.any()
             }
             // A stream that broke may have missed something.
@@ -335,15 +348,7 @@ impl Listening {
                 .link
                 .request(&connection.wire, out, Watch::subscription())
                 .await;
-            let code = match &end {
-                Ok(response) => response.error_code(),
-                Err(LinkError::Status {
-                    error: Some(response),
-                    ..
-                }) => response.error_code(),
-                Err(_) => None,
-            };
-            code != Some(code::METHOD_NOT_FOUND)
+            error_code(&end) != Some(code::METHOD_NOT_FOUND)
         };
         self.stream = Some((id, Box::pin(stream)));
     }

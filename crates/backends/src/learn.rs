@@ -2,6 +2,7 @@
 //! written.
 
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,9 +14,10 @@ use switchboard_protocol::splice::{for_each_item, for_each_member, member};
 
 use crate::config::BackendConfig;
 use crate::connect::{Connection, OWN_META};
+use crate::legacy;
 use crate::link::watch::Watch;
 use crate::link::{LinkError, next_id};
-use crate::lists::{Item, Lists};
+use crate::lists::{Item, Lists, TaskSupport};
 use crate::message;
 use crate::pattern;
 
@@ -221,9 +223,16 @@ async fn read_list(
             if seen > MAX_ITEMS || kept_bytes > MAX_BYTES {
                 return;
             }
-            // Copied, or one small item would keep its whole page.
-            match item(kind, Bytes::copy_from_slice(span.of(&list))) {
-                Ok(item) if keys.insert(item.key.clone()) => {
+            let raw = if kind.method == TOOLS.method && !connection.wire.version.is_modern() {
+                legacy::modern_tool(span.of(&list))
+            } else {
+                Cow::Borrowed(span.of(&list))
+            };
+            match item(kind, without_nulls(&raw)) {
+                Ok(mut item) if keys.insert(item.key.clone()) => {
+                    if kind.method == TOOLS.method && connection.server.features.tasks {
+                        item.task_support = TaskSupport::of_tool(span.of(&list));
+                    }
                     kept_bytes += item.raw.len();
                     items.push(item);
                 }
@@ -339,6 +348,42 @@ fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
         key_span,
         ui_resource: ui_resource.filter(|span| raw[span.start as usize] == b'"'),
         param_headers: Arc::new(param_headers),
+        task_support: None,
         raw,
     })
+}
+
+/// An item of a list without members that are `null`: no revision has such, some servers write what
+/// is absent so, and some clients refuse the whole list for one. `raw` is copied, or one small item
+/// would keep its whole page.
+fn without_nulls(raw: &[u8]) -> Bytes {
+    let mut any = false;
+    for_each_member(raw, |_, _, value| any |= value == b"null");
+    if !any {
+        return Bytes::copy_from_slice(raw);
+    }
+    let mut out = vec![b'{'];
+    for_each_member(raw, |_, member, value| {
+        if value != b"null" {
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            out.extend_from_slice(member);
+        }
+    });
+    out.push(b'}');
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_has_no_members_that_are_null() {
+        let raw = br#"{"name":"a","title":null,"x":{"y":null},"description": null}"#;
+        assert_eq!(without_nulls(raw), &br#"{"name":"a","x":{"y":null}}"#[..]);
+        assert_eq!(without_nulls(b"{\"a\": 1}"), &b"{\"a\": 1}"[..]);
+        assert_eq!(without_nulls(b"[null]"), &b"[null]"[..]);
+    }
 }

@@ -19,7 +19,9 @@ mod message;
 mod pattern;
 mod pause;
 pub mod status;
+mod tasks;
 
 pub use answer::Answer;
 pub use backend::Backend;
+pub use legacy::Shared;
 pub use message::{RequestState, Rewrite};

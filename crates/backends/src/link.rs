@@ -1,8 +1,8 @@
 //! Links: how bytes get to a server and its messages back.
 //!
-//! A link knows JSON-RPC but no era. There are two kinds: [`http`] (every request its own exchange)
-//! and [`mux`] (all requests share one channel: a process's pipes, or the deprecated HTTP+SSE
-//! transport).
+//! A link knows JSON-RPC, and of the eras only that legacy servers ask: whom, [`watch`] says. There
+//! are two kinds: [`http`] (every request its own exchange) and [`mux`] (all requests share one
+//! channel: a process's pipes, or the deprecated HTTP+SSE transport).
 
 pub(crate) mod http;
 pub(crate) mod http_sse;
@@ -101,6 +101,26 @@ impl LinkError {
             _ => Self::Status { status, error },
         }
     }
+
+    /// Whether it gives reason to look whether the server is still what it was.
+    pub(crate) fn is_suspicious(&self) -> bool {
+        matches!(
+            self,
+            Self::NotSent(_) | Self::Unauthorized(_) | Self::Status { .. }
+        )
+    }
+}
+
+/// The code of the JSON-RPC error that a request ended with, under whatever HTTP status.
+pub(crate) fn error_code(ended: &Result<Response, LinkError>) -> Option<i64> {
+    match ended {
+        Ok(response) => response.error_code(),
+        Err(LinkError::Status {
+            error: Some(response),
+            ..
+        }) => response.error_code(),
+        Err(_) => None,
+    }
 }
 
 /// A way to one server. Cheap to clone.
@@ -144,6 +164,14 @@ impl Link {
         }
     }
 
+    /// Whether the link is known to be of no more use.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Http(_) => false,
+            Self::Mux(link) => link.is_closed(),
+        }
+    }
+
     /// Ends the link and what it owns (a process and its group), politely first; returns when all
     /// is gone.
     pub(crate) async fn shut_down(&self) {
@@ -164,7 +192,7 @@ pub(crate) fn refuse_request(id: &[u8], method: &str) -> Bytes {
         out.extend_from_slice(b",\"result\":{}}");
     } else {
         out.extend_from_slice(
-            b",\"error\":{\"code\":-32601,\"message\":\"this client declared no capability for that request\"}}",
+            b",\"error\":{\"code\":-32601,\"message\":\"this belongs to no call of a client that declared the capability for it\"}}",
         );
     }
     out.into()

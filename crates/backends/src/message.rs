@@ -5,16 +5,13 @@ use bytes::Bytes;
 use std::borrow::Cow;
 use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::call::Call;
+use switchboard_protocol::extension;
 use switchboard_protocol::header;
 use switchboard_protocol::json::{Span, write_str};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::splice::{Splice, filter_object, for_each_member};
 
 use crate::link::Outgoing;
-
-/// The extension whose methods the gateway does not route: a backend must not believe that its
-/// client could use it.
-const UNROUTED_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// How much longer than what the client sent a request usually gets, in bytes: room for its head
 /// and a `traceparent`.
@@ -120,7 +117,11 @@ pub(crate) fn legacy(
         |key, member, value| {
             let replaced = match (key, rewrite.target) {
                 ("_meta" | "requestState" | "inputResponses", _) => return,
-                ("name" | "uri", Some(target)) if call.target().is_some() => Some(quoted(target)),
+                // To modern clients it means nothing (SEP-2663, Backward Compatibility).
+                ("task", _) if call.method == Method::ToolsCall => return,
+                ("name" | "uri" | "taskId", Some(target)) if call.target().is_some() => {
+                    Some(quoted(target))
+                }
                 ("ref", Some(target)) => Some(renamed_reference(value, target)),
                 _ => None,
             };
@@ -197,6 +198,7 @@ fn target_span(call: &Call) -> Option<Span> {
     match call.method {
         Method::ToolsCall | Method::PromptsGet => params.name,
         Method::ResourcesRead => params.uri,
+        Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => params.task_id,
         Method::Complete => call
             .request
             .reference
@@ -256,10 +258,11 @@ fn edit_meta(call: &Call, id: u64, traceparent: Option<&str>, splice: &mut Splic
     }
     if let Some(capabilities) = request.meta.client_capabilities {
         let raw = request.slice(capabilities);
-        if memchr::memmem::find(raw, b"extensions").is_some()
-            || memchr::memchr(b'\\', raw).is_some()
-        {
-            edits.replace(capabilities, without_unrouted_extension(raw));
+        // Most clients declare none at all.
+        let may_have_extensions = memchr::memmem::find(raw, b"extensions").is_some()
+            || memchr::memchr(b'\\', raw).is_some();
+        if may_have_extensions && let Some(kept) = extension::filtered(raw, extension::is_routed) {
+            edits.replace(capabilities, kept);
         }
     }
     if request.has_own_meta {
@@ -276,23 +279,6 @@ fn edit_meta(call: &Call, id: u64, traceparent: Option<&str>, splice: &mut Splic
     } else {
         splice.merge(edits);
     }
-}
-
-fn without_unrouted_extension(capabilities: &[u8]) -> Vec<u8> {
-    let mut out = vec![b'{'];
-    for_each_member(capabilities, |key, member, value| {
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        if key == "extensions" {
-            out.extend_from_slice(b"\"extensions\":");
-            filter_object(value, b"", |key| key != UNROUTED_EXTENSION, &mut out);
-        } else {
-            out.extend_from_slice(member);
-        }
-    });
-    out.push(b'}');
-    out
 }
 
 #[cfg(test)]

@@ -8,11 +8,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
-use switchboard_backends::config::{BackendConfig, duration, parse_url};
+use switchboard_backends::config::parked::ParkedCallsConfig;
+use switchboard_backends::config::{BackendConfig, count, duration, parse_url};
 use switchboard_orchestrator::config::NamesConfig;
 use switchboard_policy::config::AuthConfig;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
+
+pub use crate::legacy::LegacyClientsConfig;
 
 /// The fewest bytes of a sealing key.
 pub const LEAST_SEALING_KEY_BYTES: usize = 32;
@@ -34,6 +37,8 @@ pub struct Config {
     /// A name from a client's `mcpServers` may be any text.
     #[schemars(extend("propertyNames" = {"format": "backend-name"}))]
     pub backends: BTreeMap<String, BackendConfig>,
+    /// Calls that wait in a legacy server for their client's answer.
+    pub parked_calls: ParkedCallsConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -83,25 +88,27 @@ pub struct ServerConfig {
     )]
     pub sealing_keys: Vec<SecretString>,
     /// The most connections that are open at once, at least 1. More wait to be accepted.
-    #[serde(deserialize_with = "deserialize_count")]
+    #[serde(deserialize_with = "count::deserialize")]
     #[schemars(range(min = 1))]
     pub max_connections: usize,
     /// The largest body of a request, in bytes, at least 1.
-    #[serde(deserialize_with = "deserialize_count")]
+    #[serde(deserialize_with = "count::deserialize")]
     #[schemars(range(min = 1))]
     pub max_body_bytes: usize,
     /// The longest that the head of a request may take to arrive: a duration, from 1 ms to 1 day.
-    #[serde(deserialize_with = "deserialize_positive")]
+    #[serde(deserialize_with = "duration::deserialize_positive")]
     #[schemars(schema_with = "duration::positive_schema", extend("default" = "10s"))]
     pub header_timeout: Duration,
     /// The longest that the body of a request may take to arrive: a duration, from 1 ms to 1 day.
-    #[serde(deserialize_with = "deserialize_positive")]
+    #[serde(deserialize_with = "duration::deserialize_positive")]
     #[schemars(schema_with = "duration::positive_schema", extend("default" = "30s"))]
     pub body_timeout: Duration,
     /// How long a connection without a request stays open: a duration, from 1 ms to 1 day.
-    #[serde(deserialize_with = "deserialize_positive")]
+    #[serde(deserialize_with = "duration::deserialize_positive")]
     #[schemars(schema_with = "duration::positive_schema", extend("default" = "2m"))]
     pub idle_timeout: Duration,
+    /// Clients that speak 2025-11-25 or older, which hold a session.
+    pub legacy: LegacyClientsConfig,
 }
 
 impl Default for ServerConfig {
@@ -120,6 +127,7 @@ impl Default for ServerConfig {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
+            legacy: LegacyClientsConfig::default(),
         }
     }
 }
@@ -299,17 +307,4 @@ fn deserialize_sealing_keys<'de, D: Deserializer<'de>>(
         check_sealing_key(key.expose_secret()).map_err(de::Error::custom)?;
     }
     Ok(keys)
-}
-
-fn deserialize_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    match usize::deserialize(deserializer)? {
-        0 => Err(de::Error::custom("is less than 1")),
-        count => Ok(count),
-    }
-}
-
-fn deserialize_positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let duration = duration::deserialize(deserializer)?;
-    duration::check_positive(duration).map_err(de::Error::custom)?;
-    Ok(duration)
 }

@@ -1,7 +1,7 @@
 //! The client edge: HTTP requests become calls, outcomes become HTTP responses.
 //!
-//! This is the edge of 2026-07-28. That of older revisions is to stand beside it and to speak to
-//! the same stacks: `decode::is_legacy` is where they part.
+//! This is the edge of 2026-07-28. That of older revisions, [`crate::legacy`], stands beside it and
+//! speaks to the same stacks: `decode::parse` is where they part.
 
 pub(crate) mod decode;
 pub(crate) mod listen;

@@ -17,10 +17,11 @@ use switchboard_protocol::method::Method;
 use switchboard_telemetry::Metrics;
 use tower::Service;
 
-use crate::edge::decode::{self, BodyLimits, Incoming, Rejection};
+use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
 use crate::edge::{listen, respond};
-use crate::stack::CallService;
+use crate::legacy;
+use crate::stack::{CallService, ENDPOINT};
 
 /// Serves `/mcp`. One reference count a request, whatever it is made of.
 #[derive(Clone)]
@@ -34,6 +35,7 @@ pub(crate) struct EndpointParts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) orchestrator: Orchestrator,
     pub(crate) calls: CallService,
+    pub(crate) legacy: legacy::Edge,
 }
 
 impl From<EndpointParts> for Endpoint {
@@ -67,9 +69,11 @@ impl Service<Request<Body>> for Endpoint {
 
 impl EndpointParts {
     async fn serve(&self, request: Request<Body>) -> Result<Response, Rejection> {
-        // GET and DELETE belong to sessions, which this revision does not have (specification:
+        let is_post = request.method() == HttpMethod::POST && request.uri().path() == ENDPOINT;
+        let is_legacy = !is_post && legacy::takes(&request);
+        // GET and DELETE belong to sessions, which 2026-07-28 does not have (specification:
         // `basic/transports/streamable-http`, Earlier Streamable HTTP Revisions).
-        if request.method() != HttpMethod::POST {
+        if !is_post && !is_legacy {
             let mut response = respond::empty(StatusCode::METHOD_NOT_ALLOWED);
             response
                 .headers_mut()
@@ -81,13 +85,23 @@ impl EndpointParts {
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map(|peer| peer.0.ip());
-        decode::check_media_types(&head.headers)?;
-        let body = decode::read_body(body, self.limits).await?;
         let principal: Arc<Principal> = match head.extensions.remove() {
             Some(principal) => principal,
             None => Arc::new(Principal::anonymous()),
         };
-        match decode::decode(&head.headers, &body, principal, peer)? {
+        if is_legacy {
+            return Box::pin(self.legacy.serve(head, body, &principal, peer)).await;
+        }
+        decode::check_media_types(&head.headers)?;
+        let body = decode::read_body(body, self.limits).await?;
+        let request = match decode::parse(&head.headers, &body)? {
+            Parsed::Modern(request) => request,
+            Parsed::Legacy(posted) => {
+                let answer = self.legacy.post(&head.headers, &principal, peer, posted);
+                return Box::pin(answer).await;
+            }
+        };
+        match decode::decode(&head.headers, request, principal, peer)? {
             Incoming::Notification => Ok(respond::accepted()),
             Incoming::Call(call) if call.method == Method::Listen => {
                 listen::respond(&self.orchestrator, &self.metrics, &call).await

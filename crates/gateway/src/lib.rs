@@ -8,6 +8,7 @@ pub mod config;
 mod count;
 mod edge;
 mod endpoint;
+mod legacy;
 mod listener;
 mod ops;
 mod paths;

@@ -12,19 +12,26 @@ use hyper::body::Incoming;
 use tower::Service;
 
 use crate::edge::respond;
+use crate::legacy::{MESSAGES, SSE};
 use crate::stack::ENDPOINT;
 
-/// Serves one path. A router would do it as well, but boxes every service and future that it
+/// Serves the endpoint. A router would do it as well, but boxes every service and future that it
 /// leads to, on the path of every call.
 #[derive(Clone)]
 pub(crate) struct Paths<S> {
     endpoint: S,
+    http_sse: bool,
 }
 
 impl<S> Paths<S> {
-    /// Serves [`ENDPOINT`] with `endpoint`, and 404 elsewhere.
-    pub(crate) fn new(endpoint: S) -> Self {
-        Self { endpoint }
+    /// Serves [`ENDPOINT`] with `endpoint`, with `http_sse` also the two paths of HTTP+SSE, and 404
+    /// elsewhere.
+    pub(crate) fn new(endpoint: S, http_sse: bool) -> Self {
+        Self { endpoint, http_sse }
+    }
+
+    fn is_served(&self, path: &str) -> bool {
+        path == ENDPOINT || (self.http_sse && (path == SSE || path == MESSAGES))
     }
 }
 
@@ -41,7 +48,7 @@ where
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        if request.uri().path() == ENDPOINT {
+        if self.is_served(request.uri().path()) {
             Either::Left(self.endpoint.call(request.map(Body::new)))
         } else {
             Either::Right(ready(Ok(respond::empty(StatusCode::NOT_FOUND))))

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServerConfig};
 use crate::edge::decode::BodyLimits;
+use crate::legacy;
 use crate::listener::{self, Limits};
 use crate::ops;
 use crate::stack::{ENDPOINT, HttpParts, call_stack, http_stack};
@@ -60,6 +61,7 @@ pub struct Gateway {
     listener: TcpListener,
     ops_listener: Option<TcpListener>,
     orchestrator: Orchestrator,
+    legacy: legacy::Edge,
     serve: Serve,
     ops: axum::Router,
     draining: Arc<AtomicBool>,
@@ -81,6 +83,7 @@ impl Gateway {
             auth,
             names,
             backends,
+            parked_calls,
             telemetry: _,
         } = config;
         let listener = bind(server.listen).await?;
@@ -103,22 +106,40 @@ impl Gateway {
             .iter()
             .map(|key| key.expose_secret().as_bytes())
             .collect();
-        let sealer = if keys.is_empty() {
-            Sealer::with_random_key()?
-        } else {
-            Sealer::new(&keys)?
+        let sealer = || {
+            Ok::<_, StartError>(if keys.is_empty() {
+                Sealer::with_random_key()?
+            } else {
+                Sealer::new(&keys)?
+            })
         };
+        let (sealer, session_sealer) = (sealer()?, sealer()?);
+        let ask_timeout = parked_calls.timeout;
 
         let runtime = tokio::runtime::Handle::current();
         metrics.count_tasks_with(move || runtime.metrics().num_alive_tasks());
         let orchestrator = Orchestrator::start(Parts {
             names,
             backends,
+            parked_calls,
             private: auth.is_some(),
             sealer,
             metrics: Arc::clone(&metrics),
         });
         let calls = call_stack(sampler, Arc::clone(&metrics), orchestrator.clone());
+        let limits = BodyLimits {
+            bytes: server.max_body_bytes,
+            timeout: server.body_timeout,
+        };
+        let legacy = legacy::Edge::start(legacy::Parts {
+            config: server.legacy.clone(),
+            limits,
+            ask_timeout,
+            sealer: session_sealer,
+            metrics: Arc::clone(&metrics),
+            orchestrator: orchestrator.clone(),
+            calls: calls.clone(),
+        });
         let app = http_stack(HttpParts {
             hosts: Arc::new(hosts),
             allowed_origins: server
@@ -127,13 +148,12 @@ impl Gateway {
                 .filter_map(|origin| HeaderValue::from_str(origin).ok())
                 .collect(),
             authenticator: Arc::new(Authenticator::new(auth.as_ref())),
-            limits: BodyLimits {
-                bytes: server.max_body_bytes,
-                timeout: server.body_timeout,
-            },
+            limits,
             metrics: Arc::clone(&metrics),
             orchestrator: orchestrator.clone(),
             calls,
+            legacy: legacy.clone(),
+            http_sse: server.legacy.http_sse,
         });
         let serve: Serve = Box::new(move |listener, limits, metrics, drain| {
             listener::serve(listener, app, limits, Some(metrics), drain).boxed()
@@ -149,6 +169,7 @@ impl Gateway {
             listener,
             ops_listener,
             orchestrator,
+            legacy,
             serve,
             ops,
             draining,
@@ -184,6 +205,7 @@ impl Gateway {
             listener,
             ops_listener,
             orchestrator,
+            legacy,
             serve,
             ops,
             draining,
@@ -217,6 +239,8 @@ impl Gateway {
         };
         let main = async {
             tokio::join!(serving, draining);
+            // Before the backends, since calls that lost their client may run there.
+            legacy.shut_down().await;
             orchestrator.shut_down().await;
             // Probes see the gateway until there is nothing left of it.
             end.cancel();

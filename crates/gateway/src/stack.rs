@@ -10,6 +10,7 @@ use switchboard_policy::authenticate::Authenticator;
 use switchboard_policy::origin::HostPolicy;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::code;
+use switchboard_protocol::header;
 use switchboard_telemetry::{Metrics, Sampler};
 use tower::ServiceBuilder;
 use tower::util::option_layer;
@@ -20,6 +21,7 @@ use crate::count::CountLayer;
 use crate::edge::decode::{BodyLimits, Rejection};
 use crate::edge::respond;
 use crate::endpoint::{Endpoint, EndpointParts};
+use crate::legacy;
 use crate::listener::HttpService;
 use crate::paths::Paths;
 use crate::trace::{Trace, TraceLayer};
@@ -42,6 +44,9 @@ pub(crate) struct HttpParts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) orchestrator: Orchestrator,
     pub(crate) calls: CallService,
+    pub(crate) legacy: legacy::Edge,
+    /// Whether the paths of HTTP+SSE are served too.
+    pub(crate) http_sse: bool,
 }
 
 /// Bytes become calls.
@@ -54,6 +59,8 @@ pub(crate) fn http_stack(parts: HttpParts) -> impl HttpService {
         metrics,
         orchestrator,
         calls,
+        legacy,
+        http_sse,
     } = parts;
     let cors = (!allowed_origins.is_empty()).then(|| cors(allowed_origins));
     let layers = ServiceBuilder::new()
@@ -72,12 +79,14 @@ pub(crate) fn http_stack(parts: HttpParts) -> impl HttpService {
         .layer(CheckLayer::new(move |request: &mut Request<Body>| {
             authenticate(&authenticator, request)
         }));
-    Paths::new(layers.service(Endpoint::from(EndpointParts {
+    let endpoint = Endpoint::from(EndpointParts {
         limits,
         metrics,
         orchestrator,
         calls,
-    })))
+        legacy,
+    });
+    Paths::new(layers.service(endpoint), http_sse)
 }
 
 /// Every call passes here, whoever makes it; `subscriptions/listen` alone is no call but a stream
@@ -129,9 +138,12 @@ fn authenticate(authenticator: &Authenticator, request: &mut Request<Body>) -> O
 fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
-        .allow_methods([Method::POST])
+        .allow_methods([Method::POST, Method::GET, Method::DELETE])
         // `Mcp-Param-*` has no end of names, so what is asked for is what is allowed.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([HeaderName::from_static("www-authenticate")])
+        .expose_headers([
+            HeaderName::from_static("www-authenticate"),
+            header::SESSION_ID,
+        ])
         .max_age(std::time::Duration::from_secs(600))
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, State, Status};
 use switchboard_protocol::error::ProtocolError;
+use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::version::Version;
 use tokio::sync::watch;
@@ -33,14 +34,8 @@ use build::Registry;
 use page::Pages;
 use resources::Resources;
 
-/// The most extensions that are passed on, over all backends.
-const MAX_EXTENSIONS: usize = 64;
-/// The longest name of an extension that is passed on, in bytes.
-const MAX_EXTENSION_NAME: usize = 256;
 /// The longest settings of an extension that are passed on, in bytes.
 const MAX_EXTENSION_LEN: usize = 16 * 1024;
-/// Its methods are not routed, so nobody is told of it.
-const UNROUTED_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 
 /// What one backend contributes.
 #[derive(Clone, Debug)]
@@ -101,9 +96,9 @@ impl Shared {
     }
 }
 
-/// The extensions of all backends learned since start: never withdrawn, so that capabilities do not
-/// depend on who is up. At most 64, each with at most 16 KiB of settings; the first backend to name
-/// one decides its settings.
+/// The extensions of all backends learned since start, of those that work through the gateway
+/// ([`extension::is_routed`]): never withdrawn, so that capabilities do not depend on who is up.
+/// Each has at most 16 KiB of settings; the first backend to name one decides its settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions(BTreeMap<String, Bytes>);
 
@@ -112,17 +107,19 @@ impl Extensions {
     pub fn learn(&mut self, extensions: &[(String, Bytes)]) -> bool {
         let before = self.0.len();
         for (name, settings) in extensions {
-            if name != UNROUTED_EXTENSION
-                && name.len() <= MAX_EXTENSION_NAME
-                && settings.len() <= MAX_EXTENSION_LEN
-                && self.0.len() < MAX_EXTENSIONS
-            {
+            if extension::is_routed(name) && settings.len() <= MAX_EXTENSION_LEN {
                 self.0
                     .entry(name.clone())
                     .or_insert_with(|| settings.clone());
             }
         }
         self.0.len() > before
+    }
+
+    /// Whether some backend named this one.
+    #[must_use]
+    pub fn contains(&self, identifier: &str) -> bool {
+        self.0.contains_key(identifier)
     }
 
     /// Whether no backend named one.
@@ -166,7 +163,10 @@ impl List {
             | Method::ResourcesRead
             | Method::PromptsGet
             | Method::Complete
-            | Method::Listen => None,
+            | Method::Listen
+            | Method::TasksGet
+            | Method::TasksUpdate
+            | Method::TasksCancel => None,
         }
     }
 
@@ -218,6 +218,7 @@ pub struct Snapshot {
     shortened: Vec<Shortened>,
     /// In the order of [`List::ALL`].
     pages: [Pages; 4],
+    extensions: Extensions,
     capabilities: Bytes,
     instructions: Option<String>,
     discover: Bytes,
@@ -267,6 +268,7 @@ impl Snapshot {
             collisions,
             shortened,
             pages,
+            extensions: shared.extensions.clone(),
             capabilities: capabilities.into(),
             instructions,
             discover: discover.into(),
@@ -350,6 +352,12 @@ impl Snapshot {
     #[must_use]
     pub fn discover(&self) -> &Bytes {
         &self.discover
+    }
+
+    /// The extensions that clients are told of.
+    #[must_use]
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
     }
 
     /// The capabilities of discover's result, a JSON object.

@@ -1,13 +1,12 @@
 //! A call on its way to its backend: resolved, rewritten, sent, and its answer made an outcome.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use switchboard_backends::status::State;
 use switchboard_backends::{RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Outcome};
-use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError, code};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
 use switchboard_telemetry::CallSpan;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -23,6 +22,9 @@ impl Inner {
         call: &mut Call,
         span: &CallSpan,
     ) -> Result<Outcome, CallError> {
+        if call.method.names_task() {
+            return Box::pin(self.call_of_task(call, span)).await;
+        }
         let continuation = self.continuation(call)?;
         let outcome = self.try_once(call, continuation.as_ref(), span).await?;
         if matches!(
@@ -192,26 +194,16 @@ fn mirrored(
 
 /// The fault of a call to a backend that was never learned.
 fn absent(source: &Source) -> Fault {
-    let starting = source.status.state == State::Starting;
     let name = &source.name;
-    Fault {
-        code: 503,
-        reason: source.status.state.as_str(),
-        backend: Some(Arc::clone(name)),
-        message: if starting {
-            format!(
-                "The server \"{name}\" is still starting. Nothing was executed: try again in a moment."
-            )
-        } else {
-            format!(
-                "The server \"{name}\", which may have this, is not available: {}. Nothing was executed: try again later, or go on without it.",
-                source.status.reason
-            )
-        },
-        detail: None,
-        retryable: true,
-        retry_after_ms: Some(1000),
-        effect: Effect::NotSent,
-        attempts: Vec::new(),
-    }
+    let message = if source.status.state == State::Starting {
+        format!(
+            "The server \"{name}\" is still starting. Nothing was executed: try again in a moment."
+        )
+    } else {
+        format!(
+            "The server \"{name}\", which may have this, is not available: {}. Nothing was executed: try again later, or go on without it.",
+            source.status.reason
+        )
+    };
+    Fault::not_sent(source.status.state.as_str(), message).of(name)
 }

@@ -10,5 +10,8 @@ pub mod names;
 mod orchestrator;
 mod resolve;
 mod results;
+mod task_news;
+mod tasks;
 
 pub use orchestrator::{Orchestrator, Parts, TracedCall};
+pub use task_news::TaskNews;

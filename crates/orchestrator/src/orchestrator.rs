@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use switchboard_backends::Backend;
+use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, TransportConfig};
 use switchboard_backends::status::{ChangedLists, Observer};
 use switchboard_protocol::call::{Call, Completed, Outcome};
@@ -43,6 +44,8 @@ pub struct TracedCall {
 pub struct Parts {
     /// How names are made.
     pub names: NamesConfig,
+    /// Bounds of the calls that wait for their client.
+    pub parked_calls: ParkedCallsConfig,
     /// The backends.
     pub backends: BTreeMap<String, BackendConfig>,
     /// Whether callers are told apart.
@@ -125,6 +128,7 @@ impl Orchestrator {
     #[must_use]
     pub fn start(parts: Parts) -> Self {
         let heard = Arc::new(Heard::default());
+        let parked = switchboard_backends::Shared::new(parts.parked_calls);
         let backends: BTreeMap<Arc<str>, Backend> = parts
             .backends
             .into_iter()
@@ -134,7 +138,7 @@ impl Orchestrator {
                 let observer = Arc::clone(&heard) as Arc<dyn Observer>;
                 (
                     Arc::clone(&name),
-                    Backend::start(name, config, metrics, observer),
+                    Backend::start(name, config, metrics, observer, &parked),
                 )
             })
             .collect();
@@ -157,6 +161,10 @@ impl Orchestrator {
         Self { inner }
     }
 
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// What all backends offer right now.
     #[must_use]
     pub fn catalogue(&self) -> &Catalogue {
@@ -174,6 +182,12 @@ impl Orchestrator {
         while Instant::now() < until && self.inner.catalogue.load().is_starting() {
             let _ = timeout_at(until, changed.changed()).await;
         }
+    }
+
+    /// Waits, in the first moments after the start, for backends that have not been learned yet: for
+    /// what a client reads only once.
+    pub async fn first_moments(&self) {
+        self.known(self.inner.started + FIRST_MOMENTS).await;
     }
 
     /// Begins to listen to changes; returns when the servers know what is listened to, or after a
@@ -215,12 +229,27 @@ impl Orchestrator {
                     .ok_or_else(|| ProtocolError::invalid_params("params.cursor is a string"))?,
             ),
         };
-        self.known(self.inner.started + FIRST_MOMENTS).await;
+        self.first_moments().await;
         let snapshot = self.inner.catalogue.load();
         let page = snapshot
             .page(list, cursor.as_deref())
             .map_err(ProtocolError::from)?;
         Ok(prepared(page))
+    }
+
+    /// Tells the legacy servers that the roots of a client have changed, as far as they hold a
+    /// session for it. Takes at most 10 s.
+    pub async fn roots_changed(&self, principal: &str, client: &str) {
+        let backends = self.inner.backends.values();
+        join_all(backends.map(|backend| backend.roots_changed(principal, Some(client)))).await;
+    }
+
+    /// Has every backend close what it holds for a legacy client that is gone; `client` is the id
+    /// of its session.
+    pub fn client_gone(&self, client: &str) {
+        for backend in self.inner.backends.values() {
+            backend.client_gone(client);
+        }
     }
 
     /// Tells every listener that the end has come, so that streams end gracefully.
@@ -367,6 +396,7 @@ mod tests {
     async fn the_future_of_a_call_stays_small() {
         let orchestrator = Orchestrator::start(Parts {
             names: NamesConfig::default(),
+            parked_calls: ParkedCallsConfig::default(),
             backends: BTreeMap::new(),
             private: false,
             sealer: Sealer::with_random_key().expect("random bytes"),

@@ -8,8 +8,8 @@ use memchr::memmem;
 use switchboard_backends::Answer;
 use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::call::{Call, Completed, Outcome};
-use switchboard_protocol::capabilities::Question;
-use switchboard_protocol::error::{CallError, Effect, Fault, ProtocolError};
+use switchboard_protocol::capabilities::{ClientCapabilities, Question};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError};
 use switchboard_protocol::json::{self, Span};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::splice::{
@@ -19,6 +19,7 @@ use switchboard_protocol::token::Sealer;
 
 use crate::catalogue::Snapshot;
 use crate::continuation::{self, Continuation};
+use crate::tasks;
 
 /// Makes the outcome of a call out of what `backend` answered.
 pub(crate) fn outcome(
@@ -44,9 +45,15 @@ pub(crate) fn outcome(
     if let Some(meta) = keys.meta {
         addresses.edit_meta(meta, &mut splice);
     }
-    let input_required = call.method.may_require_input()
-        && response.text(keys.result_type).as_deref() == Some("input_required");
-    if input_required {
+    let result_type = if call.method.may_require_input() {
+        response.text(keys.result_type)
+    } else {
+        None
+    };
+    if call.method == Method::ToolsCall && result_type.as_deref() == Some("task") {
+        return tasks::created(sealer, call, backend, answer, splice);
+    }
+    if result_type.as_deref() == Some("input_required") {
         if let Some(error) = undeclared(call, result.of(raw)) {
             return Outcome::Failed(error.into());
         }
@@ -83,20 +90,10 @@ pub(crate) fn outcome(
 }
 
 fn unsealable(backend: &Arc<str>, detail: &str) -> CallError {
-    Fault {
-        code: 502,
-        reason: "invalid_answer",
-        backend: Some(Arc::clone(backend)),
-        message: format!(
-            "The server \"{backend}\" asked for input in a way that cannot be passed on."
-        ),
-        detail: Some(detail.to_owned()),
-        retryable: false,
-        retry_after_ms: None,
-        effect: Effect::Unknown,
-        attempts: Vec::new(),
-    }
-    .into()
+    let message =
+        format!("The server \"{backend}\" asked for input in a way that cannot be passed on.");
+    let fault = Fault::unknown(502, "invalid_answer", message).of(backend);
+    fault.with_detail(detail).into()
 }
 
 /// Whether content may name a resource; most results name none at all. A key written with an escape
@@ -111,8 +108,16 @@ fn may_name_resources(text: &[u8]) -> bool {
 
 /// The error of a call that needs input which its client never said it could give: no server may
 /// ask for that (specification: `basic/patterns/mrtr`, Server Requirements).
-fn undeclared(call: &Call, result: &[u8]) -> Option<ProtocolError> {
-    let declared = call.client_capabilities();
+pub(crate) fn undeclared(call: &Call, result: &[u8]) -> Option<ProtocolError> {
+    member(result, "inputRequests")?;
+    asks_undeclared(call.client_capabilities(), result)
+}
+
+/// As [`undeclared`], of a client that declared this.
+pub(crate) fn asks_undeclared(
+    declared: ClientCapabilities,
+    result: &[u8],
+) -> Option<ProtocolError> {
     let mut missing = None;
     for_each_member(member(result, "inputRequests")?, |_, _, request| {
         let method = member(request, "method").and_then(json::as_str);
@@ -126,16 +131,16 @@ fn undeclared(call: &Call, result: &[u8]) -> Option<ProtocolError> {
 }
 
 /// Rewrites the URIs that would not lead the client back to the backend that wrote them.
-struct Addresses<'a> {
-    snapshot: &'a Snapshot,
-    backend: &'a str,
-    raw: &'a Bytes,
+pub(crate) struct Addresses<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) backend: &'a str,
+    pub(crate) raw: &'a Bytes,
 }
 
 impl Addresses<'_> {
     /// `_meta` of a result: without the gateway's own keys, and with a `ui.resourceUri` (MCP Apps)
     /// that leads there.
-    fn edit_meta(&self, meta: Span, splice: &mut Splice<'_>) {
+    pub(crate) fn edit_meta(&self, meta: Span, splice: &mut Splice<'_>) {
         let text = meta.of(self.raw);
         let mut edits = Splice::new();
         let mut has_own = false;
@@ -156,7 +161,7 @@ impl Addresses<'_> {
     }
 
     /// Content blocks of a tool's result.
-    fn edit_content(&self, content: Option<Span>, splice: &mut Splice<'_>) {
+    pub(crate) fn edit_content(&self, content: Option<Span>, splice: &mut Splice<'_>) {
         let Some(text) = content.map(|span| span.of(self.raw)) else {
             return;
         };

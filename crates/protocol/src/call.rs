@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::capabilities::ClientCapabilities;
 use crate::envelope::Envelope;
 use crate::error::CallError;
+use crate::extension;
 use crate::method::{LogLevel, Method};
 use crate::version::Version;
 
@@ -112,6 +113,13 @@ impl Call {
         declared.map_or_else(ClientCapabilities::default, |span| {
             ClientCapabilities::parse(self.request.slice(span))
         })
+    }
+
+    /// Whether the client of this call declared the extension of this identifier.
+    #[must_use]
+    pub fn declares(&self, extension: &str) -> bool {
+        let declared = self.request.meta.client_capabilities;
+        declared.is_some_and(|span| extension::is_declared(self.request.slice(span), extension))
     }
 
     /// `arguments`, as they came.

@@ -8,7 +8,6 @@ use crate::splice::{for_each_member, member};
 /// The capabilities of a client that decide what may be asked of it, read from the object that it
 /// declared. Both eras write them alike.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[allow(clippy::struct_excessive_bools)] // These are the protocol's own independent flags.
 pub struct ClientCapabilities {
     /// Elicitation by form: `elicitation.form`, or an `elicitation` that names no mode.
     pub elicitation_form: bool,

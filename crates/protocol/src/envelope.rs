@@ -97,17 +97,20 @@ known_keys! {
         level = "level",
         /// The request that a cancellation names.
         request_id = "requestId",
+        /// The task that a request of the tasks extension is for.
+        task_id = "taskId",
     }
 }
 
 impl ParamKeys {
-    /// The name or URI of what a request of this method is for; `None` as well if the method names
+    /// The name, URI or task of what a request of this method is for; `None` as well if the method names
     /// no target.
     #[must_use]
     pub fn target(&self, method: Method) -> Option<Span> {
         match method {
             Method::ToolsCall | Method::PromptsGet => self.name,
             Method::ResourcesRead => self.uri,
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => self.task_id,
             _ => None,
         }
     }
@@ -226,6 +229,8 @@ known_keys! {
     ResultKeys, "result" {
         /// `"complete"`, `"input_required"` or an extension's.
         result_type = "resultType",
+        /// A task's identifier.
+        task_id = "taskId",
         /// Whether a tool failed.
         is_error = "isError",
         /// Metadata.
@@ -540,6 +545,19 @@ impl Envelope {
 }
 
 impl Response {
+    /// Parses one response strictly.
+    ///
+    /// # Errors
+    /// As [`Message::parse`]; a request or notification is refused as well.
+    pub fn parse(raw: Bytes) -> Result<Self, EnvelopeError> {
+        match Message::parse(raw)? {
+            Message::Response(response) => Ok(response),
+            Message::Request(_) => Err(EnvelopeError::shape(
+                "an answer has a result or an error, and no method",
+            )),
+        }
+    }
+
     /// The bytes of a part of this message.
     #[must_use]
     pub fn slice(&self, span: Span) -> &[u8] {

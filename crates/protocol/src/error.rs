@@ -135,6 +135,53 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// One of a call that may or may not have taken effect, so that making it again is not to be
+    /// advised. `code`, `reason` and `message` are as the fields say.
+    #[must_use]
+    pub fn unknown(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason,
+            backend: None,
+            message: message.into(),
+            detail: None,
+            retryable: false,
+            retry_after_ms: None,
+            effect: Effect::Unknown,
+            attempts: Vec::new(),
+        }
+    }
+
+    /// One of a call that reached nobody, for want of something that may be there a second later
+    /// (503).
+    #[must_use]
+    pub fn not_sent(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            retryable: true,
+            retry_after_ms: Some(1000),
+            effect: Effect::NotSent,
+            ..Self::unknown(503, reason, message)
+        }
+    }
+
+    /// The same, of this backend.
+    #[must_use]
+    pub fn of(self, backend: &Arc<str>) -> Self {
+        Self {
+            backend: Some(Arc::clone(backend)),
+            ..self
+        }
+    }
+
+    /// The same, with this for the log.
+    #[must_use]
+    pub fn with_detail(self, detail: impl Into<String>) -> Self {
+        Self {
+            detail: Some(detail.into()),
+            ..self
+        }
+    }
+
     /// The object under `_meta["dev.switchboard/error"]`, or `data` of an error.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {

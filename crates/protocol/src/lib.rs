@@ -6,11 +6,21 @@
 
 /// Keys of `_meta` that begin with this are the gateway's own and never cross it.
 pub const OWN_META_PREFIX: &str = "dev.switchboard/";
+/// The key of what went wrong: in `_meta` of a result that tells of a [`Fault`], and between the
+/// two legacy edges in the place of an answer, where a client gave an error instead.
+///
+/// [`Fault`]: error::Fault
+pub const ERROR_KEY: &str = "dev.switchboard/error";
+/// The key of `_meta` under which the edge for legacy clients tells the edge for legacy servers
+/// that a client called with `task`, and with what (2025-11-25: `basic/utilities/tasks`).
+pub const TASK_KEY: &str = "dev.switchboard/task";
 
 pub mod call;
+pub mod canonical;
 pub mod capabilities;
 pub mod envelope;
 pub mod error;
+pub mod extension;
 pub mod header;
 pub mod json;
 pub mod method;

@@ -23,11 +23,17 @@ pub enum Method {
     Complete,
     /// `subscriptions/listen`
     Listen,
+    /// `tasks/get` of the tasks extension (SEP-2663)
+    TasksGet,
+    /// `tasks/update` of the tasks extension
+    TasksUpdate,
+    /// `tasks/cancel` of the tasks extension
+    TasksCancel,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Discover,
         Self::ToolsList,
         Self::ToolsCall,
@@ -38,9 +44,13 @@ impl Method {
         Self::PromptsGet,
         Self::Complete,
         Self::Listen,
+        Self::TasksGet,
+        Self::TasksUpdate,
+        Self::TasksCancel,
     ];
 
-    /// The method of this name, or `None` for one that 2026-07-28 does not have.
+    /// The method of this name, or `None` for one that neither 2026-07-28 nor an extension that is
+    /// routed has.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|method| method.as_str() == name)
@@ -60,25 +70,34 @@ impl Method {
             Self::PromptsGet => "prompts/get",
             Self::Complete => "completion/complete",
             Self::Listen => "subscriptions/listen",
+            Self::TasksGet => "tasks/get",
+            Self::TasksUpdate => "tasks/update",
+            Self::TasksCancel => "tasks/cancel",
         }
     }
 
-    /// Whether the `Mcp-Name` header is required, that is, whether `params.name` or `params.uri`
-    /// names a target (specification: `basic/transports/streamable-http`, Standard Request
-    /// Headers).
+    /// Whether the `Mcp-Name` header is required, that is, whether `params.name`, `params.uri` or
+    /// `params.taskId` names a target (specification: `basic/transports/streamable-http`, Standard
+    /// Request Headers; SEP-2663, Routing Headers).
     #[must_use]
     pub const fn has_name_header(self) -> bool {
-        matches!(
-            self,
-            Self::ToolsCall | Self::ResourcesRead | Self::PromptsGet
-        )
+        self.may_require_input() || self.names_task()
+    }
+
+    /// Whether it is one of the tasks extension's, for which `params.taskId` names the task.
+    #[must_use]
+    pub const fn names_task(self) -> bool {
+        matches!(self, Self::TasksGet | Self::TasksUpdate | Self::TasksCancel)
     }
 
     /// Whether the answer may be `input_required` (specification: `basic/patterns/mrtr`, Supported
     /// Requests).
     #[must_use]
     pub const fn may_require_input(self) -> bool {
-        self.has_name_header()
+        matches!(
+            self,
+            Self::ToolsCall | Self::ResourcesRead | Self::PromptsGet
+        )
     }
 
     /// Whether a complete result carries `ttlMs` and `cacheScope` (specification:
@@ -87,7 +106,13 @@ impl Method {
     pub const fn is_cacheable(self) -> bool {
         !matches!(
             self,
-            Self::ToolsCall | Self::PromptsGet | Self::Complete | Self::Listen
+            Self::ToolsCall
+                | Self::PromptsGet
+                | Self::Complete
+                | Self::Listen
+                | Self::TasksGet
+                | Self::TasksUpdate
+                | Self::TasksCancel
         )
     }
 }

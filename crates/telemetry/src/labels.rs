@@ -27,8 +27,8 @@ macro_rules! label {
 }
 
 label! {
-    /// `mcp_method_name`: the methods of the revisions 2024-11-05 to 2026-07-28 that a client
-    /// sends.
+    /// `mcp_method_name`: the methods of the revisions 2024-11-05 to 2026-07-28, and of tasks, that
+    /// a client sends.
     MethodLabel {
         ServerDiscover = "server/discover",
         Initialize = "initialize",
@@ -45,6 +45,10 @@ label! {
         CompletionComplete = "completion/complete",
         LoggingSetLevel = "logging/setLevel",
         SubscriptionsListen = "subscriptions/listen",
+        TasksGet = "tasks/get",
+        TasksUpdate = "tasks/update",
+        TasksCancel = "tasks/cancel",
+        TasksResult = "tasks/result",
         NotificationsInitialized = "notifications/initialized",
         NotificationsCancelled = "notifications/cancelled",
         /// Any other method, whatever its name.

@@ -40,9 +40,12 @@ pub struct Metrics {
     backend_state: IntGaugeVec,
     backend_restarts: IntCounterVec,
     backend_tools: IntGaugeVec,
+    backend_sessions: IntGaugeVec,
     backend_ignored: IntCounterVec,
     connections: IntGauge,
     listen_streams: IntGauge,
+    legacy_sessions: IntGauge,
+    legacy_streams: IntGauge,
     calls_in_flight: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
@@ -67,9 +70,12 @@ impl Metrics {
             backend_state: gauges(&registry, &families::BACKEND_STATE)?,
             backend_restarts: counters(&registry, &families::BACKEND_RESTARTS)?,
             backend_tools: gauges(&registry, &families::BACKEND_TOOLS)?,
+            backend_sessions: gauges(&registry, &families::BACKEND_SESSIONS)?,
             backend_ignored: counters(&registry, &families::BACKEND_IGNORED)?,
             connections: gauge(&registry, &families::CONNECTIONS)?,
             listen_streams: gauge(&registry, &families::LISTEN_STREAMS)?,
+            legacy_sessions: gauge(&registry, &families::LEGACY_SESSIONS)?,
+            legacy_streams: gauge(&registry, &families::LEGACY_STREAMS)?,
             calls_in_flight: gauge(&registry, &families::CALLS_IN_FLIGHT)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
             http_handles: STATUSES.map(|_| OnceLock::new()).collect(),
@@ -103,6 +109,7 @@ impl Metrics {
                 .collect(),
             restarts: self.backend_restarts.with_label_values(&[name]),
             tools: self.backend_tools.with_label_values(&[name]),
+            sessions: self.backend_sessions.with_label_values(&[name]),
             ignored: IgnoredMessage::ALL
                 .iter()
                 .map(|kind| {
@@ -121,6 +128,17 @@ impl Metrics {
     /// Counts an open `subscriptions/listen` stream until the guard is dropped.
     pub fn listen_stream(&self) -> GaugeGuard {
         GaugeGuard::new(&self.listen_streams)
+    }
+
+    /// Counts a legacy client's session until the guard is dropped.
+    pub fn legacy_session(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.legacy_sessions)
+    }
+
+    /// Counts an open stream of a legacy client's session, for what is said outside of calls, until
+    /// the guard is dropped.
+    pub fn legacy_stream(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.legacy_streams)
     }
 
     /// Counts a call in flight until the guard is dropped.
@@ -192,6 +210,7 @@ struct BackendHandles {
     state: Box<[IntGauge]>,
     restarts: IntCounter,
     tools: IntGauge,
+    sessions: IntGauge,
     ignored: Box<[IntCounter]>,
 }
 
@@ -217,6 +236,13 @@ impl BackendMetrics {
     /// Shows how many tools the backend's last complete list had.
     pub fn set_tools(&self, count: usize) {
         self.0.tools.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Shows how many sessions for calls the backend has.
+    pub fn set_sessions(&self, count: usize) {
+        self.0
+            .sessions
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// Counts a message that was not passed on.

@@ -4,6 +4,7 @@
 //! headers that its message asks for, and every part of it is open. Everything here panics instead
 //! of returning errors, since only tests call it, and nothing waits longer than [`PATIENCE`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -15,7 +16,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 #[cfg(test)]
@@ -32,6 +33,20 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Client {
     pool: Pool<HttpConnector, Full<Bytes>>,
     endpoint: Uri,
+    authorization: Option<String>,
+}
+
+/// An event of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Its id, if it has one.
+    pub id: Option<String>,
+    /// What it is called, if it says so.
+    pub name: Option<String>,
+    /// Its data; empty in an event that only carries an id.
+    pub data: String,
+    /// How long to wait before the stream is asked for again, in milliseconds.
+    pub retry: Option<u64>,
 }
 
 /// A request that may still be changed.
@@ -124,6 +139,25 @@ impl Answer {
         self.response["error"]["code"].as_i64()
     }
 
+    /// Whether the server needs answers before it goes on.
+    pub fn is_input_required(&self) -> bool {
+        self.result()["resultType"] == "input_required"
+    }
+
+    /// What the server asks, by its keys; empty if it asks nothing.
+    pub fn questions(&self) -> BTreeMap<String, Value> {
+        let asked = self.result()["inputRequests"].as_object().into_iter();
+        asked
+            .flatten()
+            .map(|(key, question)| (key.clone(), question.clone()))
+            .collect()
+    }
+
+    /// What a retry has to give back.
+    pub fn state(&self) -> Option<&str> {
+        self.result()["requestState"].as_str()
+    }
+
     /// What the gateway says about a failure of its own: the object under
     /// `_meta["dev.switchboard/error"]` of a tool result, or the `data` of an error.
     pub fn fault(&self) -> &Value {
@@ -173,6 +207,56 @@ pub fn call(tool: &str, arguments: &Value) -> Value {
     )
 }
 
+/// The same message from a client that declares these capabilities.
+#[must_use]
+pub fn declaring(mut message: Value, capabilities: Value) -> Value {
+    message["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = capabilities;
+    message
+}
+
+/// Capabilities of a client that may be asked anything.
+pub fn all_capabilities() -> Value {
+    json!({
+        "elicitation": { "form": {}, "url": {} },
+        "sampling": { "tools": {} },
+        "roots": {},
+    })
+}
+
+/// The same request again, with a new id, the state of `answer`, and these answers (2026-07-28
+/// `basic/patterns/mrtr`).
+#[must_use]
+pub fn retry(mut message: Value, answer: &Answer, responses: Value) -> Value {
+    message["id"] = json!(message["id"].as_u64().unwrap_or_default() + 1);
+    message["params"]["inputResponses"] = responses;
+    message["params"]["requestState"] = answer.result()["requestState"].clone();
+    message
+}
+
+/// Accepts a question with something that fits it and repeats its text: a form with the text as
+/// `answer`, a message with the text as its content.
+pub fn accept(question: &Value) -> Value {
+    let params = &question["params"];
+    match question["method"].as_str() {
+        Some("elicitation/create") if params["mode"] == "url" => json!({ "action": "accept" }),
+        Some("elicitation/create") => {
+            let content = json!({ "answer": params["message"] });
+            json!({ "action": "accept", "content": content })
+        }
+        Some("sampling/createMessage") => {
+            let asked = &params["messages"][0]["content"]["text"];
+            let content = json!({ "type": "text", "text": asked });
+            json!({
+                "role": "assistant",
+                "content": content,
+                "model": "none",
+                "stopReason": "endTurn",
+            })
+        }
+        _ => json!({ "roots": [{ "uri": "file:///root", "name": "root" }] }),
+    }
+}
+
 /// Text as the value of a header, in the Base64 form where it has to be (2026-07-28
 /// `basic/transports/streamable-http`, Value Encoding).
 pub fn encoded(text: &str) -> String {
@@ -192,9 +276,26 @@ impl Client {
     ///
     /// If it is no URL.
     pub fn new(url: &str) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
         Self {
-            pool: Pool::builder(TokioExecutor::new()).build_http(),
+            pool: Pool::builder(TokioExecutor::new()).build(connector),
             endpoint: url.parse().expect("a URL"),
+            authorization: None,
+        }
+    }
+
+    /// Where requests go.
+    pub fn endpoint(&self) -> &Uri {
+        &self.endpoint
+    }
+
+    /// A client that shows this key with every request, over the same connections.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self {
+            authorization: Some(format!("Bearer {key}")),
+            ..self.clone()
         }
     }
 
@@ -212,9 +313,12 @@ impl Client {
         }
         .with_header("content-type", "application/json")
         .with_header("accept", "application/json, text/event-stream");
+        if let Some(authorization) = &self.authorization {
+            draft = draft.with_header("authorization", authorization);
+        }
         let params = &message["params"];
         let version = &params["_meta"]["io.modelcontextprotocol/protocolVersion"];
-        let name = [&params["name"], &params["uri"]];
+        let name = [&params["name"], &params["uri"], &params["taskId"]];
         let mirrored = [
             ("mcp-protocol-version", Some(version)),
             ("mcp-method", Some(&message["method"])),
@@ -265,6 +369,31 @@ impl Client {
         self.send(self.draft(message)).await.finish().await
     }
 
+    /// Makes a request and answers what it asks, round after round, until there is another end than
+    /// `input_required`. The notifications are those of all rounds.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such end after 100 rounds.
+    pub async fn converse(&self, message: &Value, reply: impl Fn(&Value) -> Value) -> Answer {
+        let mut message = message.clone();
+        let mut notifications = Vec::new();
+        for _ in 0..100 {
+            let mut answer = self.ask(&message).await;
+            notifications.append(&mut answer.notifications);
+            if !answer.is_input_required() {
+                answer.notifications = notifications;
+                return answer;
+            }
+            let replies = answer.questions().into_iter();
+            let replies: Map<String, Value> = replies
+                .map(|(key, question)| (key, reply(&question)))
+                .collect();
+            message = retry(message, &answer, Value::Object(replies));
+        }
+        panic!("still asking after 100 rounds")
+    }
+
     /// Makes a request with these parameters and reads the whole answer.
     ///
     /// # Panics
@@ -304,18 +433,40 @@ impl Exchange {
     /// If nothing comes for [`PATIENCE`].
     pub async fn next_raw(&mut self) -> Option<String> {
         loop {
-            if let Some(data) = self.take_event() {
-                return Some(data);
+            // Comments and priming events say nothing.
+            let event = self.next_event().await?;
+            if !event.data.is_empty() {
+                return Some(event.data);
+            }
+        }
+    }
+
+    /// The next event, also one without data; another body than a stream counts as one event.
+    /// `None` at the end, however it came.
+    ///
+    /// # Panics
+    ///
+    /// If nothing comes for [`PATIENCE`].
+    pub async fn next_event(&mut self) -> Option<Event> {
+        let next = timeout(PATIENCE, self.next_event_however_late()).await;
+        next.expect("more of the answer, or its end, in time")
+    }
+
+    /// The same, however long that takes.
+    pub async fn next_event_however_late(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.take_event() {
+                return Some(event);
             }
             if self.ended {
                 let rest = std::mem::take(&mut self.buffer);
                 let is_whole = !self.is_stream && !rest.is_empty();
-                return is_whole.then(|| String::from_utf8_lossy(&rest).into_owned());
+                return is_whole.then(|| Event {
+                    data: String::from_utf8_lossy(&rest).into_owned(),
+                    ..Event::default()
+                });
             }
-            let frame = timeout(PATIENCE, self.body.frame())
-                .await
-                .expect("more of the answer, or its end, in time");
-            match frame {
+            match self.body.frame().await {
                 Some(Ok(frame)) => {
                     let data = frame.into_data().unwrap_or_default();
                     self.buffer.extend_from_slice(&data);
@@ -358,24 +509,37 @@ impl Exchange {
         }
     }
 
-    /// Takes the next event with data out of the buffer, if the stream has a whole one.
-    fn take_event(&mut self) -> Option<String> {
+    /// Takes the next event out of the buffer, if the stream has a whole one.
+    fn take_event(&mut self) -> Option<Event> {
         while self.is_stream {
             let end = event_end(&self.buffer)?;
-            let event: Vec<u8> = self.buffer.drain(..end).collect();
-            let event = String::from_utf8_lossy(&event);
-            let data: Vec<&str> = event
-                .lines()
-                .filter_map(|line| line.strip_prefix("data:"))
-                .map(|data| data.strip_prefix(' ').unwrap_or(data))
-                .collect();
-            // Comments and priming events say nothing.
-            if data.iter().any(|line| !line.is_empty()) {
-                return Some(data.join("\n"));
+            let text: Vec<u8> = self.buffer.drain(..end).collect();
+            let event = event(&String::from_utf8_lossy(&text));
+            // A comment is none.
+            if event != Event::default() {
+                return Some(event);
             }
         }
         None
     }
+}
+
+fn event(text: &str) -> Event {
+    let mut event = Event::default();
+    let mut data = Vec::new();
+    for line in text.lines() {
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "id" => event.id = Some(value.to_owned()),
+            "event" => event.name = Some(value.to_owned()),
+            "data" => data.push(value),
+            "retry" => event.retry = value.parse().ok(),
+            _ => {}
+        }
+    }
+    event.data = data.join("\n");
+    event
 }
 
 /// Where the first event of a stream ends: behind its empty line.

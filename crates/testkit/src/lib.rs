@@ -1,7 +1,10 @@
 //! Fake and real MCP servers and a raw client, for the tests of the workspace.
 
+pub mod asking;
 pub mod client;
 pub mod conformance;
 pub mod fake;
 pub mod fake_http;
 pub mod fake_stdio;
+pub mod fake_tasks;
+pub mod legacy_client;

@@ -166,6 +166,7 @@ async fn a_client_that_goes_away_cancels_its_call_upstream() {
 async fn a_forgotten_session_is_renewed_and_the_call_made_once() {
     let server = FakeHttp::start(Transport::Legacy, "bad").await;
     let front = front(remote(server.url())).await;
+    assert_ok(&call(&front, "echo", json!({})).await);
     for _ in 0..3 {
         // One that is forgotten within a second is taken for a server that keeps none.
         sleep(Duration::from_millis(1100)).await;

@@ -32,7 +32,7 @@ async fn other_verbs_and_paths_are_not_there() {
         "/",
         "/mcp/",
         "/mcp/nobody",
-        "/sse",
+        "/sse/",
         "/metrics",
         "/%2e%2e/mcp",
     ] {
@@ -185,11 +185,13 @@ async fn other_versions_learn_which_are_spoken() {
     });
     let initialize = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params });
     let answer = front.client.ask(&initialize).await;
-    assert!(supported("initialize", &answer).is_some());
-    let text = answer.response["error"]["message"]
-        .as_str()
-        .unwrap_or_default();
-    assert!(text.contains("2026-07-28"), "{}", answer.raw);
+    assert_eq!(answer.result()["protocolVersion"], "2025-11-25");
+    // What says that it is modern gets no session.
+    let modern = front.client.draft(&initialize);
+    let modern = modern.with_header("mcp-protocol-version", "2026-07-28");
+    let answer = answer_to(&front.client, modern).await;
+    assert_eq!(answer.status, 400, "{}", answer.raw);
+    assert!(!answer.headers.contains_key("mcp-session-id"));
     front.works("a").await;
     front.gateway.stop().await;
 }

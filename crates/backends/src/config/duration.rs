@@ -89,6 +89,19 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     deserializer.deserialize_any(Visitor)
 }
 
+/// For `#[serde(deserialize_with)]` where nothing would work with no time at all.
+///
+/// # Errors
+///
+/// As [`parse`] and [`check_positive`].
+pub fn deserialize_positive<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
+    let duration = deserialize(deserializer)?;
+    check_positive(duration).map_err(de::Error::custom)?;
+    Ok(duration)
+}
+
 /// For `#[serde(with)]`.
 ///
 /// # Errors

@@ -1,6 +1,8 @@
 //! Streamable HTTP: every request its own exchange (specification:
 //! `basic/transports/streamable-http`).
 
+mod resume;
+
 use ::http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use ::http::uri::Authority;
 use ::http::{
@@ -14,11 +16,14 @@ use std::time::Duration;
 use switchboard_protocol::envelope::{Envelope, Message, Response};
 use switchboard_protocol::header;
 use switchboard_telemetry::IgnoredMessage;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
+use self::resume::Resumption;
 use super::inbox::Inbox;
 use super::pool::{Pool, PoolError, ResponseBody};
 use super::sse::Decoder;
-use super::watch::{Hear, Watch};
+use super::watch::{Asked, Hear, Watch};
 use super::{LinkError, Outgoing, WRITE_DEADLINE, Wire, refuse_request};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -28,6 +33,8 @@ const JSON_OR_EVENT_STREAM: HeaderValue =
     HeaderValue::from_static("application/json, text/event-stream");
 /// How much of the body of an error is read.
 const MAX_ERROR_BODY: usize = 64 * 1024;
+/// The id of no request of ours.
+const NO_REQUEST: u64 = 0;
 /// How long ending a session may take.
 const DELETE_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -44,6 +51,8 @@ struct Inner {
     headers: HeaderMap,
     max_message: usize,
     inbox: Arc<Inbox>,
+    /// What is being told without anybody waiting for it.
+    told_later: TaskTracker,
 }
 
 impl HttpLink {
@@ -68,17 +77,26 @@ impl HttpLink {
                 headers: common,
                 max_message,
                 inbox,
+                told_later: TaskTracker::new(),
             }),
         }
     }
 
     /// The same endpoint under another URI, with the same connections.
     pub(crate) fn at(&self, uri: Uri) -> Self {
+        self.sharing_connections(uri, Arc::clone(&self.inner.inbox))
+    }
+
+    /// The same endpoint with the same connections, but what belongs to no call goes to `inbox`.
+    pub(crate) fn with_inbox(&self, inbox: Arc<Inbox>) -> Self {
+        self.sharing_connections(self.inner.uri.clone(), inbox)
+    }
+
+    fn sharing_connections(&self, uri: Uri, inbox: Arc<Inbox>) -> Self {
         let Inner {
             pool,
             headers,
             max_message,
-            inbox,
             ..
         } = &*self.inner;
         Self {
@@ -87,7 +105,8 @@ impl HttpLink {
                 uri,
                 headers: headers.clone(),
                 max_message: *max_message,
-                inbox: Arc::clone(inbox),
+                inbox,
+                told_later: TaskTracker::new(),
             }),
         }
     }
@@ -163,7 +182,7 @@ impl HttpLink {
                 Err(refused(answer).await)
             }
         };
-        match tokio::time::timeout(WRITE_DEADLINE, exchange).await {
+        match timeout(WRITE_DEADLINE, exchange).await {
             Ok(result) => result,
             Err(_) => Err(LinkError::Lost("no answer to a notification".to_owned())),
         }
@@ -172,10 +191,9 @@ impl HttpLink {
     /// As [`HttpLink::notify`], by a task of the backend's, for when nobody can wait.
     pub(crate) fn notify_later(&self, wire: Wire, body: Bytes) {
         let link = self.clone();
-        self.inner
-            .inbox
-            .tasks
-            .spawn(async move { link.notify(&wire, body).await });
+        let telling = async move { link.notify(&wire, body).await };
+        let telling = self.inner.told_later.track_future(telling);
+        self.inner.inbox.tasks.spawn(telling);
     }
 
     /// Opens the stream on which a legacy server says what belongs to no request, and reads it
@@ -197,8 +215,8 @@ impl HttpLink {
         if !has_media_type(&answer, EVENT_STREAM_TYPE) {
             return Ok(false);
         }
-        // Nothing here answers a request of ours: 0 is never given out.
-        match self.read_stream(wire, answer.into_body(), 0, hearer).await {
+        let body = answer.into_body();
+        match self.read_stream(wire, body, NO_REQUEST, hearer).await {
             Err(LinkError::Lost(_)) | Ok(_) => Ok(true),
             Err(error) => Err(error),
         }
@@ -214,8 +232,12 @@ impl HttpLink {
 
     /// Ends a legacy session, best effort (2025-11-25: `basic/transports`, Session Management).
     pub(crate) async fn delete_session(&self, wire: &Wire) {
+        let told_later = &self.inner.told_later;
+        told_later.close();
+        // A server that forgets the session first is not told any more that a call was cancelled.
+        let _ = timeout(DELETE_DEADLINE, told_later.wait()).await;
         let request = self.request_of(Method::DELETE, wire, Bytes::new());
-        let _ = tokio::time::timeout(DELETE_DEADLINE, self.send(request)).await;
+        let _ = timeout(DELETE_DEADLINE, self.send(request)).await;
     }
 
     fn request_of(&self, method: Method, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
@@ -260,6 +282,7 @@ impl HttpLink {
         hearer: &mut (impl Hear + Send),
     ) -> Result<Response, LinkError> {
         let mut events = Decoder::new(self.inner.max_message);
+        let mut resumption = Resumption::default();
         loop {
             while let Some(event) = events.next_event().map_err(|_| LinkError::TooLarge)? {
                 // An event without data primes the stream's id (2025-11-25) and says nothing.
@@ -274,62 +297,83 @@ impl HttpLink {
                     }
                     Ok(Message::Response(_)) => self.inner.inbox.ignored(IgnoredMessage::UnknownId),
                     Ok(Message::Request(request)) if request.is_request() => {
-                        self.refuse(wire, &request).await
+                        self.asked(wire, &request, hearer).await
                     }
                     Ok(Message::Request(notification)) => self.notified(&notification, hearer),
                     Err(_) => self.inner.inbox.ignored(IgnoredMessage::Banner),
                 }
             }
-            match body.frame().await {
+            let lost = match body.frame().await {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         events.push(&data);
                     }
+                    continue;
                 }
-                Some(Err(_)) => {
-                    return Err(LinkError::Lost(
-                        "the stream broke before the answer came".to_owned(),
-                    ));
-                }
-                None => {
-                    return Err(LinkError::Lost(
-                        "the stream ended before the answer came".to_owned(),
-                    ));
-                }
-            }
+                Some(Err(_)) => "the stream broke before the answer came",
+                None => "the stream ended before the answer came",
+            };
+            let resumed = resumption.resume(self, wire, &mut events).await;
+            let Some(resumed) = resumed else {
+                return Err(LinkError::Lost(lost.to_owned()));
+            };
+            body = resumed;
         }
     }
 
     fn notified(&self, notification: &Envelope, hearer: &mut impl Hear) {
-        if matches!(
-            &*notification.method(),
-            "notifications/progress" | "notifications/message"
-        ) {
-            if !hearer.hear(notification) {
-                self.inner
-                    .inbox
-                    .ignored(IgnoredMessage::DroppedNotification);
+        match &*notification.method() {
+            "notifications/subscriptions/acknowledged" => {
+                hearer.hear(notification);
+                self.inner.inbox.put(notification);
             }
-        } else {
-            self.inner.inbox.put(notification);
+            "notifications/progress" | "notifications/message" | "notifications/tasks" => {
+                if !hearer.hear(notification) {
+                    self.inner
+                        .inbox
+                        .ignored(IgnoredMessage::DroppedNotification);
+                }
+            }
+            // One that comes late withdraws nothing any more.
+            "notifications/cancelled" => drop(hearer.withdrawn(notification)),
+            "notifications/elicitation/complete" => hearer.aside(notification),
+            _ => self.inner.inbox.put(notification),
         }
     }
 
-    async fn refuse(&self, wire: &Wire, request: &Envelope) {
+    async fn asked(&self, wire: &Wire, request: &Envelope, hearer: &mut impl Hear) {
         let method = request.method();
-        if method != "ping" {
-            self.inner.inbox.ignored(IgnoredMessage::UnexpectedRequest);
-        }
         // A client of 2026-07-28 sends no responses.
         if wire.version.is_modern() {
+            if method != "ping" {
+                self.inner.inbox.ignored(IgnoredMessage::UnexpectedRequest);
+            }
             return;
         }
-        let _ = self
-            .notify(
-                wire,
-                refuse_request(request.id().unwrap_or_default(), &method),
-            )
-            .await;
+        let answer = match &*method {
+            "ping" => refuse_request(&request.id_bytes(), &method),
+            _ => match self.attribute(wire, request, hearer) {
+                Some(refusal) => {
+                    self.inner.inbox.ignored(IgnoredMessage::UnexpectedRequest);
+                    refusal
+                }
+                None => return,
+            },
+        };
+        let _ = self.notify(wire, answer).await;
+    }
+
+    /// Finds somebody to ask, or gives the refusal.
+    fn attribute(&self, wire: &Wire, request: &Envelope, hearer: &mut impl Hear) -> Option<Bytes> {
+        match hearer.asked(request) {
+            Asked::Taken => None,
+            Asked::Refused(refusal) => Some(refusal),
+            Asked::Relay(relay) => {
+                let (link, wire) = (self.clone(), wire.clone());
+                let tell = |answer| async move { link.notify(&wire, answer).await };
+                relay.ask(request, &self.inner.inbox.tasks, tell).err()
+            }
+        }
     }
 }
 
@@ -400,33 +444,4 @@ async fn refused(answer: HttpResponse<ResponseBody>) -> LinkError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_media_type_is_compared_whole_and_without_its_parameters() {
-        let is_stream = |value: &'static str| {
-            let mut answer = HttpResponse::new(());
-            let headers = answer.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static(value));
-            has_media_type(&answer, EVENT_STREAM_TYPE)
-        };
-        assert!(is_stream("text/event-stream"));
-        assert!(is_stream("Text/Event-Stream ; charset=utf-8"));
-        assert!(!is_stream("text/event-streams"));
-        assert!(!is_stream("application/json"));
-        assert!(!is_stream(""));
-    }
-
-    #[test]
-    fn only_a_refused_credential_is_unauthorized() {
-        for status in [401, 403] {
-            let error = LinkError::of_status(status, None);
-            assert!(matches!(error, LinkError::Unauthorized(told) if told == status));
-        }
-        for status in [400, 404, 429, 503] {
-            let error = LinkError::of_status(status, None);
-            assert!(matches!(error, LinkError::Status { status: told, .. } if told == status));
-        }
-    }
-}
+mod tests;

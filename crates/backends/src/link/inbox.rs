@@ -5,6 +5,7 @@
 
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_telemetry::{BackendMetrics, IgnoredMessage};
 use tokio::sync::Notify;
@@ -24,6 +25,8 @@ pub(crate) struct News {
     pub(crate) acknowledged: Option<u64>,
     /// These resources changed; URIs as the server wrote them.
     pub(crate) resources: BTreeSet<String>,
+    /// A session that lists do not come from said that its own changed.
+    pub(crate) hint: bool,
 }
 
 /// Where links put what belongs to no call.
@@ -33,6 +36,8 @@ pub(crate) struct Inbox {
     metrics: BackendMetrics,
     /// The tasks of all links of the backend.
     pub(crate) tasks: TaskTracker,
+    /// That of the session which lists come from, if this is not it.
+    lists: Option<Arc<Inbox>>,
 }
 
 impl Inbox {
@@ -42,11 +47,27 @@ impl Inbox {
             arrived: Notify::new(),
             metrics,
             tasks,
+            lists: None,
         }
+    }
+
+    /// Where sessions put theirs that lists do not come from. What they say of lists and resources
+    /// holds for themselves: it is no more than a hint that the lists may have changed.
+    pub(crate) fn beside(lists: &Arc<Self>) -> Self {
+        let mut inbox = Self::new(lists.metrics.clone(), lists.tasks.clone());
+        inbox.lists = Some(Arc::clone(lists));
+        inbox
     }
 
     /// Takes a notification that belongs to no call.
     pub(crate) fn put(&self, notification: &Envelope) {
+        if let Some(lists) = &self.lists {
+            if notification.method().ends_with("/list_changed") {
+                lists.news.lock().hint = true;
+                lists.arrived.notify_one();
+            }
+            return;
+        }
         match &*notification.method() {
             "notifications/tools/list_changed" => self.news.lock().lists.tools = true,
             "notifications/prompts/list_changed" => self.news.lock().lists.prompts = true,

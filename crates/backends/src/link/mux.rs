@@ -8,8 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use switchboard_protocol::envelope::{Envelope, EnvelopeError, Message, Response};
 use switchboard_protocol::json::JsonError;
@@ -18,8 +17,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::inbox::Inbox;
-use super::watch::{Watch, deliver_to_only};
+use super::watch::{Asked, Hear, Watch, deliver_to_only};
 use super::{LinkError, Outgoing, WRITE_DEADLINE, refuse_request};
+use crate::legacy::{Relay, attribute};
 
 /// How many messages wait to be written.
 const OUTBOX: usize = 256;
@@ -82,9 +82,15 @@ struct Shared {
     /// Becomes `true` when all that the channel owns is gone.
     gone: watch::Receiver<bool>,
     inbox: Arc<Inbox>,
-    /// Whether the server may be sent responses: not before it has shown that it is a legacy one
+    /// Set when the server has shown that it is a legacy one: not before may it be sent responses
     /// (specification: `basic/transports/stdio`, Sending Messages).
-    is_legacy: AtomicBool,
+    legacy: OnceLock<Legacy>,
+}
+
+/// What a channel to a legacy server has.
+struct Legacy {
+    /// The way to the client that the session belongs to, if it belongs to one.
+    relay: Option<Arc<Relay>>,
 }
 
 #[derive(Default)]
@@ -133,7 +139,7 @@ impl Mux {
             stop: stop.clone(),
             gone,
             inbox,
-            is_legacy: AtomicBool::new(false),
+            legacy: OnceLock::new(),
         });
         let owned = owned(stop.clone());
         let tasks = shared.inbox.tasks.clone();
@@ -209,9 +215,15 @@ impl Mux {
         self.shared.reason()
     }
 
-    /// From now on the server's own requests are answered, with a refusal.
-    pub(crate) fn speak_legacy(&self) {
-        self.shared.is_legacy.store(true, Ordering::Relaxed);
+    /// Whether it ends or has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.shared.stop.is_cancelled()
+    }
+
+    /// From now on the server's own requests are answered: by a call, by the client that the
+    /// session belongs to, or with a refusal.
+    pub(crate) fn speak_legacy(&self, relay: Option<Arc<Relay>>) {
+        let _ = self.shared.legacy.set(Legacy { relay });
     }
 
     /// Has the channel end when what is returned is dropped, unless that is disarmed.
@@ -287,6 +299,9 @@ impl Shared {
             state.cancels.clear();
             std::mem::take(&mut state.pending)
         };
+        if let Some(relay) = self.legacy.get().and_then(|legacy| legacy.relay.as_ref()) {
+            relay.end();
+        }
         for pending in pending.into_values() {
             let error = if pending.sent {
                 LinkError::Lost(reason.to_owned())
@@ -312,13 +327,13 @@ impl Shared {
         }
     }
 
-    fn receive(&self, raw: Bytes) {
+    fn receive(self: &Arc<Self>, raw: Bytes) {
         match Message::parse(raw) {
             Ok(Message::Response(response)) => match response.id_number() {
                 Some(id) => self.answer(id, Ok(response)),
                 None => self.inbox.ignored(IgnoredMessage::UnknownId),
             },
-            Ok(Message::Request(request)) if request.is_request() => self.refuse(&request),
+            Ok(Message::Request(request)) if request.is_request() => self.asked(&request),
             Ok(Message::Request(notification)) => self.notified(&notification),
             Err(EnvelopeError::Json(JsonError::Utf8(_))) => {
                 self.inbox.ignored(IgnoredMessage::InvalidUtf8)
@@ -327,18 +342,45 @@ impl Shared {
         }
     }
 
-    /// A request on a shared channel names no call, so it can be relayed to nobody.
-    fn refuse(&self, request: &Envelope) {
+    fn asked(self: &Arc<Self>, request: &Envelope) {
         let method = request.method();
+        let refused = match self.legacy.get() {
+            Some(_) if method == "ping" => Some(refuse_request(&request.id_bytes(), &method)),
+            Some(legacy) => match self.attribute(legacy, request) {
+                Asked::Taken => return,
+                Asked::Refused(refusal) => Some(refusal),
+                Asked::Relay(relay) => {
+                    let mux = Mux {
+                        shared: Arc::clone(self),
+                    };
+                    let tell = |answer| async move { mux.notify(answer).await };
+                    match relay.ask(request, &self.inbox.tasks, tell) {
+                        Ok(()) => return,
+                        Err(refusal) => Some(refusal),
+                    }
+                }
+            },
+            None => None,
+        };
         if method != "ping" {
             self.inbox.ignored(IgnoredMessage::UnexpectedRequest);
         }
-        if !self.is_legacy.load(Ordering::Relaxed) {
-            return;
+        if let Some(message) = refused {
+            // A server that asks faster than it reads gets no answer rather than a queue.
+            let _ = self.outbox.try_send(Outbound { id: None, message });
         }
-        let message = refuse_request(request.id().unwrap_or_default(), &method);
-        // A server that asks faster than it reads gets no answer rather than a queue.
-        let _ = self.outbox.try_send(Outbound { id: None, message });
+    }
+
+    /// A request on a shared channel does not say for which call it is.
+    fn attribute(&self, legacy: &Legacy, request: &Envelope) -> Asked {
+        let mut state = self.state.lock();
+        let given_up = state.remembers_given_up();
+        let calls = state
+            .pending
+            .values_mut()
+            .filter(|pending| pending.sent && pending.watch.is_call())
+            .map(|pending| &mut pending.watch);
+        attribute(calls, given_up, legacy.relay.as_ref(), request)
     }
 
     fn notified(&self, notification: &Envelope) {
@@ -351,10 +393,7 @@ impl Shared {
             }
             "notifications/message" => {
                 let mut state = self.state.lock();
-                state
-                    .given_up
-                    .retain(|_, since| since.elapsed() < GIVEN_UP_MEMORY);
-                if !state.given_up.is_empty() {
+                if state.remembers_given_up() {
                     drop(state);
                     return self.inbox.ignored(IgnoredMessage::UnattributedLog);
                 }
@@ -369,6 +408,26 @@ impl Shared {
                         return self.inbox.ignored(IgnoredMessage::UnattributedLog);
                     }
                 }
+            }
+            "notifications/tasks" | "notifications/subscriptions/acknowledged" => {
+                let id = notification.number(notification.meta.subscription_id);
+                let mut state = self.state.lock();
+                let pending = id.and_then(|id| state.pending.get_mut(&id));
+                let heard = pending.is_some_and(|pending| pending.watch.deliver(notification));
+                drop(state);
+                self.inbox.put(notification);
+                heard || notification.method() != "notifications/tasks"
+            }
+            "notifications/cancelled" => {
+                let mut state = self.state.lock();
+                let mut pending = state.pending.values_mut();
+                // One that comes late withdraws nothing any more.
+                let _ = pending.any(|pending| pending.watch.withdrawn(notification));
+                true
+            }
+            "notifications/elicitation/complete" => {
+                let relay = self.legacy.get().and_then(|legacy| legacy.relay.as_ref());
+                relay.is_none_or(|relay| relay.tell(notification))
             }
             _ => {
                 self.inbox.put(notification);
@@ -429,7 +488,16 @@ fn owner_of(before_result: &[u8], tail: &[u8]) -> Option<u64> {
         .ok()
 }
 
-async fn read_all<R: MessageReader>(shared: &Shared, mut reader: R) -> String {
+impl State {
+    /// Whether the server may still work on a call that was given up.
+    fn remembers_given_up(&mut self) -> bool {
+        self.given_up
+            .retain(|_, since| since.elapsed() < GIVEN_UP_MEMORY);
+        !self.given_up.is_empty()
+    }
+}
+
+async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader: R) -> String {
     // Of an oversize message whose head was seen already: whether it was answered.
     let mut begun: Option<bool> = None;
     loop {
@@ -480,10 +548,15 @@ async fn write_all<W: MessageWriter>(
             },
         };
         let writing = shared.write_each(&mut writer, messages);
+        // A server that does not read would hold up the end as well; one that does is told all.
+        let held_up = async {
+            shared.stop.cancelled().await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
         let written = tokio::select! {
-            // A server that does not read would hold up the end as well.
-            () = shared.stop.cancelled() => return,
+            biased;
             written = tokio::time::timeout(WRITE_DEADLINE, writing) => written,
+            () = held_up => return,
         };
         if written != Ok(true) {
             shared.state.lock().stopped_reading = true;

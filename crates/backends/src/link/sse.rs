@@ -1,10 +1,19 @@
 //! Server-sent events, read incrementally (WHATWG HTML, section 9.2.6), with a bound on an event.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 
 /// What a line of data counts beside its length: what keeping it costs, so that a limit in bytes holds
 /// for empty lines as well.
 const LINE_COST: usize = 32;
+/// Data of at most this length is copied, since a part of the buffer keeps all that was read with it
+/// in memory.
+const COPIED: usize = 16 * 1024;
+/// What follows a line of at least this length gets a buffer of its own.
+const LONG_LINE: usize = 64 * 1024;
+/// The longest id of an event that is kept, in bytes.
+const MAX_ID: usize = 1024;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +40,10 @@ pub(crate) struct Decoder {
     data: Vec<Bytes>,
     data_bytes: usize,
     limit: usize,
+    /// The id that the event being read has so far, and the one of the last whole event.
+    id: Option<Bytes>,
+    last_id: Option<Bytes>,
+    retry: Option<Duration>,
 }
 
 impl Decoder {
@@ -45,7 +58,31 @@ impl Decoder {
             data: Vec::new(),
             data_bytes: 0,
             limit,
+            id: None,
+            last_id: None,
+            retry: None,
         }
+    }
+
+    /// The id of the last whole event that had one, with data or without; none if that is longer
+    /// than 1 KiB.
+    pub(crate) fn last_id(&self) -> Option<&Bytes> {
+        self.last_id.as_ref().filter(|id| !id.is_empty())
+    }
+
+    /// How long the server wants its clients to wait before they connect again.
+    pub(crate) fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    /// Goes on with another connection: what is half read belongs to none.
+    pub(crate) fn reconnect(&mut self) {
+        *self = Self {
+            id: self.last_id.clone(),
+            last_id: self.last_id.take(),
+            retry: self.retry,
+            ..Self::new(self.limit)
+        };
     }
 
     /// Adds what was read.
@@ -95,6 +132,9 @@ impl Decoder {
         let mut line = self.buffer.split_to(end + 1);
         self.after_cr = line[end] == b'\r';
         line.truncate(end);
+        if end >= LONG_LINE {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+        }
         Some(line.freeze())
     }
 
@@ -110,14 +150,30 @@ impl Decoder {
         match name {
             b"data" => {
                 self.data_bytes += value.len() + LINE_COST;
-                self.data.push(value);
+                self.data.push(if value.len() <= COPIED {
+                    Bytes::copy_from_slice(&value)
+                } else {
+                    value
+                });
             }
             b"event" => self.name = String::from_utf8_lossy(&value).into_owned(),
+            b"id" if !value.contains(&0) => {
+                let kept = value.len() <= MAX_ID;
+                // Copied, for the slice would keep all that was read with it.
+                self.id = kept.then(|| Bytes::copy_from_slice(&value));
+            }
+            b"retry" if value.iter().all(u8::is_ascii_digit) => {
+                let ms = std::str::from_utf8(&value)
+                    .ok()
+                    .and_then(|ms| ms.parse().ok());
+                self.retry = ms.map(Duration::from_millis).or(self.retry);
+            }
             _ => {}
         }
     }
 
     fn dispatch(&mut self) -> Option<Event> {
+        self.last_id.clone_from(&self.id);
         let name = std::mem::take(&mut self.name);
         let mut data = std::mem::take(&mut self.data);
         self.data_bytes = 0;
@@ -164,6 +220,33 @@ mod tests {
                 event("", "z")
             ]
         );
+    }
+
+    #[test]
+    fn the_last_id_is_that_of_a_whole_event_and_survives_a_new_connection() {
+        let mut decoder = Decoder::new(1000);
+        let after = |decoder: &mut Decoder, text: &[u8]| {
+            decoder.push(text);
+            while decoder.next_event().expect("small").is_some() {}
+            decoder.last_id().map(|id| id.to_vec())
+        };
+        assert_eq!(after(&mut decoder, b"data: x\n\n"), None);
+        assert_eq!(
+            after(&mut decoder, b"id: 7\nretry: 500\n\n"),
+            Some(b"7".to_vec())
+        );
+        assert_eq!(decoder.retry(), Some(Duration::from_millis(500)));
+        assert_eq!(
+            after(&mut decoder, b"retry: soon\ndata: y\n\n"),
+            Some(b"7".to_vec())
+        );
+        assert_eq!(after(&mut decoder, b"id: 8\ndata: ha"), Some(b"7".to_vec()));
+        decoder.reconnect();
+        assert_eq!(after(&mut decoder, b"data: z\n\n"), Some(b"7".to_vec()));
+        assert_eq!(decoder.retry(), Some(Duration::from_millis(500)));
+        assert_eq!(after(&mut decoder, b"id\n\n"), None);
+        let long = [b"id: ", [b'x'; MAX_ID + 1].as_slice(), b"\n\n"].concat();
+        assert_eq!(after(&mut decoder, &long), None);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
-use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::call::{Call, Sink};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::json;
 use switchboard_protocol::method::LogLevel;
-use switchboard_protocol::splice::{Splice, filter_object};
+use switchboard_protocol::splice::{self, Splice};
+
+use super::refuse_request;
+use crate::legacy::{ParkedCall, Relay};
 
 /// The listener of one request. Maps what the server says back into the caller's terms.
 #[derive(Default)]
@@ -19,6 +21,8 @@ pub(crate) struct Watch {
     id: u64,
     log_level: Option<LogLevel>,
     last_progress: Option<f64>,
+    /// The call, if it is one that can wait for its client: then that hears in this one's place.
+    parked: Option<Arc<ParkedCall>>,
     is_call: bool,
     is_subscription: bool,
 }
@@ -28,13 +32,61 @@ pub(crate) trait Hear {
     /// Takes a notification. `false` if it was for nobody, or there was no room.
     fn hear(&mut self, notification: &Envelope) -> bool;
 
+    /// Takes a request of the server's other than `ping`, or refuses it.
+    fn asked(&mut self, request: &Envelope) -> Asked {
+        Asked::Refused(refuse_request(
+            request.id().unwrap_or_default(),
+            &request.method(),
+        ))
+    }
+
+    /// Takes a notification that is for the client itself, not for a call of its.
+    fn aside(&mut self, _notification: &Envelope) {}
+
+    /// Takes word that the server no longer waits for what it asked. `false` if it asked nobody
+    /// here.
+    fn withdrawn(&mut self, _notification: &Envelope) -> bool {
+        false
+    }
+
     /// The stream on which things are heard is open, or there is none to wait for.
     fn opened(&mut self) {}
+}
+
+/// What became of a server's request.
+pub(crate) enum Asked {
+    /// It is answered in time.
+    Taken,
+    /// It is to be answered with this at once.
+    Refused(Bytes),
+    /// It belongs to no call: this way leads to the client.
+    Relay(Arc<Relay>),
 }
 
 impl Hear for Watch {
     fn hear(&mut self, notification: &Envelope) -> bool {
         self.deliver(notification)
+    }
+
+    fn asked(&mut self, request: &Envelope) -> Asked {
+        match &self.parked {
+            Some(call) => call.asked(request),
+            None => Asked::Refused(refuse_request(
+                request.id().unwrap_or_default(),
+                &request.method(),
+            )),
+        }
+    }
+
+    fn aside(&mut self, notification: &Envelope) {
+        if let Some(call) = &self.parked {
+            call.aside(notification);
+        }
+    }
+
+    fn withdrawn(&mut self, notification: &Envelope) -> bool {
+        let parked = self.parked.as_ref();
+        parked.is_some_and(|call| call.withdrawn(notification))
     }
 }
 
@@ -64,21 +116,53 @@ impl Watch {
         }
     }
 
+    /// A subscription whose acknowledgement and news of tasks go to this sink.
+    pub(crate) fn of_tasks(sink: Arc<dyn Sink>) -> Self {
+        Self {
+            sink: Some(sink),
+            ..Self::subscription()
+        }
+    }
+
     /// Hears what the caller asked for.
     pub(crate) fn of(call: &Call, id: u64) -> Self {
         Self {
             id,
             sink: call.sink.clone(),
+            // A part of the request, which it keeps in memory.
             token: call
-                .request
-                .meta
-                .progress_token
+                .sink
+                .as_ref()
+                .and(call.request.meta.progress_token)
                 .map(|span| call.request.bytes(span)),
             log_level: call.log_level,
             last_progress: None,
+            parked: None,
             is_call: true,
             is_subscription: false,
         }
+    }
+
+    /// Hears whatever its present leg wants to hear, and takes what the server asks.
+    pub(crate) fn of_parked(call: Arc<ParkedCall>) -> Self {
+        Self {
+            parked: Some(call),
+            is_call: true,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a question that may be another call's, of the same client.
+    pub(crate) fn asked_perhaps(&self, request: &Envelope) -> Asked {
+        match &self.parked {
+            Some(call) => call.asked_perhaps(request),
+            None => Self::deaf().asked(request),
+        }
+    }
+
+    /// Whether it is a call that can be asked something.
+    pub(crate) fn may_be_asked(&self) -> bool {
+        self.parked.is_some()
     }
 
     /// Whether the request is somebody's call, not one of the gateway's own.
@@ -102,6 +186,9 @@ impl Watch {
     /// Passes a notification of this request on. `false` if it was for nobody, or there was no
     /// room.
     pub(crate) fn deliver(&mut self, notification: &Envelope) -> bool {
+        if let Some(call) = &self.parked {
+            return call.hear(notification);
+        }
         let Some(sink) = &self.sink else { return false };
         let message = match &*notification.method() {
             "notifications/progress" => {
@@ -138,6 +225,11 @@ impl Watch {
                 }
                 spliced(notification, Splice::new())
             }
+            "notifications/tasks" | "notifications/subscriptions/acknowledged"
+                if self.is_subscription =>
+            {
+                notification.raw.clone()
+            }
             _ => return false,
         };
         sink.offer(message)
@@ -152,20 +244,18 @@ fn number(raw: &[u8]) -> Option<f64> {
         .filter(|value: &f64| value.is_finite())
 }
 
+/// The notification without the gateway's own metadata.
+pub(crate) fn without_own_meta(notification: &Envelope) -> Bytes {
+    spliced(notification, Splice::new())
+}
+
 /// The notification with `splice` applied and without the gateway's own metadata, which a server
 /// has no business to set.
 fn spliced(notification: &Envelope, mut splice: Splice<'_>) -> Bytes {
     if notification.has_own_meta
         && let Some(meta) = notification.params.meta
     {
-        let mut kept = Vec::new();
-        filter_object(
-            notification.slice(meta),
-            b"",
-            |key| !key.starts_with(OWN_META_PREFIX),
-            &mut kept,
-        );
-        splice.replace(meta, kept);
+        splice.replace(meta, splice::without_own_meta(notification.slice(meta)));
     }
     if splice.is_empty() {
         return notification.raw.clone();

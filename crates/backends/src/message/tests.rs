@@ -73,7 +73,7 @@ fn the_gateways_own_metadata_and_unrouted_extensions_stay_here() {
     let out = modern(&call, &rewrite(None, RequestState::Keep), 7, None);
     assert!(
         text(&out).contains(
-            r#""_meta":{"progressToken":7,"io.modelcontextprotocol/clientCapabilities":{"roots":{},"extensions":{"a/b":{}}}}"#
+            r#""_meta":{"progressToken":7,"io.modelcontextprotocol/clientCapabilities":{"roots":{},"extensions":{"io.modelcontextprotocol/tasks":{}}}}"#
         ),
         "{}",
         text(&out)
@@ -83,7 +83,7 @@ fn the_gateways_own_metadata_and_unrouted_extensions_stay_here() {
 #[test]
 fn a_legacy_request_carries_nothing_modern() {
     let call = call(&format!(
-        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a__n","arguments":{{"b": 1}},"requestState":"s","inputResponses":{{}},"_meta":{{{META},"io.modelcontextprotocol/logLevel":"info","progressToken":"t","v/k":[],"dev.switchboard/x":1}}}}}}"#
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a__n","task":{{}},"arguments":{{"b": 1}},"requestState":"s","inputResponses":{{}},"_meta":{{{META},"io.modelcontextprotocol/logLevel":"info","progressToken":"t","v/k":[],"dev.switchboard/x":1}}}}}}"#
     ));
     let out = legacy(&call, &rewrite(Some("n"), RequestState::Keep), 9, None);
     assert_eq!(

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use switchboard_backends::Backend;
+use switchboard_backends::config::TransportConfig;
+use switchboard_backends::lists::Item;
 use switchboard_backends::status::State;
 use switchboard_gateway::config::Config;
 use switchboard_orchestrator::catalogue::{Kind, Snapshot};
@@ -113,38 +116,76 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>), String
     let orchestrator = Orchestrator::start(Parts {
         names: config.names,
         backends: config.backends,
+        parked_calls: config.parked_calls,
         private: config.auth.is_some(),
         sealer: Sealer::with_random_key().map_err(|error| error.to_string())?,
         metrics: Arc::new(metrics),
     });
     orchestrator.known(Instant::now() + START).await;
-    let summary = orchestrator.backends().map(|backend| {
-        let status = backend.status();
-        let mut entry = json!({ "name": &**backend.name(), "state": status.state.as_str() });
-        if status.state != State::Ready {
-            entry["reason"] = status.reason.into();
-            entry["action"] = status.state.action().into();
-        }
-        if let Some(lists) = backend.lists() {
-            entry["era"] = lists.server.version.era().as_str().into();
-            entry["version"] = lists.server.version.as_str().into();
-            let keys = |items: &[switchboard_backends::lists::Item]| {
-                items
-                    .iter()
-                    .map(|item| item.key.clone())
-                    .collect::<Vec<_>>()
-            };
-            entry["tools"] = keys(&lists.tools).into();
-            entry["prompts"] = keys(&lists.prompts).into();
-            entry["resources"] = keys(&lists.resources).into();
-            entry["resourceTemplates"] = keys(&lists.templates).into();
-        }
-        entry
-    });
-    let summary = summary.collect();
+    let summary = orchestrator.backends().map(summary).collect();
     let snapshot = orchestrator.catalogue().load_full();
     orchestrator.shut_down().await;
     Ok((snapshot, summary))
+}
+
+/// What there is to say about one backend, for programs.
+fn summary(backend: &Backend) -> Value {
+    let status = backend.status();
+    let mut entry = json!({ "name": &**backend.name(), "state": status.state.as_str() });
+    if status.state != State::Ready {
+        entry["reason"] = status.reason.into();
+        entry["action"] = status.state.action().into();
+    }
+    let config = backend.config();
+    let is_process = matches!(config.transport, TransportConfig::Stdio { .. });
+    entry["transport"] = backend.transport().into();
+    let Some(lists) = backend.lists() else {
+        return entry;
+    };
+    let server = &lists.server;
+    entry["era"] = server.version.era().as_str().into();
+    entry["version"] = server.version.as_str().into();
+    entry["eraFound"] = server.found.to_string().into();
+    entry["offers"] = server.offers().collect();
+    if !server.version.is_modern() {
+        let sessions = &config.sessions;
+        entry["sessions"] = json!({
+            "scope": sessions.scope,
+            "processes": is_process,
+            "max": sessions.max,
+            "maxPerPrincipal": sessions.max_per_principal,
+        });
+    }
+    let keys = |items: &[Item]| items.iter().map(|item| item.key.clone()).collect::<Value>();
+    entry["tools"] = keys(&lists.tools);
+    entry["prompts"] = keys(&lists.prompts);
+    entry["resources"] = keys(&lists.resources);
+    entry["resourceTemplates"] = keys(&lists.templates);
+    entry
+}
+
+/// Who shares a session of a legacy server with whom, in words.
+fn shared_by(sessions: &Value) -> String {
+    let number = |key: &str| sessions[key].as_u64().unwrap_or_default();
+    let max = number("max");
+    let each = number("maxPerPrincipal").min(max);
+    let thing = if sessions["processes"] == true {
+        "processes"
+    } else {
+        "sessions"
+    };
+    let who = match sessions["scope"].as_str() {
+        Some("per_principal") => format!("per_principal: every caller has {thing} of its own"),
+        Some("per_client") => {
+            format!(
+                "per_client: every legacy client, and every caller else, has {thing} of its own"
+            )
+        }
+        _ => {
+            format!("shared; callers whose client can be asked something get {thing} of their own")
+        }
+    };
+    format!("{who}, at most {each} each and {max} in all")
 }
 
 fn collisions(snapshot: &Snapshot) -> Value {
@@ -164,25 +205,16 @@ fn describe(snapshot: &Snapshot, summary: &[Value], out: &mut String) {
         let name = backend["name"].as_str().unwrap_or_default();
         let state = backend["state"].as_str().unwrap_or_default();
         let _ = write!(out, "\n{name}: {state}");
-        if let (Some(era), Some(version)) = (backend["era"].as_str(), backend["version"].as_str()) {
-            let _ = write!(out, ", {era} {version}");
-        }
         if let (Some(reason), Some(action)) =
             (backend["reason"].as_str(), backend["action"].as_str())
         {
             let _ = write!(out, " ({reason}; {action})");
         }
         out.push('\n');
-        for kind in ["tools", "prompts", "resources", "resourceTemplates"] {
-            let names: Vec<&str> = backend[kind]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect();
-            if !names.is_empty() {
-                let _ = writeln!(out, "  {kind} ({}): {}", names.len(), names.join(", "));
-            }
+        let rows = rows(backend);
+        let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+        for (label, text) in rows {
+            let _ = writeln!(out, "  {label:width$}  {text}");
         }
     }
     for collision in snapshot.collisions() {
@@ -210,6 +242,38 @@ fn describe(snapshot: &Snapshot, summary: &[Value], out: &mut String) {
     for warning in too_many_tools(tools) {
         let _ = writeln!(out, "warning: {warning}");
     }
+}
+
+/// The lines below a backend's name: what each is about, and what there is to say.
+fn rows(backend: &Value) -> Vec<(String, String)> {
+    let text = |key: &str| backend[key].as_str().unwrap_or_default();
+    let names = |key: &str| {
+        let names = backend[key].as_array().into_iter().flatten();
+        names.filter_map(Value::as_str).collect::<Vec<_>>()
+    };
+    let mut rows = vec![("transport".to_owned(), text("transport").to_owned())];
+    if backend["era"].is_string() {
+        let era = format!("{} {} ({})", text("era"), text("version"), text("eraFound"));
+        rows.push(("era".to_owned(), era));
+    }
+    if backend["sessions"].is_object() {
+        rows.push(("sessions".to_owned(), shared_by(&backend["sessions"])));
+    }
+    if backend["offers"].is_array() {
+        rows.push(("offers".to_owned(), names("offers").join(", ")));
+    }
+    for (key, label) in [
+        ("tools", "tool"),
+        ("prompts", "prompt"),
+        ("resources", "resource"),
+        ("resourceTemplates", "template"),
+    ] {
+        let names = names(key);
+        if !names.is_empty() {
+            rows.push((counted(names.len(), label), names.join(", ")));
+        }
+    }
+    rows
 }
 
 /// What clients make of so many tools.

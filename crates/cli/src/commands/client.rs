@@ -9,12 +9,13 @@ use std::time::Duration;
 use clap::Args;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{
-    BackendConfig, DEFAULT_MAX_MESSAGE_BYTES, EraPin, HttpKind, TransportConfig,
+    BackendConfig, DEFAULT_MAX_MESSAGE_BYTES, EraPin, HttpKind, SessionsConfig, TransportConfig,
 };
 use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, Observer, State};
-use switchboard_backends::{Backend, RequestState, Rewrite};
+use switchboard_backends::{Backend, RequestState, Rewrite, Shared};
 use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::CallError;
@@ -298,6 +299,7 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
         exclude_tools: Vec::new(),
         trust_annotations: false,
         max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+        sessions: SessionsConfig::default(),
     };
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let (sender, mut changed) = watch::channel(());
@@ -306,6 +308,7 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
         config,
         metrics.backend("gateway"),
         Arc::new(Changed(sender)),
+        &Shared::new(ParkedCallsConfig::default()),
     );
     let known = changed.wait_for(|()| backend.status().state != State::Starting);
     let _ = tokio::time::timeout(CONNECT, known).await;

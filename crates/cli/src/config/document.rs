@@ -167,7 +167,10 @@ impl Document {
         let ignored = std::mem::replace(entries, vec![servers]);
         // Clients have settings named `telemetry` themselves; these are Switchboard's alone.
         for entry in ignored {
-            if matches!(entry.key.as_str(), "auth" | "backends" | "names" | "server") {
+            if matches!(
+                entry.key.as_str(),
+                "auth" | "backends" | "names" | "parked_calls" | "server"
+            ) {
                 let message = "is ignored in a file with `mcpServers`: put it in a file of its own";
                 let path = Path::default().entry(&entry);
                 let finding = self.finding(&path, entry.line, message.to_owned());

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use switchboard_backends::config as backends;
-use switchboard_backends::config::duration;
+use switchboard_backends::config::{duration, parked};
 use switchboard_gateway::config as gateway;
 use switchboard_orchestrator::config as orchestrator;
 use switchboard_policy::config::KeyDigest;
@@ -28,6 +28,7 @@ pub(super) fn format(name: &str) -> Option<&'static Format> {
 pub(super) fn check_seconds(format: &str, seconds: f64) -> Result<(), String> {
     match format {
         "duration" => duration::from_secs(seconds).map(drop),
+        "duration-to-an-hour" => duration::from_secs(seconds).and_then(parked::check_timeout),
         "positive-duration" => duration::from_secs(seconds).and_then(duration::check_positive),
         _ => Ok(()),
     }
@@ -43,6 +44,11 @@ const FORMATS: &[Format] = &[
         name: "duration",
         expected: "a duration such as `30s` or `500ms`, or a number of seconds, at most a day",
         check: |text| duration::parse(text).map(drop),
+    },
+    Format {
+        name: "duration-to-an-hour",
+        expected: "a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to an hour",
+        check: |text| duration::parse(text).and_then(parked::check_timeout),
     },
     Format {
         name: "header-name",

@@ -22,7 +22,6 @@ const NOT_BUILT: &[&[&str]] = &[
     &["backends", "*", "balance"],
     &["backends", "*", "endpoints"],
     &["backends", "*", "instances"],
-    &["backends", "*", "sessions"],
     &["backends", "*", "start"],
 ];
 

@@ -16,13 +16,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use switchboard_protocol::call::{Call, Principal};
-use switchboard_protocol::envelope::{Envelope, EnvelopeError, MAX_ID_BYTES, is_id};
+use switchboard_protocol::envelope::{Envelope, EnvelopeError, MAX_ID_BYTES, Message, is_id};
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::header;
 use switchboard_protocol::json::Span;
 use switchboard_protocol::method::{LogLevel, Method};
 use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
+
+use crate::legacy::{self, Posted};
 
 /// A request that did not become a call.
 #[derive(Debug)]
@@ -76,6 +78,19 @@ impl From<ProtocolError> for Rejection {
     }
 }
 
+/// A body, parsed, and sorted by era: here the edges part.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the usual one: a box would cost every call"
+)]
+pub(crate) enum Parsed {
+    /// A request or notification of 2026-07-28.
+    Modern(Envelope),
+    /// Anything of an older revision.
+    Legacy(Posted),
+}
+
 /// What came in.
 #[derive(Debug)]
 pub(crate) enum Incoming {
@@ -94,6 +109,26 @@ pub(crate) struct BodyLimits {
 
 /// Checks what the headers say of the body, before it is read.
 pub(crate) fn check_media_types(headers: &HeaderMap) -> Result<(), Rejection> {
+    check_content_type(headers)?;
+    // What nearly every client sends needs no parsing.
+    let usual = headers
+        .get(ACCEPT)
+        .is_some_and(|value| value == "application/json, text/event-stream");
+    if usual {
+        return Ok(());
+    }
+    if !accepts(headers, b"application/json") || !accepts(headers, b"text/event-stream") {
+        return Err(Rejection::new(
+            StatusCode::NOT_ACCEPTABLE,
+            code::INVALID_REQUEST,
+            "Accept lists both application/json and text/event-stream",
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that the body is JSON as it is.
+pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Rejection> {
     let is_json = headers
         .get(CONTENT_TYPE)
         .is_some_and(|value| essence(value.as_bytes()).eq_ignore_ascii_case(b"application/json"));
@@ -114,21 +149,19 @@ pub(crate) fn check_media_types(headers: &HeaderMap) -> Result<(), Rejection> {
             "the body comes without Content-Encoding",
         ));
     }
-    // What nearly every client sends needs no parsing.
-    let usual = headers
-        .get(ACCEPT)
-        .is_some_and(|value| value == "application/json, text/event-stream");
-    if usual {
+    Ok(())
+}
+
+/// Checks that an event stream is a welcome answer.
+pub(crate) fn check_accepts_events(headers: &HeaderMap) -> Result<(), Rejection> {
+    if accepts(headers, b"text/event-stream") {
         return Ok(());
     }
-    if !accepts(headers, b"application/json") || !accepts(headers, b"text/event-stream") {
-        return Err(Rejection::new(
-            StatusCode::NOT_ACCEPTABLE,
-            code::INVALID_REQUEST,
-            "Accept lists both application/json and text/event-stream",
-        ));
-    }
-    Ok(())
+    Err(Rejection::new(
+        StatusCode::NOT_ACCEPTABLE,
+        code::INVALID_REQUEST,
+        "Accept lists text/event-stream",
+    ))
 }
 
 fn essence(value: &[u8]) -> &[u8] {
@@ -217,31 +250,26 @@ pub(crate) async fn read_body(body: Body, limits: BodyLimits) -> Result<Bytes, R
     }
 }
 
-/// Whether a request belongs to the time before 2026-07-28: a modern header or `_meta` decides
+/// Whether a message belongs to the time before 2026-07-28: a modern header or `_meta` decides
 /// first, whatever else is there; then a handshake or a session (specification: `basic/versioning`,
-/// Backward Compatibility). Here the edges of the two eras part.
-fn is_legacy(headers: &HeaderMap, request: &Envelope) -> bool {
-    if request.meta.protocol_version.is_some() {
-        return false;
+/// Backward Compatibility).
+fn is_legacy(headers: &HeaderMap, message: &Message) -> bool {
+    match message {
+        Message::Request(request) => {
+            request.meta.protocol_version.is_none()
+                && legacy::is_legacy(headers).unwrap_or_else(|| request.method() == "initialize")
+        }
+        Message::Response(_) => legacy::is_legacy(headers) == Some(true),
     }
-    let in_header = headers.get(header::PROTOCOL_VERSION);
-    let legacy_header = in_header
-        .and_then(|value| Version::parse(value.to_str().ok()?))
-        .is_some_and(|version| !version.is_modern());
-    if in_header.is_some() && !legacy_header {
-        return false;
-    }
-    legacy_header || request.method() == "initialize" || headers.contains_key(header::SESSION_ID)
 }
 
-/// Makes a call of a request's headers and body.
-pub(crate) fn decode(
-    headers: &HeaderMap,
-    body: &Bytes,
-    principal: Arc<Principal>,
-    peer: Option<IpAddr>,
-) -> Result<Incoming, Rejection> {
-    let request = Envelope::parse(body.clone()).map_err(|error| {
+/// Parses a body, once, and finds its era.
+pub(crate) fn parse(headers: &HeaderMap, body: &Bytes) -> Result<Parsed, Rejection> {
+    let first = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') && legacy::is_legacy(headers) == Some(true) {
+        return Ok(Parsed::Legacy(Posted::Batch(body.clone())));
+    }
+    let refused = |error: EnvelopeError| {
         let (code, id) = match error {
             EnvelopeError::Json(_) => (code::PARSE_ERROR, None),
             // JSON-RPC: an error names its request where that can be told.
@@ -254,8 +282,26 @@ pub(crate) fn decode(
             id: id.map(|id| body.slice_ref(id)),
             ..Rejection::bad(ProtocolError::new(code, error.to_string()))
         }
-    })?;
+    };
+    let message = Message::parse(body.clone()).map_err(refused)?;
+    if is_legacy(headers, &message) {
+        return Ok(Parsed::Legacy(Posted::One(Box::new(message))));
+    }
+    match message {
+        Message::Request(request) => Ok(Parsed::Modern(request)),
+        Message::Response(_) => Err(refused(EnvelopeError::Shape(
+            "a client sends requests and notifications, never responses".into(),
+        ))),
+    }
+}
 
+/// Makes a call of a request's headers and body.
+pub(crate) fn decode(
+    headers: &HeaderMap,
+    request: Envelope,
+    principal: Arc<Principal>,
+    peer: Option<IpAddr>,
+) -> Result<Incoming, Rejection> {
     if !request.is_request() {
         return Ok(Incoming::Notification);
     }
@@ -280,22 +326,6 @@ fn validate(
     headers: &HeaderMap,
     request: &Envelope,
 ) -> Result<(Method, Version, Option<LogLevel>), Rejection> {
-    if is_legacy(headers, request) {
-        // Older clients know no other way to learn why: the message names the versions
-        // (specification: `basic/versioning`).
-        let in_header = headers
-            .get(header::PROTOCOL_VERSION)
-            .and_then(|value| value.to_str().ok());
-        let in_params = || {
-            let params = request.slice(request.keys.params?);
-            switchboard_protocol::json::as_str(member(params, "protocolVersion")?)
-        };
-        let requested = in_header
-            .map(Cow::Borrowed)
-            .or_else(in_params)
-            .unwrap_or(Cow::Borrowed("none"));
-        return Err(unsupported(&requested).into());
-    }
     let version = check_version(headers, request)?;
     let name = request.method();
     matches_header(headers, &header::METHOD, &name)?;
@@ -316,7 +346,10 @@ fn validate(
 /// Version Header).
 fn check_version(headers: &HeaderMap, request: &Envelope) -> Result<Version, ProtocolError> {
     let Some(in_meta) = request.text(request.meta.protocol_version) else {
-        return Err(missing("io.modelcontextprotocol/protocolVersion, a string"));
+        return Err(missing(
+            "io.modelcontextprotocol/protocolVersion, a string; or, of 2025-11-25 and older, the \
+             request needs the Mcp-Session-Id that initialize was answered with",
+        ));
     };
     matches_header(headers, &header::PROTOCOL_VERSION, &in_meta)?;
     match Version::parse(&in_meta) {

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::StatusCode;
 use hyper::body::Frame;
 use serde::{Deserialize, Serialize};
-use switchboard_orchestrator::Orchestrator;
 use switchboard_orchestrator::hub::{Event, Filter, ListenError, Listener};
+use switchboard_orchestrator::{Orchestrator, TaskNews};
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::json::quoted;
@@ -37,6 +37,8 @@ struct Wanted {
     resources_list_changed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_subscriptions: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_ids: Option<Vec<String>>,
 }
 
 /// Opens the stream.
@@ -58,11 +60,11 @@ pub(crate) async fn respond(
         .notifications
         .map(|span| request.slice(span))
         .filter(|raw| raw.starts_with(b"{"));
-    let wanted: Wanted = match filter.map(serde_json::from_slice) {
+    let mut wanted: Wanted = match filter.map(serde_json::from_slice) {
         Some(Ok(wanted)) => wanted,
         _ => {
             let error = ProtocolError::invalid_params(
-                "params.notifications is an object of toolsListChanged, promptsListChanged, resourcesListChanged (booleans) and resourceSubscriptions (URIs)",
+                "params.notifications is an object of toolsListChanged, promptsListChanged, resourcesListChanged (booleans), resourceSubscriptions (URIs) and taskIds",
             );
             return Err(reject(StatusCode::BAD_REQUEST, error));
         }
@@ -86,8 +88,21 @@ pub(crate) async fn respond(
                 ProtocolError::new(code::INTERNAL_ERROR, error.to_string()),
             ),
         })?;
+    let tasks = match wanted.task_ids.take() {
+        None => None,
+        Some(names) => {
+            let news = orchestrator.listen_to_tasks(call, &names).await;
+            Some(news.map_err(|error| reject(StatusCode::BAD_REQUEST, error))?)
+        }
+    };
+    // Only what is told is agreed to (SEP-2663, Task Status Notifications).
+    wanted.task_ids = tasks
+        .as_ref()
+        .map(|tasks| tasks.names().map(str::to_owned).collect::<Vec<_>>())
+        .filter(|names| !names.is_empty());
     let mut stream = ListenStream {
         listener,
+        tasks,
         id,
         ready: VecDeque::new(),
         ended: false,
@@ -106,6 +121,7 @@ pub(crate) async fn respond(
 /// One open subscription. It costs memory, not a task: the connection polls it.
 struct ListenStream {
     listener: Listener,
+    tasks: Option<TaskNews>,
     /// The id of the request as written, which is the subscription's.
     id: Bytes,
     ready: VecDeque<Bytes>,
@@ -179,6 +195,12 @@ impl hyper::body::Body for ListenStream {
                 Poll::Ready(Some(happened)) => this.push(&happened),
                 Poll::Ready(None) => this.ended = true,
                 Poll::Pending => {
+                    if let Some(tasks) = &mut this.tasks
+                        && let Poll::Ready(task) = tasks.poll_next(context)
+                    {
+                        this.notify("tasks", &task, b"");
+                        continue;
+                    }
                     ready!(this.silence.as_mut().poll(context));
                     this.ready.push_back(Bytes::from_static(COMMENT));
                 }

@@ -31,7 +31,16 @@ pub(crate) struct Message {
 
 /// Puts an outcome into the response to the request of this id (as written).
 pub(crate) fn message(method: Method, id: &[u8], outcome: Outcome) -> Message {
-    let (status, key, value) = match outcome {
+    let (status, key, value) = member(method, outcome);
+    Message {
+        status,
+        body: enveloped(Some(id), key, &value),
+    }
+}
+
+/// The member of a response that says how a call ended, and the HTTP status that goes with it.
+pub(crate) fn member(method: Method, outcome: Outcome) -> (StatusCode, &'static str, Payload) {
+    match outcome {
         Outcome::Complete(completed) => (StatusCode::OK, "result", completed.result),
         Outcome::InputRequired(result) => (StatusCode::OK, "result", result),
         Outcome::Failed(CallError::Fault(fault)) if method == Method::ToolsCall => {
@@ -53,10 +62,6 @@ pub(crate) fn message(method: Method, id: &[u8], outcome: Outcome) -> Message {
             };
             (status, "error", error.into())
         }
-    };
-    Message {
-        status,
-        body: enveloped(Some(id), key, &value),
     }
 }
 
@@ -70,7 +75,8 @@ fn status_of(code: i64) -> StatusCode {
     }
 }
 
-fn enveloped(id: Option<&[u8]>, key: &str, value: &Payload) -> Payload {
+/// A JSON-RPC response with this member, `"result"` or `"error"`.
+pub(crate) fn enveloped(id: Option<&[u8]>, key: &str, value: &Payload) -> Payload {
     let one_piece = value.len() <= ONE_PIECE;
     // Exactly what is written: `Bytes` keeps a larger buffer behind one more allocation.
     let length = b"{\"jsonrpc\":\"2.0\",\"\":".len()

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use switchboard_backends::lists::{Features, Server};
+use switchboard_backends::lists::{Features, Found, Server};
 use switchboard_protocol::json::{self as wire, Span};
 use switchboard_protocol::splice;
 
@@ -40,6 +40,7 @@ fn raw_item(raw: &str, key: &str) -> Item {
         key_span: span(member),
         ui_resource: ui.map(span),
         param_headers: Arc::default(),
+        task_support: None,
         raw: Bytes::copy_from_slice(raw),
     }
 }
@@ -74,6 +75,7 @@ fn backend(name: &str) -> Source {
                 instructions: None,
                 extensions: Vec::new(),
                 features: Features::default(),
+                found: Found::Discovered,
             }),
             tools: Vec::new(),
             prompts: Vec::new(),

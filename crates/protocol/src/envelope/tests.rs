@@ -200,10 +200,7 @@ fn the_method_decides_which_key_names_the_target() {
 #[test]
 fn reads_responses() {
     let text = br#"{"jsonrpc":"2.0","id":9,"result":{"content":[],"resultType":"complete","isError":true}}"#;
-    let Message::Response(response) = Message::parse(Bytes::from_static(text)).expect("valid")
-    else {
-        panic!("a response");
-    };
+    let response = Response::parse(Bytes::from_static(text)).expect("valid");
     assert_eq!(response.id_number(), Some(9));
     assert_eq!(
         response.text(response.keys.result_type).as_deref(),
@@ -212,14 +209,13 @@ fn reads_responses() {
     assert!(response.is_tool_error());
 
     let text = br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"no"}}"#;
-    let Message::Response(response) = Message::parse(Bytes::from_static(text)).expect("valid")
-    else {
-        panic!("a response");
-    };
+    let response = Response::parse(Bytes::from_static(text)).expect("valid");
     assert_eq!(response.error_code(), Some(-32600));
     assert!(!response.is_tool_error());
     let doubled = br#"{"jsonrpc":"2.0","id":9,"result":{"resultType":"complete","resultType":"input_required"}}"#;
     assert!(Message::parse(Bytes::from_static(doubled)).is_err());
+    let request = br#"{"jsonrpc":"2.0","id":9,"method":"ping"}"#;
+    assert!(Response::parse(Bytes::from_static(request)).is_err());
 }
 
 proptest! {

@@ -31,12 +31,18 @@ families! {
         "Times that the process of a local backend was started again after it was lost.";
     BACKEND_TOOLS: "gauge" "switchboard_backend_tools" ["backend"]
         "Tools that the backend shows, after include_tools and exclude_tools.";
+    BACKEND_SESSIONS: "gauge" "switchboard_backend_sessions" ["backend"]
+        "Sessions for calls with a legacy backend, those that are being opened and closed included.";
     BACKEND_IGNORED: "counter" "switchboard_backend_ignored_messages_total" ["backend", "kind"]
         "Messages from the backend that were not passed on.";
     CONNECTIONS: "gauge" "switchboard_connections" []
         "Open client connections.";
     LISTEN_STREAMS: "gauge" "switchboard_listen_streams" []
         "Open subscriptions/listen streams.";
+    LEGACY_SESSIONS: "gauge" "switchboard_legacy_sessions" []
+        "Sessions of clients that speak 2025-11-25 or older.";
+    LEGACY_STREAMS: "gauge" "switchboard_legacy_streams" []
+        "Open streams of such sessions for what is said outside of calls.";
     CALLS_IN_FLIGHT: "gauge" "switchboard_calls_in_flight" []
         "Calls that have begun and not ended.";
     HTTP_REQUESTS: "counter" "switchboard_http_requests_total" ["status"]

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use rmcp::model::{
-    ContentBlock, ElicitRequestParams, InputRequests, Prompt, PromptMessage, Resource,
-    ResourceContents, ResourceTemplate, Tool,
+    ContentBlock, InputRequests, JsonObject, Prompt, PromptMessage, Resource, ResourceContents,
+    ResourceTemplate, Tool,
 };
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The fixtures of `fixtures.json`, read once.
 ///
@@ -27,11 +27,9 @@ pub(super) struct Fixtures {
     pub(super) tools: Vec<Tool>,
     /// The content of tools that always answer alike, by tool.
     pub(super) answers: BTreeMap<String, Vec<ContentBlock>>,
-    /// What the legacy tools ask a user, by tool.
-    pub(super) forms: BTreeMap<String, ElicitRequestParams>,
-    /// Tools that answer `input_required` first, by name.
+    /// Tools that ask first, by name.
     pub(super) questions: BTreeMap<String, Question>,
-    /// Prompts that answer `input_required` first, by name.
+    /// Prompts that ask first, by name.
     pub(super) prompt_questions: BTreeMap<String, Question>,
     /// Prompts that answer at once.
     pub(super) prompts: Vec<PromptFixture>,
@@ -43,24 +41,52 @@ pub(super) struct Fixtures {
     pub(super) completions: Completions,
 }
 
-/// A tool or a prompt that needs input from the client before it can answer (MRTR, 2026-07-28
-/// basic/utilities/mrtr).
+/// A tool or a prompt that needs input from the client before it can answer. A modern client is
+/// asked by the result `input_required` (2026-07-28 basic/utilities/mrtr), a legacy one by requests
+/// in the middle of the call.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Question {
     /// Shown in the list.
     pub(super) description: String,
-    /// What each round asks for; never empty.
-    pub(super) rounds: Vec<InputRequests>,
+    /// The arguments of a tool.
+    #[serde(default = "any_object")]
+    pub(super) input_schema: JsonObject,
+    /// What each round asks for at once; never empty. Strings are templates for [`fill`] over the
+    /// arguments.
+    rounds: Vec<Value>,
     /// The answer, a template for [`fill`] over the input responses of the last round.
     pub(super) answer: String,
-    /// Whether progress travels in an integrity-protected `requestState`. A question of more than
-    /// one round needs it.
+    /// Whether a modern client carries the progress in an integrity-protected `requestState`. A
+    /// question of more than one round needs it.
     #[serde(default)]
     pub(super) sealed: bool,
     /// Whether to ask only for what the client declared, in place of refusing clients that did not
     /// declare all of it.
     #[serde(default)]
     pub(super) only_declared: bool,
+}
+
+impl Question {
+    /// What a round asks for, with `arguments` filled in; none after the last round.
+    ///
+    /// # Errors
+    ///
+    /// When these are no requests to a client, which only a wrong fixture brings about.
+    pub(super) fn round(
+        &self,
+        round: usize,
+        arguments: &Value,
+    ) -> serde_json::Result<Option<InputRequests>> {
+        let requests = self.rounds.get(round);
+        requests
+            .map(|requests| serde_json::from_value(fill_all(requests, arguments)))
+            .transpose()
+    }
+}
+
+fn any_object() -> JsonObject {
+    JsonObject::from_iter([("type".to_owned(), json!("object"))])
 }
 
 /// A prompt and its messages.
@@ -154,14 +180,18 @@ fn fill_all(template: &Value, values: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_file_has_the_shape_of_fixtures() {
         assert!(FIXTURES.tools.iter().any(|tool| tool.name == "echo"));
-        assert!(FIXTURES.questions.values().all(|question| {
-            question.rounds.len() == 1 || (question.sealed && !question.rounds.is_empty())
-        }));
+        let questions = FIXTURES.questions.values();
+        for question in questions.chain(FIXTURES.prompt_questions.values()) {
+            let rounds = question.rounds.len();
+            assert!(rounds == 1 || (rounds > 1 && question.sealed));
+            for round in 0..rounds {
+                assert!(question.round(round, &json!({})).unwrap().is_some());
+            }
+        }
     }
 
     #[test]

@@ -64,12 +64,17 @@ impl ConformanceServer {
         let shared = &self.session.shared;
         let name = request.name.as_ref();
         if let Some(question) = FIXTURES.questions.get(name) {
-            let capabilities = declared(context);
+            let arguments = json!(request.arguments);
+            if !modern(context) {
+                let answer = legacy::ask(question, &arguments, context).await;
+                return Ok(answer.map_or_else(failure, text).into());
+            }
             let said = Said {
                 name,
+                arguments: &arguments,
                 responses: request.input_responses.as_ref(),
                 state: request.request_state.as_deref(),
-                capabilities: &capabilities,
+                capabilities: &declared(context),
             };
             return Ok(match question.reply(&shared.codec, &said)? {
                 Reply::Ask(result) => result.into(),
@@ -84,16 +89,11 @@ impl ConformanceServer {
             "test_error_handling" => {
                 failure("This tool intentionally returns an error for testing")
             }
-            "test_missing_capability" => legacy::needs_sampling(context)?,
+            "test_missing_capability" => needs_sampling(context)?,
             "test_reconnection" => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 text("Answered after a pause")
             }
-            "test_sampling" => legacy::sample(&arguments, context).await,
-            "test_list_roots" => legacy::list_roots(context).await,
-            "test_elicitation"
-            | "test_elicitation_sep1034_defaults"
-            | "test_elicitation_sep1330_enums" => legacy::elicit(name, &arguments, context).await,
             "test_tool_with_logging" => reports::log_thrice(&self.session, context).await,
             "test_logging_tool" => reports::log_once(&self.session, context).await,
             "test_tool_with_progress" => reports::progress_thrice(context).await,
@@ -216,19 +216,22 @@ impl ServerHandler for ConformanceServer {
     ) -> Result<GetPromptResponse, ErrorData> {
         let name = request.name.as_str();
         if let Some(question) = FIXTURES.prompt_questions.get(name) {
-            let capabilities = declared(&context);
+            let arguments = json!(request.arguments);
+            if !modern(&context) {
+                let answer = legacy::ask(question, &arguments, &context).await;
+                let answer = answer.map_err(|error| ErrorData::internal_error(error, None))?;
+                return Ok(prompt_of(answer).into());
+            }
             let said = Said {
                 name,
+                arguments: &arguments,
                 responses: request.input_responses.as_ref(),
                 state: request.request_state.as_deref(),
-                capabilities: &capabilities,
+                capabilities: &declared(&context),
             };
             return Ok(match question.reply(&self.session.shared.codec, &said)? {
                 Reply::Ask(result) => result.into(),
-                Reply::Answer(answer) => {
-                    let message = PromptMessage::new_text(Role::User, answer);
-                    GetPromptResult::new(vec![message]).into()
-                }
+                Reply::Answer(answer) => prompt_of(answer).into(),
             });
         }
         let Some(prompt) = FIXTURES
@@ -364,6 +367,23 @@ pub(super) fn modern(context: &Context) -> bool {
 /// What the client declared: on this request in the modern era, at `initialize` in the legacy one.
 pub(super) fn declared(context: &Context) -> ClientCapabilities {
     context.client_capabilities().unwrap_or_default()
+}
+
+/// `test_missing_capability`: answers those who declared sampling.
+///
+/// # Errors
+///
+/// −32021 for everyone else, in both eras: an older server may use the code as one of its own.
+fn needs_sampling(context: &Context) -> Result<CallToolResult, ErrorData> {
+    if declared(context).sampling.is_none() {
+        let sampling = ClientCapabilities::builder().enable_sampling().build();
+        return Err(ErrorData::missing_required_client_capability(sampling));
+    }
+    Ok(text("The client can sample"))
+}
+
+fn prompt_of(answer: String) -> GetPromptResult {
+    GetPromptResult::new(vec![PromptMessage::new_text(Role::User, answer)])
 }
 
 /// A result of one text.

@@ -1,5 +1,5 @@
-//! Tools and prompts that answer `input_required` before they answer (MRTR, 2026-07-28
-//! basic/utilities/mrtr).
+//! Tools and prompts that ask before they answer: for modern clients by the result `input_required`
+//! (2026-07-28 basic/utilities/mrtr). [`legacy`](super::legacy) asks the others.
 
 #![expect(
     deprecated,
@@ -19,6 +19,8 @@ use super::fixtures::{Question, fill};
 pub(super) struct Said<'a> {
     /// The name of the tool or prompt; state sealed for another name is refused.
     pub(super) name: &'a str,
+    /// The request's `arguments`.
+    pub(super) arguments: &'a Value,
     /// The request's `inputResponses`.
     pub(super) responses: Option<&'a InputResponses>,
     /// The request's `requestState`.
@@ -56,18 +58,18 @@ impl Question {
         };
         let round = match asked {
             None => 0,
-            Some(asked) => match self.requests(asked, said.capabilities) {
+            Some(asked) => match self.requests(asked, said.arguments, said.capabilities)? {
                 Some(requests) if !all_answered(&requests, said.responses) => asked,
                 _ => asked + 1,
             },
         };
-        let Some(requests) = self.requests(round, said.capabilities) else {
+        let Some(requests) = self.requests(round, said.arguments, said.capabilities)? else {
             return Ok(Reply::Answer(self.answer(said.responses)));
         };
-        if let Some(missing) = requests
+        let mut missing = requests
             .values()
-            .find_map(|request| undeclared(request, said.capabilities))
-        {
+            .filter_map(|request| undeclared(request, said.capabilities));
+        if let Some((_, missing)) = missing.next() {
             return Err(ErrorData::missing_required_client_capability(missing));
         }
         let state = self.sealed.then(|| seal(codec, round, said.name));
@@ -76,15 +78,28 @@ impl Question {
 
     /// What a round asks of this client; none after the last round, or where nothing is left to
     /// ask.
-    fn requests(&self, round: usize, capabilities: &ClientCapabilities) -> Option<InputRequests> {
-        let mut requests = self.rounds.get(round)?.clone();
+    ///
+    /// # Errors
+    ///
+    /// −32603 for a wrong fixture.
+    pub(super) fn requests(
+        &self,
+        round: usize,
+        arguments: &Value,
+        capabilities: &ClientCapabilities,
+    ) -> Result<Option<InputRequests>, ErrorData> {
+        let requests = self.round(round, arguments);
+        let requests =
+            requests.map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
+        let mut requests = requests.unwrap_or_default();
         if self.only_declared {
             requests.retain(|_, request| undeclared(request, capabilities).is_none());
         }
-        (!requests.is_empty()).then_some(requests)
+        Ok((!requests.is_empty()).then_some(requests))
     }
 
-    fn answer(&self, responses: Option<&InputResponses>) -> String {
+    /// The answer, given those of the last round.
+    pub(super) fn answer(&self, responses: Option<&InputResponses>) -> String {
         let responses: serde_json::Map<String, Value> = responses
             .into_iter()
             .flatten()
@@ -102,27 +117,31 @@ fn all_answered(requests: &InputRequests, responses: Option<&InputResponses>) ->
     })
 }
 
-/// The capability that `request` needs and the client did not declare, if there is one.
-fn undeclared(
+/// The name of the capability that `request` needs and the client did not declare, and how it would
+/// declare it, if there is one.
+pub(super) fn undeclared(
     request: &InputRequest,
     capabilities: &ClientCapabilities,
-) -> Option<ClientCapabilities> {
-    let (declared, needed) = match request {
+) -> Option<(&'static str, ClientCapabilities)> {
+    let (name, declared, needed) = match request {
         InputRequest::CreateMessage(_) => (
+            "sampling",
             capabilities.sampling.is_some(),
             ClientCapabilities::builder().enable_sampling().build(),
         ),
         InputRequest::Elicitation(_) => (
+            "elicitation",
             capabilities.elicitation.is_some(),
             ClientCapabilities::builder().enable_elicitation().build(),
         ),
         InputRequest::ListRoots(_) => (
+            "roots",
             capabilities.roots.is_some(),
             ClientCapabilities::builder().enable_roots().build(),
         ),
-        _ => (true, ClientCapabilities::default()),
+        _ => ("nothing", true, ClientCapabilities::default()),
     };
-    (!declared).then_some(needed)
+    (!declared).then_some((name, needed))
 }
 
 fn seal(codec: &RequestStateCodec, round: usize, name: &str) -> String {
@@ -164,6 +183,7 @@ mod tests {
         let responses: Option<InputResponses> = serde_json::from_value(responses).unwrap();
         let said = Said {
             name,
+            arguments: &json!({ "message": "What now?" }),
             responses: responses.as_ref(),
             state,
             capabilities,
@@ -200,6 +220,17 @@ mod tests {
         match reply(name, said, second.as_deref(), &all) {
             Ok(Reply::Answer(text)) => assert_eq!(text, "All steps done: red"),
             other => panic!("expected an answer, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_question_contains_the_arguments() {
+        match reply("test_elicitation", Value::Null, None, &everything()) {
+            Ok(Reply::Ask(result)) => {
+                let asked = json!(result.input_requests);
+                assert_eq!(asked["user"]["params"]["message"], "What now?");
+            }
+            other => panic!("expected a question, got {other:?}"),
         }
     }
 

@@ -80,7 +80,7 @@ impl Shared {
             Tool::new(
                 name.clone(),
                 question.description.as_str(),
-                empty_object_schema(),
+                question.input_schema.clone(),
             )
         });
         let tools = FIXTURES.tools.iter().cloned().chain(questions);

@@ -228,7 +228,7 @@ async fn requests_of_the_server_are_answered_only_in_the_legacy_era() {
     channel.peer.answer(request.id).await;
     request.expect_answer().await;
 
-    channel.mux.speak_legacy();
+    channel.mux.speak_legacy(None);
     channel.peer.say(ping).await;
     let pong = r#"{"jsonrpc":"2.0","id":"p","result":{}}"#;
     assert_eq!(channel.peer.line().await, pong);

@@ -1,0 +1,240 @@
+//! An attempt at a legacy server: in which session, and what its answer becomes.
+
+use std::sync::Arc;
+use switchboard_protocol::call::Call;
+use switchboard_protocol::envelope::Response;
+use switchboard_protocol::error::CallError;
+use switchboard_protocol::method::LogLevel;
+use switchboard_protocol::version::Version;
+use switchboard_telemetry::CallSpan;
+
+use super::call::{Ended, Failed, Leg, ParkedCall, Resumed, gone, own};
+use super::parked::Ticket;
+use super::pool::Lease;
+use super::session::until_heard;
+use super::tasks::{self, Plan};
+use super::urls::{self, Again};
+use super::{cancel_on_drop, ensure_log_level};
+use crate::answer::{self, Answer};
+use crate::attempt::AttemptSpan;
+use crate::backend::Inner;
+use crate::connect::Connection;
+use crate::link::watch::Watch;
+use crate::link::{Link, LinkError, Outgoing};
+use crate::message::{RequestState, Rewrite};
+
+/// One attempt, once more if the server had only forgotten the session.
+pub(crate) async fn attempt(
+    inner: &Arc<Inner>,
+    call: &Call,
+    rewrite: &Rewrite<'_>,
+    parent: &CallSpan,
+) -> Result<Answer, CallError> {
+    if call.method.names_task() {
+        return tasks::answer(inner, call, rewrite).await;
+    }
+    let plan = tasks::plan(inner, call, rewrite);
+    let mut again = None;
+    if let RequestState::Restore(state) = rewrite.request_state {
+        if let Some(ticket) = Ticket::parse(state) {
+            return resume(inner, call, ticket).await;
+        }
+        let made_before = Again::parse(state).ok_or_else(gone)?;
+        if let Some(response) = made_before.answered(&inner.shared.lot, call)? {
+            return answer::interpret(&inner.name, call, Version::LATEST_LEGACY, response);
+        }
+        again = Some(made_before);
+    }
+    let mut forgotten_before = false;
+    loop {
+        let lease = inner.pool.lease(inner, call).await?;
+        let connection = Arc::clone(lease.connection());
+        let ended = match &plan {
+            Plan::AsTask(task) => tasks::create(inner, call, rewrite, parent, lease, task).await,
+            Plan::Plainly | Plan::ToItsEnd => {
+                let to_end = plan == Plan::ToItsEnd;
+                once(inner, call, rewrite, parent, lease, to_end).await
+            }
+        };
+        match ended {
+            // The server said so before it did anything.
+            Err(Failed::Link(error)) if !forgotten_before && connection.wire.lost_by(&error) => {
+                connection.session_lost.notify_one();
+                // It may have forgotten the session for lists as well.
+                inner.suspicion.notify_one();
+                forgotten_before = true;
+            }
+            ended => return interpret(inner, call, connection.wire.version, again, ended),
+        }
+    }
+}
+
+/// Whether the call goes on where it waits, whatever becomes of the backend's own session.
+pub(crate) fn is_parked(inner: &Inner, rewrite: &Rewrite<'_>) -> bool {
+    match rewrite.request_state {
+        RequestState::Restore(state) => {
+            Ticket::parse(state).is_some_and(|ticket| inner.shared.lot.find(ticket).is_some())
+        }
+        _ => false,
+    }
+}
+
+/// The client comes back to a call that waits for it.
+async fn resume(inner: &Inner, call: &Call, ticket: Ticket) -> Result<Answer, CallError> {
+    let parked = inner.shared.lot.find(ticket);
+    let parked = parked
+        .filter(|parked| parked.belongs_to(&inner.name, &call.principal.id))
+        .ok_or_else(gone)?;
+    let ended = match parked.resume(ticket.round, call)? {
+        Resumed::Waiting(leg) => leg.ended().await,
+        Resumed::Ended(ended) => *ended,
+    };
+    interpret(inner, call, parked.version(), None, ended)
+}
+
+/// `to_end`: the call has to be a task, and its end is waited for.
+async fn once(
+    inner: &Arc<Inner>,
+    call: &Call,
+    rewrite: &Rewrite<'_>,
+    parent: &CallSpan,
+    lease: Lease,
+    to_end: bool,
+) -> Ended {
+    let connection = Arc::clone(lease.connection());
+    let (mut out, span) = inner.outgoing(call, rewrite, parent, &connection);
+    if to_end {
+        out = tasks::as_task(out, b"{}");
+    }
+    if lease.may_be_asked() && call.method.may_require_input() {
+        let (_, leg) = park(inner, call, lease, out, span, to_end);
+        return leg.ended().await;
+    }
+    let id = out.id;
+    let elsewhere = Watch::logs_of(call, id);
+    let watch = Watch::of(call, id);
+    let first = exchange(&connection, call.log_level, out, span, watch, elsewhere);
+    let result = if to_end {
+        let (inner, connection) = (Arc::clone(inner), Arc::clone(&connection));
+        let again = Watch::of(call, id);
+        Box::pin(tasks::exchange_to_end(first, inner, connection, again)).await
+    } else {
+        first.await
+    };
+    match &result {
+        Ok(_) => lease.answered(),
+        Err(error) if connection.wire.lost_by(error) => lease.retire(),
+        Err(LinkError::Status { .. }) => lease.answered(),
+        Err(_) => {}
+    }
+    result.map_err(Failed::Link)
+}
+
+/// Makes a call whose client can be asked: it gets a task of its own. Answers with the call and its
+/// first leg.
+pub(super) fn park(
+    inner: &Arc<Inner>,
+    call: &Call,
+    lease: Lease,
+    out: Outgoing,
+    span: AttemptSpan,
+    to_end: bool,
+) -> (Arc<ParkedCall>, Leg) {
+    let connection = Arc::clone(lease.connection());
+    let relay = connection.legacy.as_ref().and_then(super::Session::relay);
+    let (parked, leg) = ParkedCall::begin(
+        &inner.shared.lot,
+        &inner.name,
+        call,
+        out.id,
+        connection.wire.version,
+        relay.cloned(),
+    );
+    let watch = Watch::of_parked(Arc::clone(&parked));
+    let elsewhere = Watch::of_parked(Arc::clone(&parked));
+    let again = Watch::of_parked(Arc::clone(&parked));
+    let log_level = call.log_level;
+    let (at, of) = (Arc::clone(&connection), Arc::clone(inner));
+    let exchange = async move || {
+        let first = exchange(&at, log_level, out, span, watch, elsewhere);
+        if to_end {
+            tasks::exchange_to_end(first, of, Arc::clone(&at), again).await
+        } else {
+            first.await
+        }
+    };
+    let tell = move |message| {
+        let connection = Arc::clone(&connection);
+        async move {
+            match connection.link.notify(&connection.wire, message).await {
+                Err(error) if connection.wire.lost_by(&error) => {
+                    Err(LinkError::NotSent("the session is lost".to_owned()))
+                }
+                told => told,
+            }
+        }
+    };
+    let (stop, tasks) = (inner.stop.clone(), inner.tasks.clone());
+    let owner = own(Arc::clone(&parked), lease, exchange, tell, stop, tasks);
+    inner.tasks.spawn(owner);
+    (parked, leg)
+}
+
+/// Sends a request and waits for its answer. Dropped before that, it tells the server so.
+/// `elsewhere` hears of the call what is not said on its own stream.
+pub(super) async fn exchange(
+    connection: &Connection,
+    log_level: Option<LogLevel>,
+    out: Outgoing,
+    span: AttemptSpan,
+    watch: Watch,
+    elsewhere: Watch,
+) -> Result<Response, LinkError> {
+    if log_level.is_some() || watch.may_be_asked() {
+        until_heard(connection).await;
+        ensure_log_level(connection, log_level).await;
+    }
+    let over_http = match (&connection.link, &connection.legacy) {
+        (Link::Http(http), Some(session)) => Some((
+            session.enter(out.id, elsewhere),
+            cancel_on_drop(http.clone(), connection.wire.clone(), out.id),
+        )),
+        _ => None,
+    };
+    let result = connection.link.request(&connection.wire, out, watch).await;
+    if let Some((in_flight, cancel)) = over_http {
+        cancel.disarm();
+        in_flight.answered().await;
+    }
+    span.record(&result);
+    result
+}
+
+/// What a call's client is told of how it ended at a server of this version. `again` is the state
+/// that the call came with, if it was made anew.
+pub(super) fn interpret(
+    inner: &Inner,
+    call: &Call,
+    version: Version,
+    again: Option<Again>,
+    ended: Ended,
+) -> Result<Answer, CallError> {
+    let response = match ended {
+        Ok(response) => response,
+        Err(Failed::Call(error)) => return Err(error),
+        Err(Failed::Link(error)) => {
+            if error.is_suspicious() {
+                inner.suspicion.notify_one();
+            }
+            match error {
+                LinkError::Status {
+                    error: Some(response),
+                    ..
+                } if response.error.is_some() => *response,
+                error => return Err(answer::failure(&inner.name, call, version, error)),
+            }
+        }
+    };
+    let response = urls::translate(&inner.shared.lot, call, again, response)?;
+    answer::interpret(&inner.name, call, version, response)
+}

@@ -1,0 +1,434 @@
+//! The call sessions of one legacy backend: opened when a call needs one, leased, kept for a while,
+//! closed.
+//!
+//! Who shares a session with whom is said by its [`Key`]; two principals never do, unless the
+//! session declares nothing, so that nobody can be asked anything in it. One task for each session
+//! opens it, listens to it and ends it, whatever becomes of the calls that wait for it.
+
+mod key;
+mod places;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use switchboard_protocol::call::{Call, ClientSession};
+use switchboard_protocol::error::{CallError, Fault};
+use switchboard_telemetry::BackendMetrics;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::key::{Key, Wish};
+use self::places::{Idle, Opened, Places, Step};
+use crate::answer;
+use crate::backend::Inner;
+use crate::config::{BackendConfig, SessionsConfig, TransportConfig};
+use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, open_session};
+use crate::keeper::end_connection;
+use crate::link::Link;
+use crate::link::inbox::Inbox;
+use crate::status::State;
+
+/// How long a call waits for a session to come free when no further one may be opened.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long telling all sessions of a changed root may take.
+const TELLING: Duration = Duration::from_secs(10);
+
+/// The call sessions of one backend.
+pub(crate) struct Pool {
+    core: Arc<Core>,
+}
+
+struct Core {
+    backend: Arc<str>,
+    config: SessionsConfig,
+    metrics: BackendMetrics,
+    /// Whether each session is a process of its own.
+    has_processes: bool,
+    /// How many processes ended by themselves that were not followed by another yet.
+    lost: AtomicUsize,
+    /// Whether the server was seen to ask during calls on a stream that names none.
+    asks_elsewhere: AtomicBool,
+    places: Mutex<Places>,
+    /// A session was opened, given back or has ended.
+    changed: Notify,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// A call's hold on a session.
+///
+/// One that is dropped without [`Lease::answered`] closes the session where the server may ask
+/// something in it: a late question would be taken for the next call's.
+pub(crate) struct Lease {
+    core: Arc<Core>,
+    place: u64,
+    connection: Arc<Connection>,
+    may_be_asked: bool,
+    is_clients: bool,
+    end: End,
+}
+
+/// What becomes of a session when its lease ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    GivenUp,
+    Answered,
+    Retired,
+}
+
+impl Lease {
+    /// The session.
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// Whether the session declares anything that its server could ask for.
+    pub(crate) fn may_be_asked(&self) -> bool {
+        self.may_be_asked
+    }
+
+    /// Gives the session back: its server is done with the call.
+    pub(crate) fn answered(mut self) {
+        self.end = End::Answered;
+    }
+
+    /// Closes the session as soon as no other call holds it; it is leased to no further one.
+    pub(crate) fn retire(mut self) {
+        self.end = End::Retired;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let retire = match self.end {
+            End::Answered => false,
+            End::Retired => true,
+            // What is asked late in a client's own session is asked of that client.
+            End::GivenUp => self.may_be_asked && !self.is_clients,
+        };
+        self.core.give_back(self.place, retire);
+    }
+}
+
+impl Pool {
+    /// An empty pool. Its tasks are `tasks`, and end when `stop` is cancelled.
+    pub(crate) fn new(
+        backend: Arc<str>,
+        config: &BackendConfig,
+        metrics: BackendMetrics,
+        stop: CancellationToken,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self {
+            core: Arc::new(Core {
+                backend,
+                config: config.sessions,
+                metrics,
+                has_processes: matches!(config.transport, TransportConfig::Stdio { .. }),
+                lost: AtomicUsize::new(0),
+                asks_elsewhere: AtomicBool::new(false),
+                places: Mutex::default(),
+                changed: Notify::new(),
+                stop,
+                tasks,
+            }),
+        }
+    }
+
+    /// A session for the call, opened if need be. Takes at most until the call's deadline, and no
+    /// more than 2 s if no session may be opened and none comes free.
+    ///
+    /// # Errors
+    /// A fault that says why there is none; nothing was sent.
+    pub(crate) async fn lease(&self, inner: &Arc<Inner>, call: &Call) -> Result<Lease, CallError> {
+        let until = call
+            .deadline
+            .map_or_else(|| Instant::now() + inner.config.timeout, Instant::from_std);
+        let via = match inner.connection.load_full() {
+            Some(via) => via,
+            None => tokio::time::timeout_at(until, inner.connected())
+                .await
+                .unwrap_or_else(|_| {
+                    Err(answer::not_connected(&inner.name, State::Starting, "").into())
+                })?,
+        };
+        let names_no_call = matches!(via.link, Link::Mux(_)) || self.core.asks_elsewhere();
+        let wish = Wish::of(self.core.config.scope, call, names_no_call);
+        let client = match &wish.key.client {
+            Some(_) => call.client.as_ref().map(Arc::downgrade),
+            None => None,
+        };
+        let open = || {
+            let (inner, via) = (Arc::clone(inner), Arc::clone(&via));
+            open(inner, via, wish.key.clone(), client.clone())
+        };
+        self.core.lease(&wish, until, open).await
+    }
+
+    /// Closes the sessions of a legacy client that is gone, whatever runs in them.
+    pub(crate) fn client_gone(&self, client: &str) {
+        self.end_where(|key| key.client.as_deref() == Some(client));
+    }
+
+    /// Closes all sessions, whatever runs in them: the server is no legacy one any more.
+    pub(crate) fn end_all(&self) {
+        self.end_where(|_| true);
+    }
+
+    fn end_where(&self, fits: impl Fn(&Key) -> bool) {
+        if self.core.places.lock().end_where(fits) {
+            self.core.changed.notify_waiters();
+        }
+    }
+
+    /// Tells the principal's open sessions that declared it that the roots have changed; of those
+    /// that belong to a client only the one of `client`.
+    pub(crate) async fn roots_changed(&self, principal: &str, client: Option<&str>) {
+        let sessions = self.core.places.lock().connections_where(|key| {
+            key.principal.as_deref() == Some(principal)
+                && (key.client.is_none() || key.client.as_deref() == client)
+                && key.introduction.capabilities.roots_list_changed
+        });
+        let tell = async {
+            for session in sessions {
+                let message =
+                    b"{\"jsonrpc\":\"2.0\",\"method\":\"notifications/roots/list_changed\"}";
+                let body = Bytes::from_static(message);
+                if let Err(error) = session.link.notify(&session.wire, body).await {
+                    tracing::debug!(backend = %self.core.backend, "changed roots are not told: {error}");
+                }
+            }
+        };
+        let _ = timeout(TELLING, tell).await;
+    }
+}
+
+/// Opens a session for what `key` says. If that fails, the list session has reason to look whether
+/// the server is what it was.
+async fn open(
+    inner: Arc<Inner>,
+    via: Arc<Connection>,
+    key: Key,
+    client: Option<Weak<dyn ClientSession>>,
+) -> Result<Connection, ConnectError> {
+    let (name, config) = (&inner.name, &inner.config);
+    let inbox = Arc::new(Inbox::beside(&inner.inbox));
+    let opened = open_session(name, config, &inbox, &via, &key.introduction, client).await;
+    if let Err(error) = &opened {
+        tracing::info!(backend = %name, "no session for calls: {}", error.reason);
+        inner.suspicion.notify_one();
+    }
+    opened
+}
+
+impl Core {
+    async fn lease<F>(
+        self: &Arc<Self>,
+        wish: &Wish,
+        until: Instant,
+        open: impl Fn() -> F,
+    ) -> Result<Lease, CallError>
+    where
+        F: Future<Output = Result<Connection, ConnectError>> + Send + 'static,
+    {
+        let mut waiting = None;
+        let mut awaited: Option<watch::Receiver<Opened>> = None;
+        let mut patience = None;
+        loop {
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            match awaited.as_ref().map(|opened| opened.borrow().clone()) {
+                Some(Some(Err(error))) => return Err(self.not_opened(&error)),
+                Some(Some(Ok(()))) => awaited = None,
+                Some(None) | None => {}
+            }
+            if self.stop.is_cancelled() {
+                return Err(answer::not_connected(&self.backend, State::Unavailable, "").into());
+            }
+            let step = self
+                .places
+                .lock()
+                .step(wish, &self.config, waiting.is_some());
+            let mut gives_up = until;
+            match step {
+                Step::Leased { place, connection } => {
+                    return Ok(Lease {
+                        core: Arc::clone(self),
+                        place,
+                        connection,
+                        may_be_asked: wish.key.introduction.may_be_asked(),
+                        is_clients: wish.key.client.is_some(),
+                        end: End::GivenUp,
+                    });
+                }
+                Step::Open { place, opened, end } => {
+                    self.count();
+                    let session = Arc::clone(self).keep(place, open(), end);
+                    self.tasks.spawn(session);
+                    awaited = Some(opened);
+                }
+                Step::Opening(opened) => {
+                    awaited.get_or_insert(opened);
+                }
+                Step::Busy => {}
+                Step::Full => {
+                    gives_up =
+                        *patience.get_or_insert_with(|| until.min(Instant::now() + PATIENCE));
+                }
+            }
+            waiting.get_or_insert_with(|| Waiting::new(self, &wish.key));
+            let opening = async {
+                match &mut awaited {
+                    Some(opened) => drop(opened.wait_for(Option::is_some).await),
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = opening => {}
+                () = changed => {}
+                () = sleep_until(gives_up) => {
+                    return Err(match awaited {
+                        Some(_) => answer::not_connected(&self.backend, State::Starting, ""),
+                        None => self.overloaded(),
+                    }.into());
+                }
+            }
+        }
+    }
+
+    /// Opens a session, listens to it and ends it.
+    async fn keep(
+        self: Arc<Self>,
+        place: u64,
+        opening: impl Future<Output = Result<Connection, ConnectError>>,
+        end: CancellationToken,
+    ) {
+        let opened = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Err(ConnectError::new("the gateway ends")),
+            () = end.cancelled() => Err(ConnectError::new("its session is not needed any more")),
+            opened = timeout(CONNECT_DEADLINE, opening) => {
+                opened.unwrap_or_else(|_| Err(ConnectError::new("it does not answer")))
+            }
+        };
+        match opened {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                self.places
+                    .lock()
+                    .opened(place, Ok(Arc::clone(&connection)));
+                self.changed.notify_waiters();
+                self.count_restart();
+                self.until_ended(place, &connection, &end).await;
+                self.places.lock().retire(place);
+                self.changed.notify_waiters();
+                end_connection(&connection).await;
+            }
+            Err(error) => self.places.lock().opened(place, Err(error)),
+        }
+        self.places.lock().forget(place);
+        self.count();
+        self.changed.notify_waiters();
+    }
+
+    /// Listens to a session until it is lost, idle for too long, or not wanted any more.
+    async fn until_ended(&self, place: u64, connection: &Connection, end: &CancellationToken) {
+        let mut lost = Box::pin(super::listen(connection));
+        loop {
+            let look_again = match self.places.lock().look_after(place, &self.config) {
+                Idle::TooLong => return,
+                Idle::Until(at) => Some(at),
+                Idle::Allowed => None,
+            };
+            let look_again = async {
+                match look_again {
+                    Some(at) => sleep_until(at).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = end.cancelled() => return,
+                reason = connection.link.closed() => {
+                    tracing::info!(backend = %self.backend, "a session for calls ended: {reason}");
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    return;
+                }
+                () = connection.session_lost.notified() => return,
+                _ = &mut lost => return,
+                () = look_again => {}
+            }
+        }
+    }
+
+    fn give_back(&self, place: u64, retire: bool) {
+        self.places.lock().give_back(place, retire);
+        self.changed.notify_waiters();
+    }
+
+    /// Counts a process that takes the place of one that was lost.
+    fn count_restart(&self) {
+        let one_less = |lost: usize| lost.checked_sub(1);
+        let lost = self
+            .lost
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
+        if lost.is_ok() && self.has_processes {
+            self.metrics.restarted();
+        }
+    }
+
+    /// Whether the server asks on a stream that names no call, as far as was seen. Then calls that
+    /// may be asked something cannot be in one session together.
+    fn asks_elsewhere(&self) -> bool {
+        let known = self.asks_elsewhere.load(Ordering::Relaxed);
+        let asks = known || self.places.lock().asks_elsewhere();
+        if asks && !known {
+            self.asks_elsewhere.store(true, Ordering::Relaxed);
+        }
+        asks
+    }
+
+    fn count(&self) {
+        self.metrics.set_sessions(self.places.lock().len());
+    }
+
+    fn not_opened(&self, error: &ConnectError) -> CallError {
+        answer::not_connected(&self.backend, error.state(), &error.reason).into()
+    }
+
+    fn overloaded(&self) -> Fault {
+        let message = format!(
+            "The server \"{}\" is busy: every session that calls may have with it is in use. Nothing was executed: try again in a moment.",
+            self.backend
+        );
+        Fault::not_sent("overloaded", message).of(&self.backend)
+    }
+}
+
+/// Counts a call that waits for a session, so that as many are opened as are waited for.
+struct Waiting<'a> {
+    core: &'a Core,
+    key: &'a Key,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(core: &'a Core, key: &'a Key) -> Self {
+        core.places.lock().wait(key);
+        Self { core, key }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.core.places.lock().wait_no_more(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,360 @@
+//! The books of a pool: which sessions there are, who holds them, and which may be opened.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::key::{Key, Sharing, Wish};
+use crate::config::SessionsConfig;
+use crate::connect::{ConnectError, Connection};
+use crate::legacy::Session;
+
+/// How opening a session ended; `None`: it goes on.
+pub(super) type Opened = Option<Result<(), ConnectError>>;
+
+/// All sessions of a pool, those that are being opened and those that end included.
+#[derive(Default)]
+pub(super) struct Places {
+    places: HashMap<u64, Place>,
+    /// The leasable ones, and how many calls wait for one.
+    keys: HashMap<Key, Group>,
+    last: u64,
+}
+
+#[derive(Default)]
+struct Group {
+    places: Vec<u64>,
+    waiting: usize,
+}
+
+/// One session.
+struct Place {
+    key: Key,
+    connection: Option<Arc<Connection>>,
+    opened: watch::Sender<Opened>,
+    /// How many calls hold it.
+    holders: usize,
+    idle_since: Instant,
+    /// Whether further calls may have it.
+    is_leasable: bool,
+    /// Cancelled when it is to end.
+    end: CancellationToken,
+}
+
+/// What a call does next.
+pub(super) enum Step {
+    /// It has a session.
+    Leased {
+        /// Which.
+        place: u64,
+        /// It.
+        connection: Arc<Connection>,
+    },
+    /// It has a session opened, and waits for that.
+    Open {
+        /// Which.
+        place: u64,
+        /// Says when it is open.
+        opened: watch::Receiver<Opened>,
+        /// Cancelled when it is to end.
+        end: CancellationToken,
+    },
+    /// It waits for a session that is being opened.
+    Opening(watch::Receiver<Opened>),
+    /// It waits for its turn in the one session.
+    Busy,
+    /// It waits until there is room for a session.
+    Full,
+}
+
+/// How long a session may go on without a call.
+pub(super) enum Idle {
+    /// For ever.
+    Allowed,
+    /// Until then at least: look again.
+    Until(Instant),
+    /// It has done so for too long, or is gone.
+    TooLong,
+}
+
+impl Place {
+    fn is_idle(&self) -> bool {
+        self.holders == 0 && self.connection.is_some()
+    }
+}
+
+impl Places {
+    /// How many sessions there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are no sessions and no calls that wait for one.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.keys.is_empty()
+    }
+
+    /// Takes the next step for a call. `is_counted`: it is among those that wait.
+    pub(super) fn step(&mut self, wish: &Wish, config: &SessionsConfig, is_counted: bool) -> Step {
+        let group = self.keys.get(&wish.key);
+        let ids: &[u64] = group.map_or(&[], |group| &group.places);
+        let waiting = group.map_or(0, |group| group.waiting) + usize::from(!is_counted);
+        let places = &self.places;
+        let ready = || {
+            ids.iter().filter(|id| {
+                places.get(id).is_some_and(|place| {
+                    let connection = place.connection.as_ref();
+                    connection.is_some_and(|connection| !connection.link.is_closed())
+                })
+            })
+        };
+        let least_busy = || {
+            ready()
+                .min_by_key(|id| places.get(id).map_or(usize::MAX, |place| place.holders))
+                .copied()
+        };
+        let idle = || least_busy().filter(|id| places.get(id).is_some_and(Place::is_idle));
+        let mut opening = ids
+            .iter()
+            .filter_map(|id| places.get(id))
+            .filter(|place| place.connection.is_none())
+            .map(|place| place.opened.subscribe());
+        let mut shared = None;
+        let mut later = None;
+        let (found, otherwise) = match wish.sharing {
+            Sharing::Together => (least_busy(), opening.next().map(Step::Opening)),
+            Sharing::InTurn => {
+                let busy = ready().next().map(|_| Step::Busy);
+                (idle(), busy.or_else(|| opening.next().map(Step::Opening)))
+            }
+            Sharing::Apart { may_share } => {
+                let opening: Vec<_> = opening.collect();
+                let enough = opening.len() >= waiting;
+                let last = opening.into_iter().next_back().map(Step::Opening);
+                let (now, afterwards) = if enough { (last, None) } else { (None, last) };
+                if may_share {
+                    shared = least_busy();
+                    later = afterwards;
+                }
+                (idle(), now)
+            }
+        };
+        if let Some(step) = found.and_then(|id| self.hold(id)).or(otherwise) {
+            return step;
+        }
+        if self.make_room(&wish.key, config) {
+            return self.add(&wish.key);
+        }
+        shared
+            .and_then(|id| self.hold(id))
+            .or(later)
+            .unwrap_or(Step::Full)
+    }
+
+    fn hold(&mut self, id: u64) -> Option<Step> {
+        let place = self.places.get_mut(&id)?;
+        let connection = Arc::clone(place.connection.as_ref()?);
+        place.holders += 1;
+        Some(Step::Leased {
+            place: id,
+            connection,
+        })
+    }
+
+    fn add(&mut self, key: &Key) -> Step {
+        self.last += 1;
+        let (sender, opened) = watch::channel(None);
+        let end = CancellationToken::new();
+        let place = Place {
+            key: key.clone(),
+            connection: None,
+            opened: sender,
+            holders: 0,
+            idle_since: Instant::now(),
+            is_leasable: true,
+            end: end.clone(),
+        };
+        self.places.insert(self.last, place);
+        let group = self.keys.entry(key.clone()).or_default();
+        group.places.push(self.last);
+        Step::Open {
+            place: self.last,
+            opened,
+            end,
+        }
+    }
+
+    /// Whether there is room for one more, after the longest idle one that nobody waits for was
+    /// closed if need be.
+    fn make_room(&mut self, key: &Key, config: &SessionsConfig) -> bool {
+        // A session that ends makes room at once, though its process may take seconds. Those are
+        // bounded as well.
+        if self.places.len() >= config.max.saturating_mul(2) {
+            return false;
+        }
+        let leasable = || self.places.values().filter(|place| place.is_leasable);
+        let is_own =
+            |place: &Place| key.principal.is_some() && place.key.principal == key.principal;
+        let own = leasable().filter(|place| is_own(place)).count();
+        let all = leasable().count();
+        if own < config.max_per_principal && all < config.max {
+            return true;
+        }
+        let of_anybody = own < config.max_per_principal;
+        let closed = self
+            .places
+            .iter()
+            .filter(|(_, place)| place.is_leasable && place.is_idle())
+            .filter(|(_, place)| of_anybody || is_own(place))
+            .filter(|(_, place)| {
+                let group = self.keys.get(&place.key);
+                group.is_none_or(|group| group.waiting == 0)
+            })
+            .min_by_key(|(_, place)| place.idle_since)
+            .map(|(id, _)| *id);
+        match closed {
+            Some(id) => {
+                self.retire(id);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Notes how opening a session ended.
+    pub(super) fn opened(&mut self, id: u64, opened: Result<Arc<Connection>, ConnectError>) {
+        let Some(place) = self.places.get_mut(&id) else {
+            return;
+        };
+        place.idle_since = Instant::now();
+        let result = opened.map(|connection| place.connection = Some(connection));
+        let failed = result.is_err();
+        place.opened.send_replace(Some(result));
+        if failed {
+            self.retire(id);
+        }
+    }
+
+    /// Takes a session back. `retire`: it is to be closed.
+    pub(super) fn give_back(&mut self, id: u64, retire: bool) {
+        let Some(place) = self.places.get_mut(&id) else {
+            return;
+        };
+        place.holders -= 1;
+        place.idle_since = Instant::now();
+        if retire || !place.is_leasable {
+            self.retire(id);
+        }
+    }
+
+    /// Leases a session to nobody any more, and has it end when nobody holds it.
+    pub(super) fn retire(&mut self, id: u64) {
+        let Some(place) = self.places.get_mut(&id) else {
+            return;
+        };
+        if place.holders == 0 {
+            place.end.cancel();
+        }
+        if std::mem::replace(&mut place.is_leasable, false)
+            && let Some(group) = self.keys.get_mut(&place.key)
+        {
+            group.places.retain(|other| *other != id);
+            let is_empty = group.is_empty();
+            if is_empty {
+                self.keys.remove(&place.key);
+            }
+        }
+    }
+
+    /// Ends the sessions whose key fits, whoever holds them; whether there were any.
+    pub(super) fn end_where(&mut self, fits: impl Fn(&Key) -> bool) -> bool {
+        let ids: Vec<u64> = self
+            .places
+            .iter()
+            .filter(|(_, place)| fits(&place.key))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &ids {
+            self.retire(*id);
+            if let Some(place) = self.places.get(id) {
+                place.end.cancel();
+            }
+        }
+        !ids.is_empty()
+    }
+
+    /// Whether in any session the server asked during a call on a stream that names none.
+    pub(super) fn asks_elsewhere(&self) -> bool {
+        let mut open = self
+            .places
+            .values()
+            .filter_map(|place| place.connection.as_ref());
+        open.any(|connection| {
+            let session = connection.legacy.as_ref();
+            session.is_some_and(Session::asks_elsewhere)
+        })
+    }
+
+    /// The open sessions whose key fits.
+    pub(super) fn connections_where(&self, fits: impl Fn(&Key) -> bool) -> Vec<Arc<Connection>> {
+        self.places
+            .values()
+            .filter(|place| place.is_leasable && fits(&place.key))
+            .filter_map(|place| place.connection.clone())
+            .collect()
+    }
+
+    /// A session is gone.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.retire(id);
+        self.places.remove(&id);
+    }
+
+    /// Looks whether a session is idle for too long, and retires it if it is.
+    pub(super) fn look_after(&mut self, id: u64, config: &SessionsConfig) -> Idle {
+        let now = Instant::now();
+        let Some(place) = self.places.get(&id) else {
+            return Idle::TooLong;
+        };
+        // The one session that all share stays.
+        if place.key.principal.is_none() {
+            return Idle::Allowed;
+        }
+        let since = if place.is_idle() {
+            place.idle_since
+        } else {
+            now
+        };
+        let until = since + config.idle_timeout;
+        if until > now {
+            return Idle::Until(until);
+        }
+        self.retire(id);
+        Idle::TooLong
+    }
+
+    /// One more call waits for a session of this key.
+    pub(super) fn wait(&mut self, key: &Key) {
+        self.keys.entry(key.clone()).or_default().waiting += 1;
+    }
+
+    /// One call less waits.
+    pub(super) fn wait_no_more(&mut self, key: &Key) {
+        let Some(group) = self.keys.get_mut(key) else {
+            return;
+        };
+        group.waiting -= 1;
+        if group.is_empty() {
+            self.keys.remove(key);
+        }
+    }
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        self.places.is_empty() && self.waiting == 0
+    }
+}

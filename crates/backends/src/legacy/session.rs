@@ -1,0 +1,324 @@
+//! What a legacy session remembers, and what its server is told apart from calls.
+
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use switchboard_protocol::envelope::Envelope;
+use switchboard_protocol::json;
+use switchboard_protocol::method::LogLevel;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::relay::Relay;
+use crate::connect::Connection;
+use crate::link::http::HttpLink;
+use crate::link::mux::GIVEN_UP_MEMORY;
+use crate::link::watch::{Asked, Hear, Watch, deliver_to_only};
+use crate::link::{Link, LinkError, Wire, next_id};
+use crate::message;
+use crate::pause::Pause;
+
+/// How long the first call that wants logs, or may be asked something, waits for the stream that may
+/// carry them.
+const LISTENING_WAIT: Duration = Duration::from_secs(2);
+/// How long an answer is held back for logs on another stream, if there were some before it.
+const LATE_LOGS: Duration = Duration::from_millis(50);
+/// How long a small request of the gateway's own may take.
+const SMALL_REQUEST: Duration = Duration::from_secs(10);
+
+/// What a legacy session remembers.
+pub(crate) struct Session {
+    /// The way to the legacy client that the session belongs to, if it belongs to one.
+    relay: Option<Arc<Relay>>,
+    /// The least severe level that the server was asked to log. One level holds for the whole
+    /// session, so it is only ever lowered; what a call did not ask for is dropped on the way.
+    log_level: Mutex<Option<LogLevel>>,
+    /// The calls in flight over HTTP, by request id: some servers log on a stream that names no
+    /// request.
+    calls: Mutex<HashMap<u64, OverHttp>>,
+    /// When a call was last given up: the server may still work on it and log.
+    given_up: Mutex<Option<Instant>>,
+    /// Whether the stream that belongs to no request was opened, or found not to be there.
+    listening: watch::Sender<bool>,
+    /// Whether the server asked something on that stream while a call was in flight.
+    asks_elsewhere: AtomicBool,
+}
+
+/// A call over HTTP.
+struct OverHttp {
+    watch: Watch,
+    /// Whether the server has logged for it on a stream that names no request.
+    logged: bool,
+}
+
+/// Takes a call off the books of its session.
+pub(crate) struct InFlight<'s> {
+    session: &'s Session,
+    id: u64,
+    answered: bool,
+}
+
+impl InFlight<'_> {
+    /// The server is done with it. If it logs elsewhere than on the call's own stream, waits for
+    /// what it logged last: the answer may have come first.
+    pub(crate) async fn answered(mut self) {
+        self.answered = true;
+        let logged = self
+            .session
+            .calls
+            .lock()
+            .get(&self.id)
+            .map(|call| call.logged);
+        if logged == Some(true) {
+            tokio::time::sleep(LATE_LOGS).await;
+        }
+    }
+}
+
+impl Session {
+    pub(crate) fn new(relay: Option<Arc<Relay>>) -> Self {
+        Self {
+            relay,
+            log_level: Mutex::default(),
+            calls: Mutex::default(),
+            given_up: Mutex::default(),
+            listening: watch::Sender::default(),
+            asks_elsewhere: AtomicBool::new(false),
+        }
+    }
+
+    fn opened_or_given_up(&self) {
+        self.listening.send_replace(true);
+    }
+
+    /// Whether the server was seen to ask during calls on a stream that names none.
+    pub(crate) fn asks_elsewhere(&self) -> bool {
+        self.asks_elsewhere.load(Ordering::Relaxed)
+    }
+
+    /// Whether a call was given up lately that the server may still work on.
+    fn may_hear_of_given_up(&self) -> bool {
+        let given_up = *self.given_up.lock();
+        given_up.is_some_and(|since| since.elapsed() < GIVEN_UP_MEMORY)
+    }
+
+    /// The way to the legacy client that the session belongs to: what the server asks outside of
+    /// any call is relayed to it, and to nobody where there is none.
+    pub(crate) fn relay(&self) -> Option<&Arc<Relay>> {
+        self.relay.as_ref()
+    }
+
+    /// Notes a call for as long as what is returned lives; `watch` hears of it what the server says
+    /// elsewhere than on the call's own stream.
+    pub(crate) fn enter(&self, id: u64, watch: Watch) -> InFlight<'_> {
+        let call = OverHttp {
+            watch,
+            logged: false,
+        };
+        self.calls.lock().insert(id, call);
+        InFlight {
+            session: self,
+            id,
+            answered: false,
+        }
+    }
+}
+
+/// Whom a server asks that does not say for which call: the only call in flight, or the client that
+/// the session belongs to, of whose calls any will do.
+pub(crate) fn attribute<'w>(
+    mut calls: impl Iterator<Item = &'w mut Watch>,
+    given_up: bool,
+    relay: Option<&Arc<Relay>>,
+    request: &Envelope,
+) -> Asked {
+    if let Some(relay) = relay {
+        let mut calls = calls.filter(|call| call.may_be_asked());
+        return match (calls.next(), calls.next()) {
+            (Some(only), None) => only.asked(request),
+            (Some(any), Some(_)) => any.asked_perhaps(request),
+            (None, _) => Asked::Relay(Arc::clone(relay)),
+        };
+    }
+    match (calls.next(), calls.next()) {
+        // What a call asks that was given up is not for the next one.
+        (Some(only), None) if !given_up => only.asked(request),
+        _ => Watch::deaf().asked(request),
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.session.calls.lock().remove(&self.id);
+        if !self.answered {
+            *self.session.given_up.lock() = Some(Instant::now());
+        }
+    }
+}
+
+/// Hears logs and questions on a stream that belongs to no request.
+impl Hear for &Session {
+    fn hear(&mut self, notification: &Envelope) -> bool {
+        if notification.method() != "notifications/message" || self.may_hear_of_given_up() {
+            return false;
+        }
+        let mut calls = self.calls.lock();
+        let watches = calls.values_mut().map(|call| &mut call.watch);
+        let heard = deliver_to_only(watches, notification) == Some(true);
+        if heard {
+            calls.values_mut().for_each(|only| only.logged = true);
+        }
+        heard
+    }
+
+    fn asked(&mut self, request: &Envelope) -> Asked {
+        let given_up = self.may_hear_of_given_up();
+        let mut calls = self.calls.lock();
+        if !calls.is_empty() {
+            self.asks_elsewhere.store(true, Ordering::Relaxed);
+        }
+        let watches = calls.values_mut().map(|call| &mut call.watch);
+        attribute(watches, given_up, self.relay(), request)
+    }
+
+    fn withdrawn(&mut self, notification: &Envelope) -> bool {
+        let mut calls = self.calls.lock();
+        calls
+            .values_mut()
+            .any(|call| call.watch.withdrawn(notification))
+    }
+
+    fn aside(&mut self, notification: &Envelope) {
+        if let Some(relay) = &self.relay {
+            relay.tell(notification);
+        }
+    }
+
+    fn opened(&mut self) {
+        self.opened_or_given_up();
+    }
+}
+
+/// Waits until the stream that belongs to no request is open, or was found not to be there. Some
+/// servers log and ask there, and what they say before it is open is lost.
+pub(crate) async fn until_heard(connection: &Connection) {
+    let (Link::Http(_), Some(session)) = (&connection.link, &connection.legacy) else {
+        return;
+    };
+    let mut listening = session.listening.subscribe();
+    let waited = timeout(LISTENING_WAIT, listening.wait_for(|listening| *listening)).await;
+    if waited.is_err() {
+        // A server that keeps the stream's head to itself is waited for once, not at every call.
+        session.opened_or_given_up();
+    }
+}
+
+/// Has the server log at least what a call asks for (2025-11-25: `server/utilities/logging`).
+pub(crate) async fn ensure_log_level(connection: &Connection, wanted: Option<LogLevel>) {
+    let (Some(session), Some(wanted)) = (&connection.legacy, wanted) else {
+        return;
+    };
+    if !connection.server.features.logging {
+        return;
+    }
+    if session
+        .log_level
+        .lock()
+        .is_some_and(|level| level <= wanted)
+    {
+        return;
+    }
+    let params = format!("\"level\":\"{}\"", wanted.as_str());
+    if request(connection, "logging/setLevel", &params)
+        .await
+        .is_ok()
+    {
+        let mut level = session.log_level.lock();
+        *level = Some(level.map_or(wanted, |level| level.min(wanted)));
+    }
+}
+
+/// Subscribes to a resource, or ends that.
+pub(crate) async fn subscribe(
+    connection: &Connection,
+    uri: &str,
+    subscribe: bool,
+) -> Result<(), LinkError> {
+    let mut params = b"\"uri\":".to_vec();
+    json::write_str(&mut params, uri);
+    let method = if subscribe {
+        "resources/subscribe"
+    } else {
+        "resources/unsubscribe"
+    };
+    request(connection, method, &String::from_utf8_lossy(&params)).await
+}
+
+async fn request(
+    connection: &Connection,
+    method: &'static str,
+    params: &str,
+) -> Result<(), LinkError> {
+    let out = message::own(method, next_id(), "", params);
+    let answer = connection
+        .link
+        .request(&connection.wire, out, Watch::deaf());
+    match timeout(SMALL_REQUEST, answer).await {
+        Ok(Ok(response)) if response.result.is_some() => Ok(()),
+        Ok(Ok(response)) => Err(LinkError::Invalid(format!(
+            "error {}",
+            response.error_code().unwrap_or_default()
+        ))),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(LinkError::Lost(format!("no answer to {method}"))),
+    }
+}
+
+/// Reads what the server says outside of any call, until the session is gone. Servers without such
+/// a stream say nothing.
+pub(crate) async fn listen(connection: &Connection) -> LinkError {
+    let (Link::Http(http), Some(session)) = (&connection.link, &connection.legacy) else {
+        return std::future::pending().await;
+    };
+    let mut pause = Pause::default();
+    loop {
+        let opened = tokio::time::Instant::now();
+        match http.listen(&connection.wire, &mut &*session).await {
+            Ok(false) => return std::future::pending().await,
+            Err(error) if connection.wire.lost_by(&error) => return error,
+            Ok(true) | Err(_) => {}
+        }
+        // A stream that lasted was good; one that ends at once is not worth a busy loop.
+        tokio::time::sleep(pause.after(opened.elapsed())).await;
+    }
+}
+
+/// Tells the server that a call over HTTP is not waited for any more. Closing the stream does not
+/// say so before 2026-07-28.
+pub(crate) fn cancel_on_drop(http: HttpLink, wire: Wire, id: u64) -> CancelOnDrop {
+    CancelOnDrop {
+        told: Some((http, wire, id)),
+    }
+}
+
+/// See [`cancel_on_drop`].
+pub(crate) struct CancelOnDrop {
+    told: Option<(HttpLink, Wire, u64)>,
+}
+
+impl CancelOnDrop {
+    /// The call was answered: nothing to cancel.
+    pub(crate) fn disarm(mut self) {
+        self.told = None;
+    }
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        if let Some((http, wire, id)) = self.told.take() {
+            http.notify_later(wire, crate::link::mux::cancellation(id));
+        }
+    }
+}

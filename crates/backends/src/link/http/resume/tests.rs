@@ -1,0 +1,122 @@
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ::http::Uri;
+use parking_lot::Mutex;
+use switchboard_protocol::envelope::Response;
+use switchboard_protocol::version::Version;
+use switchboard_telemetry::Metrics;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::link::LinkError;
+use crate::link::inbox::Inbox;
+use crate::link::watch::Watch;
+use crate::message;
+
+const ID: u64 = 7;
+const ANSWER: &str = "data: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{}}\n\n";
+
+/// A server that ends every event stream after what it was given to say on it.
+struct Server {
+    link: HttpLink,
+    /// The heads of all requests.
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Answers the first request with the first of `streams`, and so on; the last one again and
+    /// again.
+    async fn start(streams: &'static [&'static str]) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let uri = format!("http://{}/mcp", listener.local_addr().unwrap());
+        let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&heads);
+        tokio::spawn(async move {
+            while let Ok((peer, _)) = listener.accept().await {
+                let number = seen.lock().len().min(streams.len() - 1);
+                answer(peer, streams[number], &seen).await;
+            }
+        });
+        let metrics = Metrics::new().unwrap();
+        let inbox = Inbox::new(metrics.backend("b"), TaskTracker::new());
+        let uri: Uri = uri.parse().unwrap();
+        Self {
+            link: HttpLink::new(uri, Vec::new(), 10_000, Arc::new(inbox)),
+            heads,
+        }
+    }
+
+    async fn call(&self, version: Version) -> Result<Response, LinkError> {
+        let wire = Wire {
+            version,
+            session: None,
+        };
+        let out = message::own("tools/call", ID, "", "");
+        self.link.request(&wire, out, Watch::deaf()).await
+    }
+
+    /// The value of `Last-Event-ID` in each request but the first.
+    fn resumed_after(&self) -> Vec<String> {
+        let heads = self.heads.lock();
+        let resumed = heads.iter().skip(1).map(|head| {
+            assert!(head.starts_with("get /mcp "), "{head}");
+            let value = head.split_once("last-event-id: ").expect("the header").1;
+            value.lines().next().unwrap_or_default().to_owned()
+        });
+        resumed.collect()
+    }
+}
+
+/// Reads a request whose body comes with its head or is empty, and answers it.
+async fn answer(mut peer: TcpStream, stream: &str, heads: &Mutex<Vec<String>>) {
+    let mut read = Vec::new();
+    let head = loop {
+        if peer.read_buf(&mut read).await.unwrap() == 0 {
+            return;
+        }
+        let text = String::from_utf8_lossy(&read).to_lowercase();
+        if let Some((head, _)) = text.split_once("\r\n\r\n") {
+            break head.to_owned();
+        }
+    };
+    heads.lock().push(head);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n{stream}"
+    );
+    peer.write_all(answer.as_bytes()).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_answer_comes_on_a_stream_that_was_taken_up_again() {
+    let server = Server::start(&["id: a\nretry: 80\ndata:\n\n", "id: b\n\n", ANSWER]).await;
+    let begun = Instant::now();
+    let response = server.call(Version::LATEST_LEGACY).await.unwrap();
+    assert_eq!(response.id_number(), Some(ID));
+    assert_eq!(server.resumed_after(), ["a", "b"]);
+    assert!(begun.elapsed() >= Duration::from_millis(160), "too early");
+}
+
+#[tokio::test]
+async fn a_stream_that_brings_nothing_is_given_up() {
+    let server = Server::start(&["id: a\nretry: 0\ndata:\n\n", ""]).await;
+    let error = server.call(Version::LATEST_LEGACY).await.unwrap_err();
+    assert!(matches!(error, LinkError::Lost(_)), "{error:?}");
+    assert_eq!(server.resumed_after(), ["a"; MAX_IN_VAIN as usize]);
+}
+
+#[tokio::test]
+async fn a_stream_without_ids_or_of_a_modern_server_is_not_taken_up() {
+    for (stream, version) in [
+        (&["retry: 0\ndata:\n\n"], Version::LATEST_LEGACY),
+        (&["id: a\nretry: 0\ndata:\n\n"], Version::LATEST),
+    ] {
+        let server = Server::start(stream).await;
+        let error = server.call(version).await.unwrap_err();
+        assert!(matches!(error, LinkError::Lost(_)), "{error:?}");
+        assert_eq!(server.heads.lock().len(), 1);
+    }
+}

@@ -1,0 +1,150 @@
+//! HTTP+SSE, the transport of 2024-11-05: one stream on which everything is said, and a path beside
+//! it where messages are posted (2024-11-05 `basic/transports`, HTTP with SSE).
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use http::request::Parts as Head;
+use hyper::body::Frame;
+use switchboard_protocol::call::Principal;
+use switchboard_protocol::envelope::{Envelope, Message};
+use switchboard_protocol::error::code;
+
+use super::session::{Session, Transport};
+use super::stream::SessionStream;
+use super::{Inner, MESSAGES, cannot_begin, cannot_listen, handshake, no_session, post, watched};
+use crate::edge::decode::{self, Rejection};
+use crate::edge::respond;
+
+impl Inner {
+    /// Opens a stream, and a session that ends with it.
+    pub(super) async fn open_sse(
+        self: &Arc<Self>,
+        principal: &Arc<Principal>,
+    ) -> Result<Response, Rejection> {
+        let (session, id) = self
+            .sessions
+            .begin(principal, Transport::HttpSse, None)
+            .map_err(cannot_begin)?;
+        let stream = SseStream {
+            endpoint: Some(format!("event: endpoint\ndata: {MESSAGES}?sessionId={id}\n\n").into()),
+            stream: SessionStream::new(session.outside().read(), &session, &self.metrics),
+            _end: EndWithStream {
+                edge: Arc::clone(self),
+                session: Arc::clone(&session),
+            },
+        };
+        watched::listen(&session, &self.orchestrator)
+            .await
+            .map_err(cannot_listen)?;
+        Ok(respond::event_stream(Body::new(stream)))
+    }
+
+    /// Takes a posted message; what answers it is said on the stream.
+    pub(super) async fn message(
+        self: &Arc<Self>,
+        head: &Head,
+        body: Body,
+        principal: &Principal,
+        peer: Option<IpAddr>,
+    ) -> Result<Response, Rejection> {
+        decode::check_content_type(&head.headers)?;
+        let query = head.uri.query().unwrap_or_default();
+        let id = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("sessionId="));
+        let session = id
+            .and_then(|id| self.sessions.find(principal, id))
+            .filter(|session| session.transport() == Transport::HttpSse)
+            .ok_or_else(no_session)?;
+        session.used();
+        let _in_use = session.in_use();
+        let body = decode::read_body(body, self.limits).await?;
+        let message = Message::parse(body).map_err(|error| {
+            Rejection::new(
+                StatusCode::BAD_REQUEST,
+                code::INVALID_REQUEST,
+                error.to_string(),
+            )
+        })?;
+        if let Some(request) = self.unless_request(&session, message).await {
+            if session.outside().is_behind() {
+                return Err(Rejection::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    code::INTERNAL_ERROR,
+                    "what was answered before has to be read first: too much waits on the stream of this session",
+                ));
+            }
+            self.answer_on_stream(&session, &request, peer).await;
+        }
+        Ok(respond::accepted())
+    }
+
+    async fn answer_on_stream(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        request: &Envelope,
+        peer: Option<IpAddr>,
+    ) {
+        let log = session.outside();
+        if request.method() == "initialize" && session.agreed().is_none() {
+            let answer = match handshake::agree(request) {
+                Ok(agreed) => {
+                    self.orchestrator.first_moments().await;
+                    let version = agreed.version();
+                    session.agree(agreed);
+                    let catalogue = self.orchestrator.catalogue().load();
+                    let result = handshake::result(version, &catalogue);
+                    respond::enveloped(request.id(), "result", &result.into())
+                }
+                Err(error) => post::error_answer(request, &error),
+            };
+            log.answer(answer);
+        } else if let Err((_, error)) = self.begin(session, log, request, peer).await {
+            log.answer(post::error_answer(request, &error));
+        }
+    }
+}
+
+/// Ends a session when its stream goes.
+struct EndWithStream {
+    edge: Arc<Inner>,
+    session: Arc<Session>,
+}
+
+impl Drop for EndWithStream {
+    fn drop(&mut self) {
+        self.edge.end(&self.session);
+    }
+}
+
+/// The stream: where to post to, then everything else.
+struct SseStream {
+    endpoint: Option<Bytes>,
+    stream: SessionStream,
+    _end: EndWithStream,
+}
+
+impl hyper::body::Body for SseStream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(endpoint) = self.endpoint.take() {
+            return Poll::Ready(Some(Ok(Frame::data(endpoint))));
+        }
+        self.stream
+            .poll_bytes(context)
+            .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

@@ -1,0 +1,393 @@
+//! What a client posts in its session.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use switchboard_protocol::call::{ClientSession, Payload, Principal};
+use switchboard_protocol::envelope::{Envelope, Message, Response as Answered};
+use switchboard_protocol::error::{ProtocolError, code};
+use switchboard_protocol::header;
+use switchboard_protocol::json::{JsonError, Scanner, Span};
+use switchboard_protocol::method::LogLevel;
+use switchboard_protocol::version::Version;
+
+use super::call::LegacyCall;
+use super::events::{EventLog, First};
+use super::session::{Agreed, Refused, Session, Transport};
+use super::tasks::{self, About};
+use super::watched::CannotSubscribe;
+use super::{Inner, cannot_begin, handshake, listen_error, stream, translate, watched};
+use crate::edge::decode::Rejection;
+use crate::edge::respond::{self, Message as HttpMessage};
+
+/// The most messages of one batch.
+const MAX_BATCH: usize = 100;
+
+/// Why a request is not begun, and the status that says it over HTTP.
+type Refusal = (StatusCode, ProtocolError);
+
+impl Inner {
+    /// Begins a session.
+    pub(super) async fn initialize(
+        &self,
+        principal: &Arc<Principal>,
+        request: &Envelope,
+    ) -> Result<Response, Rejection> {
+        let agreed = handshake::agree(request)?;
+        let version = agreed.version();
+        self.orchestrator.first_moments().await;
+        let (_, id) = self
+            .sessions
+            .begin(principal, Transport::Streamable, Some(agreed))
+            .map_err(cannot_begin)?;
+        let result = handshake::result(version, &self.orchestrator.catalogue().load());
+        let mut response = respond::json(HttpMessage {
+            status: StatusCode::OK,
+            body: respond::enveloped(request.id(), "result", &result.into()),
+        });
+        if let Ok(id) = HeaderValue::from_str(&id) {
+            response.headers_mut().insert(header::SESSION_ID, id);
+        }
+        Ok(response)
+    }
+
+    /// Takes one message.
+    pub(super) async fn one(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        message: Message,
+        peer: Option<IpAddr>,
+    ) -> Result<Response, Rejection> {
+        let _in_use = session.in_use();
+        let Some(request) = self.unless_request(session, message).await else {
+            return Ok(respond::accepted());
+        };
+        let log = session.stream(1);
+        let reader = log.read();
+        self.begin(session, &log, &request, peer)
+            .await
+            .map_err(|(status, error)| Rejection {
+                status,
+                id: None,
+                error,
+            })?;
+        Ok(match reader.first().await {
+            First::Stream(reader) => stream::response(reader, session, &self.metrics),
+            First::Answers(mut answers) => match answers.pop() {
+                Some(answer) => json(answer),
+                // The client took its request back.
+                None => respond::accepted(),
+            },
+        })
+    }
+
+    /// Takes a batch, which 2025-03-26 has and no other revision (2025-03-26 `basic/index`,
+    /// Batching).
+    pub(super) async fn batch(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        raw: &Bytes,
+        peer: Option<IpAddr>,
+    ) -> Result<Response, Rejection> {
+        let version = session.agreed().map(Agreed::version);
+        if version != Some(Version::V2025_03_26) {
+            return Err(bad_batch(
+                "batches are part of 2025-03-26 alone: send one message a request",
+            ));
+        }
+        let messages = parse_batch(raw)?;
+        let _in_use = session.in_use();
+        let is_request = |message: &&Message| matches!(message, Message::Request(request) if request.is_request());
+        let requests = messages.iter().filter(is_request).count();
+        let log = session.stream(requests);
+        let reader = log.read();
+        for message in messages {
+            let Some(request) = self.unless_request(session, message).await else {
+                continue;
+            };
+            if let Err((_, error)) = self.begin(session, &log, &request, peer).await {
+                log.answer(error_answer(&request, &error));
+            }
+        }
+        if requests == 0 {
+            return Ok(respond::accepted());
+        }
+        Ok(match reader.first().await {
+            First::Stream(reader) => stream::response(reader, session, &self.metrics),
+            First::Answers(answers) if answers.is_empty() => respond::accepted(),
+            First::Answers(answers) => json(array(answers)),
+        })
+    }
+
+    /// Takes a message that asks for no answer; gives a request back.
+    pub(super) async fn unless_request(
+        &self,
+        session: &Arc<Session>,
+        message: Message,
+    ) -> Option<Envelope> {
+        match message {
+            Message::Request(request) if request.is_request() => return Some(request),
+            Message::Request(notification) => self.notified(session, &notification).await,
+            Message::Response(response) => answered(session, &response),
+        }
+        None
+    }
+
+    async fn notified(&self, session: &Arc<Session>, notification: &Envelope) {
+        match &*notification.method() {
+            "notifications/cancelled" => {
+                if let Some(id) = notification.params.request_id {
+                    session.cancel_call(notification.slice(id));
+                }
+            }
+            "notifications/roots/list_changed" => {
+                self.orchestrator
+                    .roots_changed(&session.principal().id, session.id())
+                    .await;
+            }
+            // That it is initialized, its session knows from being used; its progress nobody asked
+            // for; others are unknown.
+            _ => {}
+        }
+    }
+
+    /// Begins a request: what concerns the session itself is answered at once, everything else is a
+    /// call.
+    pub(super) async fn begin(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        log: &Arc<EventLog>,
+        request: &Envelope,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Refusal> {
+        let answered = match &*request.method() {
+            "ping" => Ok(()),
+            "initialize" => Err((
+                StatusCode::BAD_REQUEST,
+                ProtocolError::new(code::INVALID_REQUEST, "this session is initialized already"),
+            )),
+            "logging/setLevel" => set_level(session, request),
+            "resources/subscribe" => self.subscribe(session, request, true).await,
+            "resources/unsubscribe" => self.subscribe(session, request, false).await,
+            _ => return self.call(session, log, request, peer),
+        };
+        match answered {
+            Ok(()) => {
+                let result = Bytes::from_static(b"{}").into();
+                log.answer(respond::enveloped(request.id(), "result", &result));
+                Ok(())
+            }
+            Err((StatusCode::OK, error)) => {
+                log.answer(error_answer(request, &error));
+                Ok(())
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    async fn subscribe(
+        &self,
+        session: &Arc<Session>,
+        request: &Envelope,
+        is_wanted: bool,
+    ) -> Result<(), Refusal> {
+        let uri = request.text(request.params.uri).ok_or_else(|| {
+            (
+                StatusCode::OK,
+                ProtocolError::invalid_params("params.uri is missing or no string"),
+            )
+        })?;
+        let changed = if is_wanted {
+            watched::subscribe(session, &self.orchestrator, &uri).await
+        } else {
+            watched::unsubscribe(session, &self.orchestrator, &uri).await
+        };
+        changed.map_err(|error| match error {
+            CannotSubscribe::TooMany => (
+                StatusCode::OK,
+                ProtocolError::invalid_params(error.to_string()),
+            ),
+            CannotSubscribe::Listen(error) => listen_error(error),
+        })
+    }
+
+    fn call(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        log: &Arc<EventLog>,
+        request: &Envelope,
+        peer: Option<IpAddr>,
+    ) -> Result<(), Refusal> {
+        let log_level = session.log_level();
+        let agreed = session.agreed().ok_or_else(|| {
+            (
+                StatusCode::BAD_REQUEST,
+                ProtocolError::new(code::INVALID_REQUEST, "begin with initialize"),
+            )
+        })?;
+        let task = About::of(agreed.version(), request);
+        let translated = match task {
+            None => translate::request(request, &agreed.identity, Some(log_level)),
+            Some(about) => {
+                let snapshot = self.orchestrator.catalogue().load();
+                tasks::request(about, request, &agreed.identity, Some(log_level), &snapshot)
+            }
+        };
+        let (method, modern) = match translated {
+            Ok(translated) => translated,
+            Err(error) => {
+                log.answer(error_answer(request, &error));
+                return Ok(());
+            }
+        };
+        let id = request.id_bytes();
+        let place = self
+            .places
+            .take(session.principal())
+            .ok_or_else(|| refusal(Refused::TooManyInAll))?;
+        let guard = session.begin_call(id.clone(), log).map_err(refusal)?;
+        let call = LegacyCall {
+            edge: Arc::clone(self),
+            session: Arc::clone(session),
+            guard,
+            _place: place,
+            log: Arc::clone(log),
+            peer,
+            id,
+            method,
+            request: modern,
+            log_level,
+            task,
+        };
+        self.tasks.spawn(call.run());
+        Ok(())
+    }
+}
+
+fn refusal(refused: Refused) -> Refusal {
+    let (status, code) = match refused {
+        Refused::SameId => (StatusCode::BAD_REQUEST, code::INVALID_REQUEST),
+        Refused::TooMany | Refused::TooManyInAll => {
+            (StatusCode::SERVICE_UNAVAILABLE, code::INTERNAL_ERROR)
+        }
+    };
+    (status, ProtocolError::new(code, refused.to_string()))
+}
+
+/// Gives an answer to whoever asked. One that nobody waits for is normal, since questions are taken
+/// back; nobody else can be given it, for questions are the session's.
+fn answered(session: &Session, response: &Answered) {
+    let Some(id) = response.id_number() else {
+        return;
+    };
+    let part = |span: Span| Bytes::copy_from_slice(response.slice(span));
+    let answer = match (response.result, response.error) {
+        (Some(result), _) => Ok(part(result)),
+        (None, Some(error)) => Err(part(error)),
+        (None, None) => return,
+    };
+    if !session.answered(id, answer) {
+        tracing::debug!(id, "an answer to what was not asked, or is no longer");
+    }
+}
+
+fn set_level(session: &Session, request: &Envelope) -> Result<(), Refusal> {
+    let level = request.text(request.params.level);
+    let level = level.as_deref().and_then(LogLevel::parse).ok_or_else(|| {
+        (
+            StatusCode::OK,
+            ProtocolError::invalid_params(
+                "params.level is not one of the eight levels, debug to emergency",
+            ),
+        )
+    })?;
+    session.set_log_level(level);
+    Ok(())
+}
+
+fn parse_batch(raw: &Bytes) -> Result<Vec<Message>, Rejection> {
+    let items = items(raw).map_err(|_| {
+        Rejection::new(
+            StatusCode::BAD_REQUEST,
+            code::PARSE_ERROR,
+            "not a JSON array",
+        )
+    })?;
+    let items = items.filter(|items| !items.is_empty());
+    let items = items.ok_or_else(|| bad_batch("a batch has 1 to 100 messages"))?;
+    let mut messages = Vec::with_capacity(items.len());
+    for item in items {
+        let message = Message::parse(raw.slice(item.range()))
+            .map_err(|error| bad_batch(error.to_string()))?;
+        if let Message::Request(request) = &message
+            && request.method() == "initialize"
+        {
+            return Err(bad_batch("initialize is not part of a batch"));
+        }
+        messages.push(message);
+    }
+    Ok(messages)
+}
+
+/// Where the items of an array are; `None` if there are more than a batch may have.
+fn items(raw: &[u8]) -> Result<Option<Vec<Span>>, JsonError> {
+    let mut scanner = Scanner::new(raw)?;
+    scanner.enter_array()?;
+    let (mut items, mut first) = (Vec::new(), true);
+    while scanner.next_item(&mut first)? {
+        if items.len() == MAX_BATCH {
+            return Ok(None);
+        }
+        items.push(scanner.value()?);
+    }
+    scanner.end()?;
+    Ok(Some(items))
+}
+
+fn bad_batch(message: impl Into<std::borrow::Cow<'static, str>>) -> Rejection {
+    Rejection::new(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, message)
+}
+
+pub(super) fn error_answer(request: &Envelope, error: &ProtocolError) -> Payload {
+    respond::enveloped(request.id(), "error", &error.to_json().into())
+}
+
+fn json(body: Payload) -> Response {
+    respond::json(HttpMessage {
+        status: StatusCode::OK,
+        body,
+    })
+}
+
+fn array(answers: Vec<Payload>) -> Payload {
+    let mut body = Payload::default();
+    for (index, answer) in answers.into_iter().enumerate() {
+        let before = if index == 0 { "[" } else { "," };
+        body.push(Bytes::from_static(before.as_bytes()));
+        for segment in answer.into_segments() {
+            body.push(segment);
+        }
+    }
+    body.push(Bytes::from_static(b"]"));
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_looked_at_no_further_than_it_may_reach() {
+        let of = |text: &str| items(text.as_bytes()).map(|items| items.map(|items| items.len()));
+        assert_eq!(of(" [ {} , [1,2] ] "), Ok(Some(2)));
+        assert_eq!(of("[]"), Ok(Some(0)));
+        let many = format!("[{}1]", "1,".repeat(MAX_BATCH));
+        assert_eq!(of(&many), Ok(None));
+        for bad in ["[1,]", "[1", "[1]2", "{}", "[\u{1}]"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+}

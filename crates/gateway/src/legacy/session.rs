@@ -1,0 +1,562 @@
+//! One session of a legacy client (2025-11-25 `basic/lifecycle`).
+
+use std::borrow::Cow;
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use switchboard_protocol::call::{ClientSession, Principal, Sink};
+use switchboard_protocol::capabilities::{ClientCapabilities, Question as Kind};
+use switchboard_protocol::error::{ProtocolError, code};
+use switchboard_protocol::json::as_str;
+use switchboard_protocol::method::LogLevel;
+use switchboard_protocol::splice::member;
+use switchboard_protocol::version::Version;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::events::{CannotResume, EventLog, Form, Memory, Reader};
+use super::questions::{Answer, Question};
+use super::translate::{self, ClientIdentity};
+use super::watched::Watched;
+
+#[cfg(test)]
+mod tests;
+
+/// The most calls of one session in flight, and the most streams with their answers.
+pub(super) const MAX_CALLS: usize = 256;
+/// The most streams that are kept though they were read to their end.
+const MAX_READ: usize = 8;
+/// The most questions of one session that wait for an answer.
+const MAX_QUESTIONS: usize = 1_024;
+/// How long a client may take for what it is asked outside of any call.
+const OUTSIDE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long such a question waits for the client to open the stream that it travels on.
+const STREAM_WAIT: Duration = Duration::from_secs(5);
+
+/// How the client is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// Streamable HTTP.
+    Streamable,
+    /// HTTP+SSE of 2024-11-05: everything is said on one stream.
+    HttpSse,
+}
+
+/// What was agreed on when the session was initialized.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    /// Version, client and capabilities.
+    pub(super) identity: ClientIdentity,
+    /// The capabilities, read.
+    pub(super) declared: ClientCapabilities,
+}
+
+impl Agreed {
+    pub(super) fn new(identity: ClientIdentity) -> Self {
+        Self {
+            declared: ClientCapabilities::parse(&identity.capabilities),
+            identity,
+        }
+    }
+
+    pub(super) fn version(&self) -> Version {
+        self.identity.version
+    }
+}
+
+/// What a session is begun with.
+pub(super) struct Beginning {
+    /// Tells it from every other session of every process.
+    pub(super) name: String,
+    /// Tells it from every other session of this process.
+    pub(super) number: u64,
+    pub(super) principal: Arc<Principal>,
+    pub(super) transport: Transport,
+    /// What was agreed on, if it was already.
+    pub(super) agreed: Option<Agreed>,
+    /// When it ends in any case.
+    pub(super) expires: Instant,
+    /// What its streams keep is counted there.
+    pub(super) memory: Memory,
+}
+
+/// A session of one client.
+pub(super) struct Session {
+    name: String,
+    number: u64,
+    principal: Arc<Principal>,
+    transport: Transport,
+    agreed: OnceLock<Agreed>,
+    began: Instant,
+    expires: Instant,
+    end: CancellationToken,
+    memory: Memory,
+    form: Form,
+    /// What is said outside of any call: the GET stream, or the one stream of HTTP+SSE.
+    outside: Arc<EventLog>,
+    this: Weak<Self>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Whether anything came after the first request.
+    is_used: bool,
+    last_used: Instant,
+    /// Requests, calls and open streams.
+    in_use: usize,
+    log_level: LogLevel,
+    /// The next number of a stream or a question.
+    next: u64,
+    /// By the client's id, as written.
+    calls: HashMap<Bytes, CancellationToken>,
+    /// Those of calls in flight, and those that were not read to their end, by number.
+    streams: HashMap<u64, Arc<EventLog>>,
+    /// Those that were read to their end, and until when they are kept.
+    read: VecDeque<(Arc<EventLog>, Instant)>,
+    questions: HashMap<u64, oneshot::Sender<Answer>>,
+    watched: Watched,
+}
+
+/// Why a request of the session is not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    /// The client's fault.
+    #[error("a request with this id is in flight already")]
+    SameId,
+    /// The cap of calls is reached.
+    #[error("this session has too many requests in flight: at most {MAX_CALLS}")]
+    TooMany,
+    /// The cap of all sessions' calls is reached.
+    #[error("too many requests are in flight; try again later")]
+    TooManyInAll,
+}
+
+impl Session {
+    pub(super) fn new(beginning: Beginning) -> Arc<Self> {
+        let Beginning {
+            name,
+            number,
+            principal,
+            transport,
+            agreed,
+            expires,
+            memory,
+        } = beginning;
+        let form = match transport {
+            Transport::Streamable => Form {
+                primes: agreed
+                    .as_ref()
+                    .is_some_and(|agreed| agreed.version() >= Version::V2025_11_25),
+                resumes: true,
+                named: false,
+            },
+            Transport::HttpSse => Form {
+                primes: false,
+                resumes: false,
+                named: true,
+            },
+        };
+        let now = Instant::now();
+        Arc::new_cyclic(|this| Self {
+            name,
+            number,
+            principal,
+            transport,
+            agreed: agreed.map_or_else(OnceLock::new, OnceLock::from),
+            began: now,
+            expires,
+            end: CancellationToken::new(),
+            outside: EventLog::open_ended(0, form, memory.clone()),
+            memory,
+            form,
+            this: Weak::clone(this),
+            state: Mutex::new(State {
+                is_used: false,
+                last_used: now,
+                in_use: 0,
+                log_level: LogLevel::Info,
+                next: 1,
+                calls: HashMap::new(),
+                streams: HashMap::new(),
+                read: VecDeque::new(),
+                questions: HashMap::new(),
+                watched: Watched::default(),
+            }),
+        })
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(super) fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.transport
+    }
+
+    pub(super) fn expires(&self) -> Instant {
+        self.expires
+    }
+
+    /// What was agreed on; none before `initialize`, which only a session of HTTP+SSE is.
+    pub(super) fn agreed(&self) -> Option<&Agreed> {
+        self.agreed.get()
+    }
+
+    /// The version that was agreed on, or the newest of its era before that.
+    pub(super) fn version(&self) -> Version {
+        self.agreed()
+            .map_or(Version::LATEST_LEGACY, Agreed::version)
+    }
+
+    /// Notes what was agreed on; `false` if something was already.
+    pub(super) fn agree(&self, agreed: Agreed) -> bool {
+        self.agreed.set(agreed).is_ok()
+    }
+
+    /// What is said outside of any call.
+    pub(super) fn outside(&self) -> &Arc<EventLog> {
+        &self.outside
+    }
+
+    /// Resolves when the session ends.
+    pub(super) fn end_token(&self) -> &CancellationToken {
+        &self.end
+    }
+
+    /// Ends what the session has going: its calls, its streams, what it was asked.
+    pub(super) fn end(&self) {
+        self.end.cancel();
+        let (questions, watched, streams, read) = {
+            let mut state = self.state.lock();
+            (
+                std::mem::take(&mut state.questions),
+                std::mem::take(&mut state.watched),
+                std::mem::take(&mut state.streams),
+                std::mem::take(&mut state.read),
+            )
+        };
+        // Dropping these runs foreign code, so nothing is locked.
+        drop((questions, watched, read));
+        for stream in streams.values() {
+            stream.end();
+        }
+        self.outside.end();
+    }
+
+    /// Whether nothing followed the first request for so long.
+    pub(super) fn is_unused(&self, now: Instant, limit: Duration) -> bool {
+        let state = self.state.lock();
+        !state.is_used && state.in_use == 0 && now >= self.began + limit
+    }
+
+    /// Whether nobody has used it for so long.
+    pub(super) fn is_idle(&self, now: Instant, limit: Duration) -> bool {
+        let state = self.state.lock();
+        state.in_use == 0 && now >= state.last_used + limit
+    }
+
+    /// Notes that the client came back after its first request.
+    pub(super) fn used(&self) {
+        self.state.lock().is_used = true;
+    }
+
+    /// Keeps the session from being idle for as long as it is held.
+    pub(super) fn in_use(self: &Arc<Self>) -> InUse {
+        self.state.lock().in_use += 1;
+        InUse(Arc::clone(self))
+    }
+
+    pub(super) fn log_level(&self) -> LogLevel {
+        self.state.lock().log_level
+    }
+
+    pub(super) fn set_log_level(&self, level: LogLevel) {
+        self.state.lock().log_level = level;
+    }
+
+    /// What it wants to hear of.
+    pub(super) fn with_watched<T>(&self, see: impl FnOnce(&mut Watched) -> T) -> T {
+        see(&mut self.state.lock().watched)
+    }
+
+    /// A stream for the answers to this many requests.
+    pub(super) fn stream(&self, answers: usize) -> Arc<EventLog> {
+        if self.transport == Transport::HttpSse {
+            return Arc::clone(&self.outside);
+        }
+        let mut state = self.state.lock();
+        let number = state.next;
+        state.next += 1;
+        EventLog::for_answers(number, self.form, self.memory.clone(), answers)
+    }
+
+    /// Lets go of a stream: from now on it cannot be resumed.
+    pub(super) fn forget_stream(&self, stream: &EventLog) {
+        let gone = self.state.lock().streams.remove(&stream.number());
+        drop(gone);
+    }
+
+    /// Keeps a stream for a while that was read to its end: what was written to a connection that
+    /// breaks may not have arrived. Of such streams only the last few are kept.
+    pub(super) fn keep_read(&self, stream: &Arc<EventLog>, until: Instant) {
+        let mut state = self.state.lock();
+        let known = state.streams.remove(&stream.number());
+        let mut gone = None;
+        if known.is_some() {
+            if state.read.len() >= MAX_READ {
+                gone = state.read.pop_front();
+            }
+            state.read.push_back((Arc::clone(stream), until));
+        }
+        drop(state);
+        drop((known, gone));
+    }
+
+    /// Lets go of streams that were kept long enough.
+    pub(super) fn tidy(&self, now: Instant) {
+        let mut state = self.state.lock();
+        while state.read.front().is_some_and(|(_, until)| now >= *until) {
+            state.read.pop_front();
+        }
+    }
+
+    /// Reads the stream on behind this event, or says why not.
+    pub(super) fn resume(&self, last_event_id: &str) -> Result<Reader, CannotResume> {
+        let (stream, event) = last_event_id.split_once('-').ok_or(CannotResume::Never)?;
+        let parse = |digits: &str| {
+            let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| digits.parse::<u64>().ok()).flatten()
+        };
+        let stream = parse(stream).ok_or(CannotResume::Never)?;
+        let event = parse(event).ok_or(CannotResume::Never)?;
+        let log = {
+            let state = self.state.lock();
+            let read = state.read.iter().map(|(log, _)| log);
+            let mut read = read.filter(|log| log.number() == stream);
+            match state.streams.get(&stream).or_else(|| read.next()) {
+                Some(log) => Arc::clone(log),
+                None if stream == self.outside.number() => Arc::clone(&self.outside),
+                None if stream < state.next => return Err(CannotResume::TooFarBack),
+                None => return Err(CannotResume::Never),
+            }
+        };
+        log.resume(event)
+    }
+
+    /// Begins a call under the client's id for it, and keeps the stream that it is answered on.
+    pub(super) fn begin_call(
+        self: &Arc<Self>,
+        id: Bytes,
+        log: &Arc<EventLog>,
+    ) -> Result<CallGuard, Refused> {
+        let mut state = self.state.lock();
+        if state.calls.contains_key(&id) {
+            return Err(Refused::SameId);
+        }
+        let is_new =
+            log.number() != self.outside.number() && !state.streams.contains_key(&log.number());
+        if state.calls.len() >= MAX_CALLS || (is_new && state.streams.len() >= MAX_CALLS) {
+            return Err(Refused::TooMany);
+        }
+        if is_new {
+            state.streams.insert(log.number(), Arc::clone(log));
+        }
+        let cancel = self.end.child_token();
+        state.calls.insert(id.clone(), cancel.clone());
+        drop(state);
+        Ok(CallGuard {
+            session: Arc::clone(self),
+            id,
+            cancel,
+            _in_use: self.in_use(),
+        })
+    }
+
+    /// Cancels a call of this client, if it is in flight (2025-11-25
+    /// `basic/utilities/cancellation`).
+    pub(super) fn cancel_call(&self, id: &[u8]) {
+        let cancel = self.state.lock().calls.get(id).cloned();
+        if let Some(cancel) = cancel {
+            cancel.cancel();
+        }
+    }
+
+    /// Whether no call is in flight.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.state.lock().calls.is_empty()
+    }
+
+    /// Asks the client on this stream; none if too many questions are open, or there is no room for
+    /// this one. `params` is a JSON object.
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        log: &Arc<EventLog>,
+        method: &str,
+        params: Option<&[u8]>,
+    ) -> Option<Question> {
+        let (sender, receiver) = oneshot::channel();
+        let id = {
+            let mut state = self.state.lock();
+            if state.questions.len() >= MAX_QUESTIONS || self.end.is_cancelled() {
+                return None;
+            }
+            let id = state.next;
+            state.next += 1;
+            state.questions.insert(id, sender);
+            id
+        };
+        Question::put(self, log, id, method, params, receiver)
+    }
+
+    /// Takes the answer to a question of this session; `false` if it was never asked, or was
+    /// answered or taken back before.
+    pub(super) fn answered(&self, id: u64, answer: Answer) -> bool {
+        let waiting = self.state.lock().questions.remove(&id);
+        waiting.is_some_and(|waiting| waiting.send(answer).is_ok())
+    }
+
+    /// Takes back a question.
+    pub(super) fn forget_question(&self, id: u64) -> bool {
+        let waiting = self.state.lock().questions.remove(&id);
+        waiting.is_some()
+    }
+}
+
+impl ClientSession for Session {
+    fn id(&self) -> &str {
+        &self.name
+    }
+
+    fn request(
+        &self,
+        method: &str,
+        params: Option<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Bytes, Bytes>> + Send>> {
+        let this = self.this.upgrade();
+        let method = method.to_owned();
+        Box::pin(async move {
+            match this {
+                Some(session) => session.ask_outside(&method, params).await,
+                None => Err(gone()),
+            }
+        })
+    }
+
+    fn notify(&self, notification: Bytes) -> bool {
+        match translate::notification(self.version(), &notification) {
+            Some(notification) => self.outside.offer(notification),
+            // Its version has no such notification.
+            None => true,
+        }
+    }
+}
+
+impl Session {
+    /// Asks outside of any call: on the GET stream, or the one stream of HTTP+SSE.
+    async fn ask_outside(
+        self: Arc<Self>,
+        method: &str,
+        params: Option<Bytes>,
+    ) -> Result<Bytes, Bytes> {
+        let params = params.unwrap_or_else(|| Bytes::from_static(b"{}"));
+        let version = self.version();
+        let translated = self
+            .question(version, method, &params)
+            .ok_or_else(undeclared)?;
+        let question = self.ask(&self.outside, method, Some(&translated));
+        let question = question.ok_or_else(gone)?;
+        let answer = tokio::select! {
+            answer = question.answer() => answer.unwrap_or_else(|| Err(gone())),
+            () = self.outside.abandoned(STREAM_WAIT) => Err(gone()),
+            () = sleep(OUTSIDE_TIMEOUT) => Err(unanswered()),
+        };
+        answer.map(|result| {
+            let result = translate::answer(version, method, &params, &result);
+            Bytes::copy_from_slice(&result)
+        })
+    }
+
+    /// The parameters of what the client is asked, as its version has them; none if it has no such
+    /// question, or the client did not declare that it can be asked this.
+    fn question<'p>(
+        &self,
+        version: Version,
+        method: &str,
+        params: &'p [u8],
+    ) -> Option<Cow<'p, [u8]>> {
+        if method == "ping" {
+            return Some(Cow::Borrowed(params));
+        }
+        let kind = Kind::parse(method, Some(params))?;
+        if !self.agreed()?.declared.allows(kind) {
+            return None;
+        }
+        // The server that asks tells by its own id when it is done.
+        let id = member(params, "elicitationId").and_then(as_str);
+        translate::question(version, method, params, &id.unwrap_or_default())
+    }
+}
+
+fn undeclared() -> Bytes {
+    error(
+        code::METHOD_NOT_FOUND,
+        "the client did not declare that it can be asked this",
+    )
+}
+
+fn unanswered() -> Bytes {
+    error(code::INTERNAL_ERROR, "the client did not answer in time")
+}
+
+fn gone() -> Bytes {
+    error(code::INTERNAL_ERROR, "the client cannot be reached")
+}
+
+fn error(code: i64, message: &'static str) -> Bytes {
+    ProtocolError::new(code, message).to_json().into()
+}
+
+/// Keeps a session from being idle.
+pub(super) struct InUse(Arc<Session>);
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.in_use -= 1;
+        state.last_used = Instant::now();
+    }
+}
+
+/// A call in flight, under the client's id.
+pub(super) struct CallGuard {
+    session: Arc<Session>,
+    id: Bytes,
+    cancel: CancellationToken,
+    _in_use: InUse,
+}
+
+impl CallGuard {
+    /// Resolves when the client takes the call back, or its session ends.
+    pub(super) async fn cancelled(&self) {
+        self.cancel.cancelled().await;
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        let gone = self.session.state.lock().calls.remove(&self.id);
+        drop(gone);
+        // The one stream of HTTP+SSE ends with the last call, if the gateway is about to end.
+        self.session.outside.wake();
+    }
+}

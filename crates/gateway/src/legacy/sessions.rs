@@ -1,0 +1,256 @@
+//! All sessions of this process: who holds which, how many there may be, when they end (2025-11-25
+//! `basic/transports`, Session Management).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use switchboard_protocol::call::Principal;
+use switchboard_protocol::token::{Binding, Purpose, SealError, Sealer, digest};
+use switchboard_telemetry::{GaugeGuard, Metrics};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::config::LegacyClientsConfig;
+use super::events::Memory;
+use super::session::{Agreed, Beginning, Session, Transport};
+
+#[cfg(test)]
+mod tests;
+
+/// How often sessions are looked over for those that have come to their end.
+const LOOK_OVER: Duration = Duration::from_secs(1);
+/// How long a session lasts of which nothing is heard after its first request.
+const FIRST_USE: Duration = Duration::from_secs(60);
+/// The longest session id that is looked at, in bytes: ours are far shorter.
+const MAX_ID_LEN: usize = 512;
+
+/// Why a session cannot begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CannotBegin {
+    /// The cap of all sessions is reached.
+    #[error("too many sessions are open; try again later")]
+    Full,
+    /// The cap of this principal's sessions is reached.
+    #[error("too many of your sessions are open; end some, or try again later")]
+    TooManyOfYours,
+    /// The gateway is about to end.
+    #[error("the gateway is shutting down")]
+    Closed,
+    /// No id can be made.
+    #[error("no session id can be made")]
+    NoId(#[from] SealError),
+}
+
+/// The sessions of this process.
+pub(super) struct Sessions {
+    config: LegacyClientsConfig,
+    sealer: Sealer,
+    metrics: Arc<Metrics>,
+    /// Names this process in its session ids.
+    owner: [u8; 16],
+    memory: Memory,
+    table: Mutex<Table>,
+    /// There is a session where there was none, or there will be none any more.
+    filled: Notify,
+    closed: CancellationToken,
+}
+
+#[derive(Default)]
+struct Table {
+    is_closed: bool,
+    next: u64,
+    by_number: HashMap<u64, (Arc<Session>, GaugeGuard)>,
+    of_principal: HashMap<String, usize>,
+}
+
+impl Sessions {
+    pub(super) fn new(config: LegacyClientsConfig, sealer: Sealer, metrics: Arc<Metrics>) -> Self {
+        let owner = fastrand::u128(..).to_be_bytes();
+        Self {
+            config,
+            sealer,
+            metrics,
+            owner,
+            memory: Memory::default(),
+            table: Mutex::default(),
+            filled: Notify::new(),
+            closed: CancellationToken::new(),
+        }
+    }
+
+    /// The bounds.
+    pub(super) fn config(&self) -> &LegacyClientsConfig {
+        &self.config
+    }
+
+    /// Begins a session, and gives the id that opens it for this principal.
+    pub(super) fn begin(
+        &self,
+        principal: &Arc<Principal>,
+        transport: Transport,
+        agreed: Option<Agreed>,
+    ) -> Result<(Arc<Session>, String), CannotBegin> {
+        let mut table = self.table.lock();
+        if table.is_closed {
+            return Err(CannotBegin::Closed);
+        }
+        if table.by_number.len() >= self.config.max_sessions {
+            return Err(CannotBegin::Full);
+        }
+        let of_principal = table.of_principal.get(&principal.id).copied().unwrap_or(0);
+        if of_principal >= self.config.max_sessions_per_principal {
+            return Err(CannotBegin::TooManyOfYours);
+        }
+        let number = table.next;
+        let lifetime = self.config.session_lifetime;
+        let id = self.sealer.seal(
+            Purpose::Session,
+            &binding(principal),
+            now_ms().saturating_add(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)),
+            &self.payload(number),
+        )?;
+        let session = Session::new(Beginning {
+            name: format!("{:032x}-{number}", u128::from_be_bytes(self.owner)),
+            number,
+            principal: Arc::clone(principal),
+            transport,
+            agreed,
+            expires: Instant::now() + lifetime,
+            memory: self.memory.clone(),
+        });
+        table.next += 1;
+        table
+            .of_principal
+            .insert(principal.id.clone(), of_principal + 1);
+        let counted = self.metrics.legacy_session();
+        table
+            .by_number
+            .insert(number, (Arc::clone(&session), counted));
+        drop(table);
+        self.filled.notify_one();
+        Ok((session, id))
+    }
+
+    /// The session that this id opens for this principal; none if it has ended, is another's or was
+    /// never given out, which are not told apart.
+    pub(super) fn find(&self, principal: &Principal, id: &str) -> Option<Arc<Session>> {
+        if id.len() > MAX_ID_LEN {
+            return None;
+        }
+        let payload = self
+            .sealer
+            .open(Purpose::Session, &binding(principal), now_ms(), id)
+            .ok()?;
+        let (owner, number) = payload.split_at_checked(self.owner.len())?;
+        let number = u64::from_be_bytes(number.try_into().ok()?);
+        if owner != self.owner {
+            return None;
+        }
+        let table = self.table.lock();
+        let (session, _) = table.by_number.get(&number)?;
+        let session = Arc::clone(session);
+        drop(table);
+        (Instant::now() < session.expires()).then_some(session)
+    }
+
+    /// Ends a session; answers whether it was there.
+    pub(super) fn end(&self, session: &Session) -> bool {
+        let mut table = self.table.lock();
+        let is_there = table.remove(session);
+        drop(table);
+        session.end();
+        is_there
+    }
+
+    /// Ends all sessions, and begins no more.
+    pub(super) fn close(&self) {
+        let mut table = self.table.lock();
+        table.is_closed = true;
+        let all = std::mem::take(&mut table.by_number);
+        table.of_principal.clear();
+        drop(table);
+        self.closed.cancel();
+        self.filled.notify_one();
+        for (session, _) in all.values() {
+            session.end();
+        }
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.table.lock().by_number.len()
+    }
+
+    /// Ends sessions that are over: those that nobody uses, were never used, or are too old, and
+    /// tells of each. Returns when no more begin.
+    pub(super) async fn look_after(&self, ended: impl Fn(&Session)) {
+        loop {
+            if self.table.lock().by_number.is_empty() {
+                self.filled.notified().await;
+            }
+            tokio::select! {
+                () = self.closed.cancelled() => return,
+                () = sleep(LOOK_OVER) => {}
+            }
+            for session in self.over() {
+                if self.end(&session) {
+                    ended(&session);
+                }
+            }
+        }
+    }
+
+    fn over(&self) -> Vec<Arc<Session>> {
+        let now = Instant::now();
+        let table = self.table.lock();
+        let sessions = table.by_number.values().map(|(session, _)| session);
+        sessions
+            .inspect(|session| session.tidy(now))
+            .filter(|session| {
+                now >= session.expires()
+                    || session.is_unused(now, FIRST_USE)
+                    || session.is_idle(now, self.config.session_idle_timeout)
+            })
+            .cloned()
+            .collect()
+    }
+
+    fn payload(&self, number: u64) -> Vec<u8> {
+        [&self.owner[..], &number.to_be_bytes()].concat()
+    }
+}
+
+impl Table {
+    fn remove(&mut self, session: &Session) -> bool {
+        if self.by_number.remove(&session.number()).is_none() {
+            return false;
+        }
+        let principal = &session.principal().id;
+        if let Some(count) = self.of_principal.get_mut(principal) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_principal.remove(principal);
+            }
+        }
+        true
+    }
+}
+
+/// A session is bound to its principal; no request belongs to it more than another.
+fn binding(principal: &Principal) -> Binding<'_> {
+    Binding {
+        principal: &principal.id,
+        request: digest(&[b"session"]),
+    }
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,128 @@
+use super::*;
+
+fn sessions(max: usize, per_principal: usize) -> Sessions {
+    let config = LegacyClientsConfig {
+        max_sessions: max,
+        max_sessions_per_principal: per_principal,
+        ..LegacyClientsConfig::default()
+    };
+    let sealer = Sealer::with_random_key().expect("random bytes");
+    Sessions::new(
+        config,
+        sealer,
+        Arc::new(Metrics::new().expect("a registry")),
+    )
+}
+
+fn principal(id: &str) -> Arc<Principal> {
+    Arc::new(Principal {
+        id: id.to_owned(),
+        groups: Vec::new(),
+    })
+}
+
+fn begin(sessions: &Sessions, of: &str) -> Result<(Arc<Session>, String), CannotBegin> {
+    sessions.begin(&principal(of), Transport::Streamable, None)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_opens_its_session_for_its_principal_alone() {
+    let all = sessions(10, 10);
+    let (session, id) = begin(&all, "ada").expect("room");
+    let found = all.find(&principal("ada"), &id).expect("the session");
+    assert_eq!(found.number(), session.number());
+    assert!(all.find(&principal("eve"), &id).is_none());
+    let (other, other_id) = begin(&all, "ada").expect("room");
+    assert_ne!(id, other_id);
+    assert!(all.end(&other));
+    assert!(!all.end(&other));
+    assert!(all.find(&principal("ada"), &other_id).is_none());
+    assert!(other.end_token().is_cancelled());
+
+    let mut forged = id.clone().into_bytes();
+    let last = forged.len() - 3;
+    forged[last] = if forged[last] == b'A' { b'B' } else { b'A' };
+    let forged = String::from_utf8(forged).expect("ASCII");
+    for wrong in ["", "0", &id[1..], &forged, &"A".repeat(100_000)] {
+        assert!(all.find(&principal("ada"), wrong).is_none(), "{wrong}");
+    }
+    // Another process with the same keys, and with other ones.
+    assert!(sessions(1, 1).find(&principal("ada"), &id).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_process_with_the_same_keys_does_not_know_the_session() {
+    let key = [&[7_u8; 32][..]];
+    let of_process = || {
+        let sealer = Sealer::new(&key).expect("a key");
+        let metrics = Arc::new(Metrics::new().expect("a registry"));
+        Sessions::new(LegacyClientsConfig::default(), sealer, metrics)
+    };
+    let (one, other) = (of_process(), of_process());
+    let (_, id) = begin(&one, "ada").expect("room");
+    begin(&other, "ada").expect("room");
+    assert!(one.find(&principal("ada"), &id).is_some());
+    assert!(other.find(&principal("ada"), &id).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_are_bounded_for_each_principal_and_in_all() {
+    let all = sessions(3, 2);
+    let (first, _) = begin(&all, "ada").expect("room");
+    begin(&all, "ada").expect("room");
+    assert_eq!(begin(&all, "ada").err(), Some(CannotBegin::TooManyOfYours));
+    begin(&all, "eve").expect("room");
+    assert_eq!(begin(&all, "eve").err(), Some(CannotBegin::Full));
+    all.end(&first);
+    begin(&all, "ada").expect("room again");
+    all.close();
+    assert_eq!(all.count(), 0);
+    assert_eq!(begin(&all, "ada").err(), Some(CannotBegin::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_thousand_aborted_handshakes_leave_nothing() {
+    let all = Arc::new(sessions(1_000, 1_000));
+    let mut refused = 0;
+    for _ in 0..100_000 {
+        refused += usize::from(begin(&all, "ada").is_err());
+    }
+    assert_eq!((refused, all.count()), (99_000, 1_000));
+    let looking = tokio::spawn({
+        let all = Arc::clone(&all);
+        async move { all.look_after(|_| {}).await }
+    });
+    sleep(FIRST_USE + LOOK_OVER * 2).await;
+    assert_eq!(all.count(), 0);
+    begin(&all, "ada").expect("room again");
+    all.close();
+    looking.await.expect("the task ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_end_when_idle_or_too_old_and_not_while_in_use() {
+    let all = Arc::new(sessions(10, 10));
+    tokio::spawn({
+        let all = Arc::clone(&all);
+        async move { all.look_after(|_| {}).await }
+    });
+    let idle = all.config().session_idle_timeout;
+    let (used, used_id) = begin(&all, "ada").expect("room");
+    let (open, open_id) = begin(&all, "ada").expect("room");
+    used.used();
+    open.used();
+    let in_use = open.in_use();
+    sleep(idle - LOOK_OVER * 2).await;
+    assert!(all.find(&principal("ada"), &used_id).is_some());
+    drop(used.in_use());
+    sleep(idle - LOOK_OVER * 2).await;
+    assert!(all.find(&principal("ada"), &used_id).is_some(), "just used");
+    sleep(LOOK_OVER * 4).await;
+    assert!(all.find(&principal("ada"), &used_id).is_none());
+    assert!(all.find(&principal("ada"), &open_id).is_some());
+
+    sleep(all.config().session_lifetime).await;
+    assert!(all.find(&principal("ada"), &open_id).is_none());
+    assert!(open.end_token().is_cancelled());
+    drop(in_use);
+}

@@ -1,0 +1,269 @@
+//! News of tasks for one `subscriptions/listen` stream (SEP-2663, Task Status Notifications).
+//!
+//! Tasks are one principal's and few, so unlike the changes that the hub fans out, news of them
+//! come by a stream of their own from each backend concerned: it is open for as long as the
+//! client's is, and ends with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use parking_lot::Mutex;
+use switchboard_protocol::call::{Call, Sink};
+use switchboard_protocol::capabilities::ClientCapabilities;
+use switchboard_protocol::envelope::Envelope;
+use switchboard_protocol::error::ProtocolError;
+use switchboard_protocol::extension;
+use switchboard_protocol::json;
+use switchboard_protocol::splice::{Splice, filter_object, for_each_item, member};
+use tokio::time::timeout;
+
+use crate::orchestrator::{Inner, Orchestrator};
+use crate::results::asks_undeclared;
+use crate::tasks::{self, Task};
+
+/// The most tasks that one stream may name.
+const MAX_TASKS: usize = 100;
+/// The most bytes of news that wait for one stream. What does not fit is dropped: the client asks.
+const MAX_WAITING: usize = 16 * 1024 * 1024;
+/// How long a stream waits for the backends' word on what they tell.
+const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(5);
+
+/// What is told of tasks, for one client.
+pub struct TaskNews {
+    inner: Arc<Inner>,
+    capabilities: ClientCapabilities,
+    /// The client's own name of each task that is told of.
+    names: BTreeMap<Task, String>,
+    streams: FuturesUnordered<BoxFuture<'static, ()>>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+/// What the backends said and the client has not been told yet.
+#[derive(Default)]
+struct Waiting {
+    /// The latest state of each task.
+    latest: BTreeMap<Task, Envelope>,
+    bytes: usize,
+    /// The tasks that their servers agreed to tell of.
+    agreed: BTreeSet<Task>,
+    /// The backends that have said what they tell of, or will not.
+    settled: BTreeSet<Arc<str>>,
+    waker: Option<Waker>,
+}
+
+/// Where one backend's news go.
+struct TaskSink {
+    backend: Arc<str>,
+    /// The server's own names of the tasks that it was asked about.
+    asked: BTreeSet<String>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+impl TaskSink {
+    fn tell(&self, change: impl FnOnce(&mut Waiting) -> bool) -> bool {
+        let mut waiting = self.waiting.lock();
+        let taken = change(&mut waiting);
+        let waker = waiting.waker.take();
+        drop(waiting);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        taken
+    }
+
+    fn task(&self, id: &str) -> Task {
+        Task {
+            backend: Arc::clone(&self.backend),
+            id: id.to_owned(),
+        }
+    }
+
+    fn settled(&self) {
+        self.tell(|waiting| waiting.settled.insert(Arc::clone(&self.backend)));
+    }
+
+    fn acknowledged(&self, notification: &Envelope) -> bool {
+        let filter = notification
+            .params
+            .notifications
+            .map(|span| notification.slice(span));
+        let ids = filter.and_then(|filter| member(filter, "taskIds"));
+        let mut agreed = Vec::new();
+        for_each_item(ids.unwrap_or(b"[]"), |item| {
+            // A server may agree to more than it was asked, and as often as it likes.
+            let id = ids.and_then(|ids| json::as_str(item.of(ids)));
+            if let Some(id) = id.filter(|id| self.asked.contains(&**id)) {
+                agreed.push(self.task(&id));
+            }
+        });
+        self.tell(|waiting| {
+            waiting.agreed.extend(agreed);
+            waiting.settled.insert(Arc::clone(&self.backend));
+            true
+        })
+    }
+
+    fn told(&self, notification: Envelope) -> bool {
+        let Some(id) = notification.text(notification.params.task_id) else {
+            return false;
+        };
+        let task = self.task(&id);
+        self.tell(|waiting| {
+            // What nobody agreed on nobody asked for.
+            if !waiting.agreed.contains(&task) {
+                return false;
+            }
+            let before = waiting.latest.get(&task).map_or(0, |old| old.raw.len());
+            let bytes = waiting.bytes - before + notification.raw.len();
+            if bytes > MAX_WAITING {
+                return false;
+            }
+            waiting.bytes = bytes;
+            waiting.latest.insert(task, notification);
+            true
+        })
+    }
+}
+
+impl Sink for TaskSink {
+    fn offer(&self, notification: Bytes) -> bool {
+        let Ok(notification) = Envelope::parse(notification) else {
+            return false;
+        };
+        if notification.method() == "notifications/tasks" {
+            self.told(notification)
+        } else {
+            self.acknowledged(&notification)
+        }
+    }
+}
+
+impl Orchestrator {
+    /// Has the backends tell how these tasks go on, as this client names them. Returns when they
+    /// said of which they tell, or after 5 s; the others are as if they had not been named.
+    ///
+    /// # Errors
+    /// −32021 if the client did not declare tasks, −32602 for more than 100.
+    pub async fn listen_to_tasks(
+        &self,
+        call: &Call,
+        names: &[String],
+    ) -> Result<TaskNews, ProtocolError> {
+        if !call.declares(extension::TASKS) {
+            return Err(tasks::undeclared_extension());
+        }
+        if names.len() > MAX_TASKS {
+            return Err(ProtocolError::invalid_params(format!(
+                "a subscription may name at most {MAX_TASKS} tasks"
+            )));
+        }
+        let inner = self.inner();
+        let mut news = TaskNews {
+            inner: Arc::clone(inner),
+            capabilities: call.client_capabilities(),
+            names: names
+                .iter()
+                .filter_map(|name| {
+                    let task = tasks::open(&inner.sealer, &call.principal.id, name)?;
+                    Some((task, name.clone()))
+                })
+                .collect(),
+            streams: FuturesUnordered::new(),
+            waiting: Arc::default(),
+        };
+        let backends = news.open_streams();
+        let _ = timeout(ACKNOWLEDGE_WAIT, news.settled(backends)).await;
+        let agreed = news.waiting.lock().agreed.clone();
+        news.names.retain(|task, _| agreed.contains(task));
+        Ok(news)
+    }
+}
+
+impl TaskNews {
+    /// The client's names of the tasks that are told of.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.values().map(String::as_str)
+    }
+
+    /// Starts a stream of each backend that has one of the tasks. Answers with how many there are.
+    fn open_streams(&mut self) -> usize {
+        let mut by_backend: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
+        for task in self.names.keys() {
+            let ids = by_backend.entry(Arc::clone(&task.backend)).or_default();
+            ids.push(task.id.clone());
+        }
+        for (name, ids) in by_backend {
+            let Some(backend) = self.inner.backends.get(&name).cloned() else {
+                continue;
+            };
+            let sink = Arc::new(TaskSink {
+                backend: name,
+                asked: ids.iter().cloned().collect(),
+                waiting: Arc::clone(&self.waiting),
+            });
+            self.streams.push(Box::pin(async move {
+                let told = Arc::clone(&sink);
+                backend.listen_to_tasks(&ids, told).await;
+                sink.settled();
+            }));
+        }
+        self.streams.len()
+    }
+
+    /// Waits until this many backends have said what they tell.
+    async fn settled(&mut self, backends: usize) {
+        std::future::poll_fn(|context| {
+            while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(context) {}
+            let mut waiting = self.waiting.lock();
+            if waiting.settled.len() >= backends {
+                return Poll::Ready(());
+            }
+            waiting.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// The next state of a task, under the client's own name: the members of a notification's
+    /// `params` (`"key":value`, comma-separated) without `_meta`. Never ends by itself.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Vec<u8>> {
+        while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(context) {}
+        loop {
+            let (task, state) = {
+                let mut waiting = self.waiting.lock();
+                let Some((task, state)) = waiting.latest.pop_first() else {
+                    waiting.waker = Some(context.waker().clone());
+                    return Poll::Pending;
+                };
+                waiting.bytes -= state.raw.len();
+                (task, state)
+            };
+            if let Some(members) = self.members(&task, &state) {
+                return Poll::Ready(members);
+            }
+        }
+    }
+
+    fn members(&self, task: &Task, state: &Envelope) -> Option<Vec<u8>> {
+        let name = json::quoted(self.names.get(task)?);
+        let params = state.keys.params?;
+        // What the client did not declare it is not asked, in this way either.
+        if asks_undeclared(self.capabilities, state.slice(params)).is_some() {
+            return None;
+        }
+        let snapshot = self.inner.catalogue.load_full();
+        let mut splice = Splice::new();
+        let raw = &state.raw;
+        tasks::edit(&snapshot, &task.backend, raw, params, &name, &mut splice);
+        let mut edited = Vec::with_capacity(raw.len());
+        splice.apply(raw, params, &mut edited);
+        let mut out = Vec::with_capacity(edited.len());
+        filter_object(&edited, b"", |key| key != "_meta", &mut out);
+        Some(out[1..out.len() - 1].to_vec())
+    }
+}

@@ -1,0 +1,270 @@
+//! Tasks (SEP-2663): how a call that is answered later is found again.
+//!
+//! The client gets a sealed token in the place of the server's own identifier of a task. It names
+//! the backend, and opens only for the principal that made the call; what comes back leads home,
+//! from any replica and after a restart, and nothing is remembered here. An identifier that does
+//! not open is answered as a server answers for a task that it does not have: whether somebody
+//! else has it stays unknown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use switchboard_backends::status::State;
+use switchboard_backends::{Answer, RequestState, Rewrite};
+use switchboard_protocol::call::{Call, Completed, Outcome};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
+use switchboard_protocol::extension;
+use switchboard_protocol::json::{self, Span};
+use switchboard_protocol::splice::{Splice, member};
+use switchboard_protocol::token::{Binding, Purpose, Sealer, digest};
+use switchboard_telemetry::CallSpan;
+use tokio::time::Instant;
+
+use crate::catalogue::Snapshot;
+use crate::continuation::now_ms;
+use crate::orchestrator::Inner;
+use crate::results::{Addresses, undeclared};
+
+#[cfg(test)]
+mod tests;
+
+/// The least and the longest time that a task can be asked for after it was created. What its
+/// server says of its life may change while it lives, and the token cannot.
+const MIN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The longest identifier of a server's that is passed on, in bytes: it travels in a header.
+const MAX_ID_LEN: usize = 2 * 1024;
+
+/// A task of a backend.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Clone)]
+pub(crate) struct Task {
+    /// The backend that has it.
+    pub(crate) backend: Arc<str>,
+    /// The backend's own identifier.
+    pub(crate) id: String,
+}
+
+/// Seals a task for this principal. `ttl_ms` is how long the server keeps it; `None`: for ever.
+///
+/// # Errors
+/// If the server's identifier is too long, or there is no entropy.
+pub(crate) fn seal(
+    sealer: &Sealer,
+    principal: &str,
+    task: &Task,
+    ttl_ms: Option<u64>,
+) -> Result<String, String> {
+    if task.id.len() > MAX_ID_LEN {
+        return Err("the identifier of its task is too long".to_owned());
+    }
+    let life = ttl_ms.map_or(MAX_LIFETIME, Duration::from_millis);
+    let life = life.clamp(MIN_LIFETIME, MAX_LIFETIME).as_millis();
+    let expires = now_ms().saturating_add(u64::try_from(life).unwrap_or(u64::MAX));
+    let payload = format!("{}\0{}", task.backend, task.id);
+    sealer
+        .seal(
+            Purpose::Task,
+            &binding(principal),
+            expires,
+            payload.as_bytes(),
+        )
+        .map_err(|error| error.to_string())
+}
+
+/// Opens what a client calls a task; `None` for anything but a token that was given to this
+/// principal and has not expired.
+pub(crate) fn open(sealer: &Sealer, principal: &str, token: &str) -> Option<Task> {
+    let payload = sealer
+        .open(Purpose::Task, &binding(principal), now_ms(), token)
+        .ok()?;
+    let payload = String::from_utf8(payload).ok()?;
+    let (backend, id) = payload.split_once('\0')?;
+    Some(Task {
+        backend: backend.into(),
+        id: id.to_owned(),
+    })
+}
+
+fn binding(principal: &str) -> Binding<'_> {
+    Binding {
+        principal,
+        request: digest(&[]),
+    }
+}
+
+impl Inner {
+    /// A request of the tasks extension: goes to the backend that has the task.
+    pub(crate) async fn call_of_task(
+        &self,
+        call: &mut Call,
+        span: &CallSpan,
+    ) -> Result<Outcome, CallError> {
+        let began = Instant::now();
+        let snapshot = self.catalogue.load_full();
+        let token = call.target().ok_or_else(|| {
+            ProtocolError::invalid_params("params.taskId is missing or no string")
+        })?;
+        let task = open(&self.sealer, &call.principal.id, &token);
+        if task.is_none() && !may_have_tasks(&snapshot) {
+            return Err(ProtocolError::new(code::METHOD_NOT_FOUND, "Method not found").into());
+        }
+        if !call.declares(extension::TASKS) {
+            return Err(undeclared_extension().into());
+        }
+        let (task, backend) = task
+            .and_then(|task| {
+                let backend = self.backends.get(&task.backend)?;
+                Some((task, backend))
+            })
+            .ok_or_else(unknown)?;
+        call.deadline
+            .get_or_insert((began + backend.config().timeout).into_std());
+        let rewrite = Rewrite {
+            target: Some(&task.id),
+            request_state: RequestState::Keep,
+            param_headers: Vec::new(),
+        };
+        Ok(match backend.call(call, &rewrite, span).await {
+            Ok(answer) => detailed(&snapshot, call, backend.name(), &answer),
+            Err(error) => Outcome::Failed(error),
+        })
+    }
+}
+
+/// Whether some backend has tasks, or may turn out to have some.
+fn may_have_tasks(snapshot: &Snapshot) -> bool {
+    snapshot.extensions().contains(extension::TASKS)
+        || snapshot
+            .sources()
+            .iter()
+            .any(|source| source.lists.is_none() && source.status.state == State::Starting)
+}
+
+/// What a task is answered with that nobody has, has any longer, or has for somebody else
+/// (SEP-2663, Protocol Errors).
+fn unknown() -> ProtocolError {
+    ProtocolError::invalid_params("Task not found: it never was, or has expired")
+}
+
+/// What is answered to a client that did not declare tasks and asks for them (SEP-2663, Protocol
+/// Errors).
+pub(crate) fn undeclared_extension() -> ProtocolError {
+    ProtocolError {
+        code: code::MISSING_CLIENT_CAPABILITY,
+        message: format!(
+            "Missing required client capability: the extension {}",
+            extension::TASKS
+        )
+        .into(),
+        data: Some(format!(
+            "{{\"requiredCapabilities\":{{\"extensions\":{{\"{}\":{{}}}}}}}}",
+            extension::TASKS
+        )),
+    }
+}
+
+/// The outcome of a tool call that is answered later (`resultType: "task"`). `splice` holds what
+/// was changed about the result so far.
+pub(crate) fn created(
+    sealer: &Sealer,
+    call: &Call,
+    backend: &Arc<str>,
+    answer: &Answer,
+    mut splice: Splice<'_>,
+) -> Outcome {
+    let response = &answer.response;
+    if !call.declares(extension::TASKS) {
+        return invalid(
+            backend,
+            "it made a task of a call whose client knows of none",
+        );
+    }
+    let (Some(span), Some(id)) = (response.keys.task_id, response.text(response.keys.task_id))
+    else {
+        return invalid(backend, "its task has no identifier");
+    };
+    let ttl_ms = member(answer.result.of(&response.raw), "ttlMs").and_then(number);
+    let task = Task {
+        backend: Arc::clone(backend),
+        id: id.into_owned(),
+    };
+    match seal(sealer, &call.principal.id, &task, ttl_ms) {
+        Ok(token) => splice.replace(span, json::quoted(&token)),
+        Err(detail) => return invalid(backend, &detail),
+    }
+    Outcome::Complete(Completed {
+        result: splice.apply_shared(&response.raw, answer.result),
+        is_error: false,
+    })
+}
+
+fn number(raw: &[u8]) -> Option<u64> {
+    serde_json::from_slice(raw).ok()
+}
+
+/// The outcome of a request for a task: what the server says of it, under the client's own name
+/// for it.
+fn detailed(snapshot: &Snapshot, call: &Call, backend: &Arc<str>, answer: &Answer) -> Outcome {
+    let response = &answer.response;
+    let raw = &response.raw;
+    let result = answer.result;
+    if let Some(error) = undeclared(call, result.of(raw)) {
+        return Outcome::Failed(error.into());
+    }
+    let mut splice = Splice::new();
+    if !answer.missing_members.is_empty() {
+        splice.insert_members(raw, result, answer.missing_members.as_bytes());
+    }
+    let own = call
+        .request
+        .params
+        .task_id
+        .map(|span| call.request.slice(span))
+        .unwrap_or_default();
+    edit(snapshot, backend, raw, result, own, &mut splice);
+    Outcome::Complete(Completed {
+        result: splice.apply_shared(raw, result),
+        is_error: false,
+    })
+}
+
+/// Rewrites the state of a task at `task` in `raw`: `own`, quotes included, is the client's name
+/// for it; the result in it is one of a tool.
+pub(crate) fn edit(
+    snapshot: &Snapshot,
+    backend: &str,
+    raw: &Bytes,
+    task: Span,
+    own: &[u8],
+    splice: &mut Splice<'_>,
+) {
+    let place = |part: &[u8]| Span::of_part(raw, part);
+    let addresses = Addresses {
+        snapshot,
+        backend,
+        raw,
+    };
+    let text = task.of(raw);
+    if let Some(id) = member(text, "taskId") {
+        splice.replace(place(id), own.to_vec());
+    }
+    if let Some(meta) = member(text, "_meta") {
+        addresses.edit_meta(place(meta), splice);
+    }
+    let Some(result) = member(text, "result") else {
+        return;
+    };
+    if let Some(meta) = member(result, "_meta") {
+        addresses.edit_meta(place(meta), splice);
+    }
+    addresses.edit_content(member(result, "content").map(place), splice);
+}
+
+fn invalid(backend: &Arc<str>, detail: &str) -> Outcome {
+    let message = format!(
+        "The server \"{backend}\" answered with a task that cannot be passed on. It may or may not be at work: check before you call again."
+    );
+    let fault = Fault::unknown(502, "invalid_answer", message).of(backend);
+    Outcome::Failed(fault.with_detail(detail).into())
+}
