@@ -482,6 +482,32 @@ async fn a_check_that_connects_reports_what_there_is() {
 }
 
 #[tokio::test]
+async fn the_log_says_what_each_server_is_and_how_that_was_found_out() {
+    let place = Place::new();
+    let config = json!({ "backends": crowded() }).to_string();
+    let server = serve(place.write("a.json", &config).as_ref()).await;
+    for (backend, parts) in [
+        ("one", ["era=\"modern\"", "version=\"2026-07-28\""]),
+        ("three", ["era=\"legacy\"", "version=\"2025-11-25\""]),
+    ] {
+        let line = until("the line of the server", async || {
+            let is_meant = |line: &&str| {
+                line.contains(" ready ") && line.contains(&format!("backend={backend} "))
+            };
+            server.output().lines().find(is_meant).map(str::to_owned)
+        })
+        .await;
+        for part in parts
+            .into_iter()
+            .chain(["server/discover", "offers=\"tools"])
+        {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+    }
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test]
 async fn a_check_says_how_each_server_was_found_to_be_reached() {
     let place = Place::new();
     let (http, sse) = tokio::join!(

@@ -168,7 +168,26 @@ async fn a_session_of_http_sse_is_as_long_as_its_stream() {
         let other = Client::new(&scene.beside(path));
         assert_eq!(other.send(other.draft(&ping)).await.status, 404, "{path}");
     }
+    let initialize = json!({
+        "jsonrpc": "2.0", "id": 3, "method": "initialize",
+        "params": { "protocolVersion": "2024-11-05", "capabilities": {} },
+    });
+    let slow = json!({
+        "jsonrpc": "2.0", "id": 4, "method": "tools/call",
+        "params": { "name": "srv__slow", "arguments": { "ms": 60_000, "steps": 600 } },
+    });
+    for message in [&initialize, &slow] {
+        assert_eq!(post.send(post.draft(message)).await.status, 202);
+    }
+    until("the call has begun", async || {
+        (scene.server.counts().in_flight == 1).then_some(())
+    })
+    .await;
     drop(stream);
+    until("the call is cancelled", async || {
+        (scene.server.counts().cancelled == 1).then_some(())
+    })
+    .await;
     until("the session has ended", async || {
         (post.send(post.draft(&ping)).await.status == 404).then_some(())
     })

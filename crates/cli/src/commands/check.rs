@@ -169,23 +169,26 @@ fn shared_by(sessions: &Value) -> String {
     let number = |key: &str| sessions[key].as_u64().unwrap_or_default();
     let max = number("max");
     let each = number("maxPerPrincipal").min(max);
-    let thing = if sessions["processes"] == true {
-        "processes"
+    let (one, many) = if sessions["processes"] == true {
+        ("a process", "processes")
     } else {
-        "sessions"
+        ("a session", "sessions")
     };
     let who = match sessions["scope"].as_str() {
-        Some("per_principal") => format!("per_principal: every caller has {thing} of its own"),
+        Some("per_principal") => format!("per_principal; every caller has {one} of its own"),
         Some("per_client") => {
             format!(
-                "per_client: every legacy client, and every caller else, has {thing} of its own"
+                "per_client; every session of a legacy client, and every other caller, has {one} of its own"
             )
         }
-        _ => {
-            format!("shared; callers whose client can be asked something get {thing} of their own")
-        }
+        _ => format!("shared; callers whose client can be asked something get {many} of their own"),
     };
-    format!("{who}, at most {each} each and {max} in all")
+    let whose = if sessions["scope"] == "shared" {
+        "each"
+    } else {
+        "for one principal"
+    };
+    format!("{who}, at most {each} {whose} and {max} in all")
 }
 
 fn collisions(snapshot: &Snapshot) -> Value {

@@ -88,6 +88,27 @@ a.yaml:35: telemetry.traces.sample_ratio: `2` is too large; expected a number fr
 }
 
 #[test]
+fn wrong_bounds_of_sessions_and_parked_calls_say_what_is_right() {
+    let text = r#"server: { legacy: { max_sessions: 0, resume_grace: -1, http_sse: maybe } }
+parked_calls: { timeout: 2h, max: lots }
+backends:
+  a: { url: "http://127.0.0.1:1/mcp", sessions: per_user, max_sessions_per_principal: -4, session_idle_timeout: 2d }
+"#;
+    Place::new().file("a.yaml", text).fails_with(
+        r#"
+a.yaml:1: server.legacy.max_sessions: `0` is too small; expected a whole number of at least 1
+a.yaml:1: server.legacy.resume_grace: `-1` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, at most a day
+a.yaml:1: server.legacy.http_sse: is `maybe`; expected `true` or `false`
+a.yaml:2: parked_calls.timeout: `2h` is longer than an hour; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to an hour
+a.yaml:2: parked_calls.max: is `lots`; expected a whole number of at least 1
+a.yaml:4: backends.a.sessions: is `per_user`; expected one of `shared`, `per_principal`, `per_client`
+a.yaml:4: backends.a.max_sessions_per_principal: `-4` is too small; expected a whole number of at least 1
+a.yaml:4: backends.a.session_idle_timeout: `2d` is longer than a day; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
+"#,
+    );
+}
+
+#[test]
 fn keys_that_are_unknown_or_not_built_yet() {
     let text = r#"[server]
 lisen = "127.0.0.1:1"
