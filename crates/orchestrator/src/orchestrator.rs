@@ -129,6 +129,10 @@ impl Orchestrator {
     pub fn start(parts: Parts) -> Self {
         let heard = Arc::new(Heard::default());
         let parked = switchboard_backends::Shared::new(parts.parked_calls);
+        let counted = parked.clone();
+        parts
+            .metrics
+            .count_parked_calls_with(move || counted.parked_calls());
         let backends: BTreeMap<Arc<str>, Backend> = parts
             .backends
             .into_iter()

@@ -167,6 +167,11 @@ impl Metrics {
         self.read_with(&families::TASKS, &[], move || Some(tasks() as f64));
     }
 
+    /// Says where `switchboard_parked_calls` comes from. The first source stays.
+    pub fn count_parked_calls_with(&self, calls: impl Fn() -> usize + Send + Sync + 'static) {
+        self.read_with(&families::PARKED_CALLS, &[], move || Some(calls() as f64));
+    }
+
     /// Says where `switchboard_telemetry_dropped_total` of a signal comes from. The first source
     /// stays.
     pub(crate) fn count_dropped_with(

@@ -19,7 +19,7 @@ use std::time::Duration;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::capabilities::{ClientCapabilities, Question};
 use switchboard_protocol::envelope::{Envelope, Response};
-use switchboard_protocol::error::{CallError, ProtocolError, code};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
 use switchboard_protocol::version::Version;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -39,6 +39,9 @@ const GATHER: Duration = Duration::from_millis(20);
 const MAX_ROUNDS: usize = 16;
 /// How many questions of one call are open at once.
 const MAX_OPEN: usize = 16;
+/// How many questions of one call are refused before the call is given up: a server that goes on
+/// asking does nothing else.
+const MAX_REFUSED: u32 = 100;
 /// How many requests wait for the same thing to happen: a client that asks once more after it lost
 /// a response needs two.
 const MAX_LEGS: usize = 8;
@@ -198,6 +201,7 @@ impl ParkedCall {
         let Some(question) =
             Question::parse(&method, params).filter(|question| self.capabilities.allows(*question))
         else {
+            self.refused();
             return Asked::Refused(refuse_request(&id, &method));
         };
         match self.note(question, id.clone(), request, may_be_anothers) {
@@ -205,8 +209,30 @@ impl ParkedCall {
                 self.changed.notify_one();
                 Asked::Taken
             }
-            Err(why) => Asked::Refused(questions::refusal(&id, code::INTERNAL_ERROR, why)),
+            Err(why) => {
+                self.refused();
+                Asked::Refused(questions::refusal(&id, code::INTERNAL_ERROR, why))
+            }
         }
+    }
+
+    /// Counts a question that was refused; with too many the call is over.
+    fn refused(&self) {
+        let mut state = self.state.lock();
+        state.refused += 1;
+        if state.refused < MAX_REFUSED || state.over || state.closed {
+            return;
+        }
+        let fault = Fault::unknown(
+            502,
+            "too_many_rounds",
+            "The server asked again and again what it could not be told, and was cancelled.",
+        );
+        let ended = Err(Failed::Call(fault.of(&self.backend).into()));
+        self.end_legs(&mut state, &ended);
+        state.over = true;
+        drop(state);
+        self.changed.notify_one();
     }
 
     fn note(

@@ -35,6 +35,13 @@ impl Shared {
             lot: Arc::new(Lot::new(config)),
         }
     }
+
+    /// How many calls have a question open that their client has not answered.
+    #[must_use]
+    pub fn parked_calls(&self) -> usize {
+        let all = self.lot.config.max.min(Semaphore::MAX_PERMITS);
+        all.saturating_sub(self.lot.places.available_permits())
+    }
 }
 
 /// Where calls wait for their client.

@@ -43,6 +43,8 @@ families! {
         "Sessions of clients that speak 2025-11-25 or older.";
     LEGACY_STREAMS: "gauge" "switchboard_legacy_streams" []
         "Open streams of such sessions for what is said outside of calls.";
+    PARKED_CALLS: "gauge" "switchboard_parked_calls" []
+        "Calls whose legacy server waits for an answer of their client.";
     CALLS_IN_FLIGHT: "gauge" "switchboard_calls_in_flight" []
         "Calls that have begun and not ended.";
     HTTP_REQUESTS: "counter" "switchboard_http_requests_total" ["status"]

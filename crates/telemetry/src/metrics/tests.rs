@@ -21,6 +21,7 @@ fn all_in_use() -> Metrics {
     backend.set_state(BackendState::Ready);
     metrics.http_request(200);
     metrics.count_tasks_with(|| 7);
+    metrics.count_parked_calls_with(|| 3);
     metrics.count_dropped_with("logs", || 1);
     metrics.count_dropped_with("spans", || 2);
     metrics

@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) open: Vec<Open>,
     /// How many questions there have been.
     pub(super) asked: u32,
+    /// How many of its requests were refused.
+    pub(super) refused: u32,
     pub(super) rounds: Vec<Round>,
     pub(super) legs: Vec<WaitingLeg>,
     pub(super) next_leg: u64,

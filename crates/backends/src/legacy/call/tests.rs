@@ -692,6 +692,23 @@ async fn a_server_that_asks_forever_is_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_goes_on_asking_is_given_up() {
+    let gateway = Gateway::new();
+    let mut server = gateway.server();
+    let (leg, _) = gateway.call(&mut server).await;
+    server.asks("kept").await;
+    for _ in 0..MAX_REFUSED {
+        // The same id again is refused at once.
+        server.asks("kept").await;
+    }
+    let Err(Failed::Call(CallError::Fault(fault))) = leg.ended().await else {
+        panic!("it goes on");
+    };
+    assert_eq!(fault.reason, "too_many_rounds");
+    gateway.ends().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_that_never_answers_is_asked_no_more() {
     let gateway = Gateway::new();
     let mut server = gateway.server();
