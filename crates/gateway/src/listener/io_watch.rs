@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use super::activity::Activity;
 
 /// The most bytes that are thrown away so that a peer can read why it was refused.
-const MAX_DISCARDED: usize = 4 * 1024 * 1024;
+const MAX_DISCARDED: usize = 16 * 1024 * 1024;
 
 /// A socket that tells an [`Activity`] when bytes come and when they cannot leave.
 ///
