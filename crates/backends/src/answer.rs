@@ -78,7 +78,10 @@ pub(crate) fn interpret(
 /// and -32042 are not sent any more), but for the one that a legacy client knows what to do with.
 fn modern_code(call: &Call, original: i64) -> i64 {
     match (call.method, original) {
-        (Method::ResourcesRead, code::LEGACY_RESOURCE_NOT_FOUND) => code::INVALID_PARAMS,
+        (
+            Method::ResourcesRead | Method::SkillsGet | Method::DirectoryRead,
+            code::LEGACY_RESOURCE_NOT_FOUND,
+        ) => code::INVALID_PARAMS,
         (_, code::LEGACY_URL_ELICITATION_REQUIRED) if !legacy::knows_url_error(call) => {
             code::INTERNAL_ERROR
         }

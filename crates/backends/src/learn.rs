@@ -73,6 +73,12 @@ const TEMPLATES: Kind = Kind {
     key: "uriTemplate",
     check: check::<rmcp::model::ResourceTemplate>,
 };
+const SKILLS: Kind = Kind {
+    method: "skills/list",
+    items: "skills",
+    key: "uri",
+    check: check::<rmcp::model::Skill>,
+};
 
 /// How fresh, and for whom, the pages of a server's lists are.
 struct Hints {
@@ -157,9 +163,11 @@ pub(crate) async fn learn(
     let prompts = read(PROMPTS, features.prompts).await;
     let resources = read(RESOURCES, features.resources).await;
     let templates = read(TEMPLATES, features.resources).await;
+    let skills = read(SKILLS, connection.server.has_skills()).await;
     tools.retain(|tool| pattern::is_shown(&tool.key, &config.include_tools, &config.exclude_tools));
-    let nothing =
-        tools.is_empty() && prompts.is_empty() && resources.is_empty() && templates.is_empty();
+    let nothing = [&tools, &prompts, &resources, &templates, &skills]
+        .iter()
+        .all(|items| items.is_empty());
     let methods = failed
         .iter()
         .map(|(method, _)| *method)
@@ -175,6 +183,7 @@ pub(crate) async fn learn(
         prompts,
         resources,
         templates,
+        skills,
         ttl_ms: hints.ttl_ms,
         public: hints.public,
         missing: match (methods.is_empty(), hints.cut) {

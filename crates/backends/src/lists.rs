@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
+use switchboard_protocol::extension;
 use switchboard_protocol::json::Span;
 use switchboard_protocol::param_header::ParamHeaders;
 use switchboard_protocol::splice::member;
@@ -21,6 +22,8 @@ pub struct Lists {
     pub resources: Vec<Item>,
     /// Its resource templates.
     pub templates: Vec<Item>,
+    /// Its skills (SEP-2640).
+    pub skills: Vec<Item>,
     /// How long the lists are fresh, the shortest of what the server said; `None`: it said nothing.
     pub ttl_ms: Option<u64>,
     /// Whether the server let anybody cache every one of its lists.
@@ -90,6 +93,24 @@ impl fmt::Display for Found {
 }
 
 impl Server {
+    /// Whether it has skills (SEP-2640).
+    #[must_use]
+    pub fn has_skills(&self) -> bool {
+        self.skills_settings().is_some()
+    }
+
+    /// Whether it lists the directories of its skills (SEP-2640).
+    #[must_use]
+    pub fn reads_directories(&self) -> bool {
+        self.skills_settings()
+            .is_some_and(|settings| extension::reads_directories(settings))
+    }
+
+    fn skills_settings(&self) -> Option<&Bytes> {
+        let mut extensions = self.extensions.iter();
+        extensions.find_map(|(name, settings)| (name == extension::SKILLS).then_some(settings))
+    }
+
     /// Words for what the server can be asked for: those of its features, then its extensions,
     /// without `io.modelcontextprotocol/`.
     pub fn offers(&self) -> impl Iterator<Item = &str> {
@@ -144,7 +165,7 @@ impl Features {
     }
 }
 
-/// One tool, prompt, resource or template, as the server wrote it.
+/// One tool, prompt, resource, template or skill, as the server wrote it.
 #[derive(Clone, Debug)]
 pub struct Item {
     /// The item's JSON object.

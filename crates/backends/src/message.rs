@@ -197,7 +197,7 @@ fn target_span(call: &Call) -> Option<Span> {
     let params = &call.request.params;
     match call.method {
         Method::ToolsCall | Method::PromptsGet => params.name,
-        Method::ResourcesRead => params.uri,
+        Method::ResourcesRead | Method::SkillsGet | Method::DirectoryRead => params.uri,
         Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => params.task_id,
         Method::Complete => call
             .request

@@ -24,6 +24,7 @@ mod build;
 mod discover;
 mod page;
 mod resources;
+mod skills;
 #[cfg(test)]
 mod tests;
 
@@ -98,7 +99,9 @@ impl Shared {
 
 /// The extensions of all backends learned since start, of those that work through the gateway
 /// ([`extension::is_routed`]): never withdrawn, so that capabilities do not depend on who is up.
-/// Each has at most 16 KiB of settings; the first backend to name one decides its settings.
+/// Each has at most 16 KiB of settings; the first backend to name one decides its settings, but for
+/// skills, where one that lists directories decides: what no backend has must not be announced, and
+/// what one has must be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extensions(BTreeMap<String, Bytes>);
 
@@ -108,9 +111,11 @@ impl Extensions {
         let before = self.0.len();
         for (name, settings) in extensions {
             if extension::is_routed(name) && settings.len() <= MAX_EXTENSION_LEN {
-                self.0
-                    .entry(name.clone())
-                    .or_insert_with(|| settings.clone());
+                let known = self.0.entry(name.clone());
+                let known = known.or_insert_with(|| settings.clone());
+                if name == extension::SKILLS && extension::reads_directories(settings) {
+                    *known = settings.clone();
+                }
             }
         }
         self.0.len() > before
@@ -120,6 +125,13 @@ impl Extensions {
     #[must_use]
     pub fn contains(&self, identifier: &str) -> bool {
         self.0.contains_key(identifier)
+    }
+
+    /// Whether some backend lists the directories of its skills.
+    #[must_use]
+    pub fn read_directories(&self) -> bool {
+        let skills = self.0.get(extension::SKILLS);
+        skills.is_some_and(|settings| extension::reads_directories(settings))
     }
 
     /// Whether no backend named one.
@@ -134,7 +146,7 @@ impl Extensions {
     }
 }
 
-/// The four lists of a server.
+/// The lists of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum List {
     /// `tools/list`
@@ -145,10 +157,18 @@ pub enum List {
     Resources,
     /// `resources/templates/list`
     Templates,
+    /// `skills/list`
+    Skills,
 }
 
 impl List {
-    const ALL: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::Templates];
+    const ALL: [Self; 5] = [
+        Self::Tools,
+        Self::Prompts,
+        Self::Resources,
+        Self::Templates,
+        Self::Skills,
+    ];
 
     /// The list that this method asks for, if it asks for one.
     #[must_use]
@@ -158,6 +178,7 @@ impl List {
             Method::PromptsList => Some(Self::Prompts),
             Method::ResourcesList => Some(Self::Resources),
             Method::ResourceTemplatesList => Some(Self::Templates),
+            Method::SkillsList => Some(Self::Skills),
             Method::Discover
             | Method::ToolsCall
             | Method::ResourcesRead
@@ -166,7 +187,9 @@ impl List {
             | Method::Listen
             | Method::TasksGet
             | Method::TasksUpdate
-            | Method::TasksCancel => None,
+            | Method::TasksCancel
+            | Method::SkillsGet
+            | Method::DirectoryRead => None,
         }
     }
 
@@ -178,6 +201,7 @@ impl List {
             Self::Prompts => "prompts",
             Self::Resources => "resources",
             Self::Templates => "resourceTemplates",
+            Self::Skills => "skills",
         }
     }
 
@@ -189,6 +213,7 @@ impl List {
             Self::Prompts => &lists.prompts,
             Self::Resources => &lists.resources,
             Self::Templates => &lists.templates,
+            Self::Skills => &lists.skills,
         }
     }
 }
@@ -217,7 +242,7 @@ pub struct Snapshot {
     collisions: Vec<Collision>,
     shortened: Vec<Shortened>,
     /// In the order of [`List::ALL`].
-    pages: [Pages; 4],
+    pages: [Pages; 5],
     extensions: Extensions,
     capabilities: Bytes,
     instructions: Option<String>,
@@ -253,6 +278,7 @@ impl Snapshot {
                 List::Resources | List::Templates => {
                     page::addressed_items(list, &sources, &resources)
                 }
+                List::Skills => page::skill_items(&sources, &resources),
             };
             Pages::build(list, &items, shared.page_size, &frame)
         });
@@ -338,6 +364,18 @@ impl Snapshot {
         self.sources
             .iter()
             .any(|source| source.lists.is_none() && source.status.state == State::Starting)
+    }
+
+    /// Whether some backend has this extension, or may turn out to have it: one is starting.
+    #[must_use]
+    pub fn may_have(&self, extension: &str) -> bool {
+        self.extensions.contains(extension) || self.is_starting()
+    }
+
+    /// As [`Snapshot::may_have`], of listing the directories of skills.
+    #[must_use]
+    pub fn may_read_directories(&self) -> bool {
+        self.extensions.read_directories() || self.is_starting()
     }
 
     /// The complete result of a list, the page that `cursor` leads to; `None`: the first page.

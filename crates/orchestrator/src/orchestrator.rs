@@ -12,6 +12,7 @@ use switchboard_backends::config::{BackendConfig, TransportConfig};
 use switchboard_backends::status::{ChangedLists, Observer};
 use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, ProtocolError};
+use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::{CallSpan, Metrics};
@@ -235,6 +236,9 @@ impl Orchestrator {
         };
         self.first_moments().await;
         let snapshot = self.inner.catalogue.load();
+        if list == List::Skills && !snapshot.may_have(extension::SKILLS) {
+            return Err(ProtocolError::method_not_found().into());
+        }
         let page = snapshot
             .page(list, cursor.as_deref())
             .map_err(ProtocolError::from)?;

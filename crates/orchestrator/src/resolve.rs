@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{CallError, ProtocolError, code};
+use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::param_header::ParamHeaders;
 
@@ -52,6 +53,15 @@ pub(crate) fn resolve<'s>(
             routed(snapshot, snapshot.resource(&uri), &uri)
         }
         Method::Complete => completed(snapshot, call),
+        Method::SkillsGet if snapshot.may_have(extension::SKILLS) => {
+            let uri = named(call, "uri")?;
+            routed(snapshot, snapshot.skill(&uri), &uri)
+        }
+        Method::DirectoryRead if snapshot.may_read_directories() => {
+            let uri = named(call, "uri")?;
+            routed(snapshot, snapshot.directory(&uri), &uri)
+        }
+        Method::SkillsGet | Method::DirectoryRead => Err(ProtocolError::method_not_found().into()),
         _ => Err(ProtocolError::new(code::METHOD_NOT_FOUND, "this method names no target").into()),
     }
 }

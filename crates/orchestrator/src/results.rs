@@ -81,6 +81,12 @@ pub(crate) fn outcome(
     match call.method {
         Method::ToolsCall => addresses.edit_content(keys.content, &mut splice),
         Method::PromptsGet => addresses.edit_messages(keys.messages, &mut splice),
+        Method::SkillsGet => {
+            if let Some(skill) = member(result.of(raw), "skill") {
+                snapshot.edit_skill(backend, raw, skill, &mut splice);
+            }
+        }
+        Method::DirectoryRead => addresses.edit_children(result, &mut splice),
         _ => {}
     }
     Outcome::Complete(Completed {
@@ -169,6 +175,18 @@ impl Addresses<'_> {
         if may_name_resources(text) {
             for_each_item(text, |block| self.edit_block(block.of(text), splice));
         }
+    }
+
+    /// What is in a directory of a skill.
+    fn edit_children(&self, result: Span, splice: &mut Splice<'_>) {
+        let Some(children) = member(result.of(self.raw), "resources") else {
+            return;
+        };
+        for_each_item(children, |child| {
+            let child = child.of(children);
+            self.snapshot
+                .edit_child(self.backend, self.raw, child, splice);
+        });
     }
 
     /// Messages of a prompt; `content` of each is one block.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use switchboard_backends::status::State;
 use switchboard_backends::{Answer, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
@@ -106,8 +105,8 @@ impl Inner {
             ProtocolError::invalid_params("params.taskId is missing or no string")
         })?;
         let task = open(&self.sealer, &call.principal.id, &token);
-        if task.is_none() && !may_have_tasks(&snapshot) {
-            return Err(ProtocolError::new(code::METHOD_NOT_FOUND, "Method not found").into());
+        if task.is_none() && !snapshot.may_have(extension::TASKS) {
+            return Err(ProtocolError::method_not_found().into());
         }
         if !call.declares(extension::TASKS) {
             return Err(undeclared_extension().into());
@@ -130,15 +129,6 @@ impl Inner {
             Err(error) => Outcome::Failed(error),
         })
     }
-}
-
-/// Whether some backend has tasks, or may turn out to have some.
-fn may_have_tasks(snapshot: &Snapshot) -> bool {
-    snapshot.extensions().contains(extension::TASKS)
-        || snapshot
-            .sources()
-            .iter()
-            .any(|source| source.lists.is_none() && source.status.state == State::Starting)
 }
 
 /// What a task is answered with that nobody has, has any longer, or has for somebody else

@@ -109,7 +109,7 @@ impl ParamKeys {
     pub fn target(&self, method: Method) -> Option<Span> {
         match method {
             Method::ToolsCall | Method::PromptsGet => self.name,
-            Method::ResourcesRead => self.uri,
+            Method::ResourcesRead | Method::SkillsGet | Method::DirectoryRead => self.uri,
             Method::TasksGet | Method::TasksUpdate | Method::TasksCancel => self.task_id,
             _ => None,
         }

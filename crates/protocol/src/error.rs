@@ -53,6 +53,12 @@ impl ProtocolError {
         }
     }
 
+    /// [`code::METHOD_NOT_FOUND`].
+    #[must_use]
+    pub fn method_not_found() -> Self {
+        Self::new(code::METHOD_NOT_FOUND, "Method not found")
+    }
+
     /// [`code::INVALID_PARAMS`].
     #[must_use]
     pub fn invalid_params(message: impl Into<Cow<'static, str>>) -> Self {

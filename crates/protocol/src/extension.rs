@@ -15,10 +15,19 @@ pub const RELATED_TASK: &str = "io.modelcontextprotocol/related-task";
 /// MCP Apps (SEP-1865): tools with a user interface.
 pub const UI: &str = "io.modelcontextprotocol/ui";
 
+/// Skills (SEP-2640): instructions with their files, which are read as resources.
+pub const SKILLS: &str = "io.modelcontextprotocol/skills";
+
 /// Whether the extension of this identifier works through the gateway.
 #[must_use]
 pub fn is_routed(identifier: &str) -> bool {
-    matches!(identifier, TASKS | UI)
+    matches!(identifier, TASKS | UI | SKILLS)
+}
+
+/// Whether these settings of [`SKILLS`] say that `resources/directory/read` is there.
+#[must_use]
+pub fn reads_directories(settings: &[u8]) -> bool {
+    member(settings, "directoryRead") == Some(b"true")
 }
 
 /// Whether a capabilities object declares this extension.

@@ -29,11 +29,17 @@ pub enum Method {
     TasksUpdate,
     /// `tasks/cancel` of the tasks extension
     TasksCancel,
+    /// `skills/list` of the skills extension (SEP-2640)
+    SkillsList,
+    /// `skills/get` of the skills extension
+    SkillsGet,
+    /// `resources/directory/read` of the skills extension
+    DirectoryRead,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Discover,
         Self::ToolsList,
         Self::ToolsCall,
@@ -47,6 +53,9 @@ impl Method {
         Self::TasksGet,
         Self::TasksUpdate,
         Self::TasksCancel,
+        Self::SkillsList,
+        Self::SkillsGet,
+        Self::DirectoryRead,
     ];
 
     /// The method of this name, or `None` for one that neither 2026-07-28 nor an extension that is
@@ -73,6 +82,9 @@ impl Method {
             Self::TasksGet => "tasks/get",
             Self::TasksUpdate => "tasks/update",
             Self::TasksCancel => "tasks/cancel",
+            Self::SkillsList => "skills/list",
+            Self::SkillsGet => "skills/get",
+            Self::DirectoryRead => "resources/directory/read",
         }
     }
 

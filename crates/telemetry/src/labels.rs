@@ -27,8 +27,8 @@ macro_rules! label {
 }
 
 label! {
-    /// `mcp_method_name`: the methods of the revisions 2024-11-05 to 2026-07-28, and of tasks, that
-    /// a client sends.
+    /// `mcp_method_name`: the methods of the revisions 2024-11-05 to 2026-07-28, of tasks and
+    /// of skills, that a client sends.
     MethodLabel {
         ServerDiscover = "server/discover",
         Initialize = "initialize",
@@ -49,6 +49,9 @@ label! {
         TasksUpdate = "tasks/update",
         TasksCancel = "tasks/cancel",
         TasksResult = "tasks/result",
+        SkillsList = "skills/list",
+        SkillsGet = "skills/get",
+        DirectoryRead = "resources/directory/read",
         NotificationsInitialized = "notifications/initialized",
         NotificationsCancelled = "notifications/cancelled",
         /// Any other method, whatever its name.

@@ -330,7 +330,7 @@ fn validate(
     let name = request.method();
     matches_header(headers, &header::METHOD, &name)?;
     let Some(method) = Method::parse(&name) else {
-        return Err(ProtocolError::new(code::METHOD_NOT_FOUND, "Method not found").into());
+        return Err(ProtocolError::method_not_found().into());
     };
     let log_level = check_meta(request)?;
     if method.has_name_header() {

@@ -13,6 +13,7 @@ use switchboard_protocol::splice::Splice;
 
 use super::build::Registry;
 use super::resources::{Resources, ui_resource};
+use super::skills::address_skill;
 use super::{InvalidCursor, List, Shared, Source};
 
 /// What all results have in common.
@@ -124,6 +125,22 @@ pub(super) fn addressed_items(
             let mut edits = Splice::new();
             if let Some(address) = resources.listed_as(list, &source.name, &item.key) {
                 edits.replace(item.key_span, quoted(&address));
+            }
+            all.push(spliced(item, edits));
+        }
+    }
+    all
+}
+
+/// The skills as they are listed.
+pub(super) fn skill_items(sources: &[Source], resources: &Resources) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for (index, source) in sources.iter().enumerate() {
+        let skills = source.lists.iter().flat_map(|lists| &lists.skills);
+        for item in skills {
+            let mut edits = Splice::new();
+            if !resources.skill_leads_to(index, &item.key) {
+                address_skill(&source.name, &item.raw, &item.raw, &mut edits);
             }
             all.push(spliced(item, edits));
         }

@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use switchboard_backends::lists::Item;
+use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::State;
 use switchboard_protocol::json;
 use switchboard_protocol::uri_template::UriTemplate;
 
+use super::skills::Skills;
 use super::{List, Snapshot, Source};
 
 /// What the address of a resource of exactly one backend begins with.
@@ -50,7 +51,7 @@ pub enum Route<'u> {
 }
 
 /// Indices of backends, each once, in ascending order.
-type Owners = Vec<usize>;
+pub(super) type Owners = Vec<usize>;
 
 /// Which backend has which resources.
 #[derive(Debug)]
@@ -60,6 +61,7 @@ pub(super) struct Resources {
     named_by_tools: HashMap<Box<str>, Owners>,
     templates: Vec<(usize, UriTemplate)>,
     template_texts: HashMap<Box<str>, Owners>,
+    pub(super) skills: Skills,
     /// The only backend that has resources.
     only: Option<usize>,
 }
@@ -71,7 +73,12 @@ impl Resources {
             named_by_tools: HashMap::new(),
             templates: Vec::new(),
             template_texts: HashMap::new(),
-            only: only_owner(sources),
+            skills: Skills::build(sources),
+            only: only_owner(sources, |lists| {
+                lists.server.features.resources
+                    || !lists.resources.is_empty()
+                    || !lists.templates.is_empty()
+            }),
         };
         for (index, source) in sources.iter().enumerate() {
             let Some(lists) = &source.lists else { continue };
@@ -94,7 +101,7 @@ impl Resources {
     }
 
     /// The backends with the best claim on a URI that is no address.
-    fn owners(&self, uri: &str) -> Owners {
+    pub(super) fn owners(&self, uri: &str) -> Owners {
         if let Some(owners) = self
             .listed
             .get(uri)
@@ -102,8 +109,11 @@ impl Resources {
         {
             return owners.clone();
         }
-        let mut best = 0;
-        let mut owners = Owners::new();
+        // The directory of a skill is as good a claim as a template that begins with it.
+        let (mut best, mut owners) = match self.skills.with_file(uri) {
+            Some((length, owners)) => (length, owners.clone()),
+            None => (0, Owners::new()),
+        };
         for (owner, template) in &self.templates {
             let specificity = template.specificity();
             let is_beaten = !owners.is_empty() && specificity < best;
@@ -114,37 +124,33 @@ impl Resources {
                 best = specificity;
                 owners.clear();
             }
-            if owners.last() != Some(owner) {
-                owners.push(*owner);
+            if let Err(place) = owners.binary_search(owner) {
+                owners.insert(place, *owner);
             }
         }
         if owners.is_empty() {
-            owners.extend(self.only);
+            owners.extend(self.only.or_else(|| self.skills.only(uri)));
         }
         owners
     }
 }
 
-/// The only backend that has resources. While another one is starting, nobody knows.
-fn only_owner(sources: &[Source]) -> Option<usize> {
+/// The only backend that `has` something. While another one is starting, nobody knows.
+pub(super) fn only_owner(sources: &[Source], has: impl Fn(&Lists) -> bool) -> Option<usize> {
     let mut only = None;
     for (index, source) in sources.iter().enumerate() {
-        let has_resources = match &source.lists {
-            Some(lists) => {
-                lists.server.features.resources
-                    || !lists.resources.is_empty()
-                    || !lists.templates.is_empty()
-            }
+        let may_have = match &source.lists {
+            Some(lists) => has(lists),
             None => source.status.state == State::Starting,
         };
-        if has_resources && only.replace(index).is_some() {
+        if may_have && only.replace(index).is_some() {
             return None;
         }
     }
     only.filter(|&index| sources[index].lists.is_some())
 }
 
-fn own(owners: &mut HashMap<Box<str>, Owners>, uri: &str, index: usize) {
+pub(super) fn own(owners: &mut HashMap<Box<str>, Owners>, uri: &str, index: usize) {
     let owners = match owners.get_mut(uri) {
         Some(owners) => owners,
         None => owners.entry(uri.into()).or_default(),
@@ -167,7 +173,7 @@ fn address(backend: &str, uri: &str) -> String {
 }
 
 /// As [`address`], with the URI or template as it is.
-fn readable_address(backend: &str, uri: &str) -> String {
+pub(super) fn readable_address(backend: &str, uri: &str) -> String {
     let backend = utf8_percent_encode(backend, ENCODED);
     format!("{ADDRESS_SCHEME}{backend}/{uri}")
 }
@@ -196,7 +202,7 @@ impl Snapshot {
         }
     }
 
-    fn route<'u>(
+    pub(super) fn route<'u>(
         &self,
         uri: &'u str,
         owners: &[usize],

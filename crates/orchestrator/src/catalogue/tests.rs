@@ -81,6 +81,7 @@ fn backend(name: &str) -> Source {
             prompts: Vec::new(),
             resources: Vec::new(),
             templates: Vec::new(),
+            skills: Vec::new(),
             ttl_ms: None,
             public: true,
             missing: None,
@@ -143,7 +144,7 @@ fn result(snapshot: &Snapshot, list: List) -> Value {
 fn listed(snapshot: &Snapshot, list: List) -> Vec<String> {
     let key = match list {
         List::Tools | List::Prompts => "name",
-        List::Resources => "uri",
+        List::Resources | List::Skills => "uri",
         List::Templates => "uriTemplate",
     };
     result(snapshot, list)[list.key()]

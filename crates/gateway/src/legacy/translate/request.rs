@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::envelope::{Envelope, MAX_ID_BYTES};
-use switchboard_protocol::error::{ProtocolError, code};
+use switchboard_protocol::error::ProtocolError;
 use switchboard_protocol::extension;
 use switchboard_protocol::method::{LogLevel, Method};
 use switchboard_protocol::splice::{filter_object, for_each_member};
@@ -107,8 +107,7 @@ pub(crate) fn request(
     client: &ClientIdentity,
     log_level: Option<LogLevel>,
 ) -> Result<(Method, Envelope), ProtocolError> {
-    let method = both_eras(&envelope.method())
-        .ok_or_else(|| ProtocolError::new(code::METHOD_NOT_FOUND, "Method not found"))?;
+    let method = both_eras(&envelope.method()).ok_or_else(ProtocolError::method_not_found)?;
     if method.has_name_header() && envelope.text(envelope.params.target(method)).is_none() {
         let key = if method == Method::ResourcesRead {
             "uri"
@@ -172,7 +171,10 @@ fn both_eras(name: &str) -> Option<Method> {
         | Method::ResourcesRead
         | Method::PromptsList
         | Method::PromptsGet
-        | Method::Complete) => Some(method),
+        | Method::Complete
+        | Method::SkillsList
+        | Method::SkillsGet
+        | Method::DirectoryRead) => Some(method),
         _ => None,
     }
 }

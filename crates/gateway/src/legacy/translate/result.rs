@@ -70,7 +70,7 @@ impl Edits<'_, '_> {
             (Method::ToolsList, "tools") => {
                 items::list(&value(&place.value), version, items::tool).into()
             }
-            (Method::ResourcesList, "resources")
+            (Method::ResourcesList | Method::DirectoryRead, "resources")
             | (Method::ResourceTemplatesList, "resourceTemplates")
             | (Method::PromptsList, "prompts") => {
                 items::list(&value(&place.value), version, items::other).into()

@@ -1,6 +1,6 @@
 use super::*;
 
-const LISTS: [List; 4] = List::ALL;
+const LISTS: [List; 5] = List::ALL;
 
 #[test]
 fn an_empty_catalogue_answers_everything() {
@@ -172,6 +172,7 @@ fn every_listing_method_has_its_list() {
         (Method::PromptsList, List::Prompts),
         (Method::ResourcesList, List::Resources),
         (Method::ResourceTemplatesList, List::Templates),
+        (Method::SkillsList, List::Skills),
     ];
     for method in Method::ALL {
         let expected = lists.iter().find(|(of, _)| *of == method);

@@ -1,5 +1,6 @@
 use super::*;
 use proptest::prelude::*;
+use switchboard_protocol::error::code;
 
 fn client(version: Version) -> ClientIdentity {
     ClientIdentity::new(
