@@ -16,6 +16,7 @@ use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
 pub use crate::legacy::LegacyClientsConfig;
+use crate::workers::MAX_WORKERS;
 
 /// The fewest bytes of a sealing key.
 pub const LEAST_SEALING_KEY_BYTES: usize = 32;
@@ -107,6 +108,11 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "duration::deserialize_positive")]
     #[schemars(schema_with = "duration::positive_schema", extend("default" = "2m"))]
     pub idle_timeout: Duration,
+    /// The threads that serve connections, at most 1024; 0: one for each core that the process
+    /// may use.
+    #[serde(deserialize_with = "deserialize_worker_threads")]
+    #[schemars(range(max = 1024))]
+    pub worker_threads: usize,
     /// Clients that speak 2025-11-25 or older, which hold a session.
     pub legacy: LegacyClientsConfig,
 }
@@ -127,6 +133,7 @@ impl Default for ServerConfig {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),
+            worker_threads: 0,
             legacy: LegacyClientsConfig::default(),
         }
     }
@@ -270,6 +277,16 @@ fn deserialize_ops_listen<'de, D: Deserializer<'de>>(
         None => Ok(None),
         Some(text) => parse_ops_listen(&text).map_err(de::Error::custom),
     }
+}
+
+fn deserialize_worker_threads<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<usize, D::Error> {
+    let threads = usize::deserialize(deserializer)?;
+    if threads > MAX_WORKERS {
+        return Err(de::Error::custom(format!("is more than {MAX_WORKERS}")));
+    }
+    Ok(threads)
 }
 
 fn deserialize_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>, D::Error> {

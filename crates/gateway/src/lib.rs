@@ -15,5 +15,6 @@ mod paths;
 mod server;
 mod stack;
 mod trace;
+mod workers;
 
 pub use server::{Gateway, StartError};

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use self::connection::Connections;
 pub(crate) use self::service::HttpService;
+use crate::workers::Workers;
 
 mod activity;
 mod connection;
@@ -83,7 +84,8 @@ impl Default for Limits {
 /// [`axum::extract::ConnectInfo`]`<SocketAddr>`. A request future or body is dropped when its peer
 /// goes away.
 ///
-/// The open connections are counted in `metrics`, if there are any.
+/// The open connections are counted in `metrics`, if there are any. Each is served on one of the
+/// `workers`; accepting is done by whoever polls this.
 ///
 /// Once `drain` is cancelled the listener is closed, every connection is told to finish after
 /// what it runs (`Connection: close`, `GOAWAY`), and what is not done after
@@ -95,6 +97,7 @@ pub(crate) async fn serve<S: HttpService>(
     service: S,
     limits: Limits,
     metrics: Option<Arc<Metrics>>,
+    workers: &Workers,
     drain: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
@@ -107,6 +110,7 @@ pub(crate) async fn serve<S: HttpService>(
         cut.clone(),
         tasks.clone(),
         metrics,
+        workers,
     );
 
     drain
@@ -129,7 +133,7 @@ pub(crate) async fn serve<S: HttpService>(
 
 async fn accept_all<S: HttpService>(
     listener: &TcpListener,
-    connections: &Connections<S>,
+    connections: &Connections<'_, S>,
     max_connections: usize,
 ) {
     let slots = Arc::new(Semaphore::new(

@@ -23,6 +23,7 @@ use crate::legacy;
 use crate::listener::{self, Limits};
 use crate::ops;
 use crate::stack::{ENDPOINT, HttpParts, call_stack, http_stack};
+use crate::workers::Workers;
 
 /// Connections of probes and scrapers.
 const MAX_OPS_CONNECTIONS: usize = 64;
@@ -47,11 +48,20 @@ pub enum StartError {
     /// No sealing key could be made.
     #[error("cannot make a sealing key: {0}")]
     Random(#[from] SealError),
+    /// The system gives no threads.
+    #[error("cannot start the worker threads: {0}")]
+    Workers(#[source] std::io::Error),
 }
 
 /// Serves the endpoint on a bound socket. Boxed, so that nobody has to write the stack's type.
 type Serve = Box<
-    dyn FnOnce(TcpListener, Limits, Arc<Metrics>, CancellationToken) -> BoxFuture<'static, ()>
+    dyn FnOnce(
+            TcpListener,
+            Limits,
+            Arc<Metrics>,
+            Arc<Workers>,
+            CancellationToken,
+        ) -> BoxFuture<'static, ()>
         + Send,
 >;
 
@@ -66,6 +76,7 @@ pub struct Gateway {
     ops: axum::Router,
     draining: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
+    workers: Arc<Workers>,
 }
 
 impl Gateway {
@@ -116,8 +127,10 @@ impl Gateway {
         let (sealer, session_sealer) = (sealer()?, sealer()?);
         let ask_timeout = parked_calls.timeout;
 
+        let workers = Workers::start(server.worker_threads).map_err(StartError::Workers)?;
         let runtime = tokio::runtime::Handle::current();
-        metrics.count_tasks_with(move || runtime.metrics().num_alive_tasks());
+        let on_workers = workers.alive_tasks();
+        metrics.count_tasks_with(move || runtime.metrics().num_alive_tasks() + on_workers());
         let orchestrator = Orchestrator::start(Parts {
             names,
             backends,
@@ -155,8 +168,11 @@ impl Gateway {
             legacy: legacy.clone(),
             http_sse: server.legacy.http_sse,
         });
-        let serve: Serve = Box::new(move |listener, limits, metrics, drain| {
-            listener::serve(listener, app, limits, Some(metrics), drain).boxed()
+        let serve: Serve = Box::new(move |listener, limits, metrics, workers, drain| {
+            async move {
+                listener::serve(listener, app, limits, Some(metrics), &workers, drain).await;
+            }
+            .boxed()
         });
         let draining = Arc::new(AtomicBool::new(false));
         let ops = ops::router(
@@ -174,6 +190,7 @@ impl Gateway {
             ops,
             draining,
             metrics,
+            workers: Arc::new(workers),
         })
     }
 
@@ -210,6 +227,7 @@ impl Gateway {
             ops,
             draining,
             metrics,
+            workers,
         } = self;
         let limits = Limits {
             max_connections: server.max_connections,
@@ -219,7 +237,13 @@ impl Gateway {
             ..Limits::default()
         };
         let (drain, end) = (CancellationToken::new(), CancellationToken::new());
-        let serving = serve(listener, limits, metrics, drain.clone());
+        let serving = serve(
+            listener,
+            limits,
+            metrics,
+            Arc::clone(&workers),
+            drain.clone(),
+        );
         let ops_limits = Limits {
             max_connections: MAX_OPS_CONNECTIONS,
             drain_timeout: Duration::from_secs(1),
@@ -227,7 +251,8 @@ impl Gateway {
         };
         let serving_ops = async {
             if let Some(listener) = ops_listener {
-                listener::serve(listener, ops, ops_limits, None, end.clone()).await;
+                let here = Workers::here();
+                listener::serve(listener, ops, ops_limits, None, &here, end.clone()).await;
             }
         };
         let draining = async {
@@ -246,6 +271,8 @@ impl Gateway {
             end.cancel();
         };
         tokio::join!(main, serving_ops);
+        // Last, since calls and their connections to servers run there.
+        drop(workers);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Connections to one HTTP server, kept for the next request.
 //!
 //! hyper-util's pooled client starts a task for every request that it makes; on the path of a call
-//! that is a third of what hyper itself costs. This pool keeps idle HTTP/1 connections in a stack,
-//! and one HTTP/2 connection for everybody where the server chose that. A request is made again on
-//! a fresh connection only if hyper hands it back unsent.
+//! that is a third of what hyper itself costs. This pool keeps idle HTTP/1 connections in stacks,
+//! one for each thread, since a connection is driven where it was opened and a request from another
+//! thread would wake that one; and one HTTP/2 connection for everybody where the server chose that.
+//! A request is made again on a fresh connection only if hyper hands it back unsent.
 
 use ::http::{Request, Response, Uri};
 use bytes::Bytes;
@@ -16,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -28,8 +30,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: less than what servers commonly allow, so that they rarely
 /// close one under a request.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
-/// How many idle connections are kept.
+/// How many idle connections each stack keeps.
 const MAX_IDLE: usize = 64;
+/// How many stacks there are: threads beyond that share them.
+const STACKS: usize = 16;
 
 type RequestBody = Full<Bytes>;
 type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
@@ -43,10 +47,13 @@ pub(crate) enum PoolError {
     Lost,
 }
 
+/// Idle connections and since when they are, the one used last at the end.
+type Idle = VecDeque<(http1::SendRequest<RequestBody>, Instant)>;
+
 /// The connections to one authority.
 pub(crate) struct Pool {
     authority: Uri,
-    idle: Mutex<VecDeque<(http1::SendRequest<RequestBody>, Instant)>>,
+    idle: [Mutex<Idle>; STACKS],
     shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
     tasks: TaskTracker,
 }
@@ -79,7 +86,7 @@ impl Pool {
     pub(crate) fn new(authority: Uri, tasks: TaskTracker) -> Arc<Self> {
         Arc::new(Self {
             authority,
-            idle: Mutex::default(),
+            idle: Default::default(),
             shared: Mutex::default(),
             tasks,
         })
@@ -144,7 +151,7 @@ impl Pool {
     }
 
     fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
-        let mut idle = self.idle.lock();
+        let mut idle = self.idle[own_stack()].lock();
         while let Some((sender, since)) = idle.pop_back() {
             if !sender.is_closed() && since.elapsed() < MAX_IDLE_TIME {
                 return Some(sender);
@@ -157,7 +164,7 @@ impl Pool {
         if sender.is_closed() {
             return;
         }
-        let mut idle = self.idle.lock();
+        let mut idle = self.idle[own_stack()].lock();
         idle.push_back((sender, Instant::now()));
         while idle.len() > MAX_IDLE
             || idle
@@ -204,6 +211,15 @@ impl Pool {
         self.tasks.spawn(connection);
         Ok(Sender::Http1(sender))
     }
+}
+
+/// The stack of this thread.
+fn own_stack() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STACKS;
+    }
+    OWN.with(|own| *own)
 }
 
 fn failure(unsent: bool) -> PoolError {

@@ -21,6 +21,7 @@ use super::Limits;
 use super::activity::{Action, Activity};
 use super::io_watch::Watched;
 use super::service::{ConnectionService, HttpService};
+use crate::workers::Workers;
 
 /// The least that hyper takes as the size of its buffers.
 const LEAST_BUFFER: usize = 8 * 1024;
@@ -40,7 +41,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_SEND_BUFFER: usize = 64 * 1024;
 
 /// What the connections of one listener share.
-pub(super) struct Connections<S> {
+pub(super) struct Connections<'w, S> {
     service: S,
     limits: Limits,
     drain: CancellationToken,
@@ -48,9 +49,10 @@ pub(super) struct Connections<S> {
     tasks: TaskTracker,
     /// Where the connections are counted, if they are.
     metrics: Option<Arc<Metrics>>,
+    workers: &'w Workers,
 }
 
-impl<S: HttpService> Connections<S> {
+impl<'w, S: HttpService> Connections<'w, S> {
     pub(super) fn new(
         service: S,
         limits: Limits,
@@ -58,6 +60,7 @@ impl<S: HttpService> Connections<S> {
         cut: CancellationToken,
         tasks: TaskTracker,
         metrics: Option<Arc<Metrics>>,
+        workers: &'w Workers,
     ) -> Self {
         Self {
             service,
@@ -66,15 +69,20 @@ impl<S: HttpService> Connections<S> {
             cut,
             tasks,
             metrics,
+            workers,
         }
     }
 
     /// Starts the task of a connection; it keeps `slot` until it ends.
     pub(super) fn start(&self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%peer, %error, "a connection was gone before it began");
-            return;
-        }
+        // The worker that it is put on has a poller of its own.
+        let stream = match stream.set_nodelay(true).and_then(|()| stream.into_std()) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a connection was gone before it began");
+                return;
+            }
+        };
         let cut = self.cut.child_token();
         let activity = Arc::new(Activity::new(&self.limits, Instant::now()));
         let service = ConnectionService::new(
@@ -92,9 +100,18 @@ impl<S: HttpService> Connections<S> {
         );
         let drain = self.drain.clone();
         let counted = self.metrics.as_ref().map(|metrics| metrics.connection());
-        self.tasks.spawn(async move {
+        let place = self.workers.place();
+        let runtime = place.runtime.clone();
+        let connection = async move {
             // What HTTP/2 has spawned for single requests ends with their connection.
             let _streams = cut.clone().drop_guard();
+            let stream = match TcpStream::from_std(stream) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    tracing::warn!(%peer, %error, "a connection cannot be polled");
+                    return;
+                }
+            };
             let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
             let connection = builder.serve_connection(io, service);
             let driven = drive(connection, &activity, &drain);
@@ -103,8 +120,9 @@ impl<S: HttpService> Connections<S> {
                 Some(Err(error)) => tracing::debug!(%peer, %error, "a connection broke"),
                 None => tracing::debug!(%peer, "a connection was cut at shutdown"),
             }
-            drop((slot, counted));
-        });
+            drop((slot, counted, place));
+        };
+        self.tasks.spawn_on(connection, &runtime);
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Limits, serve};
+use crate::workers::Workers;
 
 mod deadlines;
 mod heads;
@@ -81,7 +82,10 @@ impl Server {
         let address = listener.local_addr().unwrap();
         let drain = CancellationToken::new();
         let probe = Arc::new(Probe::default());
-        let task = tokio::spawn(serve(listener, router(&probe), limits, None, drain.clone()));
+        let (app, told) = (router(&probe), drain.clone());
+        let task = tokio::spawn(async move {
+            serve(listener, app, limits, None, &Workers::here(), told).await;
+        });
         Self {
             address,
             drain,

@@ -135,8 +135,8 @@ command = "x"
 "#;
     Place::new().file("a.toml", text).fails_with(
         r#"
-a.toml:2: server.lisen: is not a known key; expected one of `allowed_hosts`, `allowed_origins`, `body_timeout`, `drain_timeout`, `header_timeout`, `idle_timeout`, `legacy`, `listen`, `max_body_bytes`, `max_connections`, `ops_listen`, `public_url`, `sealing_keys`; did you mean `listen`?
-a.toml:3: server.drain-timeout: is not a known key; expected one of `allowed_hosts`, `allowed_origins`, `body_timeout`, `drain_timeout`, `header_timeout`, `idle_timeout`, `legacy`, `listen`, `max_body_bytes`, `max_connections`, `ops_listen`, `public_url`, `sealing_keys`; did you mean `drain_timeout`?
+a.toml:2: server.lisen: is not a known key; expected one of `allowed_hosts`, `allowed_origins`, `body_timeout`, `drain_timeout`, `header_timeout`, `idle_timeout`, `legacy`, `listen`, `max_body_bytes`, `max_connections`, `ops_listen`, `public_url`, `sealing_keys`, `worker_threads`; did you mean `listen`?
+a.toml:3: server.drain-timeout: is not a known key; expected one of `allowed_hosts`, `allowed_origins`, `body_timeout`, `drain_timeout`, `header_timeout`, `idle_timeout`, `legacy`, `listen`, `max_body_bytes`, `max_connections`, `ops_listen`, `public_url`, `sealing_keys`, `worker_threads`; did you mean `drain_timeout`?
 a.toml:4: server.admin_listen: is not built yet, so it would have no effect; expected a file without it
 a.toml:5: server.cluster: is not built yet, so it would have no effect; expected a file without it
 a.toml:8: backends.files.argz: is not a known key; expected one of `args`, `command`, `cwd`, `env`, `era`, `exclude_tools`, `headers`, `include_tools`, `max_message_bytes`, `max_sessions`, `max_sessions_per_principal`, `prefix`, `session_idle_timeout`, `sessions`, `timeout`, `transport`, `trust_annotations`, `url`; did you mean `args`?
