@@ -16,10 +16,9 @@ pub(crate) struct CheckLayer<F>(Arc<F>);
 
 impl<F> CheckLayer<F>
 where
-    F: Fn(&mut Request<Body>) -> Option<Response>,
+    F: Fn(&Request<Body>) -> Option<Response>,
 {
-    /// `check` answers a request that may not pass, and may leave something in the extensions of
-    /// one that may.
+    /// `check` answers a request that may not pass.
     pub(crate) fn new(check: F) -> Self {
         Self(Arc::new(check))
     }
@@ -54,7 +53,7 @@ impl<S: Clone, F> Clone for Check<S, F> {
 impl<S, F> Service<Request<Body>> for Check<S, F>
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible>,
-    F: Fn(&mut Request<Body>) -> Option<Response>,
+    F: Fn(&Request<Body>) -> Option<Response>,
 {
     type Response = Response;
     type Error = Infallible;
@@ -64,8 +63,8 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match (self.check)(&mut request) {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match (self.check)(&request) {
             None => Either::Right(self.inner.call(request)),
             Some(response) => Either::Left(ready(Ok(response))),
         }

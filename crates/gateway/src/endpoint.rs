@@ -1,32 +1,32 @@
 //! The endpoint: where the HTTP storey ends and the call storey begins.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::body::Body;
-use axum::extract::ConnectInfo;
 use axum::response::Response;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::header::ALLOW;
-use http::{HeaderValue, Method as HttpMethod, Request, StatusCode};
+use http::{HeaderValue, Method as HttpMethod, StatusCode};
 use switchboard_orchestrator::Orchestrator;
-use switchboard_protocol::call::{Call, Principal};
+use switchboard_protocol::call::Call;
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::Metrics;
 use tower::Service;
 
+use crate::authenticate::Authenticated;
 use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
 use crate::edge::{listen, respond};
 use crate::legacy;
 use crate::stack::{CallService, ENDPOINT};
 
-/// Serves `/mcp`. One reference count a request, whatever it is made of.
+/// Serves `/mcp` to one peer. One reference count a request, whatever it is made of.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     parts: Arc<EndpointParts>,
+    peer: IpAddr,
 }
 
 /// What the endpoint is made of.
@@ -38,15 +38,13 @@ pub(crate) struct EndpointParts {
     pub(crate) legacy: legacy::Edge,
 }
 
-impl From<EndpointParts> for Endpoint {
-    fn from(parts: EndpointParts) -> Self {
-        Self {
-            parts: Arc::new(parts),
-        }
+impl Endpoint {
+    pub(crate) fn new(parts: Arc<EndpointParts>, peer: IpAddr) -> Self {
+        Self { parts, peer }
     }
 }
 
-impl Service<Request<Body>> for Endpoint {
+impl Service<Authenticated> for Endpoint {
     type Response = Response;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
@@ -55,11 +53,11 @@ impl Service<Request<Body>> for Endpoint {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let parts = Arc::clone(&self.parts);
+    fn call(&mut self, request: Authenticated) -> Self::Future {
+        let (parts, peer) = (Arc::clone(&self.parts), self.peer);
         async move {
             Ok(parts
-                .serve(request)
+                .serve(request, peer)
                 .await
                 .unwrap_or_else(|rejection| respond::rejected(&rejection)))
         }
@@ -68,7 +66,8 @@ impl Service<Request<Body>> for Endpoint {
 }
 
 impl EndpointParts {
-    async fn serve(&self, request: Request<Body>) -> Result<Response, Rejection> {
+    async fn serve(&self, asked: Authenticated, peer: IpAddr) -> Result<Response, Rejection> {
+        let Authenticated { principal, request } = asked;
         let is_post = request.method() == HttpMethod::POST && request.uri().path() == ENDPOINT;
         let is_legacy = !is_post && legacy::takes(&request);
         // GET and DELETE belong to sessions, which 2026-07-28 does not have (specification:
@@ -80,15 +79,8 @@ impl EndpointParts {
                 .insert(ALLOW, HeaderValue::from_static("POST"));
             return Ok(response);
         }
-        let (mut head, body) = request.into_parts();
-        let peer = head
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|peer| peer.0.ip());
-        let principal: Arc<Principal> = match head.extensions.remove() {
-            Some(principal) => principal,
-            None => Arc::new(Principal::anonymous()),
-        };
+        let (head, body) = request.into_parts();
+        let peer = Some(peer);
         if is_legacy {
             return Box::pin(self.legacy.serve(head, body, &principal, peer)).await;
         }

@@ -3,6 +3,7 @@
 //!
 //! Begin to read at `stack`: it is the table of contents.
 
+mod authenticate;
 mod check;
 pub mod config;
 mod count;

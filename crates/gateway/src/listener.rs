@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::connection::Connections;
-pub(crate) use self::service::HttpService;
+pub(crate) use self::service::{HttpApp, HttpService};
 use crate::workers::Workers;
 
 mod activity;
@@ -80,9 +80,7 @@ impl Default for Limits {
 /// Serves HTTP/1.1 and HTTP/2 (with prior knowledge) on `listener` until `drain` is cancelled and
 /// all connections are gone.
 ///
-/// `service` may be an [`axum::Router`]. Each request carries the peer's address as the extension
-/// [`axum::extract::ConnectInfo`]`<SocketAddr>`. A request future or body is dropped when its peer
-/// goes away.
+/// `app` may be an [`axum::Router`]. A request future or body is dropped when its peer goes away.
 ///
 /// The open connections are counted in `metrics`, if there are any. Each is served on one of the
 /// `workers`; accepting is done by whoever polls this.
@@ -92,9 +90,9 @@ impl Default for Limits {
 /// [`Limits::drain_timeout`] is dropped. Streams that would go on for ever have to watch `drain`
 /// themselves to end in good order. When this returns, none of its tasks is left; when its future
 /// is dropped before, they are all told to stop at once.
-pub(crate) async fn serve<S: HttpService>(
+pub(crate) async fn serve<A: HttpApp>(
     listener: TcpListener,
-    service: S,
+    app: A,
     limits: Limits,
     metrics: Option<Arc<Metrics>>,
     workers: &Workers,
@@ -104,7 +102,7 @@ pub(crate) async fn serve<S: HttpService>(
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
     let connections = Connections::new(
-        service,
+        app,
         limits,
         drain.clone(),
         cut.clone(),
@@ -131,9 +129,9 @@ pub(crate) async fn serve<S: HttpService>(
     }
 }
 
-async fn accept_all<S: HttpService>(
+async fn accept_all<A: HttpApp>(
     listener: &TcpListener,
-    connections: &Connections<'_, S>,
+    connections: &Connections<'_, A>,
     max_connections: usize,
 ) {
     let slots = Arc::new(Semaphore::new(

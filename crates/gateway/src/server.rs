@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, ServerConfig};
 use crate::edge::decode::BodyLimits;
+use crate::endpoint::EndpointParts;
 use crate::legacy;
 use crate::listener::{self, Limits};
 use crate::ops;
-use crate::stack::{ENDPOINT, HttpParts, call_stack, http_stack};
+use crate::stack::{ENDPOINT, HttpParts, call_stack, cors};
 use crate::workers::Workers;
 
 /// Connections of probes and scrapers.
@@ -153,21 +154,25 @@ impl Gateway {
             orchestrator: orchestrator.clone(),
             calls: calls.clone(),
         });
-        let app = http_stack(HttpParts {
+        let origins = server
+            .allowed_origins
+            .iter()
+            .filter_map(|origin| HeaderValue::from_str(origin).ok())
+            .collect();
+        let app = HttpParts {
             hosts: Arc::new(hosts),
-            allowed_origins: server
-                .allowed_origins
-                .iter()
-                .filter_map(|origin| HeaderValue::from_str(origin).ok())
-                .collect(),
+            cors: cors(origins),
             authenticator: Arc::new(Authenticator::new(auth.as_ref())),
-            limits,
             metrics: Arc::clone(&metrics),
-            orchestrator: orchestrator.clone(),
-            calls,
-            legacy: legacy.clone(),
+            endpoint: Arc::new(EndpointParts {
+                limits,
+                metrics: Arc::clone(&metrics),
+                orchestrator: orchestrator.clone(),
+                calls,
+                legacy: legacy.clone(),
+            }),
             http_sse: server.legacy.http_sse,
-        });
+        };
         let serve: Serve = Box::new(move |listener, limits, metrics, workers, drain| {
             async move {
                 listener::serve(listener, app, limits, Some(metrics), &workers, drain).await;

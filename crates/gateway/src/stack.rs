@@ -1,5 +1,6 @@
 //! The two storeys. Outermost first: order is behaviour, change it with an ADR.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -16,13 +17,13 @@ use tower::ServiceBuilder;
 use tower::util::option_layer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::authenticate::AuthenticateLayer;
 use crate::check::CheckLayer;
 use crate::count::CountLayer;
-use crate::edge::decode::{BodyLimits, Rejection};
+use crate::edge::decode::Rejection;
 use crate::edge::respond;
 use crate::endpoint::{Endpoint, EndpointParts};
-use crate::legacy;
-use crate::listener::HttpService;
+use crate::listener::{HttpApp, HttpService};
 use crate::paths::Paths;
 use crate::trace::{Trace, TraceLayer};
 
@@ -35,57 +36,48 @@ pub(crate) type CallService = Trace<Orchestrator>;
 /// A call on its way through the call storey.
 pub(crate) type CallFuture = <CallService as tower::Service<Box<Call>>>::Future;
 
-/// What the HTTP storey is made of.
+/// What the HTTP storey is made of, the same for all connections.
+#[derive(Clone)]
 pub(crate) struct HttpParts {
     pub(crate) hosts: Arc<HostPolicy>,
-    pub(crate) allowed_origins: Vec<HeaderValue>,
+    /// Lets pages of the allowed origins call, if there are any.
+    pub(crate) cors: Option<CorsLayer>,
     pub(crate) authenticator: Arc<Authenticator>,
-    pub(crate) limits: BodyLimits,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) orchestrator: Orchestrator,
-    pub(crate) calls: CallService,
-    pub(crate) legacy: legacy::Edge,
+    pub(crate) endpoint: Arc<EndpointParts>,
     /// Whether the paths of HTTP+SSE are served too.
     pub(crate) http_sse: bool,
 }
 
-/// Bytes become calls.
-pub(crate) fn http_stack(parts: HttpParts) -> impl HttpService {
+impl HttpApp for HttpParts {
+    fn serve(&self, peer: SocketAddr) -> impl HttpService {
+        http_stack(self.clone(), peer)
+    }
+}
+
+/// Bytes become calls: the storey of one connection.
+fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
     let HttpParts {
         hosts,
-        allowed_origins,
+        cors,
         authenticator,
-        limits,
         metrics,
-        orchestrator,
-        calls,
-        legacy,
+        endpoint,
         http_sse,
     } = parts;
-    let cors = (!allowed_origins.is_empty()).then(|| cors(allowed_origins));
     let layers = ServiceBuilder::new()
         // Sees every answer of the endpoint, whoever below gives it.
-        .layer(CountLayer {
-            metrics: Arc::clone(&metrics),
-        })
+        .layer(CountLayer { metrics })
         // Before anything else is believed: a page of another site must not reach us through a name
         // of its own.
-        .layer(CheckLayer::new(move |request: &mut Request<Body>| {
+        .layer(CheckLayer::new(move |request: &Request<Body>| {
             check_host(&hosts, request)
         }))
         // Before authentication, since a preflight carries no credential.
         .layer(option_layer(cors))
         // Before the body is read, so that a stranger costs a hash and no more.
-        .layer(CheckLayer::new(move |request: &mut Request<Body>| {
-            authenticate(&authenticator, request)
-        }));
-    let endpoint = Endpoint::from(EndpointParts {
-        limits,
-        metrics,
-        orchestrator,
-        calls,
-        legacy,
-    });
+        .layer(AuthenticateLayer { authenticator });
+    let endpoint = Endpoint::new(endpoint, peer.ip());
     Paths::new(layers.service(endpoint), http_sse)
 }
 
@@ -113,30 +105,12 @@ fn check_host(hosts: &HostPolicy, request: &Request<Body>) -> Option<Response> {
     )))
 }
 
-/// The answer to a request without a valid credential; one that has it is given its principal.
-fn authenticate(authenticator: &Authenticator, request: &mut Request<Body>) -> Option<Response> {
-    match authenticator.authenticate(request.headers()) {
-        Ok(principal) => {
-            request.extensions_mut().insert(principal);
-            None
-        }
-        Err(error) => {
-            let rejection = Rejection::new(
-                StatusCode::UNAUTHORIZED,
-                code::INVALID_REQUEST,
-                error.to_string(),
-            );
-            let mut response = respond::rejected(&rejection);
-            response
-                .headers_mut()
-                .insert(http::header::WWW_AUTHENTICATE, error.challenge());
-            Some(response)
-        }
+/// The layer that lets pages of these origins call; none if there are no origins.
+pub(crate) fn cors(origins: Vec<HeaderValue>) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
     }
-}
-
-fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::POST, Method::GET, Method::DELETE])
         // `Mcp-Param-*` has no end of names, so what is asked for is what is allowed.
@@ -145,5 +119,6 @@ fn cors(origins: Vec<HeaderValue>) -> CorsLayer {
             HeaderName::from_static("www-authenticate"),
             header::SESSION_ID,
         ])
-        .max_age(std::time::Duration::from_secs(600))
+        .max_age(std::time::Duration::from_secs(600));
+    Some(layer)
 }

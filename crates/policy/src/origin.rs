@@ -6,6 +6,7 @@
 //! for the check of `Origin` on every connection and for status 403 where it fails.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use http::Uri;
@@ -128,6 +129,8 @@ fn single<'a>(
 struct Hosts {
     listen: SocketAddr,
     listed: Vec<Listed>,
+    /// What nearly every client of this listener writes, and needs no parsing.
+    usual: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -157,10 +160,23 @@ impl Hosts {
             let entry = Listed::parse(text).ok_or_else(|| HostPolicyError::Host(text.clone()))?;
             listed.push(entry);
         }
-        Ok(Self { listen, listed })
+        let mut hosts = Self {
+            listen,
+            listed,
+            usual: Vec::new(),
+        };
+        let written = hosts.listed.iter().map(Listed::to_string);
+        hosts.usual = written
+            .chain([listen.to_string()])
+            .filter(|host| hosts.allow(host))
+            .collect();
+        Ok(hosts)
     }
 
     fn allow(&self, text: &str) -> bool {
+        if self.usual.iter().any(|usual| usual == text) {
+            return true;
+        }
         let Some((host, port)) =
             split_port(text).and_then(|(host, port)| Some((read(host)?, port)))
         else {
@@ -188,6 +204,15 @@ impl Hosts {
                 (own.is_loopback() || own.is_unspecified())
                     && name.eq_ignore_ascii_case(LOOPBACK_NAME)
             }
+        }
+    }
+}
+
+impl fmt::Display for Listed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.port {
+            None => self.host.fmt(f),
+            Some(port) => write!(f, "{}:{port}", self.host),
         }
     }
 }

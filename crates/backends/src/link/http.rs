@@ -3,7 +3,7 @@
 
 mod resume;
 
-use ::http::header::{ACCEPT, CONTENT_TYPE, HOST};
+use ::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use ::http::uri::Authority;
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response as HttpResponse, StatusCode, Uri,
@@ -49,6 +49,9 @@ struct Inner {
     uri: Uri,
     /// Those that every request has, the configured ones among them.
     headers: HeaderMap,
+    /// These, with a place for each that a modern POST has beside them: a copy is filled in and
+    /// never grows.
+    modern_headers: HeaderMap,
     max_message: usize,
     inbox: Arc<Inbox>,
     /// What is being told without anybody waiting for it.
@@ -74,6 +77,7 @@ impl HttpLink {
             inner: Arc::new(Inner {
                 pool,
                 uri,
+                modern_headers: with_modern_places(common.clone()),
                 headers: common,
                 max_message,
                 inbox,
@@ -96,6 +100,7 @@ impl HttpLink {
         let Inner {
             pool,
             headers,
+            modern_headers,
             max_message,
             ..
         } = &*self.inner;
@@ -104,6 +109,7 @@ impl HttpLink {
                 pool: Arc::clone(pool),
                 uri,
                 headers: headers.clone(),
+                modern_headers: modern_headers.clone(),
                 max_message: *max_message,
                 inbox,
                 told_later: TaskTracker::new(),
@@ -138,15 +144,11 @@ impl HttpLink {
         mut watch: Watch,
     ) -> Result<(Response, Option<HeaderValue>), LinkError> {
         let id = out.id;
-        let mut request = self.request_of(Method::POST, wire, out.body);
-        if wire.version.is_modern() {
-            let headers = request.headers_mut();
-            headers.insert(header::METHOD, HeaderValue::from_static(out.method));
-            if let Some(name) = out.name {
-                headers.insert(header::NAME, name);
-            }
-            headers.extend(out.param_headers);
-        }
+        let request = if wire.version.is_modern() {
+            self.modern_request(wire, out)
+        } else {
+            self.request_of(Method::POST, wire, out.body)
+        };
         let answer = self.send(request).await?;
         let session = answer.headers().get(header::SESSION_ID).cloned();
         if !answer.status().is_success() {
@@ -240,12 +242,38 @@ impl HttpLink {
         let _ = timeout(DELETE_DEADLINE, self.send(request)).await;
     }
 
-    fn request_of(&self, method: Method, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
+    /// A request of 2026-07-28, with what it mirrors of its body (specification:
+    /// `basic/transports/streamable-http`, Request Metadata).
+    fn modern_request(&self, wire: &Wire, out: Outgoing) -> Request<Full<Bytes>> {
+        let mut headers = self.inner.modern_headers.clone();
+        let version = HeaderValue::from_static(wire.version.as_str());
+        headers.insert(header::PROTOCOL_VERSION, version);
+        headers.insert(header::METHOD, HeaderValue::from_static(out.method));
+        match out.name {
+            Some(name) => headers.insert(header::NAME, name),
+            None => headers.remove(header::NAME),
+        };
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(out.body.len()));
+        headers.extend(out.param_headers);
+        self.request_with(Method::POST, headers, out.body)
+    }
+
+    fn request_with(
+        &self,
+        method: Method,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = self.inner.uri.clone();
+        *request.headers_mut() = headers;
+        request
+    }
+
+    fn request_of(&self, method: Method, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
+        let mut request = self.request_with(method, self.inner.headers.clone(), body);
         let headers = request.headers_mut();
-        *headers = self.inner.headers.clone();
         if wire.version.has_version_header() {
             headers.insert(
                 header::PROTOCOL_VERSION,
@@ -375,6 +403,19 @@ impl HttpLink {
             }
         }
     }
+}
+
+/// Those headers, and all others that a modern POST has, whose values are still to come.
+fn with_modern_places(mut headers: HeaderMap) -> HeaderMap {
+    for name in [
+        header::PROTOCOL_VERSION,
+        header::METHOD,
+        header::NAME,
+        CONTENT_LENGTH,
+    ] {
+        headers.insert(name, HeaderValue::from_static(""));
+    }
+    headers
 }
 
 /// The value of `Host`: an authority without what stands before an `@`.

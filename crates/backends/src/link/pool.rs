@@ -164,12 +164,13 @@ impl Pool {
         if sender.is_closed() {
             return;
         }
+        let now = Instant::now();
         let mut idle = self.idle[own_stack()].lock();
-        idle.push_back((sender, Instant::now()));
+        idle.push_back((sender, now));
         while idle.len() > MAX_IDLE
             || idle
                 .front()
-                .is_some_and(|(_, since)| since.elapsed() >= MAX_IDLE_TIME)
+                .is_some_and(|(_, since)| now.duration_since(*since) >= MAX_IDLE_TIME)
         {
             idle.pop_front();
         }

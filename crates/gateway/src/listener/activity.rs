@@ -152,10 +152,10 @@ impl Activity {
         }
     }
 
-    /// An instant by which to ask for the deadline again. Requests end without waking whoever
+    /// An instant by which to ask for the deadline again, from `now` on. Requests end without waking whoever
     /// drives the connection, and an idle time that begins after now ends after this.
-    pub(super) fn look_again(&self) -> Instant {
-        Instant::now() + self.idle_timeout
+    pub(super) fn look_again(&self, now: Instant) -> Instant {
+        now + self.idle_timeout
     }
 }
 

@@ -2,25 +2,26 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
+use pin_project_lite::pin_project;
 use switchboard_telemetry::Metrics;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
 use super::activity::{Action, Activity};
 use super::io_watch::Watched;
-use super::service::{ConnectionService, HttpService};
+use super::service::{ConnectionService, HttpApp};
 use crate::workers::Workers;
 
 /// The least that hyper takes as the size of its buffers.
@@ -41,8 +42,8 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_SEND_BUFFER: usize = 64 * 1024;
 
 /// What the connections of one listener share.
-pub(super) struct Connections<'w, S> {
-    service: S,
+pub(super) struct Connections<'w, A> {
+    app: A,
     limits: Limits,
     drain: CancellationToken,
     cut: CancellationToken,
@@ -52,9 +53,9 @@ pub(super) struct Connections<'w, S> {
     workers: &'w Workers,
 }
 
-impl<'w, S: HttpService> Connections<'w, S> {
+impl<'w, A: HttpApp> Connections<'w, A> {
     pub(super) fn new(
-        service: S,
+        app: A,
         limits: Limits,
         drain: CancellationToken,
         cut: CancellationToken,
@@ -63,7 +64,7 @@ impl<'w, S: HttpService> Connections<'w, S> {
         workers: &'w Workers,
     ) -> Self {
         Self {
-            service,
+            app,
             limits,
             drain,
             cut,
@@ -86,8 +87,7 @@ impl<'w, S: HttpService> Connections<'w, S> {
         let cut = self.cut.child_token();
         let activity = Arc::new(Activity::new(&self.limits, Instant::now()));
         let service = ConnectionService::new(
-            self.service.clone(),
-            peer,
+            self.app.serve(peer),
             Arc::clone(&activity),
             &self.limits,
         );
@@ -98,7 +98,8 @@ impl<'w, S: HttpService> Connections<'w, S> {
                 cut: cut.clone(),
             },
         );
-        let drain = self.drain.clone();
+        // Of its own, so that asking it does not contend with other connections.
+        let drain = self.drain.child_token();
         let counted = self.metrics.as_ref().map(|metrics| metrics.connection());
         let place = self.workers.place();
         let runtime = place.runtime.clone();
@@ -114,11 +115,10 @@ impl<'w, S: HttpService> Connections<'w, S> {
             };
             let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
             let connection = builder.serve_connection(io, service);
-            let driven = drive(connection, &activity, &drain);
-            match cut.run_until_cancelled(driven).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => tracing::debug!(%peer, %error, "a connection broke"),
-                None => tracing::debug!(%peer, "a connection was cut at shutdown"),
+            match drive(connection, &activity, &drain, &cut).await {
+                Ended::Itself(Ok(())) => {}
+                Ended::Itself(Err(error)) => tracing::debug!(%peer, %error, "a connection broke"),
+                Ended::Cut => tracing::debug!(%peer, "a connection was cut at shutdown"),
             }
             drop((slot, counted, place));
         };
@@ -171,23 +171,29 @@ fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
     builder
 }
 
-/// Runs a connection to its end, which its own protocol, its deadlines or `drain` bring about.
+/// Runs a connection to its end, which its own protocol, its deadlines, `drain` or `cut` bring
+/// about.
 async fn drive<C: GracefulConnection>(
     connection: C,
     activity: &Activity,
     drain: &CancellationToken,
-) -> Result<(), C::Error> {
+    cut: &CancellationToken,
+) -> Ended<C::Error> {
     let mut connection = pin!(connection);
-    let mut drained = pin!(drain.cancelled());
-    let mut timer = pin!(sleep_until(activity.look_again()));
-    let mut told = false;
+    let mut drained = pin!(Told::of(drain));
+    let mut was_cut = pin!(Told::of(cut));
+    let mut timer = pin!(sleep_until(activity.look_again(Instant::now())));
+    let mut asked_to_finish = false;
     poll_fn(|cx| {
         loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended);
+            if was_cut.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ended::Cut);
             }
-            if !told && drained.as_mut().poll(cx).is_ready() {
-                told = true;
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Ended::Itself(ended));
+            }
+            if !asked_to_finish && drained.as_mut().poll(cx).is_ready() {
+                asked_to_finish = true;
                 activity.finishes();
                 connection.as_mut().graceful_shutdown();
                 continue;
@@ -199,17 +205,63 @@ async fn drive<C: GracefulConnection>(
                 timer.as_mut().reset(at);
             }
             ready!(timer.as_mut().poll(cx));
+            let now = Instant::now();
             match due {
-                Some((at, Action::Cut)) if at <= Instant::now() => return Poll::Ready(Ok(())),
-                Some((at, Action::Finish)) if at <= Instant::now() => {
-                    told = true;
+                Some((at, Action::Cut)) if at <= now => return Poll::Ready(Ended::Itself(Ok(()))),
+                Some((at, Action::Finish)) if at <= now => {
+                    asked_to_finish = true;
                     activity.finishes();
                     connection.as_mut().graceful_shutdown();
                 }
                 Some((at, _)) => timer.as_mut().reset(at),
-                None => timer.as_mut().reset(activity.look_again()),
+                None => timer.as_mut().reset(activity.look_again(now)),
             }
         }
     })
     .await
+}
+
+/// How a connection ended.
+enum Ended<E> {
+    /// By its protocol or its deadlines.
+    Itself(Result<(), E>),
+    /// The gateway could wait no longer.
+    Cut,
+}
+
+pin_project! {
+    /// Whether a token is cancelled, asked at every poll of a connection: its own future takes
+    /// locks each time, this one only where it is polled by another task than before.
+    struct Told<'a> {
+        token: &'a CancellationToken,
+        #[pin]
+        cancelled: WaitForCancellationFuture<'a>,
+        waker: Option<Waker>,
+    }
+}
+
+impl<'a> Told<'a> {
+    fn of(token: &'a CancellationToken) -> Self {
+        Self {
+            token,
+            cancelled: token.cancelled(),
+            waker: None,
+        }
+    }
+}
+
+impl Future for Told<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        if this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return match this.token.is_cancelled() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            };
+        }
+        *this.waker = Some(cx.waker().clone());
+        this.cancelled.poll(cx)
+    }
 }

@@ -1,5 +1,4 @@
-//! The service as one connection sees it: bounds on the head, the peer's address, and a count of
-//! what is in flight.
+//! The service as one connection sees it: bounds on the head, and a count of what is in flight.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -8,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use axum::Extension;
 use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Version};
@@ -20,7 +20,20 @@ use tower::{Service, ServiceExt};
 use super::Limits;
 use super::activity::{Activity, Busy};
 
-/// What can be served: an [`axum::Router`], or any service of tower that answers every request.
+/// What a listener serves: gives each connection its service.
+pub(crate) trait HttpApp {
+    /// The service of a connection from `peer`.
+    fn serve(&self, peer: SocketAddr) -> impl HttpService;
+}
+
+/// Each request carries the peer's address as the extension [`ConnectInfo`]`<SocketAddr>`.
+impl HttpApp for axum::Router {
+    fn serve(&self, peer: SocketAddr) -> impl HttpService {
+        self.clone().layer(Extension(ConnectInfo(peer)))
+    }
+}
+
+/// What one connection is served: any service of tower that answers every request.
 pub(crate) trait HttpService:
     Service<
         Request<Incoming>,
@@ -53,7 +66,6 @@ where
 /// The service of one connection.
 pub(super) struct ConnectionService<S> {
     inner: S,
-    peer: SocketAddr,
     activity: Arc<Activity>,
     max_headers: usize,
     max_uri_bytes: usize,
@@ -62,13 +74,11 @@ pub(super) struct ConnectionService<S> {
 impl<S> ConnectionService<S> {
     pub(super) fn new(
         inner: S,
-        peer: SocketAddr,
         activity: Arc<Activity>,
         limits: &Limits,
     ) -> Self {
         Self {
             inner,
-            peer,
             activity,
             max_headers: limits.max_headers,
             max_uri_bytes: limits.max_uri_bytes,
@@ -96,16 +106,13 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for ConnectionSe
     type Error = Infallible;
     type Future = ResponseFuture<S>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let busy = self.activity.begin(request.version() == Version::HTTP_2);
         let outcome = match self.refusal(&request) {
             Some(status) => Outcome::Refused { status },
-            None => {
-                request.extensions_mut().insert(ConnectInfo(self.peer));
-                Outcome::Asked {
-                    response: self.inner.clone().oneshot(request),
-                }
-            }
+            None => Outcome::Asked {
+                response: self.inner.clone().oneshot(request),
+            },
         };
         ResponseFuture {
             outcome,

@@ -1,0 +1,85 @@
+//! The layer that knows on whose behalf a request is made: what stands behind it cannot be reached
+//! without a principal.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::response::Response;
+use futures_util::future::Either;
+use http::header::WWW_AUTHENTICATE;
+use http::{Request, StatusCode};
+use switchboard_policy::authenticate::{AuthError, Authenticator};
+use switchboard_protocol::call::Principal;
+use switchboard_protocol::error::code;
+use tower::{Layer, Service};
+
+use crate::edge::decode::Rejection;
+use crate::edge::respond;
+
+/// A request and on whose behalf it is made.
+pub(crate) struct Authenticated {
+    pub(crate) principal: Arc<Principal>,
+    pub(crate) request: Request<Body>,
+}
+
+/// Makes [`Authenticate`].
+#[derive(Clone)]
+pub(crate) struct AuthenticateLayer {
+    pub(crate) authenticator: Arc<Authenticator>,
+}
+
+impl<S> Layer<S> for AuthenticateLayer {
+    type Service = Authenticate<S>;
+
+    fn layer(&self, inner: S) -> Authenticate<S> {
+        Authenticate {
+            inner,
+            authenticator: Arc::clone(&self.authenticator),
+        }
+    }
+}
+
+/// Answers requests without a valid credential with 401.
+#[derive(Clone)]
+pub(crate) struct Authenticate<S> {
+    inner: S,
+    authenticator: Arc<Authenticator>,
+}
+
+impl<S> Service<Request<Body>> for Authenticate<S>
+where
+    S: Service<Authenticated, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Result<Response, Infallible>>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        match self.authenticator.authenticate(request.headers()) {
+            Ok(principal) => {
+                let authenticated = Authenticated { principal, request };
+                Either::Right(self.inner.call(authenticated))
+            }
+            Err(error) => Either::Left(ready(Ok(refused(error)))),
+        }
+    }
+}
+
+fn refused(error: AuthError) -> Response {
+    let mut response = respond::rejected(&Rejection::new(
+        StatusCode::UNAUTHORIZED,
+        code::INVALID_REQUEST,
+        error.to_string(),
+    ));
+    response
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, error.challenge());
+    response
+}
