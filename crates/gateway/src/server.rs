@@ -139,6 +139,7 @@ impl Gateway {
             private: auth.is_some(),
             sealer,
             metrics: Arc::clone(&metrics),
+            runtimes: workers.runtimes().cloned().collect(),
         });
         let calls = call_stack(sampler, Arc::clone(&metrics), orchestrator.clone());
         let limits = BodyLimits {

@@ -92,7 +92,8 @@ impl Workers {
         }
     }
 
-    fn runtimes(&self) -> impl Iterator<Item = &Handle> {
+    /// The runtimes of all workers.
+    pub(crate) fn runtimes(&self) -> impl Iterator<Item = &Handle> {
         self.workers.iter().map(|worker| &worker.runtime)
     }
 }

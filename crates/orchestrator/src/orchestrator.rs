@@ -16,6 +16,7 @@ use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::{CallSpan, Metrics};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,9 @@ pub struct Parts {
     pub sealer: Sealer,
     /// Where is counted.
     pub metrics: Arc<Metrics>,
+    /// The runtimes that calls are served on; empty: that of the caller. The messages of a process
+    /// go through one of them, those of the next through the next.
+    pub runtimes: Vec<Handle>,
 }
 
 /// Many servers that look like one. Cheap to clone.
@@ -134,11 +138,19 @@ impl Orchestrator {
         parts
             .metrics
             .count_parked_calls_with(move || counted.parked_calls());
+        let mut runtimes = parts.runtimes.iter().cycle();
         let backends: BTreeMap<Arc<str>, Backend> = parts
             .backends
             .into_iter()
             .map(|(name, config)| {
                 let name: Arc<str> = name.into();
+                // Each message of a process passes its tasks, so these are where calls are; of an
+                // HTTP server only the lists come here.
+                let runtime = match &config.transport {
+                    TransportConfig::Stdio { .. } => runtimes.next(),
+                    TransportConfig::Http { .. } => None,
+                };
+                let _entered = runtime.map(Handle::enter);
                 let metrics = parts.metrics.backend(&name);
                 let observer = Arc::clone(&heard) as Arc<dyn Observer>;
                 (
@@ -409,6 +421,7 @@ mod tests {
             private: false,
             sealer: Sealer::with_random_key().expect("random bytes"),
             metrics: Arc::new(Metrics::new().expect("a registry")),
+            runtimes: Vec::new(),
         });
         let text = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#;
         let call = Call {
