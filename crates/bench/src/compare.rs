@@ -11,8 +11,11 @@ use crate::Failure;
 use crate::field::{Field, Pace};
 use crate::report::results::Results;
 use crate::report::{document, tables, targets};
-use crate::rows::{Measure, ROWS, Row, Scale};
+use crate::rows::{Measure, ROWS, Row, Scale, peers};
+use crate::run::Run;
 use crate::subjects::Site;
+use crate::subjects::other::{Given, Other};
+use crate::subjects::setup::Kind;
 use crate::{lists, memory, rate, startup};
 
 /// Files and sockets that one process may have: 1,000 streams, and some hundred connections.
@@ -35,6 +38,10 @@ pub(crate) struct Options {
     /// See only whether every row can be measured: few calls, one round, small lists.
     #[arg(long, conflicts_with_all = ["calls", "rounds"])]
     quick: bool,
+    /// Measure one more gateway, which serves /mcp: in its command, {port} stands for the port to
+    /// listen on, and {url} or {stdio} for the address or the command of the server behind it.
+    #[arg(long, value_name = "NAME=COMMAND")]
+    peer: Vec<Given>,
     /// The program to measure; by default the one that was built beside this one.
     #[arg(long, value_name = "PATH")]
     switchboard: Option<PathBuf>,
@@ -77,12 +84,24 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
         },
         quick: options.quick,
     };
-    let site = Site::open(dir.path(), &switchboard).await?;
     let wanted =
         |row: &&Row| options.only.is_empty() || options.only.iter().any(|name| name == row.name);
     let rows: Vec<&'static Row> = ROWS.iter().filter(wanted).collect();
-    let mut results = Results::new(scale, &rows);
-    measure(&rows, (&site, scale), &mut results).await;
+    // They take long to start, and a quick run is to show that our own things work.
+    let others = if options.quick {
+        Other::only(&options.peer).collect()
+    } else {
+        Other::all(&options.peer)
+    };
+    let mut run = Run {
+        site: Site::open(dir.path(), &switchboard, others).await?,
+        scale,
+        results: Results::new(scale, &rows),
+    };
+    measure(&rows, &mut run).await;
+    let Run {
+        site, mut results, ..
+    } = run;
     site.close().await;
 
     results.targets = targets::judge(&results);
@@ -122,90 +141,107 @@ fn allow_open_files() -> Result<(), Failure> {
 }
 
 /// Measures the rows group by group. The rows of one group are measured in the same rounds.
-async fn measure(rows: &[&'static Row], on: (&Site, Scale), results: &mut Results) {
-    let same_group = |one: &&Row, other: &&Row| group(&one.measure) == group(&other.measure);
-    for rows in rows.chunk_by(same_group) {
-        eprintln!("measuring {}", names(rows));
-        match rows[0].measure {
-            Measure::Sessions(_) => sessions(rows, on, results).await,
-            Measure::Streams(_) | Measure::SlowReader(_) | Measure::Quickstart | Measure::Start => {
+async fn measure(rows: &[&'static Row], run: &mut Run) {
+    for rows in rows.chunk_by(|one, other| group(&one.measure) == group(&other.measure)) {
+        let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
+        eprintln!("measuring {}", names.join(", "));
+        match group(&rows[0].measure) {
+            Group::Sessions => sessions(rows, run).await,
+            Group::Single => {
                 for row in rows {
-                    figure(row, on, results).await;
+                    single(row, run).await;
                 }
             }
-            _ => loads(rows, on, results).await,
+            _ => loads(rows, run).await,
         }
     }
 }
 
-/// A number for each group of rows.
-fn group(measure: &Measure) -> u8 {
+/// What is measured together.
+#[derive(PartialEq, Eq)]
+enum Group {
+    Calls,
+    Results,
+    Lists,
+    Rate,
+    Peers,
+    Sessions,
+    /// By itself.
+    Single,
+}
+
+fn group(measure: &Measure) -> Group {
     match measure {
-        Measure::Calls(_) => 0,
-        Measure::Results(_) => 1,
-        Measure::List(_) => 2,
-        Measure::Rate => 3,
-        Measure::Peers(_) => 4,
-        Measure::Sessions(_) => 5,
-        Measure::Streams(_) | Measure::SlowReader(_) | Measure::Quickstart | Measure::Start => 6,
+        Measure::Calls(_) => Group::Calls,
+        Measure::Results(_) => Group::Results,
+        Measure::List(_) => Group::Lists,
+        Measure::Rate => Group::Rate,
+        Measure::Peers(_) => Group::Peers,
+        Measure::Sessions(_) => Group::Sessions,
+        Measure::Streams(_) | Measure::SlowReader(_) | Measure::Quickstart | Measure::Start => {
+            Group::Single
+        }
     }
 }
 
-fn names(rows: &[&'static Row]) -> String {
-    let names: Vec<&str> = rows.iter().map(|row| row.name).collect();
-    names.join(", ")
-}
-
 /// Rows that load subjects side by side.
-async fn loads(rows: &[&'static Row], on: (&Site, Scale), results: &mut Results) {
+async fn loads(rows: &[&'static Row], run: &mut Run) {
     let mut field = Field::default();
     for row in rows {
         let entered = match &row.measure {
+            Measure::List(tools) => lists::enter(&mut field, row.name, *tools, run).await,
+            Measure::Rate => rate::enter(&mut field, row.name, run).await,
             Measure::Calls(calls) | Measure::Results(calls) => {
-                let entry = (row.name, calls);
-                field.enter_all(entry, Pace::Closed, on, results).await;
+                let kinds = calls.subjects;
+                field
+                    .enter_all(row.name, calls, kinds, Pace::Closed, run)
+                    .await;
                 Ok(())
             }
-            Measure::List(tools) => lists::enter(&mut field, row.name, *tools, on, results).await,
-            Measure::Rate => rate::enter(&mut field, row.name, on, results).await,
             Measure::Peers(transport) => {
-                let calls = crate::rows::peers(*transport);
-                let entry = (row.name, &calls);
-                field.enter_all(entry, Pace::Closed, on, results).await;
+                let calls = peers(*transport);
+                let others = run.site.others();
+                let fit = others.filter(|(_, other)| other.bridges(*transport));
+                let kinds = fit.map(|(kind, _)| kind);
+                let kinds: Vec<Kind> = kinds.chain([Kind::Switchboard]).collect();
+                field
+                    .enter_all(row.name, &calls, &kinds, Pace::Closed, run)
+                    .await;
                 Ok(())
             }
             _ => Ok(()),
         };
         if let Err(failure) = entered {
-            results.absent(row.name, "all", &failure);
+            run.absent(row.name, Kind::Switchboard, &failure);
         }
     }
-    field.measure(on.1.rounds).await;
-    field.close(on.0, results).await;
+    field.measure(run.scale.rounds).await;
+    field.close(run).await;
 }
 
-async fn sessions(rows: &[&'static Row], on: (&Site, Scale), results: &mut Results) {
-    let counts: Vec<_> = rows
-        .iter()
-        .filter_map(|row| match row.measure {
-            Measure::Sessions(count) => Some((row.name, count)),
-            _ => None,
-        })
-        .collect();
-    if let Err(failure) = memory::sessions(&counts, on, results).await {
-        results.absent(rows[0].name, "all", &failure);
+async fn sessions(rows: &[&'static Row], run: &mut Run) {
+    let counts = rows.iter().filter_map(|row| match row.measure {
+        Measure::Sessions(count) => Some((row.name, count)),
+        _ => None,
+    });
+    let counts: Vec<_> = counts.collect();
+    if let Err(failure) = memory::sessions(&counts, run).await {
+        for row in rows {
+            run.absent(row.name, Kind::Switchboard, &failure);
+        }
     }
 }
 
-async fn figure(row: &'static Row, on: (&Site, Scale), results: &mut Results) {
+/// A row that is measured by itself.
+async fn single(row: &'static Row, run: &mut Run) {
     let measured = match row.measure {
-        Measure::Streams(count) => memory::streams(row.name, count, on, results).await,
-        Measure::SlowReader(bytes) => memory::slow_reader(row.name, bytes, on, results).await,
-        Measure::Quickstart => startup::quickstart(row.name, on.0, results).await,
-        Measure::Start => startup::time(row.name, on, results).await,
+        Measure::Streams(count) => memory::streams(row.name, count, run).await,
+        Measure::SlowReader(bytes) => memory::slow_reader(row.name, bytes, run).await,
+        Measure::Quickstart => startup::quickstart(row.name, run).await,
+        Measure::Start => startup::time(row.name, run).await,
         _ => Ok(()),
     };
     if let Err(failure) = measured {
-        results.absent(row.name, "all", &failure);
+        run.absent(row.name, Kind::Switchboard, &failure);
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use crate::Failure;
 use crate::accounting::{CpuTime, forget_peak, peak_rss};
 use crate::load::{Clients, LOAD_LIMIT, Loaded};
-use crate::report::results::{Results, Round};
+use crate::report::results::Round;
 use crate::rows::{Calls, Scale};
+use crate::run::Run;
 use crate::script::Script;
-use crate::subjects::setup::Setup;
+use crate::subjects::setup::{Kind, Setup};
 use crate::subjects::{Site, Subject};
 
 /// A round is begun with this part of its calls, uncounted.
@@ -24,7 +25,21 @@ pub(crate) enum Pace {
     Rate(f64),
 }
 
-/// One load on one subject.
+/// A load, which is put on a subject once a round.
+pub(crate) struct Load {
+    /// The row that it belongs to.
+    pub(crate) row: &'static str,
+    /// What each client asks.
+    pub(crate) script: Script,
+    /// How many clients there are.
+    pub(crate) connections: usize,
+    /// How many calls make a round.
+    pub(crate) calls: u64,
+    /// How they follow each other.
+    pub(crate) pace: Pace,
+}
+
+/// A load on a subject, and what came of it.
 struct Course {
     row: &'static str,
     /// Its place among the subjects.
@@ -79,74 +94,72 @@ impl Field {
         &self.subjects[subject]
     }
 
-    /// Starts all subjects of a row, and enters a load on each; those that do not start are noted.
+    /// Starts the subjects of a row, and puts a load on each; those that do not start are noted.
     pub(crate) async fn enter_all(
         &mut self,
-        (row, calls): (&'static str, &Calls),
+        row: &'static str,
+        calls: &Calls,
+        kinds: &[Kind],
         pace: Pace,
-        (site, scale): (&Site, Scale),
-        results: &mut Results,
+        run: &mut Run,
     ) {
-        for kind in calls.subjects {
+        for kind in kinds {
             let setup = Setup {
                 kind: *kind,
-                behind: scale.behind(calls.behind),
+                behind: run.scale.behind(calls.behind),
             };
-            if let Err(failure) = self
-                .enter_one((row, calls), setup, pace, (site, scale))
-                .await
-            {
-                results.absent(row, site.name(*kind), &failure);
+            let entered = match self.subject(&run.site, setup).await {
+                Ok(subject) => self.enter_calls(row, calls, pace, (subject, run.scale)),
+                Err(failure) => Err(failure),
+            };
+            if let Err(failure) = entered {
+                run.absent(row, *kind, &failure);
             }
         }
     }
 
-    async fn enter_one(
+    fn enter_calls(
         &mut self,
-        (row, calls): (&'static str, &Calls),
-        setup: Setup,
+        row: &'static str,
+        calls: &Calls,
         pace: Pace,
-        (site, scale): (&Site, Scale),
+        (subject, scale): (usize, Scale),
     ) -> Result<(), Failure> {
-        let subject = self.subject(site, setup).await?;
-        let result_bytes = setup.behind.fake.result_bytes;
-        let script = self.at(subject).target.calls(
-            calls.client,
-            &self.at(subject).names,
-            calls.argument_bytes,
-            result_bytes,
-        )?;
-        self.enter(
+        let Subject {
+            target,
+            names,
+            setup,
+            ..
+        } = self.at(subject);
+        let called = if calls.in_turn {
+            &names[..]
+        } else {
+            &names[names.len() / 2..][..1]
+        };
+        let (arguments, result) = (calls.argument_bytes, setup.behind.fake.result_bytes);
+        let load = Load {
             row,
-            subject,
-            script,
-            calls.connections,
-            scale.calls(calls),
+            script: target.calls(calls.client, called, arguments, result)?,
+            connections: calls.connections,
+            calls: scale.calls(calls),
             pace,
-        );
+        };
+        self.enter(subject, load);
         Ok(())
     }
 
-    /// Enters a load.
-    pub(crate) fn enter(
-        &mut self,
-        row: &'static str,
-        subject: usize,
-        script: Script,
-        connections: usize,
-        calls: u64,
-        pace: Pace,
-    ) {
-        let names = script.steps.len() / script.steps_per_call.max(1);
+    /// Puts a load on a subject.
+    pub(crate) fn enter(&mut self, subject: usize, load: Load) {
+        let names = load.script.steps.len() / load.script.steps_per_call.max(1);
         let target = self.at(subject).target.clone();
         self.courses.push(Course {
-            row,
+            row: load.row,
             subject,
-            clients: Clients::new(target, script, connections),
-            calls,
+            clients: Clients::new(target, load.script, load.connections),
+            calls: load.calls,
             // Everything that can be called has been.
-            warm_up: calls.div_ceil(WARM_UP_PART).max(names as u64),
-            pace,
+            warm_up: load.calls.div_ceil(WARM_UP_PART).max(names as u64),
+            pace: load.pace,
             rounds: Vec::new(),
             failure: None,
         });
@@ -171,12 +184,15 @@ impl Field {
     }
 
     /// Writes down what came of it, and ends the subjects.
-    pub(crate) async fn close(self, site: &Site, results: &mut Results) {
+    pub(crate) async fn close(self, run: &mut Run) {
         for course in self.courses {
             let kind = self.subjects[course.subject].setup.kind;
             match course.failure {
-                Some(failure) => results.absent(course.row, site.name(kind), &failure),
-                None => results.rounds(course.row, site.name(kind), course.rounds),
+                Some(failure) => run.absent(course.row, kind, &failure),
+                None => {
+                    let name = run.site.name(kind).to_owned();
+                    run.results.rounds(course.row, name, course.rounds);
+                }
             }
         }
         for subject in self.subjects {

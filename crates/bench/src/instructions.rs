@@ -53,7 +53,7 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
         Some(path) => path.clone(),
         None => built_beside("switchboard")?,
     };
-    let site = Site::open(dir.path(), &switchboard).await?;
+    let site = Site::open(dir.path(), &switchboard, Vec::new()).await?;
     let usual = Behind::USUAL;
     let subject = site
         .start(Setup {
@@ -77,7 +77,7 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
     clients.closed_loop(options.calls, LOAD_LIMIT).await?;
     control(&subject, "off").await?;
     // The counts are written when the program ends.
-    let counts = subject.dir.join(COUNTS);
+    let counts = subject.place.dir.join(COUNTS);
     subject.stop().await;
     site.close().await;
     println!("{}", counted(&counts)? / options.calls);

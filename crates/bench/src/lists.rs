@@ -7,11 +7,9 @@ use serde::Deserialize;
 
 use crate::Failure;
 use crate::client::Connection;
-use crate::field::{Field, Pace};
-use crate::report::results::Results;
-use crate::rows::Scale;
+use crate::field::{Field, Load, Pace};
+use crate::run::Run;
 use crate::script::{Expected, Script, Target};
-use crate::subjects::Site;
 use crate::subjects::setup::{Behind, Kind, Setup};
 use crate::wire::Era;
 
@@ -39,32 +37,38 @@ struct Cursor<'a> {
     next_cursor: Option<Cow<'a, str>>,
 }
 
-/// Enters the list of so many tools.
+/// Puts the load of listing so many tools on Switchboard and on nginx.
 ///
 /// # Errors
-/// If Switchboard does not serve it.
+/// If Switchboard does not serve the list.
 pub(crate) async fn enter(
     field: &mut Field,
     row: &'static str,
     tools: usize,
-    (site, scale): (&Site, Scale),
-    results: &mut Results,
+    run: &mut Run,
 ) -> Result<(), Failure> {
-    let behind = scale.behind(Behind::USUAL.tools(tools));
+    let behind = run.scale.behind(Behind::USUAL.tools(tools));
     let setup = |kind| Setup { kind, behind };
-    let passes = scale.calls / (ONE_IN + tools as u64 / TOOLS_PER_PASS);
-    let passes = passes.max(1);
+    let passes = run.scale.calls / (ONE_IN + tools as u64 / TOOLS_PER_PASS);
+    let load = |script| Load {
+        row,
+        script,
+        connections: CONNECTIONS,
+        calls: passes.max(1),
+        pace: Pace::Closed,
+    };
 
-    let switchboard = field.subject(site, setup(Kind::Switchboard)).await?;
+    let switchboard = field.subject(&run.site, setup(Kind::Switchboard)).await?;
     let (pages, script) = learn(&field.at(switchboard).target).await?;
-    field.enter(row, switchboard, script, CONNECTIONS, passes, Pace::Closed);
+    field.enter(switchboard, load(script));
 
-    match site.start_files(setup(Kind::NginxFiles), &pages).await {
+    let nginx = run.site.start_files(setup(Kind::NginxFiles), &pages).await;
+    match nginx {
         Ok((subject, script)) => {
             let nginx = field.add(subject);
-            field.enter(row, nginx, script, CONNECTIONS, passes, Pace::Closed);
+            field.enter(nginx, load(script));
         }
-        Err(failure) => results.absent(row, site.name(Kind::NginxFiles), &failure),
+        Err(failure) => run.absent(row, Kind::NginxFiles, &failure),
     }
     Ok(())
 }

@@ -11,11 +11,10 @@ use crate::Failure;
 use crate::accounting::{CpuTime, forget_peak, peak_rss, rss};
 use crate::client::{Client, Connection};
 use crate::load::{Clients, LOAD_LIMIT};
-use crate::report::results::Results;
-use crate::rows::Scale;
+use crate::run::Run;
 use crate::script::{Script, Target};
+use crate::subjects::Subject;
 use crate::subjects::setup::{Behind, Kind, Setup};
-use crate::subjects::{Site, Subject};
 use crate::wire::{Era, SESSION};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -48,21 +47,20 @@ fn held(subject: &Subject) -> Result<f64, Failure> {
 ///
 /// # Errors
 /// If a session or a call is refused.
-pub(crate) async fn sessions(
-    rows: &[(&'static str, usize)],
-    (site, scale): (&Site, Scale),
-    results: &mut Results,
-) -> Result<(), Failure> {
-    let subject = site.start(bare(scale.behind(Behind::USUAL))).await?;
+pub(crate) async fn sessions(rows: &[(&'static str, usize)], run: &mut Run) -> Result<(), Failure> {
+    let subject = run
+        .site
+        .start(bare(run.scale.behind(Behind::USUAL)))
+        .await?;
     let script = subject.target.calls(Era::Modern, &subject.names, 5, 200)?;
     let mut clients = Clients::new(subject.target.clone(), script, CONNECTIONS);
     clients.connect().await?;
-    clients.closed_loop(scale.calls, LOAD_LIMIT).await?;
+    clients.closed_loop(run.scale.calls, LOAD_LIMIT).await?;
     sleep(SETTLE).await;
     let before = held(&subject)?;
     let mut open = 0;
     for (row, count) in rows {
-        let count = scale.count(*count);
+        let count = run.scale.count(*count);
         let opening = open_sessions(&subject.target, count.saturating_sub(open));
         timeout(OPEN_LIMIT, opening)
             .await
@@ -70,21 +68,15 @@ pub(crate) async fn sessions(
         open = open.max(count);
         sleep(SETTLE).await;
         let added = (held(&subject)? - before) / MIB;
-        results.figure(
-            row,
-            site.name(Kind::Switchboard),
-            "RSS added",
-            "MiB",
-            vec![added],
-        );
+        run.results.figure(row, "RSS added", "MiB", vec![added]);
         let mut costs = Vec::new();
-        for _ in 0..scale.rounds {
+        for _ in 0..run.scale.rounds {
             let start = CpuTime::read(subject.pid());
-            clients.closed_loop(scale.calls, LOAD_LIMIT).await?;
+            clients.closed_loop(run.scale.calls, LOAD_LIMIT).await?;
             let used = CpuTime::read(subject.pid()).since(&start).subject;
-            costs.push(used.as_secs_f64() * 1e6 / scale.calls as f64);
+            costs.push(used.as_secs_f64() * 1e6 / run.scale.calls as f64);
         }
-        results.figure(row, site.name(Kind::Switchboard), "CPU", "µs/call", costs);
+        run.results.figure(row, "CPU", "µs/call", costs);
     }
     subject.stop().await;
     Ok(())
@@ -114,14 +106,12 @@ async fn open_sessions(target: &Target, count: usize) -> Result<(), Failure> {
 ///
 /// # Errors
 /// If one is refused.
-pub(crate) async fn streams(
-    row: &'static str,
-    count: usize,
-    (site, scale): (&Site, Scale),
-    results: &mut Results,
-) -> Result<(), Failure> {
-    let count = scale.count(count);
-    let subject = site.start(bare(scale.behind(Behind::USUAL))).await?;
+pub(crate) async fn streams(row: &'static str, count: usize, run: &mut Run) -> Result<(), Failure> {
+    let count = run.scale.count(count);
+    let subject = run
+        .site
+        .start(bare(run.scale.behind(Behind::USUAL)))
+        .await?;
     sleep(SETTLE).await;
     let before = held(&subject)?;
     let open = timeout(OPEN_LIMIT, open_streams(&subject.target, count))
@@ -130,13 +120,7 @@ pub(crate) async fn streams(
     sleep(SETTLE).await;
     let each = (held(&subject)? - before) / 1024.0 / count as f64;
     drop(open);
-    results.figure(
-        row,
-        site.name(Kind::Switchboard),
-        "RSS per stream",
-        "KiB",
-        vec![each],
-    );
+    run.results.figure(row, "RSS per stream", "KiB", vec![each]);
     subject.stop().await;
     Ok(())
 }
@@ -169,11 +153,10 @@ async fn open_streams(target: &Target, count: usize) -> Result<Vec<impl Sized>, 
 pub(crate) async fn slow_reader(
     row: &'static str,
     bytes: usize,
-    (site, scale): (&Site, Scale),
-    results: &mut Results,
+    run: &mut Run,
 ) -> Result<(), Failure> {
-    let bytes = scale.count(bytes);
-    let subject = site.start(bare(Behind::USUAL.result(bytes))).await?;
+    let bytes = run.scale.count(bytes);
+    let subject = run.site.start(bare(Behind::USUAL.result(bytes))).await?;
     // What a small message makes it hold is there before.
     let listed = Script {
         era: Era::Modern,
@@ -191,13 +174,7 @@ pub(crate) async fn slow_reader(
         .map_err(Failure::at("the result does not end"))??;
     let most = peak_rss(subject.pid()).ok_or_else(|| Failure("it has ended".to_owned()))?;
     let added = (most as f64 - before) / MIB;
-    results.figure(
-        row,
-        site.name(Kind::Switchboard),
-        "RSS added",
-        "MiB",
-        vec![added],
-    );
+    run.results.figure(row, "RSS added", "MiB", vec![added]);
     subject.stop().await;
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Everything that `compare` measures: one axis at a time around a small call of a modern client,
 //! over 16 connections, to a modern HTTP backend that answers in JSON.
 
-use crate::subjects::setup::{Behind, Kind, Transport};
+use crate::peers::Transport;
+use crate::subjects::setup::{Behind, Kind};
 use crate::wire::Era;
 
 /// A row, which `--only` can name.
@@ -49,6 +50,8 @@ pub(crate) struct Calls {
     pub(crate) behind: Behind,
     /// How long the text in the arguments is.
     pub(crate) argument_bytes: usize,
+    /// Whether all backends are called in turn, or one of them.
+    pub(crate) in_turn: bool,
     /// Keep-alive connections.
     pub(crate) connections: usize,
     /// One call is made for so many of `--calls`.
@@ -76,6 +79,7 @@ const SMALL: Calls = Calls {
     client: Era::Modern,
     behind: Behind::USUAL,
     argument_bytes: 5,
+    in_turn: true,
     connections: 16,
     one_in: 1,
     subjects: ALL,
@@ -185,12 +189,22 @@ pub(crate) static ROWS: &[Row] = &[
     ),
     row(
         "backends-50",
-        "50 backends with 20 tools each, called in turn",
+        "50 backends with 20 tools each, all called in turn",
         behind(Behind::USUAL.tools(20).times(50), BARE),
     ),
     row(
         "backends-500",
-        "500 backends with 20 tools each, called in turn",
+        "500 backends with 20 tools each, one of them called",
+        Measure::Calls(Calls {
+            behind: Behind::USUAL.tools(20).times(500),
+            in_turn: false,
+            subjects: BARE,
+            ..SMALL
+        }),
+    ),
+    row(
+        "backends-500-in-turn",
+        "the same, called in turn",
         behind(Behind::USUAL.tools(20).times(500), BARE),
     ),
     row("result-100k", "100 KiB", result(100 * KIB, 5, PLAIN)),

@@ -10,10 +10,8 @@ use crate::Failure;
 use crate::accounting::rss;
 use crate::client::Connection;
 use crate::process::Process;
-use crate::report::results::Results;
-use crate::rows::Scale;
+use crate::run::Run;
 use crate::script::Target;
-use crate::subjects::Site;
 use crate::subjects::setup::{Behind, Kind, Setup};
 
 /// The configuration that a newcomer starts with.
@@ -32,23 +30,19 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// If it does not start.
-pub(crate) async fn time(
-    row: &'static str,
-    (site, scale): (&Site, Scale),
-    results: &mut Results,
-) -> Result<(), Failure> {
+pub(crate) async fn time(row: &'static str, run: &mut Run) -> Result<(), Failure> {
     let setup = Setup {
         kind: Kind::Switchboard,
         behind: Behind::USUAL,
     };
     let mut times = Vec::new();
-    for _ in 0..scale.rounds {
-        let subject = site.start(setup).await?;
+    for _ in 0..run.scale.rounds {
+        let subject = run.site.start(setup).await?;
         times.push(subject.started_in.as_secs_f64() * 1e3);
         subject.stop().await;
     }
-    let name = site.name(Kind::Switchboard);
-    results.figure(row, name, "start to first answered call", "ms", times);
+    run.results
+        .figure(row, "start to first answered call", "ms", times);
     Ok(())
 }
 
@@ -57,15 +51,11 @@ pub(crate) async fn time(
 ///
 /// # Errors
 /// If they are not within 60 s.
-pub(crate) async fn quickstart(
-    row: &'static str,
-    site: &Site,
-    results: &mut Results,
-) -> Result<(), Failure> {
-    let place = site.place()?;
+pub(crate) async fn quickstart(row: &'static str, run: &mut Run) -> Result<(), Failure> {
+    let place = run.site.place()?;
     let config = place.dir.join("quickstart.yaml");
     fs::write(&config, QUICKSTART).map_err(Failure::at("cannot write its configuration"))?;
-    let mut command = Command::new(site.switchboard());
+    let mut command = Command::new(run.site.switchboard());
     command
         .args(["serve", "-c"])
         .arg(&config)
@@ -89,7 +79,7 @@ pub(crate) async fn quickstart(
     sleep(SETTLE).await;
     let held = rss(process.pid()).ok_or_else(|| Failure("it has ended".to_owned()))?;
     let held = held as f64 / (1024.0 * 1024.0);
-    results.figure(row, site.name(Kind::Switchboard), "RSS", "MiB", vec![held]);
+    run.results.figure(row, "RSS", "MiB", vec![held]);
     process.stop().await;
     Ok(())
 }

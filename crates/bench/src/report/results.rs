@@ -75,13 +75,11 @@ pub(crate) struct Measured {
     pub(crate) rounds: Vec<Round>,
 }
 
-/// A single quantity.
+/// A single quantity of Switchboard.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figure {
     /// The row's name.
     pub(crate) row: &'static str,
-    /// The subject's name.
-    pub(crate) subject: String,
     /// What it is.
     pub(crate) what: &'static str,
     /// Its unit.
@@ -181,32 +179,30 @@ impl Results {
     }
 
     /// Notes the rounds of a row and subject.
-    pub(crate) fn rounds(&mut self, row: &'static str, subject: &str, rounds: Vec<Round>) {
+    pub(crate) fn rounds(&mut self, row: &'static str, subject: String, rounds: Vec<Round>) {
         let median = Round::median_of(&rounds);
         let cpu = rounds.iter().map(|round| round.cpu_us_per_call);
         let most = cpu.clone().fold(f64::NEG_INFINITY, f64::max);
         let least = cpu.fold(f64::INFINITY, f64::min);
         self.rows.push(Measured {
             row,
-            subject: subject.to_owned(),
+            subject,
             cpu_spread: (most - least) / median.cpu_us_per_call,
             median,
             rounds,
         });
     }
 
-    /// Notes a single quantity, which was measured once or more often.
+    /// Notes a single quantity of Switchboard, which was measured once or more often.
     pub(crate) fn figure(
         &mut self,
         row: &'static str,
-        subject: &str,
         what: &'static str,
         unit: &'static str,
         values: Vec<f64>,
     ) {
         self.figures.push(Figure {
             row,
-            subject: subject.to_owned(),
             what,
             unit,
             median: median(values.clone()),
@@ -215,11 +211,11 @@ impl Results {
     }
 
     /// Notes why a subject was not measured.
-    pub(crate) fn absent(&mut self, row: &'static str, subject: &str, failure: &Failure) {
+    pub(crate) fn absent(&mut self, row: &'static str, subject: String, failure: &Failure) {
         eprintln!("{row}: {subject}: not measured: {failure}");
         self.not_measured.push(Absent {
             row,
-            subject: subject.to_owned(),
+            subject,
             reason: failure.to_string(),
         });
     }
@@ -321,8 +317,12 @@ mod tests {
             };
             cpu.into_iter().map(round).collect()
         };
-        results.rounds("small", "nginx", rounds([10.0, 20.0, 10.0]));
-        results.rounds("small", "switchboard", rounds([20.0, 40.0, 30.0]));
+        results.rounds("small", "nginx".to_owned(), rounds([10.0, 20.0, 10.0]));
+        results.rounds(
+            "small",
+            "switchboard".to_owned(),
+            rounds([20.0, 40.0, 30.0]),
+        );
         let cpu = |round: &Round| round.cpu_us_per_call;
         let ratio = |subject| results.ratio(("small", "switchboard"), ("small", subject), cpu);
         assert_eq!(ratio("nginx"), Some(2.0));

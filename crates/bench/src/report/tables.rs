@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::results::{Figure, Measured, Results, Round};
+use super::results::{Measured, Results, Round};
 use super::targets::Verdict;
 use crate::rows::{Measure, ROWS, Row};
 
@@ -204,23 +204,22 @@ fn loads(results: &Results, belongs: fn(&Measure) -> bool, columns: &[Column]) -
 }
 
 fn figures(results: &Results) -> String {
-    let about = |figure: &Figure| {
-        let row = ROWS.iter().find(|row| row.name == figure.row);
-        row.map_or("", |row| row.about)
-    };
-    let lines: Vec<Cells> = results
-        .figures
-        .iter()
-        .map(|figure| {
-            vec![
-                format!("{} (`{}`)", about(figure), figure.row),
-                figure.subject.clone(),
+    let mut lines: Vec<Cells> = Vec::new();
+    // The rate itself stands in the table of its own row.
+    for row in ROWS.iter().filter(|row| !is_rate(&row.measure)) {
+        for figure in results
+            .figures
+            .iter()
+            .filter(|figure| figure.row == row.name)
+        {
+            lines.push(vec![
+                format!("{} (`{}`)", row.about, row.name),
                 figure.what.to_owned(),
                 format!("{} {}", fixed(figure.median), figure.unit),
-            ]
-        })
-        .collect();
-    table(["row", "subject", "what", "median"].into_iter(), &lines)
+            ]);
+        }
+    }
+    table(["row", "what", "median"].into_iter(), &lines)
 }
 
 fn absent(results: &Results) -> String {

@@ -14,7 +14,7 @@ pub(crate) struct Verdict {
     /// Whether the limit is a lower one.
     pub(crate) at_least: bool,
     /// The unit of both.
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     /// What it was, if it was measured.
     pub(crate) measured: Option<f64>,
 }
@@ -41,11 +41,11 @@ fn cpu(round: &Round) -> f64 {
 
 /// All targets, in the order in which they were set.
 pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
-    let at_most = |what: &str, limit, unit, measured| Verdict {
+    let at_most = |what: &str, limit, unit: &str, measured| Verdict {
         what: what.to_owned(),
         limit,
         at_least: false,
-        unit,
+        unit: unit.to_owned(),
         measured,
     };
     let times = |what: &str, limit, unit, one, other| {
@@ -119,6 +119,13 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
             small,
         ),
         times(
+            "the same, all backends called in turn",
+            1.1,
+            "× 1 and 10",
+            ("backends-500-in-turn", BARE),
+            small,
+        ),
+        times(
             "CPU of tools/list, 10,000 tools",
             1.5,
             "× nginx",
@@ -183,7 +190,77 @@ fn peers(results: &Results) -> impl Iterator<Item = Verdict> {
         what: format!("calls per CPU-second, {}", peer.row),
         limit: 10.0,
         at_least: true,
-        unit: "× a peer",
+        unit: format!("× {}", peer.subject),
         measured: results.ratio((peer.row, &peer.subject), (peer.row, BARE), cpu),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::Scale;
+
+    fn results() -> Results {
+        let scale = Scale {
+            calls: 1,
+            rounds: 1,
+            quick: true,
+        };
+        Results::new(scale, &[])
+    }
+
+    fn round(cpu_us_per_call: f64, p50_us: f64) -> Vec<Round> {
+        vec![Round {
+            cpu_us_per_call,
+            p50_us,
+            ..Round::default()
+        }]
+    }
+
+    fn verdict(results: &Results, what: &str, unit: &str) -> Verdict {
+        let mut all = judge(results).into_iter();
+        all.find(|verdict| verdict.what == what && verdict.unit == unit)
+            .unwrap()
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_met() {
+        assert!(judge(&results()).iter().all(|verdict| !verdict.is_met()));
+    }
+
+    #[test]
+    fn ratios_are_held_against_their_limits() {
+        let mut results = results();
+        results.rounds("small", "floor".to_owned(), round(10.0, 0.0));
+        results.rounds("small", "nginx".to_owned(), round(5.0, 0.0));
+        results.rounds("small", BARE.to_owned(), round(12.0, 0.0));
+        let of = |unit| verdict(&results, "CPU of a small call", unit);
+        assert_eq!(of("× floor").measured, Some(1.2));
+        assert!(of("× floor").is_met());
+        assert!(!of("× nginx").is_met());
+    }
+
+    #[test]
+    fn latency_is_what_is_added() {
+        let mut results = results();
+        results.rounds("rate", "direct".to_owned(), round(0.0, 100.0));
+        results.rounds("rate", "nginx".to_owned(), round(0.0, 140.0));
+        results.rounds("rate", BARE.to_owned(), round(0.0, 160.0));
+        assert_eq!(added_p50(&results), Some(1.5));
+        let mut odd = self::results();
+        odd.rounds("rate", "direct".to_owned(), round(0.0, 100.0));
+        odd.rounds("rate", "nginx".to_owned(), round(0.0, 90.0));
+        odd.rounds("rate", BARE.to_owned(), round(0.0, 160.0));
+        assert_eq!(added_p50(&odd), None);
+    }
+
+    #[test]
+    fn a_peer_has_to_be_ten_times_as_dear() {
+        let mut results = results();
+        results.rounds("peers-http", BARE.to_owned(), round(40.0, 0.0));
+        results.rounds("peers-http", "other".to_owned(), round(800.0, 0.0));
+        let peer = verdict(&results, "calls per CPU-second, peers-http", "× other");
+        assert_eq!(peer.measured, Some(20.0));
+        assert!(peer.is_met());
+    }
 }

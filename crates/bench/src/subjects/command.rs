@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use super::setup::{Behind, Kind, Setup, Transport, backend_name};
+use super::setup::{Behind, Kind, Setup, backend_name};
 use crate::Failure;
 use crate::backend::TRACES_PATH;
 use crate::instructions::callgrind;
+use crate::peers::{Server, Start, Transport};
 
 const NGINX: &str = include_str!("../../templates/nginx.conf");
 const NGINX_FILES: &str = include_str!("../../templates/nginx-files.conf");
@@ -67,8 +68,19 @@ pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result
             command.args(["serve", "-c"]).arg(config);
             Ok(command)
         }
-        Kind::Peer(_) => Err(Failure("a peer says itself how it is started".to_owned())),
+        Kind::Peer(_) => Err(Failure("it says itself how it is started".to_owned())),
     }
+}
+
+/// What another gateway is put before.
+///
+/// # Errors
+/// If this program cannot be found.
+pub(crate) fn server(behind: &Behind, backend: SocketAddr) -> Result<Server, Failure> {
+    Ok(match behind.transport {
+        Transport::Http => Server::Http(format!("http://{backend}{}", behind.fake.path(0))),
+        Transport::Stdio => Server::Stdio(this_program()?, stdio_arguments(behind)),
+    })
 }
 
 /// The command that starts the fake server, listening there.
@@ -81,15 +93,10 @@ pub(crate) fn fake_server(listen: SocketAddr) -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// The program and its arguments that are a fake server of lines.
-///
-/// # Errors
-/// If this program cannot be found.
-pub(crate) fn stdio_server(behind: &Behind) -> Result<Vec<String>, Failure> {
+/// The arguments that make this program a fake server of lines.
+fn stdio_arguments(behind: &Behind) -> Vec<String> {
     let fake = &behind.fake;
-    let program = this_program()?.to_string_lossy().into_owned();
-    let numbers = [fake.result_bytes, fake.tools].map(|number| number.to_string());
-    let [result_bytes, tools] = numbers;
+    let [result_bytes, tools] = [fake.result_bytes, fake.tools].map(|number| number.to_string());
     let arguments = [
         "backend",
         "--stdio",
@@ -100,8 +107,7 @@ pub(crate) fn stdio_server(behind: &Behind) -> Result<Vec<String>, Failure> {
         "--tools",
         &tools,
     ];
-    let arguments = arguments.map(str::to_owned);
-    Ok([program].into_iter().chain(arguments).collect())
+    arguments.map(str::to_owned).to_vec()
 }
 
 fn this_program() -> Result<PathBuf, Failure> {
@@ -109,6 +115,15 @@ fn this_program() -> Result<PathBuf, Failure> {
 }
 
 impl Place {
+    /// What another gateway is told.
+    pub(crate) fn start<'a>(&'a self, server: &'a Server) -> Start<'a> {
+        Start {
+            listen: self.listen,
+            server,
+            dir: &self.dir,
+        }
+    }
+
     fn fill(&self, template: &str) -> String {
         template
             .replace("@DIR@", &self.dir.to_string_lossy())
@@ -135,9 +150,8 @@ fn backends(behind: &Behind, backend: SocketAddr) -> Result<String, Failure> {
                 format!(r#"url: "http://{backend}{}""#, behind.fake.path(index))
             }
             Transport::Stdio => {
-                let command = stdio_server(behind)?;
-                let (program, arguments) = command.split_at(1);
-                format!("command: {:?}\n    args: {arguments:?}", program[0])
+                let arguments = stdio_arguments(behind);
+                format!("command: {:?}\n    args: {arguments:?}", this_program()?)
             }
         };
         // Writing into a `String` does not fail.

@@ -1,10 +1,11 @@
 //! What is measured, and what stands behind it.
 
 use crate::backend::fake::{Fake, Form, ServerEra};
+use crate::peers::Transport;
 use crate::wire::{Era, TOOL};
 
 /// Something that calls are sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The backend itself: no gateway.
     Direct,
@@ -18,25 +19,16 @@ pub(crate) enum Kind {
     Switchboard,
     /// `switchboard serve` with every policy that there is.
     Policies,
-    /// Another gateway, by its place in the table of peers.
+    /// Another gateway, by its place among those of the run.
     Peer(usize),
     /// `switchboard serve` under callgrind, which is no subject of a comparison.
     Counted,
 }
 
-/// How the servers behind a subject are reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Transport {
-    /// Over HTTP, at paths of the one fake server.
-    Http,
-    /// As processes that the subject starts.
-    Stdio,
-}
-
 /// What stands behind a subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Behind {
-    /// How it is reached.
+    /// How it is reached: at paths of the one fake server, or as processes of their own.
     pub(crate) transport: Transport,
     /// What it is.
     pub(crate) fake: Fake,
@@ -45,7 +37,7 @@ pub(crate) struct Behind {
 }
 
 /// A subject and what stands behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     /// The subject.
     pub(crate) kind: Kind,
