@@ -19,6 +19,8 @@ mod floor;
 mod instructions;
 mod listener;
 mod load;
+#[cfg(test)]
+mod peers;
 mod process;
 mod report;
 mod subject;
