@@ -1,6 +1,7 @@
 //! What the kernel says that a process has used.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fs;
 use std::time::Duration;
 
@@ -18,45 +19,71 @@ struct ProcessTime {
     coarse: Duration,
 }
 
-/// The CPU time of a process and of everything that descends from it, at one moment.
+/// The CPU time of a subject and of the servers behind it, at one moment.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CpuTime {
-    own: ProcessTime,
-    children: BTreeMap<u32, ProcessTime>,
+    subject: BTreeMap<u32, ProcessTime>,
+    servers: BTreeMap<u32, ProcessTime>,
 }
 
 /// CPU time used between two moments.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuUsed {
-    /// By the process itself.
-    pub(crate) own: Duration,
-    /// By the processes that descend from it.
-    pub(crate) children: Duration,
+    /// By the subject's process and those that descend from it, as nginx's workers do.
+    pub(crate) subject: Duration,
+    /// By the servers that it started, which would do the same behind anything else.
+    pub(crate) servers: Duration,
 }
 
 impl CpuTime {
-    /// Reads the clocks of process `pid`. A process that is gone has used nothing.
+    /// Reads the clocks of process `pid` and its descendants. A process that is gone has used
+    /// nothing.
     pub(crate) fn read(pid: u32) -> Self {
+        let family = Family::of(pid);
+        let read = |pids: Vec<u32>| {
+            let times = pids.into_iter().map(|pid| (pid, ProcessTime::read(pid)));
+            times.collect()
+        };
         Self {
-            own: ProcessTime::read(pid),
-            children: descendants(pid)
-                .into_iter()
-                .map(|child| (child, ProcessTime::read(child)))
-                .collect(),
+            subject: read(family.subject),
+            servers: read(family.servers),
         }
     }
 
     /// What was used since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> CpuUsed {
-        let started = ProcessTime::default();
         CpuUsed {
-            own: self.own.since(&earlier.own),
-            children: self
-                .children
-                .iter()
-                .map(|(pid, now)| now.since(earlier.children.get(pid).unwrap_or(&started)))
-                .sum(),
+            subject: used(&self.subject, &earlier.subject),
+            servers: used(&self.servers, &earlier.servers),
         }
+    }
+}
+
+fn used(now: &BTreeMap<u32, ProcessTime>, earlier: &BTreeMap<u32, ProcessTime>) -> Duration {
+    let started = ProcessTime::default();
+    now.iter()
+        .map(|(pid, now)| now.since(earlier.get(pid).unwrap_or(&started)))
+        .sum()
+}
+
+/// A subject's process and those that descend from it.
+struct Family {
+    subject: Vec<u32>,
+    servers: Vec<u32>,
+}
+
+impl Family {
+    /// The fake servers among the descendants are known by their program, which is this one.
+    fn of(pid: u32) -> Self {
+        let this = env::current_exe().ok();
+        let is_server = |pid: &u32| {
+            let program = fs::read_link(format!("/proc/{pid}/exe")).ok();
+            program.is_some() && program == this
+        };
+        let (servers, mut subject): (Vec<_>, Vec<_>) =
+            descendants(pid).into_iter().partition(is_server);
+        subject.push(pid);
+        Self { subject, servers }
     }
 }
 
@@ -129,19 +156,32 @@ fn descendants(pid: u32) -> Vec<u32> {
     found
 }
 
-/// The most memory that a process has held at once, in bytes; with those that descend from it if
-/// they are `whole` with it. Pages that processes share count in each. `None` if it is gone.
-pub(crate) fn peak_rss(pid: u32, whole: bool) -> Option<u64> {
-    let own = high_water(pid)?;
-    let others = if whole { descendants(pid) } else { Vec::new() };
-    Some(own + others.into_iter().filter_map(high_water).sum::<u64>())
+/// The memory that a process holds now, in bytes (`VmRSS`). `None` if it is gone.
+pub(crate) fn rss(pid: u32) -> Option<u64> {
+    status_bytes(pid, "VmRSS:")
 }
 
-fn high_water(pid: u32) -> Option<u64> {
+/// The most memory that a subject has held at once since [`forget_peak`], in bytes (`VmHWM`), the
+/// servers behind it not among it. Pages that processes share count in each. `None` if it is gone.
+pub(crate) fn peak_rss(pid: u32) -> Option<u64> {
+    let peak = |pid| status_bytes(pid, "VmHWM:");
+    let own = peak(pid)?;
+    let family = Family::of(pid).subject.into_iter();
+    let others = family.filter(|other| *other != pid).filter_map(peak);
+    Some(own + others.sum::<u64>())
+}
+
+/// Lets the peak begin anew at what a process and its descendants hold now (proc(5), `clear_refs`).
+pub(crate) fn forget_peak(pid: u32) {
+    for pid in std::iter::once(pid).chain(descendants(pid)) {
+        // Where the kernel refuses, the peak is that of the whole life.
+        let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+    }
+}
+
+fn status_bytes(pid: u32, key: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -162,10 +202,12 @@ mod tests {
         let pid = std::process::id();
         let before = CpuTime::read(pid);
         let mut sum = 0_u64;
-        while CpuTime::read(pid).since(&before).own < Duration::from_millis(5) {
+        while CpuTime::read(pid).since(&before).subject < Duration::from_millis(5) {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
-        assert!(peak_rss(pid, false).is_some_and(|bytes| bytes > 64 * 1024));
+        assert!(rss(pid).is_some_and(|bytes| bytes > 64 * 1024));
+        forget_peak(pid);
+        assert!(peak_rss(pid).is_some_and(|bytes| bytes > 64 * 1024));
     }
 
     #[test]
@@ -184,7 +226,7 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_has_used_nothing() {
         let gone = CpuTime::read(u32::MAX);
-        assert_eq!(gone.since(&gone).own, Duration::ZERO);
-        assert_eq!(peak_rss(u32::MAX, true), None);
+        assert_eq!(gone.since(&gone).subject, Duration::ZERO);
+        assert_eq!(peak_rss(u32::MAX), None);
     }
 }

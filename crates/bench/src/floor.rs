@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::wire::{AnswerHead, JSON, MAX_MESSAGE_BYTES, METADATA, PATH, RequestHead, json, splice};
+use crate::wire::{AnswerHead, JSON, MAX_MESSAGE_BYTES, METADATA, RequestHead, json, splice};
 use crate::{Failure, listener};
 
 /// As many as nginx keeps in its configuration here.
@@ -73,7 +74,7 @@ impl Floor {
             }
             None => &edits[..1],
         };
-        let sent = self.request(&parts.headers, splice(&body, edits));
+        let sent = self.request(&parts, splice(&body, edits));
 
         let mut connection = self.connection().await?;
         let answer = connection
@@ -90,15 +91,15 @@ impl Floor {
         Ok(json(status, body))
     }
 
-    fn request(&self, from: &HeaderMap, body: Vec<u8>) -> Request<Full<Bytes>> {
+    fn request(&self, from: &Parts, body: Vec<u8>) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(Bytes::from(body)));
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = Uri::from_static(PATH);
+        *request.uri_mut() = from.uri.clone();
         let headers = request.headers_mut();
         headers.insert(HOST, self.host.clone());
         headers.insert(CONTENT_TYPE, JSON);
         for name in METADATA.into_iter().chain([ACCEPT]) {
-            if let Some(value) = from.get(&name) {
+            if let Some(value) = from.headers.get(&name) {
                 headers.insert(name, value.clone());
             }
         }

@@ -1,7 +1,6 @@
 //! How many instructions one call takes in user space: a count that hardly depends on what else the
 //! machine does, so that two builds can be compared.
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,8 +10,11 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::Failure;
-use crate::load::Load;
-use crate::subject::{Kind, Site, Subject};
+use crate::compare::built_beside;
+use crate::load::Clients;
+use crate::subjects::setup::{Behind, Kind, Setup};
+use crate::subjects::{Site, Subject};
+use crate::wire::Era;
 
 /// The longest that one load may take: callgrind slows a program down fifty times.
 const LOAD_LIMIT: Duration = Duration::from_secs(300);
@@ -30,6 +32,12 @@ pub(crate) struct Options {
     /// Keep-alive connections.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     connections: u16,
+    /// Count calls of a client of 2025-11-25.
+    #[arg(long)]
+    legacy_client: bool,
+    /// Count calls to a backend that is a process.
+    #[arg(long)]
+    stdio: bool,
     /// The program to measure; by default the one that was built beside this one.
     #[arg(long, value_name = "PATH")]
     switchboard: Option<PathBuf>,
@@ -43,30 +51,36 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
     let dir = tempfile::tempdir().map_err(Failure::at("no temporary folder"))?;
     let switchboard = match &options.switchboard {
         Some(path) => path.clone(),
-        None => env::current_exe()
-            .map_err(Failure::at("cannot find this program"))?
-            .with_file_name("switchboard"),
+        None => built_beside("switchboard")?,
     };
-    let site = Site {
-        dir: dir.path(),
-        switchboard: &switchboard,
+    let site = Site::open(dir.path(), &switchboard, Vec::new()).await?;
+    let usual = Behind::USUAL;
+    let subject = site
+        .start(Setup {
+            kind: Kind::Counted,
+            behind: if options.stdio { usual.stdio() } else { usual },
+        })
+        .await?;
+    let client = if options.legacy_client {
+        Era::Legacy
+    } else {
+        Era::Modern
     };
-    let backend = site.start(Kind::Direct, None).await?;
-    let subject = site.start(Kind::Counted, Some(backend.address)).await?;
-    let load = |calls| Load {
-        calls,
-        connections: usize::from(options.connections),
-        limit: LOAD_LIMIT,
-    };
-    load(options.calls.div_ceil(2)).run(subject.address).await?;
+    let script = subject.target.calls(client, &subject.names, 5, 0)?;
+    let connections = usize::from(options.connections);
+    let mut clients = Clients::new(subject.target.clone(), script, connections);
+    clients.connect().await?;
+    clients
+        .closed_loop(options.calls.div_ceil(2), LOAD_LIMIT)
+        .await?;
     control(&subject, "on").await?;
-    load(options.calls).run(subject.address).await?;
+    clients.closed_loop(options.calls, LOAD_LIMIT).await?;
     control(&subject, "off").await?;
     // The counts are written when the program ends.
+    let counts = subject.place.dir.join(COUNTS);
     subject.stop().await;
-    backend.stop().await;
-    let counted = counted(&dir.path().join(COUNTS))?;
-    println!("{}", counted / options.calls);
+    site.close().await;
+    println!("{}", counted(&counts)? / options.calls);
     Ok(true)
 }
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -24,10 +23,11 @@ const MAX_CONNECTIONS: usize = 16 * 1024;
 ///
 /// # Errors
 /// If the address cannot be listened on, or accepting fails.
-pub(crate) async fn serve<A, F>(listen: SocketAddr, answer: A) -> Result<(), Failure>
+pub(crate) async fn serve<A, F, B>(listen: SocketAddr, answer: A) -> Result<(), Failure>
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
     let listener = TcpListener::bind(listen)
         .await

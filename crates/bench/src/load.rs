@@ -1,47 +1,45 @@
-//! The load: modern `tools/call` requests, each answer checked.
+//! Many clients at once, as a closed loop: each asks again when it was answered.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Uri};
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::Failure;
-use crate::wire::{MAX_MESSAGE_BYTES, PATH, call_body, call_headers, check_answer};
+use crate::client::Client;
+use crate::script::{Script, Target};
 
-/// The next id of all loads: no two calls of a run have the same.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+/// The longest that one load may take.
+pub(crate) const LOAD_LIMIT: Duration = Duration::from_secs(120);
 
-/// A closed loop: each connection sends its next call when the last one is answered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Load {
-    /// Calls in all.
-    pub(crate) calls: u64,
-    /// Keep-alive connections, one call at a time on each.
-    pub(crate) connections: usize,
-    /// The longest that the whole load may take.
-    pub(crate) limit: Duration,
+/// Clients with one script, which outlive a load.
+pub(crate) struct Clients {
+    target: Target,
+    script: Script,
+    /// Empty before they are opened, and after a load that failed.
+    open: Vec<Client>,
+    count: usize,
 }
 
 /// What a load took.
 #[derive(Clone, Debug)]
 pub(crate) struct Loaded {
-    /// From before the first connection to after the last answer.
+    /// From before the first call to after the last answer.
     pub(crate) elapsed: Duration,
     /// Of each call in nanoseconds, in rising order.
     latencies: Vec<u64>,
 }
 
 impl Loaded {
+    /// Of calls that were answered within these times, in nanoseconds.
+    pub(crate) fn new(elapsed: Duration, mut latencies: Vec<u64>) -> Self {
+        latencies.sort_unstable();
+        Self { elapsed, latencies }
+    }
+
     /// The latency that this share of the calls, between 0 and 1, did not exceed.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let last = self.latencies.len().saturating_sub(1);
@@ -50,120 +48,99 @@ impl Loaded {
     }
 }
 
-impl Load {
-    /// Runs the load against `subject`.
+impl Clients {
+    /// So many clients, none of them connected yet.
+    pub(crate) fn new(target: Target, script: Script, count: usize) -> Self {
+        Self {
+            target,
+            script,
+            open: Vec::with_capacity(count),
+            count,
+        }
+    }
+
+    /// Connects those that are not connected, or not any more.
     ///
     /// # Errors
-    /// At the first call that is not answered as it should be, or if the limit is exceeded.
-    pub(crate) async fn run(&self, subject: SocketAddr) -> Result<Loaded, Failure> {
-        timeout(self.limit, self.calls(subject))
-            .await
-            .map_err(|_| {
-                Failure(format!(
-                    "{} calls took longer than {:?}",
-                    self.calls, self.limit
-                ))
-            })?
+    /// If one of them is refused.
+    pub(crate) async fn connect(&mut self) -> Result<(), Failure> {
+        for client in &mut self.open {
+            client.reopen(&self.target).await?;
+        }
+        while self.open.len() < self.count {
+            self.open
+                .push(Client::open(&self.target, &self.script).await?);
+        }
+        Ok(())
     }
 
-    async fn calls(&self, subject: SocketAddr) -> Result<Loaded, Failure> {
-        let left = Arc::new(AtomicU64::new(self.calls));
-        let headers = call_headers(&subject.to_string())?;
+    /// Makes so many calls in all, one at a time on each connection.
+    ///
+    /// # Errors
+    /// At the first call that is not answered as it should be, or after `limit`.
+    pub(crate) async fn closed_loop(
+        &mut self,
+        calls: u64,
+        limit: Duration,
+    ) -> Result<Loaded, Failure> {
+        let taken = Arc::new(AtomicU64::new(0));
+        self.run(calls, limit, move |client| {
+            call_until_done(client, Arc::clone(&taken), calls)
+        })
+        .await
+    }
+
+    /// Lets every client work at once, and puts the latencies that each returns together.
+    ///
+    /// # Errors
+    /// As the work of any of them, or after `limit`.
+    pub(crate) async fn run<F>(
+        &mut self,
+        calls: u64,
+        limit: Duration,
+        mut work: impl FnMut(Client) -> F,
+    ) -> Result<Loaded, Failure>
+    where
+        F: Future<Output = Result<(Client, Vec<u64>), Failure>> + Send + 'static,
+    {
         let start = Instant::now();
-        let mut connections = JoinSet::new();
-        for _ in 0..self.connections {
-            let (left, headers) = (Arc::clone(&left), headers.clone());
-            connections.spawn(connected(subject, async move |sender| {
-                call_until_done(sender, &headers, &left).await
-            }));
-        }
-        let mut latencies = Vec::with_capacity(usize::try_from(self.calls).unwrap_or_default());
-        while let Some(ended) = connections.join_next().await {
-            latencies.extend(ended.map_err(Failure::at("a connection's task failed"))??);
-        }
-        let elapsed = start.elapsed();
-        latencies.sort_unstable();
-        Ok(Loaded { elapsed, latencies })
-    }
-}
-
-/// Makes one call on a connection of its own.
-///
-/// # Errors
-/// If it is not answered as it should be.
-pub(crate) async fn call_once(subject: SocketAddr) -> Result<(), Failure> {
-    let headers = call_headers(&subject.to_string())?;
-    connected(subject, async move |mut sender: Sender| {
-        call(&mut sender, &headers).await
-    })
-    .await
-}
-
-type Sender = SendRequest<Full<Bytes>>;
-
-/// Opens a connection, and drives it for as long as `work` takes.
-async fn connected<T, F>(subject: SocketAddr, work: impl FnOnce(Sender) -> F) -> Result<T, Failure>
-where
-    F: Future<Output = Result<T, Failure>>,
-{
-    let stream = TcpStream::connect(subject)
-        .await
-        .map_err(Failure::at("cannot connect"))?;
-    stream
-        .set_nodelay(true)
-        .map_err(Failure::at("cannot set TCP_NODELAY"))?;
-    let (sender, connection) = handshake(TokioIo::new(stream))
-        .await
-        .map_err(Failure::at("cannot connect"))?;
-    let work = work(sender);
-    tokio::pin!(connection, work);
-    tokio::select! {
-        biased;
-        done = &mut work => done,
-        // The work then learns from its sender what became of its call.
-        _ = &mut connection => work.await,
+        let mut working: JoinSet<_> = self.open.drain(..).map(&mut work).collect();
+        let mut latencies = Vec::with_capacity(usize::try_from(calls).unwrap_or_default());
+        let all = async {
+            while let Some(ended) = working.join_next().await {
+                let (client, took) = ended.map_err(Failure::at("a client's task failed"))??;
+                self.open.push(client);
+                latencies.extend(took);
+            }
+            Ok(())
+        };
+        timeout(limit, all)
+            .await
+            .map_err(|_| Failure(format!("{calls} calls took longer than {limit:?}")))??;
+        Ok(Loaded::new(start.elapsed(), latencies))
     }
 }
 
 async fn call_until_done(
-    mut sender: Sender,
-    headers: &HeaderMap,
-    left: &AtomicU64,
-) -> Result<Vec<u64>, Failure> {
-    let take = |left: u64| left.checked_sub(1);
+    mut client: Client,
+    taken: Arc<AtomicU64>,
+    calls: u64,
+) -> Result<(Client, Vec<u64>), Failure> {
     let mut latencies = Vec::new();
-    while left
-        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-        .is_ok()
-    {
+    loop {
+        let number = taken.fetch_add(1, Ordering::Relaxed);
+        if number >= calls {
+            return Ok((client, latencies));
+        }
         let start = Instant::now();
-        call(&mut sender, headers).await?;
-        latencies.push(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        client.call(number).await?;
+        latencies.push(nanoseconds(start.elapsed()));
     }
-    Ok(latencies)
 }
 
-async fn call(sender: &mut Sender, headers: &HeaderMap) -> Result<(), Failure> {
-    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    let mut request = Request::new(Full::new(call_body(id)));
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = Uri::from_static(PATH);
-    *request.headers_mut() = headers.clone();
-    sender
-        .ready()
-        .await
-        .map_err(Failure::at("the connection was closed"))?;
-    let response = sender
-        .send_request(request)
-        .await
-        .map_err(Failure::at("a call was not answered"))?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_MESSAGE_BYTES)
-        .collect()
-        .await
-        .map_err(Failure::at("an answer broke off"))?
-        .to_bytes();
-    check_answer(status, &body, id)
+/// A duration as a number, cut at 580 years.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -172,17 +149,11 @@ mod tests {
 
     #[test]
     fn quantiles_are_of_the_sorted_calls() {
-        let loaded = Loaded {
-            elapsed: Duration::from_secs(1),
-            latencies: (1..=101).collect(),
-        };
+        let loaded = Loaded::new(Duration::from_secs(1), (1..=101).rev().collect());
         assert_eq!(loaded.quantile(0.5), Duration::from_nanos(51));
         assert_eq!(loaded.quantile(0.99), Duration::from_nanos(100));
         assert_eq!(loaded.quantile(1.0), Duration::from_nanos(101));
-        let none = Loaded {
-            latencies: Vec::new(),
-            ..loaded
-        };
+        let none = Loaded::new(Duration::ZERO, Vec::new());
         assert_eq!(none.quantile(0.5), Duration::ZERO);
     }
 }

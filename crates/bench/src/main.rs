@@ -9,19 +9,33 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::backend::fake::{Fake, Form, ServerEra};
+
 mod accounting;
+mod answer;
 mod backend;
+mod client;
 mod compare;
+mod field;
 mod floor;
 mod instructions;
 mod listener;
+mod lists;
 mod load;
+mod memory;
+mod open_loop;
+mod peers;
 mod process;
+mod rate;
 mod report;
-mod subject;
+mod rows;
+mod run;
+mod script;
+mod startup;
+mod subjects;
 mod wire;
 
 // The gateway's own allocator, so that the floor differs from it by what it does alone.
@@ -38,17 +52,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measure Switchboard beside nginx, the floor and no gateway at all.
+    /// Measure Switchboard beside nginx, the floor, other gateways and no gateway at all.
     Compare(compare::Options),
     /// Count the instructions of one call through Switchboard, with valgrind's callgrind.
     Instructions(instructions::Options),
-    /// Answer as the MCP server that everything is measured against.
+    /// Answer as the MCP servers that everything is measured against.
     #[command(hide = true)]
-    Backend {
-        /// Where to listen.
-        #[arg(long)]
-        listen: SocketAddr,
-    },
+    Backend(BackendOptions),
     /// Pass calls on with as little work as a gateway can do.
     #[command(hide = true)]
     Floor {
@@ -59,6 +69,25 @@ enum Command {
         #[arg(long)]
         backend: SocketAddr,
     },
+}
+
+#[derive(Args)]
+struct BackendOptions {
+    /// Where to listen; the path of a request says what it is made to.
+    #[arg(long, required_unless_present = "stdio")]
+    listen: Option<SocketAddr>,
+    /// Be one server that is spoken to in lines.
+    #[arg(long, conflicts_with = "listen")]
+    stdio: bool,
+    /// What that one speaks.
+    #[arg(long, value_enum, default_value = "modern")]
+    era: ServerEra,
+    /// The bytes of its results.
+    #[arg(long, default_value_t = 200)]
+    result_bytes: usize,
+    /// How many tools it lists.
+    #[arg(long, default_value_t = 1)]
+    tools: usize,
 }
 
 /// Why a run, or the part of it that concerns one subject, came to nothing.
@@ -80,7 +109,7 @@ async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Compare(options) => until_interrupted(compare::run(&options)).await,
         Command::Instructions(options) => until_interrupted(instructions::run(&options)).await,
-        Command::Backend { listen } => backend::serve(listen).await.map(|()| true),
+        Command::Backend(options) => serve_backend(&options).await.map(|()| true),
         Command::Floor { listen, backend } => floor::serve(listen, backend).await.map(|()| true),
     };
     match ended {
@@ -91,6 +120,22 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn serve_backend(options: &BackendOptions) -> Result<(), Failure> {
+    if let Some(listen) = options.listen {
+        return backend::serve(listen).await;
+    }
+    let fake = Fake {
+        era: options.era,
+        form: Form::Json,
+        result_bytes: options.result_bytes,
+        tools: options.tools,
+    };
+    if !fake.is_within_bounds() {
+        return Err(Failure("that is too large".to_owned()));
+    }
+    backend::stdio::serve(fake)
 }
 
 /// Runs to the end, or until a signal asks to stop: then the run is dropped, and with it every

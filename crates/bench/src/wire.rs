@@ -1,7 +1,6 @@
-//! The messages of the measured calls: what a modern client sends, and what is read of them on
-//! the way. "Streamable HTTP" and "Tools" of 2026-07-28.
-
-use std::borrow::Cow;
+//! What is said on the wire: headers and bodies of the measured requests, and what is read of a
+//! message on its way. "Streamable HTTP" and "Tools" of 2026-07-28, "Transports" and "Lifecycle" of
+//! 2025-11-25.
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
@@ -12,55 +11,106 @@ use serde_json::value::RawValue;
 
 use crate::Failure;
 
-/// The path of the endpoint, at every subject and at the backend.
+/// The path of Switchboard's endpoint.
 pub(crate) const PATH: &str = "/mcp";
-/// The only tool there is.
+/// The tool that is called.
 pub(crate) const TOOL: &str = "echo";
-/// The largest message that anything here takes, in bytes.
-pub(crate) const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+/// The largest message that anything here holds, in bytes.
+pub(crate) const MAX_MESSAGE_BYTES: usize = 256 * 1024 * 1024;
 
-/// `application/json`, as every body is labelled.
+/// The media type of one message.
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// The media type of a stream of messages.
+pub(crate) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// The header that names a legacy session.
+pub(crate) const SESSION: &str = "mcp-session-id";
 
-/// The headers that a modern request mirrors its metadata in.
+/// The headers that a modern request mirrors its metadata in. A legacy one has the first.
 pub(crate) const METADATA: [HeaderName; 3] = [
     HeaderName::from_static("mcp-protocol-version"),
     HeaderName::from_static("mcp-method"),
     HeaderName::from_static("mcp-name"),
 ];
 
-/// The headers of a `tools/call`, the same for every call to one host.
-///
-/// # Errors
-/// If `host` is no header value.
-pub(crate) fn call_headers(host: &str) -> Result<HeaderMap, Failure> {
-    let host = HeaderValue::from_str(host).map_err(Failure::at("cannot name the host"))?;
-    let [version, method, name] = METADATA;
-    Ok(HeaderMap::from_iter([
-        (HOST, host),
-        (CONTENT_TYPE, JSON),
-        (
-            ACCEPT,
-            HeaderValue::from_static("application/json, text/event-stream"),
-        ),
-        (version, HeaderValue::from_static("2026-07-28")),
-        (method, HeaderValue::from_static("tools/call")),
-        (name, HeaderValue::from_static(TOOL)),
-    ]))
+/// Which era a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Era {
+    /// 2026-07-28: every request says all of itself.
+    Modern,
+    /// 2025-11-25: a session is begun first.
+    Legacy,
 }
 
-/// The body of a small `tools/call`.
-pub(crate) fn call_body(id: u64) -> Bytes {
-    Bytes::from(format!(
-        concat!(
-            r#"{{"jsonrpc":"2.0","id":{},"method":"tools/call","params":{{"name":"{}","#,
-            r#""arguments":{{"text":"hello"}},"_meta":{{"#,
-            r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
-            r#""io.modelcontextprotocol/clientInfo":{{"name":"switchboard-bench","version":"1.0.0"}},"#,
-            r#""io.modelcontextprotocol/clientCapabilities":{{}}}}}}}}"#
-        ),
-        id, TOOL
-    ))
+impl Era {
+    const fn version(self) -> &'static str {
+        match self {
+            Self::Modern => "2026-07-28",
+            Self::Legacy => "2025-11-25",
+        }
+    }
+
+    /// The headers of a request, the same for every request of this method and name to one host.
+    ///
+    /// # Errors
+    /// If `host` or `name` is no header value.
+    pub(crate) fn headers(
+        self,
+        host: &str,
+        method: &'static str,
+        name: Option<&str>,
+    ) -> Result<HeaderMap, Failure> {
+        let value = |text: &str| {
+            HeaderValue::from_str(text).map_err(Failure::at("cannot be said in a header"))
+        };
+        let [version_key, method_key, name_key] = METADATA;
+        let mut headers = HeaderMap::from_iter([
+            (HOST, value(host)?),
+            (CONTENT_TYPE, JSON),
+            (
+                ACCEPT,
+                HeaderValue::from_static("application/json, text/event-stream"),
+            ),
+        ]);
+        // The version is agreed on first.
+        if method != "initialize" {
+            headers.insert(version_key, HeaderValue::from_static(self.version()));
+        }
+        if self == Self::Modern {
+            headers.insert(method_key, HeaderValue::from_static(method));
+            if let Some(name) = name {
+                headers.insert(name_key, value(name)?);
+            }
+        }
+        Ok(headers)
+    }
+
+    /// What stands before and after the id of a request with these members of `params`, which are
+    /// either none or end with a comma.
+    pub(crate) fn around_id(self, method: &str, members: &str) -> (Bytes, Bytes) {
+        let params = match self {
+            Self::Modern => format!(
+                concat!(
+                    r#"{}"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
+                    r#""io.modelcontextprotocol/clientInfo":{{"name":"switchboard-bench","version":"1.0.0"}},"#,
+                    r#""io.modelcontextprotocol/clientCapabilities":{{}}}}"#
+                ),
+                members
+            ),
+            Self::Legacy => members.trim_end_matches(',').to_owned(),
+        };
+        let after = format!(r#","method":"{method}","params":{{{params}}}}}"#);
+        (
+            Bytes::from_static(br#"{"jsonrpc":"2.0","id":"#),
+            Bytes::from(after),
+        )
+    }
+}
+
+/// The parameters of a `tools/call` with a text of `argument_bytes`, as [`Era::around_id`] takes
+/// them.
+pub(crate) fn call_members(name: &str, argument_bytes: usize) -> String {
+    let text = "h".repeat(argument_bytes);
+    format!(r#""name":"{name}","arguments":{{"text":"{text}"}},"#)
 }
 
 /// What is read of a request on its way.
@@ -69,8 +119,6 @@ pub(crate) struct RequestHead<'a> {
     /// As it stands in the text, so that it can be replaced there.
     #[serde(borrow)]
     pub(crate) id: &'a RawValue,
-    #[serde(borrow)]
-    pub(crate) method: Cow<'a, str>,
     #[serde(borrow)]
     pub(crate) params: Option<ParamsHead<'a>>,
 }
@@ -91,26 +139,6 @@ pub(crate) struct AnswerHead<'a> {
     pub(crate) id: &'a RawValue,
     #[serde(borrow)]
     pub(crate) result: Option<&'a RawValue>,
-}
-
-/// Whether an answer is the result of the call with this id.
-///
-/// # Errors
-/// Says how it differs.
-pub(crate) fn check_answer(status: StatusCode, body: &[u8], id: u64) -> Result<(), Failure> {
-    let excerpt = || String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
-    if status != StatusCode::OK {
-        return Err(Failure(format!("answered {status}: {}", excerpt())));
-    }
-    let answer: AnswerHead<'_> = serde_json::from_slice(body)
-        .map_err(|error| Failure(format!("answered no response ({error}): {}", excerpt())))?;
-    if answer.id.get().parse() != Ok(id) {
-        return Err(Failure(format!("call {id} was answered: {}", excerpt())));
-    }
-    if answer.result.is_none() {
-        return Err(Failure(format!("answered no result: {}", excerpt())));
-    }
-    Ok(())
 }
 
 /// An HTTP answer with a JSON body.
@@ -144,11 +172,25 @@ mod tests {
 
     #[test]
     fn a_call_is_read_back() {
-        let body = call_body(7);
-        let head: RequestHead<'_> = serde_json::from_slice(&body).unwrap();
-        assert_eq!(head.id.get(), "7");
-        assert_eq!(head.method, "tools/call");
-        assert_eq!(head.params.unwrap().name.unwrap().get(), r#""echo""#);
+        for era in [Era::Modern, Era::Legacy] {
+            let (before, after) = era.around_id("tools/call", &call_members(TOOL, 5));
+            let body = [&before[..], b"7", &after].concat();
+            let head: RequestHead<'_> = serde_json::from_slice(&body).unwrap();
+            assert_eq!(head.id.get(), "7");
+            assert_eq!(head.params.unwrap().name.unwrap().get(), r#""echo""#);
+        }
+    }
+
+    #[test]
+    fn only_a_modern_request_mirrors_itself() {
+        let modern = Era::Modern
+            .headers("a:1", "tools/call", Some(TOOL))
+            .unwrap();
+        assert_eq!(modern["mcp-name"], TOOL);
+        assert_eq!(modern["mcp-protocol-version"], "2026-07-28");
+        let legacy = Era::Legacy.headers("a:1", "initialize", None).unwrap();
+        assert!(!legacy.contains_key("mcp-method"));
+        assert!(!legacy.contains_key("mcp-protocol-version"));
     }
 
     #[test]
@@ -161,16 +203,5 @@ mod tests {
         );
         assert_eq!(spliced, br#"{"id": "long id" ,"x":[2],"result":{}}"#);
         assert_eq!(splice(text, &[]), text);
-    }
-
-    #[test]
-    fn only_the_result_of_the_call_itself_passes() {
-        let check = |status, body: &str| check_answer(status, body.as_bytes(), 7);
-        assert!(check(StatusCode::OK, r#"{"jsonrpc":"2.0","id":7,"result":{}}"#).is_ok());
-        assert!(check(StatusCode::ACCEPTED, r#"{"id":7,"result":{}}"#).is_err());
-        assert!(check(StatusCode::OK, r#"{"id":8,"result":{}}"#).is_err());
-        assert!(check(StatusCode::OK, r#"{"id":"7","result":{}}"#).is_err());
-        assert!(check(StatusCode::OK, r#"{"id":7,"error":{"code":-32602}}"#).is_err());
-        assert!(check(StatusCode::OK, "data: {}").is_err());
     }
 }
