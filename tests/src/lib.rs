@@ -11,5 +11,6 @@ pub mod fixture;
 pub mod front;
 pub mod gateway;
 pub mod process;
+pub mod scripted;
 pub mod servers;
 pub mod tools;

@@ -56,17 +56,13 @@ pub(crate) fn interpret(
         let error = LinkError::Invalid("it has neither a result nor an error".to_owned());
         return Err(fault(backend, &error).into());
     };
-    // Only an absent resultType is a legacy server's; caching hints are asked for on complete
-    // results alone.
-    let complete = response.keys.result_type.is_none()
-        || response.text(response.keys.result_type).as_deref() == Some("complete");
-    let needs_hints = call.method.is_cacheable() && complete && response.keys.ttl_ms.is_none();
-    let missing_members = match (response.keys.result_type.is_none(), needs_hints) {
-        (true, true) => "\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"private\"",
-        (true, false) => "\"resultType\":\"complete\"",
-        (false, true) => "\"ttlMs\":0,\"cacheScope\":\"private\"",
-        (false, false) => "",
-    };
+    let result_type = response.text(response.keys.result_type);
+    let missing_members = call.method.missing_members(
+        response.keys.result_type.is_some(),
+        response.keys.result_type.is_none() || result_type.as_deref() == Some("complete"),
+        response.keys.ttl_ms.is_some(),
+    );
+    drop(result_type);
     Ok(Answer {
         response,
         result,
@@ -112,8 +108,13 @@ pub(crate) fn failure(
     }
 }
 
+/// The fault of a result that arrives where nobody takes it before it is whole.
+pub(crate) fn not_whole(backend: &Arc<str>) -> Fault {
+    fault(backend, &LinkError::TooLarge)
+}
+
 /// The gateway's words for what went wrong on the way to a backend and back.
-fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
+pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
     let name = &**backend;
     let check = "It may or may not have done the work: check before you call again.";
     let (status, reason, effect, retryable, message) = match error {

@@ -13,9 +13,18 @@ use crate::backend::Inner;
 use crate::config::TransportConfig;
 use crate::connect::Connection;
 use crate::legacy;
+use crate::link::http::Large;
 use crate::link::watch::Watch;
-use crate::link::{LinkError, Outgoing, next_id};
+use crate::link::{self, LinkError, Outgoing, next_id};
 use crate::message::{self, Rewrite};
+
+/// What came of an attempt.
+pub(crate) enum Attempted {
+    /// The whole answer.
+    Whole(Answer),
+    /// The beginning of a large one, and the span of the attempt, which goes on.
+    Large(Box<(Large, AttemptSpan)>),
+}
 
 impl Inner {
     /// One attempt. `connection` is the backend's own; a call that waits for its client goes on
@@ -26,10 +35,11 @@ impl Inner {
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
         connection: Option<Arc<Connection>>,
-    ) -> Result<Answer, CallError> {
+    ) -> Result<Attempted, CallError> {
         let Some(connection) = connection.filter(|connection| connection.legacy.is_none()) else {
             // Boxed, since it would double the size of every call's future.
-            return Box::pin(legacy::attempt(self, call, rewrite, parent)).await;
+            let attempt = Box::pin(legacy::attempt(self, call, rewrite, parent));
+            return attempt.await.map(Attempted::Whole);
         };
         if let Some(responses) = call.request.params.input_responses
             && let Some(error) = legacy::error_among(call.request.slice(responses))
@@ -39,10 +49,23 @@ impl Inner {
         let version = connection.wire.version;
         let (out, span) = self.outgoing(call, rewrite, parent, &connection);
         let watch = Watch::of(call, out.id);
-        let result = connection.link.request(&connection.wire, out, watch).await;
+        let passes = call.takes_arriving && call.method.may_require_input();
+        let arriving = passes.then_some(call.method);
+        let reply = connection
+            .link
+            .reply(&connection.wire, out, watch, arriving);
+        let result = match reply.await {
+            Ok(link::Reply::Large(large)) => {
+                return Ok(Attempted::Large(Box::new((large, span))));
+            }
+            Ok(link::Reply::Whole(response)) => Ok(response),
+            Err(error) => Err(error),
+        };
         span.record(&result);
         match result {
-            Ok(response) => answer::interpret(&self.name, call, version, response),
+            Ok(response) => {
+                answer::interpret(&self.name, call, version, response).map(Attempted::Whole)
+            }
             Err(error) => {
                 if error.is_suspicious() {
                     self.suspicion.notify_one();
@@ -132,6 +155,18 @@ impl AttemptSpan {
     pub(crate) fn record(mut self, result: &Result<Response, LinkError>) {
         self.answered = true;
         record(&self.span, result);
+    }
+
+    /// As [`AttemptSpan::record`], of a result that was handed on while it arrived: whether it says
+    /// `isError: true`, or that it broke off.
+    pub(crate) fn record_arrived(&mut self, result: Result<bool, &CallError>) {
+        self.answered = true;
+        let error = match result {
+            Ok(false) => None,
+            Ok(true) => Some("tool_error"),
+            Err(_) => Some("_OTHER"),
+        };
+        self.span.record_outcome(error, None);
     }
 }
 

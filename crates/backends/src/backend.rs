@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{self, Answer};
+use crate::arriving::{Arriving, Reply};
+use crate::attempt::Attempted;
 use crate::config::{BackendConfig, HttpKind, TransportConfig};
 use crate::connect::Connection;
 use crate::keeper;
@@ -160,18 +162,38 @@ impl Backend {
         self.inner.lists.load_full()
     }
 
-    /// Makes the call. Takes at most the backend's timeout, or what is left until the call's
-    /// deadline; dropping the future cancels the call in the way of the server's era. `parent` is
-    /// the span that the attempt belongs to.
+    /// Makes a call that takes no [`Outcome::Arriving`], or of a method whose results never are; as
+    /// [`Backend::reply`] else.
     ///
     /// # Errors
-    /// The backend's own error, or the gateway's fault when no answer could be had.
+    /// As [`Backend::reply`].
+    ///
+    /// [`Outcome::Arriving`]: switchboard_protocol::call::Outcome::Arriving
     pub async fn call(
         &self,
         call: &Call,
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
     ) -> Result<Answer, CallError> {
+        match self.reply(call, rewrite, parent).await? {
+            Reply::Whole(answer) => Ok(answer),
+            Reply::Arriving(_) => Err(answer::not_whole(&self.inner.name).into()),
+        }
+    }
+
+    /// Makes the call. Takes at most the backend's timeout, or what is left until the call's
+    /// deadline, up to the last byte of a result that is still arriving; dropping the future, or
+    /// that result, cancels the call in the way of the server's era. `parent` is the span that the
+    /// attempt belongs to.
+    ///
+    /// # Errors
+    /// The backend's own error, or the gateway's fault when no answer could be had.
+    pub async fn reply(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
+    ) -> Result<Reply, CallError> {
         let started = Instant::now();
         let abandoned = Abandoned {
             inner: &self.inner,
@@ -204,7 +226,17 @@ impl Backend {
             Err(error) => Err(error),
         };
         abandoned.answered();
-        self.inner.finish(call, started, result)
+        let result = match result {
+            Ok(Attempted::Large(large)) => {
+                let limit = self.inner.config.timeout.min(left);
+                let (large, span) = *large;
+                let arriving = Arriving::new(Arc::clone(&self.inner), started, limit, large, span);
+                return Ok(Reply::Arriving(Box::new(arriving)));
+            }
+            Ok(Attempted::Whole(answer)) => Ok(answer),
+            Err(error) => Err(error),
+        };
+        self.inner.finish(call, started, result).map(Reply::Whole)
     }
 
     /// Has the lists read again and waits until they are, at most 5 s.
@@ -342,46 +374,57 @@ impl Inner {
         }
     }
 
-    /// Adds what every failure tells: the attempt and how long it took.
+    /// Takes note of how a call ended.
     fn finish(
         &self,
         call: &Call,
         started: Instant,
-        result: Result<Answer, CallError>,
+        mut result: Result<Answer, CallError>,
     ) -> Result<Answer, CallError> {
+        let ended = match &mut result {
+            Ok(answer) => Ok(answer.response.is_tool_error()),
+            Err(error) => Err(error),
+        };
+        self.count(call.method, started, ended);
+        if let Err(CallError::Fault(fault)) = &result
+            && let Some(detail) = &fault.detail
+        {
+            tracing::debug!(backend = %self.name, reason = fault.reason, detail, "a call failed");
+        }
+        result
+    }
+
+    /// Counts an attempt that ended: whether its result says `isError: true`, or what it failed with.
+    /// Adds what every failure tells: the attempt and how long it took.
+    pub(crate) fn count(
+        &self,
+        method: Method,
+        started: Instant,
+        ended: Result<bool, &mut CallError>,
+    ) {
         let elapsed = started.elapsed();
-        let method = MethodLabel::from_method(call.method.as_str());
-        match result {
-            Ok(answer) => {
-                let failed = answer.response.is_tool_error();
-                self.metrics
-                    .operation(method, failed.then_some(ErrorType::ToolError), elapsed);
-                Ok(answer)
-            }
-            Err(CallError::Fault(mut fault)) => {
+        let error = match ended {
+            Ok(is_error) => is_error.then_some(ErrorType::ToolError),
+            Err(CallError::Fault(fault)) => {
                 fault.attempts.push(Attempt {
                     backend: Arc::clone(&self.name),
                     reason: fault.reason,
                     ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
                 });
-                if let Some(detail) = &fault.detail {
-                    tracing::debug!(backend = %self.name, reason = fault.reason, detail, "a call failed");
-                }
-                self.metrics.operation(
-                    method,
-                    Some(ErrorType::from_code(i64::from(fault.code))),
-                    elapsed,
-                );
-                Err(CallError::Fault(fault))
+                Some(ErrorType::from_code(i64::from(fault.code)))
             }
-            Err(error) => {
-                if let CallError::Backend { code, .. } = &error {
-                    self.metrics
-                        .operation(method, Some(ErrorType::from_code(*code)), elapsed);
-                }
-                Err(error)
-            }
-        }
+            Err(CallError::Backend { code, .. }) => Some(ErrorType::from_code(*code)),
+            Err(CallError::Protocol(_)) => return,
+        };
+        let method = MethodLabel::from_method(method.as_str());
+        self.metrics.operation(method, error, elapsed);
+    }
+
+    /// Counts an attempt that nobody waits for any more.
+    pub(crate) fn count_cancelled(&self, method: Method, started: Instant) {
+        let method = MethodLabel::from_method(method.as_str());
+        let error = Some(ErrorType::Cancelled);
+        self.metrics.operation(method, error, started.elapsed());
     }
 }
 
@@ -402,12 +445,7 @@ impl Abandoned<'_> {
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            let method = MethodLabel::from_method(self.method.as_str());
-            self.inner.metrics.operation(
-                method,
-                Some(ErrorType::Cancelled),
-                self.started.elapsed(),
-            );
+            self.inner.count_cancelled(self.method, self.started);
         }
     }
 }

@@ -6,6 +6,7 @@
 //! sessions of servers before 2026-07-28.
 
 mod answer;
+mod arriving;
 mod attempt;
 mod backend;
 pub mod config;
@@ -22,6 +23,7 @@ pub mod status;
 mod tasks;
 
 pub use answer::Answer;
+pub use arriving::{Arriving, Reply};
 pub use backend::Backend;
 pub use legacy::Shared;
 pub use message::{RequestState, Rewrite};

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use switchboard_protocol::envelope::Response;
+use switchboard_protocol::method::Method;
 use switchboard_protocol::version::Version;
 
 use self::watch::Watch;
@@ -123,6 +124,14 @@ pub(crate) fn error_code(ended: &Result<Response, LinkError>) -> Option<i64> {
     }
 }
 
+/// What a request is answered with.
+pub(crate) enum Reply {
+    /// The response.
+    Whole(Response),
+    /// The beginning of a large one.
+    Large(http::Large),
+}
+
 /// A way to one server. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Link {
@@ -144,6 +153,21 @@ impl Link {
         match self {
             Self::Http(link) => link.request(wire, out, watch).await,
             Self::Mux(link) => link.request(out, watch).await,
+        }
+    }
+
+    /// As [`Link::request`]; a large result of a request of the method `arriving` may be given
+    /// while it arrives.
+    pub(crate) async fn reply(
+        &self,
+        wire: &Wire,
+        out: Outgoing,
+        watch: Watch,
+        arriving: Option<Method>,
+    ) -> Result<Reply, LinkError> {
+        match self {
+            Self::Http(link) => link.reply(wire, out, watch, arriving).await,
+            Self::Mux(link) => link.request(out, watch).await.map(Reply::Whole),
         }
     }
 

@@ -99,6 +99,7 @@ fn call(principal: &str, capabilities: &str, tool: &str) -> Call {
         log_level: None,
         sink: None,
         deadline: None,
+        takes_arriving: false,
     }
 }
 

@@ -3,6 +3,7 @@
 //! This is the edge of 2026-07-28. That of older revisions, [`crate::legacy`], stands beside it and
 //! speaks to the same stacks: `decode::parse` is where they part.
 
+pub(crate) mod arriving;
 pub(crate) mod decode;
 pub(crate) mod listen;
 pub(crate) mod respond;

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use pin_project_lite::pin_project;
 use switchboard_orchestrator::TracedCall;
-use switchboard_protocol::call::{Call, Outcome};
+use switchboard_protocol::call::{Call, Outcome, Piece, ResultStream};
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{
@@ -67,7 +67,7 @@ where
         };
         ResponseFuture {
             inner: self.inner.call(TracedCall { call, span }),
-            measured,
+            measured: Some(measured),
         }
     }
 }
@@ -77,7 +77,7 @@ pin_project! {
     pub(crate) struct ResponseFuture<F> {
         #[pin]
         inner: F,
-        measured: Measured,
+        measured: Option<Measured>,
     }
 }
 
@@ -89,11 +89,34 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let outcome = ready!(this.inner.poll(context));
-        if let Ok(outcome) = &outcome {
-            this.measured.end(outcome);
+        let Ok(mut outcome) = ready!(this.inner.poll(context));
+        if let Some(mut measured) = this.measured.take() {
+            match outcome {
+                Outcome::Arriving(result) => {
+                    outcome = Outcome::Arriving(Box::new(MeasuredStream { result, measured }));
+                }
+                _ => measured.end(&outcome),
+            }
         }
-        Poll::Ready(outcome)
+        Poll::Ready(Ok(outcome))
+    }
+}
+
+/// A result under way, measured to its last byte.
+struct MeasuredStream {
+    result: Box<dyn ResultStream>,
+    measured: Measured,
+}
+
+impl ResultStream for MeasuredStream {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
+        let piece = ready!(self.result.poll_piece(context));
+        match &piece {
+            Ok(Piece::Bytes(_)) => {}
+            Ok(Piece::End { is_error }) => self.measured.completed(*is_error),
+            Err(error) => self.measured.failed(error),
+        }
+        Poll::Ready(piece)
     }
 }
 
@@ -143,20 +166,29 @@ struct Measured {
 
 impl Measured {
     fn end(&mut self, outcome: &Outcome) {
-        let (error, code) = match outcome {
-            Outcome::Complete(completed) => {
-                (completed.is_error.then_some(ErrorType::ToolError), None)
-            }
-            Outcome::InputRequired(_) => (None, None),
-            Outcome::Failed(error) => {
-                let code = match error {
-                    CallError::Protocol(error) => error.code,
-                    CallError::Backend { code, .. } => *code,
-                    CallError::Fault(fault) => i64::from(fault.code),
-                };
-                (Some(ErrorType::from_code(code)), Some(code))
-            }
+        match outcome {
+            Outcome::Complete(completed) => self.completed(completed.is_error),
+            Outcome::InputRequired(_) => self.completed(false),
+            Outcome::Failed(error) => self.failed(error),
+            // Has not ended.
+            Outcome::Arriving(_) => {}
+        }
+    }
+
+    fn completed(&mut self, is_error: bool) {
+        self.record(is_error.then_some(ErrorType::ToolError), None);
+    }
+
+    fn failed(&mut self, error: &CallError) {
+        let code = match error {
+            CallError::Protocol(error) => error.code,
+            CallError::Backend { code, .. } => *code,
+            CallError::Fault(fault) => i64::from(fault.code),
         };
+        self.record(Some(ErrorType::from_code(code)), Some(code));
+    }
+
+    fn record(&mut self, error: Option<ErrorType>, code: Option<i64>) {
         self.span.record_outcome(error.map(ErrorType::as_str), code);
         self.error = error;
     }

@@ -1,10 +1,11 @@
 //! A call on its way to its backend: resolved, rewritten, sent, and its answer made an outcome.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use switchboard_backends::status::State;
-use switchboard_backends::{RequestState, Rewrite};
+use switchboard_backends::{Reply, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
 use switchboard_telemetry::CallSpan;
@@ -118,7 +119,7 @@ impl Inner {
 
     async fn send(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         destination: &Destination<'_>,
         call: &mut Call,
         continuation: Option<&Continuation>,
@@ -151,8 +152,13 @@ impl Inner {
             },
             param_headers,
         };
-        Ok(match backend.call(call, &rewrite, span).await {
-            Ok(answer) => results::outcome(snapshot, &self.sealer, call, backend.name(), &answer),
+        Ok(match backend.reply(call, &rewrite, span).await {
+            Ok(Reply::Whole(answer)) => {
+                results::outcome(snapshot, &self.sealer, call, backend.name(), &answer)
+            }
+            Ok(Reply::Arriving(arriving)) => {
+                Outcome::Arriving(arriving.edited(results::Edits::new(snapshot, backend.name())))
+            }
             Err(error) => Outcome::Failed(error),
         })
     }

@@ -435,6 +435,7 @@ mod tests {
             log_level: None,
             sink: None,
             deadline: None,
+            takes_arriving: false,
         };
         let future = orchestrator.call(TracedCall {
             call: Box::new(call),

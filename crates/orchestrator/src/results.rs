@@ -12,6 +12,7 @@ use switchboard_protocol::capabilities::{ClientCapabilities, Question};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError};
 use switchboard_protocol::json::{self, Span};
 use switchboard_protocol::method::Method;
+use switchboard_protocol::passage::Edit;
 use switchboard_protocol::splice::{
     Splice, for_each_item, for_each_member, member, without_own_meta,
 };
@@ -134,6 +135,44 @@ pub(crate) fn asks_undeclared(
         }
     });
     missing.map(Question::undeclared)
+}
+
+/// What [`outcome`] changes, of a result that is still arriving.
+pub(crate) struct Edits {
+    snapshot: Arc<Snapshot>,
+    backend: Arc<str>,
+}
+
+impl Edits {
+    pub(crate) fn new(snapshot: &Arc<Snapshot>, backend: &Arc<str>) -> Self {
+        Self {
+            snapshot: Arc::clone(snapshot),
+            backend: Arc::clone(backend),
+        }
+    }
+}
+
+impl Edit for Edits {
+    fn uri(&self, uri: &str) -> Option<String> {
+        self.snapshot.exposed_uri(&self.backend, uri)
+    }
+
+    fn meta(&self, meta: &Bytes) -> Option<Vec<u8>> {
+        let addresses = Addresses {
+            snapshot: &self.snapshot,
+            backend: &self.backend,
+            raw: meta,
+        };
+        let whole = Span::of_part(meta, meta);
+        let mut splice = Splice::new();
+        addresses.edit_meta(whole, &mut splice);
+        if splice.is_empty() {
+            return None;
+        }
+        let mut edited = Vec::with_capacity(meta.len());
+        splice.apply(meta, whole, &mut edited);
+        Some(edited)
+    }
 }
 
 /// Rewrites the URIs that would not lead the client back to the backend that wrote them.

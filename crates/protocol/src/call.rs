@@ -8,6 +8,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::capabilities::ClientCapabilities;
@@ -87,6 +88,8 @@ pub struct Call {
     pub sink: Option<Arc<dyn Sink>>,
     /// When an answer is too late.
     pub deadline: Option<Instant>,
+    /// Whether the caller takes [`Outcome::Arriving`]; else every result is collected first.
+    pub takes_arriving: bool,
 }
 
 impl std::fmt::Debug for Call {
@@ -186,11 +189,34 @@ impl From<Vec<u8>> for Payload {
     }
 }
 
+/// A complete result that is still on its way. Dropping it cancels the call.
+pub trait ResultStream: Send {
+    /// What comes next. Nothing is read ahead: whoever takes slowly is sent slowly.
+    ///
+    /// # Errors
+    /// What was handed on is no whole result, and the rest will not come: whoever it was handed on
+    /// to has to be shown that it breaks off. Not to be polled again, nor after [`Piece::End`].
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>>;
+}
+
+/// A piece of a [`ResultStream`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// The next bytes of the result object, at least one.
+    Bytes(Bytes),
+    /// The result was whole, and so was the response that it came in.
+    End {
+        /// Whether it says `isError: true`.
+        is_error: bool,
+    },
+}
+
 /// How a call ended.
-#[derive(Clone, Debug)]
 pub enum Outcome {
     /// A result.
     Complete(Completed),
+    /// A large result, of which the beginning is there: only for [`Call::takes_arriving`].
+    Arriving(Box<dyn ResultStream>),
     /// The server needs input first (`resultType: "input_required"`); the client retries with it.
     InputRequired(Payload),
     /// No result.
@@ -204,6 +230,17 @@ pub struct Completed {
     pub result: Payload,
     /// Whether it says `isError: true`.
     pub is_error: bool,
+}
+
+impl std::fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Complete(completed) => f.debug_tuple("Complete").field(completed).finish(),
+            Self::Arriving(_) => f.write_str("Arriving"),
+            Self::InputRequired(result) => f.debug_tuple("InputRequired").field(result).finish(),
+            Self::Failed(error) => f.debug_tuple("Failed").field(error).finish(),
+        }
+    }
 }
 
 impl From<CallError> for Outcome {

@@ -28,13 +28,13 @@ pub enum EnvelopeError {
 }
 
 impl EnvelopeError {
-    fn shape(text: impl Into<Cow<'static, str>>) -> Self {
+    pub(crate) fn shape(text: impl Into<Cow<'static, str>>) -> Self {
         Self::Shape(text.into())
     }
 }
 
 /// The keys that the gateway knows at one level.
-trait Keys {
+pub(crate) trait Keys {
     /// Every key.
     const KEYS: &'static [&'static str];
     /// Which level this is, for messages.
@@ -160,13 +160,13 @@ known_keys! {
 
 /// The unknown keys seen at one level, to refuse a second one. Known ones are told apart by their
 /// slots.
-#[derive(Default)]
-struct Seen<'a> {
+#[derive(Debug, Default)]
+pub(crate) struct Seen<'a> {
     keys: SmallVec<[Cow<'a, [u8]>; 8]>,
 }
 
 impl<'a> Seen<'a> {
-    fn insert<K: Keys>(&mut self, name: Cow<'a, [u8]>) -> Result<(), EnvelopeError> {
+    pub(crate) fn insert<K: Keys>(&mut self, name: Cow<'a, [u8]>) -> Result<(), EnvelopeError> {
         if K::KEYS.iter().any(|known| differs_by_case(known, &name)) {
             return Err(EnvelopeError::shape(format!(
                 "the key {:?} of {} differs from a key of the protocol only by its case",
@@ -182,7 +182,7 @@ impl<'a> Seen<'a> {
         Ok(())
     }
 
-    fn finish<K: Keys>(mut self) -> Result<(), EnvelopeError> {
+    pub(crate) fn finish<K: Keys>(mut self) -> Result<(), EnvelopeError> {
         if self.keys.len() > 8 {
             self.keys.sort_unstable();
             if let Some(pair) = self.keys.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -192,7 +192,7 @@ impl<'a> Seen<'a> {
         Ok(())
     }
 
-    fn twice<K: Keys>(name: &[u8]) -> EnvelopeError {
+    pub(crate) fn twice<K: Keys>(name: &[u8]) -> EnvelopeError {
         EnvelopeError::shape(format!(
             "the key {:?} stands twice in {}",
             shortened(name),
@@ -600,7 +600,7 @@ impl Response {
     }
 }
 
-fn number(raw: &[u8]) -> Option<u64> {
+pub(crate) fn number(raw: &[u8]) -> Option<u64> {
     std::str::from_utf8(raw).ok()?.parse().ok()
 }
 

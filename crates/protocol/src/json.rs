@@ -5,6 +5,10 @@
 //! peer reads differently from the next is how requests are smuggled), bounds the depth, and leaves
 //! the bytes alone.
 
+mod chunks;
+
+pub use self::chunks::{ChunkScanner, Event};
+
 use std::borrow::Cow;
 
 /// How deep arrays and objects may nest before a message is refused.
@@ -475,30 +479,52 @@ pub fn quoted(text: &str) -> Vec<u8> {
 /// How many leading bytes need no attention inside a string: no quote, backslash or control
 /// character.
 ///
-/// Eight bytes at a time: results of many megabytes pass through here once.
+/// Results of many megabytes pass through here once. Most strings end, or have an escape, within a
+/// few words; what is longer is looked at in blocks, which the compiler does with vectors.
 fn plain_prefix(bytes: &[u8]) -> usize {
+    let (near, far) = bytes.split_at(bytes.len().min(BLOCK));
+    let within_near = plain_words(near);
+    if within_near < near.len() {
+        return within_near;
+    }
+    let (blocks, _) = far.as_chunks::<BLOCK>();
+    let plain = blocks.iter().take_while(|block| is_plain(block)).count();
+    let at = BLOCK.min(bytes.len()) + plain * BLOCK;
+    at + plain_words(&bytes[at..])
+}
+
+/// How many bytes are looked at together.
+const BLOCK: usize = 64;
+
+fn is_plain(block: &[u8; BLOCK]) -> bool {
+    // Without a way out in the middle, which would stop the compiler.
+    !block
+        .iter()
+        .fold(false, |any, byte| any | is_special(*byte))
+}
+
+fn is_special(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\') || byte < 0x20
+}
+
+/// As [`plain_prefix`], eight bytes at a time.
+fn plain_words(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
     let zero_byte = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let mut at = 0;
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let mut word = [0; 8];
-        word.copy_from_slice(chunk);
-        let word = u64::from_le_bytes(word);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
         let quote = zero_byte(word ^ (ONES * u64::from(b'"')));
         let backslash = zero_byte(word ^ (ONES * u64::from(b'\\')));
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
         let hit = quote | backslash | control;
         if hit != 0 {
-            return at + (hit.trailing_zeros() / 8) as usize;
+            return index * 8 + (hit.trailing_zeros() / 8) as usize;
         }
-        at += 8;
     }
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\') || *byte < 0x20;
-    at + bytes[at..]
-        .iter()
-        .position(special)
-        .unwrap_or(bytes.len() - at)
+    let in_rest = rest.iter().position(|byte| is_special(*byte));
+    words.len() * 8 + in_rest.unwrap_or(rest.len())
 }
 
 #[cfg(test)]

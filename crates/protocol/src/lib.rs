@@ -25,6 +25,7 @@ pub mod header;
 pub mod json;
 pub mod method;
 pub mod param_header;
+pub mod passage;
 pub mod splice;
 pub mod token;
 pub mod uri_template;

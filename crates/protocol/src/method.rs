@@ -127,6 +127,26 @@ impl Method {
                 | Self::TasksCancel
         )
     }
+
+    /// The members that 2026-07-28 asks of a result and that this one has not, comma-separated; often
+    /// empty. `has_type`: it has a `resultType`; `is_complete`: that is `complete`, or absent, as
+    /// legacy servers leave it; `has_ttl`: it has a `ttlMs`.
+    #[must_use]
+    pub const fn missing_members(
+        self,
+        has_type: bool,
+        is_complete: bool,
+        has_ttl: bool,
+    ) -> &'static str {
+        // Caching hints are asked for on complete results alone.
+        let needs_hints = self.is_cacheable() && is_complete && !has_ttl;
+        match (has_type, needs_hints) {
+            (false, true) => "\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"private\"",
+            (false, false) => "\"resultType\":\"complete\"",
+            (true, true) => "\"ttlMs\":0,\"cacheScope\":\"private\"",
+            (true, false) => "",
+        }
+    }
 }
 
 /// Severity of a log notification (specification: `server/utilities/logging`), least severe first.

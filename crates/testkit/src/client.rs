@@ -476,6 +476,18 @@ impl Exchange {
         }
     }
 
+    /// The next bytes of the body as they come, if nothing else is read of it; `None` at its end, an
+    /// error if it breaks off.
+    ///
+    /// # Panics
+    ///
+    /// If nothing comes for [`PATIENCE`].
+    pub async fn next_bytes(&mut self) -> Option<Result<Bytes, hyper::Error>> {
+        let frame = timeout(PATIENCE, self.body.frame()).await;
+        let frame = frame.expect("more of the answer, or its end, in time")?;
+        Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
+    }
+
     /// The next message; see [`Exchange::next_raw`].
     ///
     /// # Panics

@@ -186,6 +186,7 @@ mod tests {
             log_level: None,
             sink: None,
             deadline: None,
+            takes_arriving: false,
         }
     }
 

@@ -1,30 +1,34 @@
 //! Streamable HTTP: every request its own exchange (specification:
 //! `basic/transports/streamable-http`).
 
+mod collect;
 mod resume;
 
 use ::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use ::http::uri::Authority;
 use ::http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response as HttpResponse, StatusCode, Uri,
+    HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response as HttpResponse,
+    StatusCode, Uri,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::body::Body;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_protocol::envelope::{Envelope, Message, Response};
 use switchboard_protocol::header;
+use switchboard_protocol::method::Method;
+use switchboard_protocol::passage::{MAX_HELD, Refusal, may_pass};
 use switchboard_telemetry::IgnoredMessage;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use self::collect::{Collected, collect};
 use self::resume::Resumption;
 use super::inbox::Inbox;
 use super::pool::{Pool, PoolError, ResponseBody};
 use super::sse::Decoder;
 use super::watch::{Asked, Hear, Watch};
-use super::{LinkError, Outgoing, WRITE_DEADLINE, Wire, refuse_request};
+use super::{LinkError, Outgoing, Reply, WRITE_DEADLINE, Wire, refuse_request};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static(EVENT_STREAM_TYPE);
@@ -37,6 +41,20 @@ const MAX_ERROR_BODY: usize = 64 * 1024;
 const NO_REQUEST: u64 = 0;
 /// How long ending a session may take.
 const DELETE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// A large response that can be handed on while it arrives.
+pub(crate) struct Large {
+    /// What was read of it.
+    pub(crate) beginning: Bytes,
+    /// What follows.
+    pub(crate) rest: ResponseBody,
+    /// The id of the request that it has to answer.
+    pub(crate) id: u64,
+    /// The method of that.
+    pub(crate) method: Method,
+    /// The most bytes that it may have.
+    pub(crate) max_message: usize,
+}
 
 /// One HTTP endpoint of a server. Cheap to clone; connections are pooled.
 #[derive(Clone)]
@@ -144,40 +162,117 @@ impl HttpLink {
         mut watch: Watch,
     ) -> Result<(Response, Option<HeaderValue>), LinkError> {
         let id = out.id;
-        let request = if wire.version.is_modern() {
-            self.modern_request(wire, out)
-        } else {
-            self.request_of(Method::POST, wire, out.body)
-        };
-        let answer = self.send(request).await?;
+        let answer = self.post(wire, out).await?;
         let session = answer.headers().get(header::SESSION_ID).cloned();
-        if !answer.status().is_success() {
-            return Err(Box::pin(refused(answer)).await);
-        }
         let response = if has_media_type(&answer, EVENT_STREAM_TYPE) {
             Box::pin(self.read_stream(wire, answer.into_body(), id, &mut watch)).await?
         } else {
             let body = collect(answer.into_body(), self.inner.max_message).await?;
-            match Message::parse(body) {
-                Ok(Message::Response(response)) => response,
-                Ok(Message::Request(_)) => {
-                    return Err(LinkError::Invalid("it answered with a request".to_owned()));
-                }
-                Err(error) => return Err(LinkError::Invalid(error.to_string())),
+            self.response(body, id)?
+        };
+        Ok((response, session))
+    }
+
+    /// As [`HttpLink::request`]; a large result of a request of the method `arriving` may be given
+    /// while it arrives.
+    pub(crate) async fn reply(
+        &self,
+        wire: &Wire,
+        out: Outgoing,
+        mut watch: Watch,
+        arriving: Option<Method>,
+    ) -> Result<Reply, LinkError> {
+        let id = out.id;
+        let answer = self.post(wire, out).await?;
+        if has_media_type(&answer, EVENT_STREAM_TYPE) {
+            let response = self.read_stream(wire, answer.into_body(), id, &mut watch);
+            return Box::pin(response).await.map(Reply::Whole);
+        }
+        let mut body = answer.into_body();
+        let mut read = Collected::default();
+        let enough = arriving.map_or(usize::MAX, |_| MAX_HELD);
+        let max_message = self.inner.max_message;
+        let ended = read.fill(&mut body, enough, max_message).await?;
+        match arriving {
+            Some(method) if !ended => Box::pin(self.large(read, body, id, method)).await,
+            _ => self.response(read.into_bytes(), id).map(Reply::Whole),
+        }
+    }
+
+    /// Hands over what is more than enough to judge it by, or collects the rest where that cannot
+    /// be.
+    async fn large(
+        &self,
+        read: Collected,
+        mut body: ResponseBody,
+        id: u64,
+        method: Method,
+    ) -> Result<Reply, LinkError> {
+        let max_message = self.inner.max_message;
+        let beginning = read.into_bytes();
+        match may_pass(&beginning, id, method) {
+            Ok(true) => Ok(Reply::Large(Large {
+                beginning,
+                rest: body,
+                id,
+                method,
+                max_message,
+            })),
+            Ok(false) => {
+                let mut read = Collected::from(beginning);
+                read.fill(&mut body, usize::MAX, max_message).await?;
+                self.response(read.into_bytes(), id).map(Reply::Whole)
             }
+            Err(refusal) => {
+                if refusal == Refusal::OtherId {
+                    self.inner.inbox.ignored(IgnoredMessage::UnknownId);
+                }
+                Err(LinkError::Invalid(refusal.to_string()))
+            }
+        }
+    }
+
+    /// Sends a request; gives the answer if its status is one of success.
+    async fn post(
+        &self,
+        wire: &Wire,
+        out: Outgoing,
+    ) -> Result<HttpResponse<ResponseBody>, LinkError> {
+        let request = if wire.version.is_modern() {
+            self.modern_request(wire, out)
+        } else {
+            self.request_of(HttpMethod::POST, wire, out.body)
+        };
+        let answer = self.send(request).await?;
+        if !answer.status().is_success() {
+            return Err(Box::pin(refused(answer)).await);
+        }
+        Ok(answer)
+    }
+
+    /// Reads the response to the request of this id.
+    fn response(&self, body: Bytes, id: u64) -> Result<Response, LinkError> {
+        let response = match Message::parse(body) {
+            Ok(Message::Response(response)) => response,
+            Ok(Message::Request(_)) => {
+                return Err(LinkError::Invalid("it answered with a request".to_owned()));
+            }
+            Err(error) => return Err(LinkError::Invalid(error.to_string())),
         };
         // A server that could not read the id answers with an error without one.
         if response.id_number() == Some(id) || response.names_no_request() {
-            Ok((response, session))
+            Ok(response)
         } else {
             self.inner.inbox.ignored(IgnoredMessage::UnknownId);
-            Err(LinkError::Invalid("it answered another request".to_owned()))
+            Err(LinkError::Invalid(Refusal::OtherId.to_string()))
         }
     }
 
     pub(crate) async fn notify(&self, wire: &Wire, body: Bytes) -> Result<(), LinkError> {
         let exchange = async {
-            let answer = self.send(self.request_of(Method::POST, wire, body)).await?;
+            let answer = self
+                .send(self.request_of(HttpMethod::POST, wire, body))
+                .await?;
             if answer.status().is_success() {
                 Ok(())
             } else {
@@ -226,7 +321,7 @@ impl HttpLink {
 
     /// A GET of the endpoint, for an event stream.
     pub(crate) async fn get(&self, wire: &Wire) -> Result<HttpResponse<ResponseBody>, LinkError> {
-        let mut request = self.request_of(Method::GET, wire, Bytes::new());
+        let mut request = self.request_of(HttpMethod::GET, wire, Bytes::new());
         request.headers_mut().remove(CONTENT_TYPE);
         request.headers_mut().insert(ACCEPT, EVENT_STREAM);
         self.send(request).await
@@ -238,7 +333,7 @@ impl HttpLink {
         told_later.close();
         // A server that forgets the session first is not told any more that a call was cancelled.
         let _ = timeout(DELETE_DEADLINE, told_later.wait()).await;
-        let request = self.request_of(Method::DELETE, wire, Bytes::new());
+        let request = self.request_of(HttpMethod::DELETE, wire, Bytes::new());
         let _ = timeout(DELETE_DEADLINE, self.send(request)).await;
     }
 
@@ -255,12 +350,12 @@ impl HttpLink {
         };
         headers.insert(CONTENT_LENGTH, HeaderValue::from(out.body.len()));
         headers.extend(out.param_headers);
-        self.request_with(Method::POST, headers, out.body)
+        self.request_with(HttpMethod::POST, headers, out.body)
     }
 
     fn request_with(
         &self,
-        method: Method,
+        method: HttpMethod,
         headers: HeaderMap,
         body: Bytes,
     ) -> Request<Full<Bytes>> {
@@ -271,7 +366,7 @@ impl HttpLink {
         request
     }
 
-    fn request_of(&self, method: Method, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
+    fn request_of(&self, method: HttpMethod, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = self.request_with(method, self.inner.headers.clone(), body);
         let headers = request.headers_mut();
         if wire.version.has_version_header() {
@@ -435,41 +530,6 @@ fn has_media_type<B>(answer: &HttpResponse<B>, media_type: &str) -> bool {
     essence
         .trim_ascii()
         .eq_ignore_ascii_case(media_type.as_bytes())
-}
-
-/// The whole body, at most `limit` bytes; in the common case of one frame without a copy.
-async fn collect(mut body: ResponseBody, limit: usize) -> Result<Bytes, LinkError> {
-    if body.size_hint().lower() > limit as u64 {
-        return Err(LinkError::TooLarge);
-    }
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    // A body that says how long it is also says when it has ended.
-    while !body.is_end_stream()
-        && let Some(frame) = body.frame().await
-    {
-        let frame = frame.map_err(|_| {
-            LinkError::Lost("the connection broke in the middle of the answer".to_owned())
-        })?;
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        let length = first.len() + all.len() + data.len();
-        if length > limit {
-            return Err(LinkError::TooLarge);
-        }
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            continue;
-        }
-        if all.is_empty() {
-            let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-            all.reserve(length.saturating_add(announced).min(limit));
-        }
-        all.extend_from_slice(&std::mem::take(&mut first));
-        all.extend_from_slice(&data);
-    }
-    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 async fn refused(answer: HttpResponse<ResponseBody>) -> LinkError {

@@ -120,6 +120,7 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>), String
         private: config.auth.is_some(),
         sealer: Sealer::with_random_key().map_err(|error| error.to_string())?,
         metrics: Arc::new(metrics),
+        runtimes: Vec::new(),
     });
     orchestrator.known(Instant::now() + START).await;
     let summary = orchestrator.backends().map(summary).collect();

@@ -171,6 +171,7 @@ fn request(name: &str, arguments: &Value) -> Result<Call, String> {
         log_level: Some(LogLevel::Warning),
         sink: Some(Arc::new(Terminal)),
         deadline: None,
+        takes_arriving: false,
     })
 }
 

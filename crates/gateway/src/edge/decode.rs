@@ -316,6 +316,7 @@ pub(crate) fn decode(
             log_level,
             sink: None,
             deadline: None,
+            takes_arriving: true,
             request,
         }))),
         Err(rejection) => Err(rejection.for_request(&request)),

@@ -12,10 +12,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use hyper::body::{Frame, SizeHint};
 use switchboard_protocol::call::{Outcome, Payload};
-use switchboard_protocol::error::{CallError, Fault, code};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
 use switchboard_protocol::json::write_str;
 use switchboard_protocol::method::Method;
 
+use super::arriving::ArrivingResponse;
 use super::decode::Rejection;
 
 /// Answers up to this size are sent in one piece; the parts of larger ones are not copied together.
@@ -27,6 +28,18 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(crate) struct Message {
     pub(crate) status: StatusCode,
     pub(crate) body: Payload,
+}
+
+/// The response to a call, of one JSON object; `id` is that of its request, as written.
+pub(crate) fn response(method: Method, id: &[u8], outcome: Outcome) -> Response {
+    match outcome {
+        Outcome::Arriving(result) => {
+            let mut response = Response::new(Body::new(ArrivingResponse::json(id, result)));
+            response.headers_mut().insert(CONTENT_TYPE, JSON);
+            response
+        }
+        outcome => json(message(method, id, outcome)),
+    }
 }
 
 /// Puts an outcome into the response to the request of this id (as written).
@@ -43,6 +56,11 @@ pub(crate) fn member(method: Method, outcome: Outcome) -> (StatusCode, &'static 
     match outcome {
         Outcome::Complete(completed) => (StatusCode::OK, "result", completed.result),
         Outcome::InputRequired(result) => (StatusCode::OK, "result", result),
+        // Its caller did not say that it takes one.
+        Outcome::Arriving(_) => {
+            let error = ProtocolError::new(code::INTERNAL_ERROR, "the result is not there yet");
+            (StatusCode::OK, "error", error.to_json().into())
+        }
         Outcome::Failed(CallError::Fault(fault)) if method == Method::ToolsCall => {
             (StatusCode::OK, "result", tool_fault(&fault).into())
         }

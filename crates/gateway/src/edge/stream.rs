@@ -1,7 +1,6 @@
 //! The response to a call: JSON if nothing was sent before the outcome, else an event stream.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use switchboard_protocol::method::Method;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::arriving::{ArrivingResponse, BrokenOff, one_line};
 use super::respond;
 use crate::stack::CallFuture;
 
@@ -111,7 +111,7 @@ pub(crate) async fn respond(mut running: Running) -> Response {
         Ok(outcome) = &mut running.outcome => {
             let buffered = running.notifications.as_mut().and_then(|notifications| notifications.try_recv());
             match buffered {
-                None => respond::json(respond::message(running.method, &running.id, outcome)),
+                None => respond::response(running.method, &running.id, outcome),
                 Some(first) => event_stream(running, Some(first), Some(outcome)),
             }
         }
@@ -136,6 +136,7 @@ fn event_stream(running: Running, first: Option<Bytes>, outcome: Option<Outcome>
         running,
         ready: VecDeque::new(),
         outcome,
+        arriving: None,
         ended: false,
         silence: Box::pin(sleep(SILENCE)),
     };
@@ -153,6 +154,8 @@ struct CallStream {
     ready: VecDeque<Bytes>,
     /// The outcome, held back until the notifications before it are sent.
     outcome: Option<Outcome>,
+    /// The response, once its result is arriving.
+    arriving: Option<ArrivingResponse>,
     ended: bool,
     silence: Pin<Box<Sleep>>,
 }
@@ -162,11 +165,15 @@ impl CallStream {
         event(message, &mut self.ready);
     }
 
-    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_bytes(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
         loop {
             if let Some(bytes) = self.ready.pop_front() {
                 self.silence.as_mut().reset(Instant::now() + SILENCE);
-                return Poll::Ready(Some(bytes));
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            // A comment cannot stand in the middle of an event.
+            if let Some(arriving) = &mut self.arriving {
+                return arriving.poll_bytes(context);
             }
             if self.ended {
                 return Poll::Ready(None);
@@ -185,6 +192,11 @@ impl CallStream {
             };
             if let Some(notification) = notification {
                 self.push_event(notification.into());
+            } else if let Some(Outcome::Arriving(result)) = self
+                .outcome
+                .take_if(|outcome| matches!(outcome, Outcome::Arriving(_)))
+            {
+                self.arriving = Some(ArrivingResponse::event(&self.running.id, result));
             } else if let Some(outcome) = self.outcome.take() {
                 let message = respond::message(self.running.method, &self.running.id, outcome);
                 self.push_event(message.body);
@@ -199,14 +211,14 @@ impl CallStream {
 
 impl hyper::body::Body for CallStream {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BrokenOff;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         self.poll_bytes(context)
-            .map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+            .map(|bytes| bytes.map(|bytes| bytes.map(Frame::data)))
     }
 }
 
@@ -214,19 +226,6 @@ impl hyper::body::Body for CallStream {
 /// the tokens of its JSON become spaces.
 pub(crate) fn event(message: Payload, out: &mut VecDeque<Bytes>) {
     const SMALL: usize = 4 * 1024;
-    let one_line = |segment: Bytes| match memchr::memchr2(b'\n', b'\r', &segment) {
-        None => segment,
-        Some(_) => segment
-            .iter()
-            .map(|byte| {
-                if matches!(byte, b'\n' | b'\r') {
-                    b' '
-                } else {
-                    *byte
-                }
-            })
-            .collect(),
-    };
     if message.len() <= SMALL {
         let mut event = Vec::with_capacity(message.len() + 8);
         event.extend_from_slice(b"data: ");

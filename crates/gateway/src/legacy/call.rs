@@ -226,6 +226,7 @@ impl LegacyCall {
                 version: self.version(),
             })),
             deadline: None,
+            takes_arriving: false,
         })
     }
 

@@ -253,7 +253,7 @@ impl LegacyCall {
     async fn look(&self, request: &Envelope) -> Result<Bytes, CallError> {
         match self.made(request.clone(), Method::TasksGet).await {
             Outcome::Complete(task) => Ok(flat(&task.result)),
-            Outcome::InputRequired(_) => Err(unanswered()),
+            Outcome::InputRequired(_) | Outcome::Arriving(_) => Err(unanswered()),
             Outcome::Failed(error) => Err(error),
         }
     }

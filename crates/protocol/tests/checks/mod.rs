@@ -7,6 +7,7 @@ mod envelope;
 mod header_value;
 mod members;
 mod param_header;
+mod passage;
 mod splice;
 mod token;
 mod uri_template;
@@ -35,6 +36,11 @@ pub const PARAM_HEADER: Check = Check {
     name: "param_header",
     run: param_header::check,
 };
+/// A result that arrives in pieces becomes what the collected one would, or is refused as that is.
+pub const PASSAGE: Check = Check {
+    name: "passage",
+    run: passage::check,
+};
 /// A rewritten object is valid JSON in which only the members named have changed.
 pub const SPLICE: Check = Check {
     name: "splice",
@@ -52,10 +58,11 @@ pub const URI_TEMPLATE: Check = Check {
 };
 
 /// Every check.
-pub const ALL: [&Check; 6] = [
+pub const ALL: [&Check; 7] = [
     &ENVELOPE,
     &HEADER_VALUE,
     &PARAM_HEADER,
+    &PASSAGE,
     &SPLICE,
     &TOKEN,
     &URI_TEMPLATE,
