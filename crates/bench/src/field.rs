@@ -105,8 +105,8 @@ impl Field {
     ) {
         for kind in kinds {
             let setup = Setup {
-                kind: *kind,
-                behind: run.scale.behind(calls.behind),
+                workers: calls.workers,
+                ..Setup::of(*kind, run.scale.behind(calls.behind))
             };
             let entered = match self.subject(&run.site, setup).await {
                 Ok(subject) => self.enter_calls(row, calls, pace, (subject, run.scale)),

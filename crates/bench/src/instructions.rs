@@ -56,10 +56,10 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
     let site = Site::open(dir.path(), &switchboard, Vec::new()).await?;
     let usual = Behind::USUAL;
     let subject = site
-        .start(Setup {
-            kind: Kind::Counted,
-            behind: if options.stdio { usual.stdio() } else { usual },
-        })
+        .start(Setup::of(
+            Kind::Counted,
+            if options.stdio { usual.stdio() } else { usual },
+        ))
         .await?;
     let client = if options.legacy_client {
         Era::Legacy

@@ -48,7 +48,7 @@ pub(crate) async fn enter(
     run: &mut Run,
 ) -> Result<(), Failure> {
     let behind = run.scale.behind(Behind::USUAL.tools(tools));
-    let setup = |kind| Setup { kind, behind };
+    let setup = |kind| Setup::of(kind, behind);
     let passes = run.scale.calls / (ONE_IN + tools as u64 / TOOLS_PER_PASS);
     let load = |script| Load {
         row,

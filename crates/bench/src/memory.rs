@@ -30,10 +30,7 @@ const SIP: usize = 64 * 1024;
 const READ_RATE: f64 = 10.0 * MIB;
 
 fn bare(behind: Behind) -> Setup {
-    Setup {
-        kind: Kind::Switchboard,
-        behind,
-    }
+    Setup::of(Kind::Switchboard, behind)
 }
 
 fn held(subject: &Subject) -> Result<f64, Failure> {

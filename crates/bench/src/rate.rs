@@ -24,10 +24,7 @@ pub(crate) async fn enter(
     row: &'static str,
     run: &mut Run,
 ) -> Result<(), Failure> {
-    let setup = Setup {
-        kind: Kind::Switchboard,
-        behind: run.scale.behind(RATE.behind),
-    };
+    let setup = Setup::of(Kind::Switchboard, run.scale.behind(RATE.behind));
     let switchboard = field.subject(&run.site, setup).await?;
     let rate = most(field.at(switchboard), run.scale.calls).await? / 2.0;
     run.results.figure(row, "rate", "calls/s", vec![rate]);

@@ -54,6 +54,8 @@ pub(crate) struct Calls {
     pub(crate) in_turn: bool,
     /// Keep-alive connections.
     pub(crate) connections: usize,
+    /// The workers that each subject serves with.
+    pub(crate) workers: usize,
     /// One call is made for so many of `--calls`.
     pub(crate) one_in: u64,
     /// Who answers.
@@ -81,6 +83,7 @@ const SMALL: Calls = Calls {
     argument_bytes: 5,
     in_turn: true,
     connections: 16,
+    workers: 1,
     one_in: 1,
     subjects: ALL,
 };
@@ -131,6 +134,16 @@ pub(crate) static ROWS: &[Row] = &[
         "64 connections",
         Measure::Calls(Calls {
             connections: 64,
+            ..SMALL
+        }),
+    ),
+    row(
+        "2-workers",
+        "64 connections, two workers each",
+        Measure::Calls(Calls {
+            connections: 64,
+            workers: 2,
+            subjects: WITH_NGINX,
             ..SMALL
         }),
     ),

@@ -31,10 +31,7 @@ const ASK_EVERY: Duration = Duration::from_millis(20);
 /// # Errors
 /// If it does not start.
 pub(crate) async fn time(row: &'static str, run: &mut Run) -> Result<(), Failure> {
-    let setup = Setup {
-        kind: Kind::Switchboard,
-        behind: Behind::USUAL,
-    };
+    let setup = Setup::of(Kind::Switchboard, Behind::USUAL);
     let mut times = Vec::new();
     for _ in 0..run.scale.rounds {
         let subject = run.site.start(setup).await?;

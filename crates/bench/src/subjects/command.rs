@@ -51,15 +51,15 @@ pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result
             command.args(["floor", "--listen", &listen, "--backend", &backend]);
             Ok(command)
         }
-        Kind::Nginx => nginx(place, NGINX),
-        Kind::NginxFiles => nginx(place, NGINX_FILES),
+        Kind::Nginx => nginx(place, setup, NGINX),
+        Kind::NginxFiles => nginx(place, setup, NGINX_FILES),
         Kind::Switchboard | Kind::Policies | Kind::Counted => {
             let template = match setup.kind {
                 Kind::Policies => POLICIES,
                 _ => SWITCHBOARD,
             };
             let backends = backends(&setup.behind, place.backend)?;
-            let text = place.fill(template).replace("@BACKENDS@", &backends);
+            let text = place.fill(setup, template).replace("@BACKENDS@", &backends);
             let config = place.write("switchboard.yaml", &text)?;
             let mut command = match setup.kind {
                 Kind::Counted => callgrind(&place.dir, switchboard),
@@ -124,11 +124,12 @@ impl Place {
         }
     }
 
-    fn fill(&self, template: &str) -> String {
+    fn fill(&self, setup: Setup, template: &str) -> String {
         template
             .replace("@DIR@", &self.dir.to_string_lossy())
             .replace("@LISTEN@", &self.listen.to_string())
             .replace("@OPS@", &self.ops.to_string())
+            .replace("@WORKERS@", &setup.workers.to_string())
             .replace("@BACKEND@", &self.backend.to_string())
             .replace("@TRACES@", &format!("http://{}{TRACES_PATH}", self.backend))
     }
@@ -167,8 +168,8 @@ fn backends(behind: &Behind, backend: SocketAddr) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn nginx(place: &Place, template: &str) -> Result<Command, Failure> {
-    let config = place.write("nginx.conf", &place.fill(template))?;
+fn nginx(place: &Place, setup: Setup, template: &str) -> Result<Command, Failure> {
+    let config = place.write("nginx.conf", &place.fill(setup, template))?;
     let mut command = Command::new(find_nginx()?);
     command.args(["-e", "stderr", "-p"]).arg(&place.dir);
     command.arg("-c").arg(config);

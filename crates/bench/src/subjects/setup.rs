@@ -43,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) kind: Kind,
     /// What it is put before.
     pub(crate) behind: Behind,
+    /// The threads, or processes, that it serves with, where it can be told.
+    pub(crate) workers: usize,
 }
 
 impl Behind {
@@ -106,6 +108,15 @@ impl Kind {
 }
 
 impl Setup {
+    /// The usual one, with one worker: what a call costs where no other core helps or hinders.
+    pub(crate) const fn of(kind: Kind, behind: Behind) -> Self {
+        Self {
+            kind,
+            behind,
+            workers: 1,
+        }
+    }
+
     /// The names under which the servers' tool is called through the subject.
     pub(crate) fn names(&self) -> Vec<String> {
         if self.kind.is_switchboard() && self.behind.count > 1 {

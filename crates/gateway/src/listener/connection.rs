@@ -86,11 +86,8 @@ impl<'w, A: HttpApp> Connections<'w, A> {
         };
         let cut = self.cut.child_token();
         let activity = Arc::new(Activity::new(&self.limits, Instant::now()));
-        let service = ConnectionService::new(
-            self.app.serve(peer),
-            Arc::clone(&activity),
-            &self.limits,
-        );
+        let service =
+            ConnectionService::new(self.app.serve(peer), Arc::clone(&activity), &self.limits);
         let builder = builder(
             &self.limits,
             Streams {
@@ -255,7 +252,11 @@ impl Future for Told<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        if this.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        if this
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
             return match this.token.is_cancelled() {
                 true => Poll::Ready(()),
                 false => Poll::Pending,

@@ -72,11 +72,7 @@ pub(super) struct ConnectionService<S> {
 }
 
 impl<S> ConnectionService<S> {
-    pub(super) fn new(
-        inner: S,
-        activity: Arc<Activity>,
-        limits: &Limits,
-    ) -> Self {
+    pub(super) fn new(inner: S, activity: Arc<Activity>, limits: &Limits) -> Self {
         Self {
             inner,
             activity,
