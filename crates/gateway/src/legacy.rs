@@ -5,7 +5,9 @@
 //! of the gateway knows of [`Edge`] and of nothing else in this folder: it hands over the messages
 //! and requests of that time (`edge::decode` tells them apart), and tells when the gateway ends.
 
+mod attended;
 mod call;
+mod clients;
 mod config;
 mod events;
 mod handshake;
@@ -39,8 +41,8 @@ use switchboard_protocol::header;
 use switchboard_protocol::token::Sealer;
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::Metrics;
-use tokio_util::task::TaskTracker;
 
+use self::attended::Tasks;
 pub use self::config::LegacyClientsConfig;
 use self::places::Places;
 use self::session::{Session, Transport};
@@ -90,7 +92,7 @@ struct Inner {
     orchestrator: Orchestrator,
     calls: CallService,
     sessions: Sessions,
-    tasks: TaskTracker,
+    tasks: Tasks,
     /// Places for calls.
     places: Places,
 }
@@ -115,7 +117,7 @@ impl Edge {
             metrics,
             orchestrator,
             calls,
-            tasks: TaskTracker::new(),
+            tasks: Tasks::new(),
             places: Places::default(),
         });
         inner.tasks.spawn({
@@ -182,8 +184,8 @@ impl Edge {
     pub(crate) async fn shut_down(&self) {
         let inner = &self.inner;
         inner.sessions.close();
-        inner.tasks.close();
-        inner.tasks.wait().await;
+        inner.tasks.tracker.close();
+        inner.tasks.tracker.wait().await;
     }
 }
 
@@ -246,7 +248,7 @@ impl Inner {
             .and_then(|id| self.sessions.find(principal, id))
             .filter(|session| session.transport() == Transport::Streamable)
             .ok_or_else(no_session)?;
-        let agreed = session.agreed().map(session::Agreed::version);
+        let agreed = session.agreed().map(clients::Agreed::version);
         if let (Some(agreed), Some(in_header)) = (agreed, headers.get(header::PROTOCOL_VERSION))
             && in_header.as_bytes() != agreed.as_str().as_bytes()
         {

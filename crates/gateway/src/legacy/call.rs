@@ -279,12 +279,16 @@ impl LegacyCall {
 
 /// Keeps an answered stream for a client that has not read it to its end, or not for sure.
 async fn linger(session: &Session, log: &Arc<EventLog>, grace: Duration) {
+    if log.is_json() {
+        session.forget_stream(log);
+        return;
+    }
     if log.can_be_resumed() {
         tokio::select! {
             () = log.delivered() => {}
             () = log.abandoned(grace) => {}
             () = log.crowded_out() => {}
-            () = session.end_token().cancelled() => {}
+            () = session.ended() => {}
         }
     }
     if log.is_delivered() && log.can_be_resumed() {

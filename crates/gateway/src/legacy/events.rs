@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use switchboard_protocol::call::{Payload, Sink};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::edge::stream::{COMMENT, SILENCE, event};
@@ -77,8 +77,8 @@ pub(super) struct EventLog {
     form: Form,
     memory: Memory,
     state: Mutex<State>,
-    /// Whether a connection reads.
-    attached: watch::Sender<bool>,
+    /// A connection began to read, or none does any more.
+    readers_changed: Notify,
 }
 
 #[derive(Default)]
@@ -102,6 +102,8 @@ struct State {
     is_delivered: bool,
     /// Which connection may read: an older one ends.
     reader: u64,
+    /// Whether a connection reads.
+    is_read: bool,
     waker: Option<Waker>,
 }
 
@@ -117,6 +119,18 @@ impl State {
 
     fn unsent(&self) -> usize {
         (self.next() - self.sent) as usize
+    }
+
+    /// All answers, once they are there with nothing beside them; none once this is a stream.
+    fn poll_answers(&mut self) -> Poll<Option<Vec<Payload>>> {
+        if self.is_stream {
+            return Poll::Ready(None);
+        }
+        if !self.is_ended {
+            return Poll::Pending;
+        }
+        self.is_delivered = true;
+        Poll::Ready(Some(std::mem::take(&mut self.answers)))
     }
 
     fn is_behind(&self) -> bool {
@@ -163,7 +177,7 @@ impl EventLog {
             form,
             memory,
             state: Mutex::new(state),
-            attached: watch::Sender::new(false),
+            readers_changed: Notify::new(),
         })
     }
 
@@ -311,6 +325,7 @@ impl EventLog {
     pub(super) fn read(self: &Arc<Self>) -> Reader {
         let (generation, next) = self.change(|_, state| {
             state.reader += 1;
+            state.is_read = true;
             (state.reader, state.sent)
         });
         self.reader(generation, next)
@@ -339,6 +354,7 @@ impl EventLog {
                 return Err(CannotResume::TooFarBack);
             }
             state.reader += 1;
+            state.is_read = true;
             state.sent = next;
             let read = (next - state.first) as usize;
             state.unsent_bytes = state.events.iter().skip(read).map(|event| event.size).sum();
@@ -349,7 +365,7 @@ impl EventLog {
     }
 
     fn reader(self: &Arc<Self>, generation: u64, next: u64) -> Reader {
-        self.attached.send_replace(true);
+        self.readers_changed.notify_waiters();
         Reader {
             log: Arc::clone(self),
             generation,
@@ -362,24 +378,37 @@ impl EventLog {
 
     /// Resolves when nobody has read for so long.
     pub(super) async fn abandoned(&self, grace: Duration) {
-        let mut attached = self.attached.subscribe();
         loop {
-            // The sender lives as long as `self`.
-            let _ = attached.wait_for(|attached| !attached).await;
+            self.until(|state| !state.is_read).await;
             tokio::select! {
                 biased;
-                _ = attached.wait_for(|attached| *attached) => {}
+                () = self.until(|state| state.is_read) => {}
                 () = sleep(grace) => return,
             }
         }
     }
 
     /// Resolves when nobody reads, and there is no memory to keep anything for one who comes back.
+    /// That the memory is full is seen when the reader leaves.
     pub(super) async fn crowded_out(&self) {
-        let mut attached = self.attached.subscribe();
-        while *attached.borrow_and_update() || !self.memory.is_full() {
-            // The sender lives as long as `self`.
-            let _ = attached.changed().await;
+        self.until(|state| !state.is_read && self.memory.is_full())
+            .await;
+    }
+
+    /// Resolves when its end was read.
+    pub(super) async fn delivered(&self) {
+        self.until(|state| state.is_delivered).await;
+    }
+
+    /// Resolves when this is so; looks at once, and whenever a reader comes or goes.
+    async fn until(&self, is_so: impl Fn(&State) -> bool) {
+        loop {
+            // Begins before the look, so that no change between look and wait is missed.
+            let changed = self.readers_changed.notified();
+            if is_so(&self.state.lock()) {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -389,9 +418,8 @@ impl EventLog {
         if !self.form.resumes {
             return false;
         }
-        let is_read = *self.attached.borrow();
-        let was_read = self.state.lock().sent > 0;
-        is_read || (was_read && !self.memory.is_full())
+        let state = self.state.lock();
+        state.is_read || (state.sent > 0 && !self.memory.is_full())
     }
 
     /// Whether nothing more will be written.
@@ -399,22 +427,26 @@ impl EventLog {
         self.state.lock().is_ended
     }
 
+    /// Whether all of it is a JSON answer, for good: there is nothing to come back to.
+    pub(super) fn is_json(&self) -> bool {
+        let state = self.state.lock();
+        state.is_ended && !state.is_stream
+    }
+
     /// Whether its end was read.
     pub(super) fn is_delivered(&self) -> bool {
         self.state.lock().is_delivered
     }
 
-    /// Resolves when its end was read.
-    pub(super) async fn delivered(&self) {
-        let mut attached = self.attached.subscribe();
-        // The sender lives as long as `self`.
-        while !self.is_delivered() && attached.changed().await.is_ok() {}
-    }
-
     fn detach(&self, generation: u64) {
-        let is_last = self.state.lock().reader == generation;
+        let is_last = {
+            let mut state = self.state.lock();
+            let is_last = state.reader == generation;
+            state.is_read &= !is_last;
+            is_last
+        };
         if is_last {
-            self.attached.send_replace(false);
+            self.readers_changed.notify_waiters();
         }
     }
 }
@@ -423,8 +455,7 @@ impl Sink for EventLog {
     fn offer(&self, notification: Bytes) -> bool {
         self.change(|log, state| {
             let size = notification.len();
-            let is_awaited =
-                *log.attached.borrow() && state.unsent_bytes == 0 && size <= MAX_PROMPT;
+            let is_awaited = state.is_read && state.unsent_bytes == 0 && size <= MAX_PROMPT;
             let has_room = state.unsent() < MAX_EVENTS
                 && (state.unsent_bytes == 0 || state.unsent_bytes + size <= MAX_BYTES)
                 && (is_awaited || !log.memory.is_full());
@@ -474,18 +505,18 @@ impl Reader {
     pub(super) async fn first(mut self) -> First {
         let answers = poll_fn(|context| {
             let mut state = self.log.state.lock();
-            if state.is_stream {
-                return Poll::Ready(None);
-            }
-            if state.is_ended {
-                state.is_delivered = true;
-                return Poll::Ready(Some(std::mem::take(&mut state.answers)));
+            if let Poll::Ready(answers) = state.poll_answers() {
+                return Poll::Ready(answers);
             }
             state.waker = Some(context.waker().clone());
             drop(state);
             ready!(self.silence.as_mut().poll(context));
-            // Intermediaries cut idle exchanges.
             let mut state = self.log.state.lock();
+            let answers = state.poll_answers();
+            if answers.is_ready() {
+                return answers;
+            }
+            // Intermediaries cut idle exchanges.
             self.log.begin_stream(&mut state);
             Poll::Ready(None)
         })

@@ -10,7 +10,7 @@ use switchboard_protocol::json::{as_str, write_str};
 use switchboard_protocol::splice::{filter_object, for_each_member, member};
 use switchboard_protocol::version::Version;
 
-use super::session::Agreed;
+use super::clients::Agreed;
 use super::tasks;
 use super::translate::ClientIdentity;
 

@@ -29,12 +29,14 @@ impl Inner {
         self: &Arc<Self>,
         principal: &Arc<Principal>,
     ) -> Result<Response, Rejection> {
-        let (session, id) = self
+        let session = self
             .sessions
             .begin(principal, Transport::HttpSse, None)
             .map_err(cannot_begin)?;
+        let id = session.sealed_id();
+        let endpoint = format!("event: endpoint\ndata: {MESSAGES}?sessionId={id}\n\n");
         let stream = SseStream {
-            endpoint: Some(format!("event: endpoint\ndata: {MESSAGES}?sessionId={id}\n\n").into()),
+            endpoint: Some(endpoint.into()),
             stream: SessionStream::new(session.outside().read(), &session, &self.metrics),
             _end: EndWithStream {
                 edge: Arc::clone(self),
@@ -99,7 +101,7 @@ impl Inner {
                 Ok(agreed) => {
                     self.orchestrator.first_moments().await;
                     let version = agreed.version();
-                    session.agree(agreed);
+                    session.agree(self.sessions.agreed(agreed));
                     let catalogue = self.orchestrator.catalogue().load();
                     let result = handshake::result(version, &catalogue);
                     respond::enveloped(request.id(), "result", &result.into())
@@ -107,8 +109,8 @@ impl Inner {
                 Err(error) => post::error_answer(request, &error),
             };
             log.answer(answer);
-        } else if let Err((_, error)) = self.begin(session, log, request, peer).await {
-            log.answer(post::error_answer(request, &error));
+        } else {
+            self.begin_apart(session, log, request, peer).await;
         }
     }
 }

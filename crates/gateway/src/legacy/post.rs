@@ -14,9 +14,11 @@ use switchboard_protocol::json::{JsonError, Scanner, Span};
 use switchboard_protocol::method::LogLevel;
 use switchboard_protocol::version::Version;
 
+use super::attended::Attended;
 use super::call::LegacyCall;
+use super::clients::Agreed;
 use super::events::{EventLog, First};
-use super::session::{Agreed, Refused, Session, Transport};
+use super::session::{Refused, Session, Transport};
 use super::tasks::{self, About};
 use super::watched::CannotSubscribe;
 use super::{Inner, cannot_begin, handshake, listen_error, stream, translate, watched};
@@ -39,7 +41,7 @@ impl Inner {
         let agreed = handshake::agree(request)?;
         let version = agreed.version();
         self.orchestrator.first_moments().await;
-        let (_, id) = self
+        let session = self
             .sessions
             .begin(principal, Transport::Streamable, Some(agreed))
             .map_err(cannot_begin)?;
@@ -48,7 +50,7 @@ impl Inner {
             status: StatusCode::OK,
             body: respond::enveloped(request.id(), "result", &result.into()),
         });
-        if let Ok(id) = HeaderValue::from_str(&id) {
+        if let Ok(id) = HeaderValue::from_str(session.sealed_id()) {
             response.headers_mut().insert(header::SESSION_ID, id);
         }
         Ok(response)
@@ -67,14 +69,22 @@ impl Inner {
         };
         let log = session.stream(1);
         let reader = log.read();
-        self.begin(session, &log, &request, peer)
+        let call = self
+            .begin(session, &log, &request, peer)
             .await
             .map_err(|(status, error)| Rejection {
                 status,
                 id: None,
                 error,
             })?;
-        Ok(match reader.first().await {
+        let first = match call {
+            Some(call) => {
+                let mut call = Attended::new(call.run(), &self.tasks);
+                call.drive_until(reader.first()).await
+            }
+            None => reader.first().await,
+        };
+        Ok(match first {
             First::Stream(reader) => stream::response(reader, session, &self.metrics),
             First::Answers(mut answers) => match answers.pop() {
                 Some(answer) => json(answer),
@@ -108,9 +118,7 @@ impl Inner {
             let Some(request) = self.unless_request(session, message).await else {
                 continue;
             };
-            if let Err((_, error)) = self.begin(session, &log, &request, peer).await {
-                log.answer(error_answer(&request, &error));
-            }
+            self.begin_apart(session, &log, &request, peer).await;
         }
         if requests == 0 {
             return Ok(respond::accepted());
@@ -154,15 +162,31 @@ impl Inner {
         }
     }
 
-    /// Begins a request: what concerns the session itself is answered at once, everything else is a
-    /// call.
-    pub(super) async fn begin(
+    /// Begins a request whose answer nobody waits for here: a call becomes a task, and a refusal is
+    /// written to the stream.
+    pub(super) async fn begin_apart(
         self: &Arc<Self>,
         session: &Arc<Session>,
         log: &Arc<EventLog>,
         request: &Envelope,
         peer: Option<IpAddr>,
-    ) -> Result<(), Refusal> {
+    ) {
+        match self.begin(session, log, request, peer).await {
+            Ok(Some(call)) => self.tasks.spawn(call.run()),
+            Ok(None) => {}
+            Err((_, error)) => log.answer(error_answer(request, &error)),
+        }
+    }
+
+    /// Begins a request: what concerns the session itself is answered at once, everything else is a
+    /// call, to be run by whoever began it.
+    async fn begin(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        log: &Arc<EventLog>,
+        request: &Envelope,
+        peer: Option<IpAddr>,
+    ) -> Result<Option<LegacyCall>, Refusal> {
         let answered = match &*request.method() {
             "ping" => Ok(()),
             "initialize" => Err((
@@ -178,11 +202,11 @@ impl Inner {
             Ok(()) => {
                 let result = Bytes::from_static(b"{}").into();
                 log.answer(respond::enveloped(request.id(), "result", &result));
-                Ok(())
+                Ok(None)
             }
             Err((StatusCode::OK, error)) => {
                 log.answer(error_answer(request, &error));
-                Ok(())
+                Ok(None)
             }
             Err(refusal) => Err(refusal),
         }
@@ -220,7 +244,7 @@ impl Inner {
         log: &Arc<EventLog>,
         request: &Envelope,
         peer: Option<IpAddr>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<LegacyCall>, Refusal> {
         let log_level = session.log_level();
         let agreed = session.agreed().ok_or_else(|| {
             (
@@ -240,7 +264,7 @@ impl Inner {
             Ok(translated) => translated,
             Err(error) => {
                 log.answer(error_answer(request, &error));
-                return Ok(());
+                return Ok(None);
             }
         };
         let id = request.id_bytes();
@@ -249,7 +273,7 @@ impl Inner {
             .take(session.principal())
             .ok_or_else(|| refusal(Refused::TooManyInAll))?;
         let guard = session.begin_call(id.clone(), log).map_err(refusal)?;
-        let call = LegacyCall {
+        Ok(Some(LegacyCall {
             edge: Arc::clone(self),
             session: Arc::clone(session),
             guard,
@@ -261,9 +285,7 @@ impl Inner {
             request: modern,
             log_level,
             task,
-        };
-        self.tasks.spawn(call.run());
-        Ok(())
+        }))
     }
 }
 

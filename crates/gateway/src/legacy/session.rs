@@ -1,28 +1,31 @@
 //! One session of a legacy client (2025-11-25 `basic/lifecycle`).
 
 use std::borrow::Cow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use switchboard_protocol::call::{ClientSession, Principal, Sink};
-use switchboard_protocol::capabilities::{ClientCapabilities, Question as Kind};
+use switchboard_protocol::capabilities::Question as Kind;
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::json::as_str;
 use switchboard_protocol::method::LogLevel;
 use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::clients::Agreed;
 use super::events::{CannotResume, EventLog, Form, Memory, Reader};
 use super::questions::{Answer, Question};
-use super::translate::{self, ClientIdentity};
+use super::translate;
 use super::watched::Watched;
 
 #[cfg(test)]
@@ -39,6 +42,9 @@ const OUTSIDE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long such a question waits for the client to open the stream that it travels on.
 const STREAM_WAIT: Duration = Duration::from_secs(5);
 
+/// The number of the stream of what is said outside of any call.
+const OUTSIDE: u64 = 0;
+
 /// How the client is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transport {
@@ -48,58 +54,38 @@ pub(super) enum Transport {
     HttpSse,
 }
 
-/// What was agreed on when the session was initialized.
-#[derive(Debug)]
-pub(super) struct Agreed {
-    /// Version, client and capabilities.
-    pub(super) identity: ClientIdentity,
-    /// The capabilities, read.
-    pub(super) declared: ClientCapabilities,
-}
-
-impl Agreed {
-    pub(super) fn new(identity: ClientIdentity) -> Self {
-        Self {
-            declared: ClientCapabilities::parse(&identity.capabilities),
-            identity,
-        }
-    }
-
-    pub(super) fn version(&self) -> Version {
-        self.identity.version
-    }
-}
-
 /// What a session is begun with.
 pub(super) struct Beginning {
+    /// What opens it: the session id that its client sends.
+    pub(super) sealed_id: Arc<str>,
     /// Tells it from every other session of every process.
-    pub(super) name: String,
-    /// Tells it from every other session of this process.
-    pub(super) number: u64,
+    pub(super) name: Box<str>,
     pub(super) principal: Arc<Principal>,
     pub(super) transport: Transport,
     /// What was agreed on, if it was already.
-    pub(super) agreed: Option<Agreed>,
+    pub(super) agreed: Option<Arc<Agreed>>,
     /// When it ends in any case.
     pub(super) expires: Instant,
     /// What its streams keep is counted there.
     pub(super) memory: Memory,
 }
 
-/// A session of one client.
+/// A session of one client. There are many, and most of them idle, so what an idle one does not
+/// need is made when it is needed, or takes no memory while it is empty.
 pub(super) struct Session {
-    name: String,
-    number: u64,
+    sealed_id: Arc<str>,
+    name: Box<str>,
     principal: Arc<Principal>,
     transport: Transport,
-    agreed: OnceLock<Agreed>,
+    agreed: OnceLock<Arc<Agreed>>,
     began: Instant,
     expires: Instant,
-    end: CancellationToken,
+    is_ended: AtomicBool,
+    ended: Notify,
     memory: Memory,
     form: Form,
     /// What is said outside of any call: the GET stream, or the one stream of HTTP+SSE.
-    outside: Arc<EventLog>,
+    outside: OnceLock<Arc<EventLog>>,
     this: Weak<Self>,
     state: Mutex<State>,
 }
@@ -113,14 +99,29 @@ struct State {
     log_level: LogLevel,
     /// The next number of a stream or a question.
     next: u64,
-    /// By the client's id, as written.
-    calls: HashMap<Bytes, CancellationToken>,
-    /// Those of calls in flight, and those that were not read to their end, by number.
-    streams: HashMap<u64, Arc<EventLog>>,
+    /// By the client's id, as written; at most [`MAX_CALLS`].
+    calls: SmallVec<[(Bytes, CancellationToken); 1]>,
+    /// Those of calls in flight, and those that were not read to their end; at most
+    /// [`MAX_CALLS`].
+    streams: SmallVec<[Arc<EventLog>; 2]>,
     /// Those that were read to their end, and until when they are kept.
     read: VecDeque<(Arc<EventLog>, Instant)>,
-    questions: HashMap<u64, oneshot::Sender<Answer>>,
+    questions: BTreeMap<u64, oneshot::Sender<Answer>>,
     watched: Watched,
+}
+
+impl State {
+    fn call(&self, id: &[u8]) -> Option<usize> {
+        self.calls.iter().position(|(known, _)| known == id)
+    }
+
+    fn stream(&self, number: u64) -> Option<usize> {
+        self.streams.iter().position(|log| log.number() == number)
+    }
+
+    fn take_stream(&mut self, number: u64) -> Option<Arc<EventLog>> {
+        Some(self.streams.swap_remove(self.stream(number)?))
+    }
 }
 
 /// Why a request of the session is not begun.
@@ -140,8 +141,8 @@ pub(super) enum Refused {
 impl Session {
     pub(super) fn new(beginning: Beginning) -> Arc<Self> {
         let Beginning {
+            sealed_id,
             name,
-            number,
             principal,
             transport,
             agreed,
@@ -164,15 +165,16 @@ impl Session {
         };
         let now = Instant::now();
         Arc::new_cyclic(|this| Self {
+            sealed_id,
             name,
-            number,
             principal,
             transport,
             agreed: agreed.map_or_else(OnceLock::new, OnceLock::from),
             began: now,
             expires,
-            end: CancellationToken::new(),
-            outside: EventLog::open_ended(0, form, memory.clone()),
+            is_ended: AtomicBool::new(false),
+            ended: Notify::new(),
+            outside: OnceLock::new(),
             memory,
             form,
             this: Weak::clone(this),
@@ -182,17 +184,18 @@ impl Session {
                 in_use: 0,
                 log_level: LogLevel::Info,
                 next: 1,
-                calls: HashMap::new(),
-                streams: HashMap::new(),
+                calls: SmallVec::new(),
+                streams: SmallVec::new(),
                 read: VecDeque::new(),
-                questions: HashMap::new(),
+                questions: BTreeMap::new(),
                 watched: Watched::default(),
             }),
         })
     }
 
-    pub(super) fn number(&self) -> u64 {
-        self.number
+    /// What opens it: the session id that its client sends.
+    pub(super) fn sealed_id(&self) -> &str {
+        &self.sealed_id
     }
 
     pub(super) fn principal(&self) -> &Arc<Principal> {
@@ -209,7 +212,7 @@ impl Session {
 
     /// What was agreed on; none before `initialize`, which only a session of HTTP+SSE is.
     pub(super) fn agreed(&self) -> Option<&Agreed> {
-        self.agreed.get()
+        self.agreed.get().map(|agreed| &**agreed)
     }
 
     /// The version that was agreed on, or the newest of its era before that.
@@ -219,38 +222,54 @@ impl Session {
     }
 
     /// Notes what was agreed on; `false` if something was already.
-    pub(super) fn agree(&self, agreed: Agreed) -> bool {
+    pub(super) fn agree(&self, agreed: Arc<Agreed>) -> bool {
         self.agreed.set(agreed).is_ok()
     }
 
     /// What is said outside of any call.
     pub(super) fn outside(&self) -> &Arc<EventLog> {
-        &self.outside
+        self.outside
+            .get_or_init(|| EventLog::open_ended(OUTSIDE, self.form, self.memory.clone()))
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_ended(&self) -> bool {
+        self.is_ended.load(Ordering::Acquire)
     }
 
     /// Resolves when the session ends.
-    pub(super) fn end_token(&self) -> &CancellationToken {
-        &self.end
+    pub(super) async fn ended(&self) {
+        // Begins before the look, so that no end between look and wait is missed.
+        let ended = self.ended.notified();
+        if !self.is_ended() {
+            ended.await;
+        }
     }
 
     /// Ends what the session has going: its calls, its streams, what it was asked.
     pub(super) fn end(&self) {
-        self.end.cancel();
-        let (questions, watched, streams, read) = {
+        // Before the calls are looked at: one that begins later is cancelled as it begins.
+        self.is_ended.store(true, Ordering::Release);
+        let (calls, questions, watched, streams, read) = {
             let mut state = self.state.lock();
             (
+                state.calls.clone(),
                 std::mem::take(&mut state.questions),
                 std::mem::take(&mut state.watched),
                 std::mem::take(&mut state.streams),
                 std::mem::take(&mut state.read),
             )
         };
-        // Dropping these runs foreign code, so nothing is locked.
+        // Cancelling and dropping these runs foreign code, so nothing is locked.
+        self.ended.notify_waiters();
+        for (_, call) in &calls {
+            call.cancel();
+        }
         drop((questions, watched, read));
-        for stream in streams.values() {
+        for stream in &streams {
             stream.end();
         }
-        self.outside.end();
+        self.outside().end();
     }
 
     /// Whether nothing followed the first request for so long.
@@ -292,7 +311,7 @@ impl Session {
     /// A stream for the answers to this many requests.
     pub(super) fn stream(&self, answers: usize) -> Arc<EventLog> {
         if self.transport == Transport::HttpSse {
-            return Arc::clone(&self.outside);
+            return Arc::clone(self.outside());
         }
         let mut state = self.state.lock();
         let number = state.next;
@@ -302,7 +321,7 @@ impl Session {
 
     /// Lets go of a stream: from now on it cannot be resumed.
     pub(super) fn forget_stream(&self, stream: &EventLog) {
-        let gone = self.state.lock().streams.remove(&stream.number());
+        let gone = self.state.lock().take_stream(stream.number());
         drop(gone);
     }
 
@@ -310,7 +329,7 @@ impl Session {
     /// breaks may not have arrived. Of such streams only the last few are kept.
     pub(super) fn keep_read(&self, stream: &Arc<EventLog>, until: Instant) {
         let mut state = self.state.lock();
-        let known = state.streams.remove(&stream.number());
+        let known = state.take_stream(stream.number());
         let mut gone = None;
         if known.is_some() {
             if state.read.len() >= MAX_READ {
@@ -343,9 +362,10 @@ impl Session {
             let state = self.state.lock();
             let read = state.read.iter().map(|(log, _)| log);
             let mut read = read.filter(|log| log.number() == stream);
-            match state.streams.get(&stream).or_else(|| read.next()) {
+            let mut kept = state.streams.iter().filter(|log| log.number() == stream);
+            match kept.next().or_else(|| read.next()) {
                 Some(log) => Arc::clone(log),
-                None if stream == self.outside.number() => Arc::clone(&self.outside),
+                None if stream == OUTSIDE => Arc::clone(self.outside()),
                 None if stream < state.next => return Err(CannotResume::TooFarBack),
                 None => return Err(CannotResume::Never),
             }
@@ -360,19 +380,21 @@ impl Session {
         log: &Arc<EventLog>,
     ) -> Result<CallGuard, Refused> {
         let mut state = self.state.lock();
-        if state.calls.contains_key(&id) {
+        if state.call(&id).is_some() {
             return Err(Refused::SameId);
         }
-        let is_new =
-            log.number() != self.outside.number() && !state.streams.contains_key(&log.number());
+        let is_new = log.number() != OUTSIDE && state.stream(log.number()).is_none();
         if state.calls.len() >= MAX_CALLS || (is_new && state.streams.len() >= MAX_CALLS) {
             return Err(Refused::TooMany);
         }
         if is_new {
-            state.streams.insert(log.number(), Arc::clone(log));
+            state.streams.push(Arc::clone(log));
         }
-        let cancel = self.end.child_token();
-        state.calls.insert(id.clone(), cancel.clone());
+        let cancel = CancellationToken::new();
+        if self.is_ended() {
+            cancel.cancel();
+        }
+        state.calls.push((id.clone(), cancel.clone()));
         drop(state);
         Ok(CallGuard {
             session: Arc::clone(self),
@@ -385,7 +407,10 @@ impl Session {
     /// Cancels a call of this client, if it is in flight (2025-11-25
     /// `basic/utilities/cancellation`).
     pub(super) fn cancel_call(&self, id: &[u8]) {
-        let cancel = self.state.lock().calls.get(id).cloned();
+        let cancel = {
+            let state = self.state.lock();
+            state.call(id).map(|at| state.calls[at].1.clone())
+        };
         if let Some(cancel) = cancel {
             cancel.cancel();
         }
@@ -407,7 +432,7 @@ impl Session {
         let (sender, receiver) = oneshot::channel();
         let id = {
             let mut state = self.state.lock();
-            if state.questions.len() >= MAX_QUESTIONS || self.end.is_cancelled() {
+            if state.questions.len() >= MAX_QUESTIONS || self.is_ended() {
                 return None;
             }
             let id = state.next;
@@ -454,7 +479,7 @@ impl ClientSession for Session {
 
     fn notify(&self, notification: Bytes) -> bool {
         match translate::notification(self.version(), &notification) {
-            Some(notification) => self.outside.offer(notification),
+            Some(notification) => self.outside().offer(notification),
             // Its version has no such notification.
             None => true,
         }
@@ -473,11 +498,11 @@ impl Session {
         let translated = self
             .question(version, method, &params)
             .ok_or_else(undeclared)?;
-        let question = self.ask(&self.outside, method, Some(&translated));
+        let question = self.ask(self.outside(), method, Some(&translated));
         let question = question.ok_or_else(gone)?;
         let answer = tokio::select! {
             answer = question.answer() => answer.unwrap_or_else(|| Err(gone())),
-            () = self.outside.abandoned(STREAM_WAIT) => Err(gone()),
+            () = self.outside().abandoned(STREAM_WAIT) => Err(gone()),
             () = sleep(OUTSIDE_TIMEOUT) => Err(unanswered()),
         };
         answer.map(|result| {
@@ -554,9 +579,14 @@ impl CallGuard {
 
 impl Drop for CallGuard {
     fn drop(&mut self) {
-        let gone = self.session.state.lock().calls.remove(&self.id);
+        let gone = {
+            let mut state = self.session.state.lock();
+            state.call(&self.id).map(|at| state.calls.swap_remove(at))
+        };
         drop(gone);
         // The one stream of HTTP+SSE ends with the last call, if the gateway is about to end.
-        self.session.outside.wake();
+        if let Some(outside) = self.session.outside.get() {
+            outside.wake();
+        }
     }
 }

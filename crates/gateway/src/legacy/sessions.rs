@@ -13,9 +13,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::clients::{Agreed, KnownClients};
 use super::config::LegacyClientsConfig;
 use super::events::Memory;
-use super::session::{Agreed, Beginning, Session, Transport};
+use super::session::{Beginning, Session, Transport};
 
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ pub(super) struct Sessions {
     /// Names this process in its session ids.
     owner: [u8; 16],
     memory: Memory,
+    clients: KnownClients,
     table: Mutex<Table>,
     /// There is a session where there was none, or there will be none any more.
     filled: Notify,
@@ -62,7 +64,8 @@ pub(super) struct Sessions {
 struct Table {
     is_closed: bool,
     next: u64,
-    by_number: HashMap<u64, (Arc<Session>, GaugeGuard)>,
+    /// By what the client knows the session by.
+    by_id: HashMap<Arc<str>, (Arc<Session>, GaugeGuard)>,
     of_principal: HashMap<String, usize>,
 }
 
@@ -75,6 +78,7 @@ impl Sessions {
             metrics,
             owner,
             memory: Memory::default(),
+            clients: KnownClients::default(),
             table: Mutex::default(),
             filled: Notify::new(),
             closed: CancellationToken::new(),
@@ -86,18 +90,19 @@ impl Sessions {
         &self.config
     }
 
-    /// Begins a session, and gives the id that opens it for this principal.
+    /// Begins a session. Its id opens it for this principal.
     pub(super) fn begin(
         &self,
         principal: &Arc<Principal>,
         transport: Transport,
         agreed: Option<Agreed>,
-    ) -> Result<(Arc<Session>, String), CannotBegin> {
+    ) -> Result<Arc<Session>, CannotBegin> {
+        let agreed = agreed.map(|agreed| self.agreed(agreed));
         let mut table = self.table.lock();
         if table.is_closed {
             return Err(CannotBegin::Closed);
         }
-        if table.by_number.len() >= self.config.max_sessions {
+        if table.by_id.len() >= self.config.max_sessions {
             return Err(CannotBegin::Full);
         }
         let of_principal = table.of_principal.get(&principal.id).copied().unwrap_or(0);
@@ -106,15 +111,18 @@ impl Sessions {
         }
         let number = table.next;
         let lifetime = self.config.session_lifetime;
-        let id = self.sealer.seal(
-            Purpose::Session,
-            &binding(principal),
-            now_ms().saturating_add(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)),
-            &self.payload(number),
-        )?;
+        let id: Arc<str> = self
+            .sealer
+            .seal(
+                Purpose::Session,
+                &binding(principal),
+                now_ms().saturating_add(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)),
+                &self.payload(number),
+            )?
+            .into();
         let session = Session::new(Beginning {
-            name: format!("{:032x}-{number}", u128::from_be_bytes(self.owner)),
-            number,
+            sealed_id: Arc::clone(&id),
+            name: format!("{:032x}-{number}", u128::from_be_bytes(self.owner)).into(),
             principal: Arc::clone(principal),
             transport,
             agreed,
@@ -126,12 +134,15 @@ impl Sessions {
             .of_principal
             .insert(principal.id.clone(), of_principal + 1);
         let counted = self.metrics.legacy_session();
-        table
-            .by_number
-            .insert(number, (Arc::clone(&session), counted));
+        table.by_id.insert(id, (Arc::clone(&session), counted));
         drop(table);
         self.filled.notify_one();
-        Ok((session, id))
+        Ok(session)
+    }
+
+    /// What a session has agreed on, kept once for all that agreed on the same.
+    pub(super) fn agreed(&self, agreed: Agreed) -> Arc<Agreed> {
+        self.clients.share(agreed)
     }
 
     /// The session that this id opens for this principal; none if it has ended, is another's or was
@@ -140,20 +151,14 @@ impl Sessions {
         if id.len() > MAX_ID_LEN {
             return None;
         }
-        let payload = self
-            .sealer
-            .open(Purpose::Session, &binding(principal), now_ms(), id)
-            .ok()?;
-        let (owner, number) = payload.split_at_checked(self.owner.len())?;
-        let number = u64::from_be_bytes(number.try_into().ok()?);
-        if owner != self.owner {
-            return None;
-        }
+        // An id that opens a session of this process is one that it gave out: there is nothing in
+        // the seal that the table does not know.
         let table = self.table.lock();
-        let (session, _) = table.by_number.get(&number)?;
+        let (session, _) = table.by_id.get(id)?;
         let session = Arc::clone(session);
         drop(table);
-        (Instant::now() < session.expires()).then_some(session)
+        let is_open = session.principal().id == principal.id && Instant::now() < session.expires();
+        is_open.then_some(session)
     }
 
     /// Ends a session; answers whether it was there.
@@ -169,7 +174,7 @@ impl Sessions {
     pub(super) fn close(&self) {
         let mut table = self.table.lock();
         table.is_closed = true;
-        let all = std::mem::take(&mut table.by_number);
+        let all = std::mem::take(&mut table.by_id);
         table.of_principal.clear();
         drop(table);
         self.closed.cancel();
@@ -182,14 +187,14 @@ impl Sessions {
     /// How many there are.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.table.lock().by_number.len()
+        self.table.lock().by_id.len()
     }
 
     /// Ends sessions that are over: those that nobody uses, were never used, or are too old, and
     /// tells of each. Returns when no more begin.
     pub(super) async fn look_after(&self, ended: impl Fn(&Session)) {
         loop {
-            if self.table.lock().by_number.is_empty() {
+            if self.table.lock().by_id.is_empty() {
                 self.filled.notified().await;
             }
             tokio::select! {
@@ -207,7 +212,7 @@ impl Sessions {
     fn over(&self) -> Vec<Arc<Session>> {
         let now = Instant::now();
         let table = self.table.lock();
-        let sessions = table.by_number.values().map(|(session, _)| session);
+        let sessions = table.by_id.values().map(|(session, _)| session);
         sessions
             .inspect(|session| session.tidy(now))
             .filter(|session| {
@@ -226,7 +231,7 @@ impl Sessions {
 
 impl Table {
     fn remove(&mut self, session: &Session) -> bool {
-        if self.by_number.remove(&session.number()).is_none() {
+        if self.by_id.remove(session.sealed_id()).is_none() {
             return false;
         }
         let principal = &session.principal().id;

@@ -163,9 +163,7 @@ async fn change(
     });
     let listener = orchestrator.listen(filter).await?;
     let replaced = session.with_watched(|watched| {
-        if session.end_token().is_cancelled()
-            || matches!(&watched.listener, Some((newer, _)) if *newer > version)
-        {
+        if session.is_ended() || matches!(&watched.listener, Some((newer, _)) if *newer > version) {
             return Some(listener);
         }
         // What the old one was told is not lost: the new one may hear it again.

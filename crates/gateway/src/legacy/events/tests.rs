@@ -126,7 +126,7 @@ async fn a_new_reader_takes_the_place_of_the_old_one() {
         "id: 0-2\nretry: 1000\ndata: \n\nid: 0-3\ndata: 2\n\n"
     );
     drop(old);
-    assert!(*log.attached.borrow(), "the new one still reads");
+    assert!(log.state.lock().is_read, "the new one still reads");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,14 @@
 use super::*;
+use crate::legacy::translate::ClientIdentity;
 
 fn session(version: Version, capabilities: &str) -> Arc<Session> {
     let identity = ClientIdentity::new(version, None, capabilities.as_bytes());
     Session::new(Beginning {
-        name: "test-1".to_owned(),
-        number: 1,
+        sealed_id: "id".into(),
+        name: "test-1".into(),
         principal: Arc::new(Principal::anonymous()),
         transport: Transport::Streamable,
-        agreed: Some(Agreed::new(identity)),
+        agreed: Some(Arc::new(Agreed::new(identity))),
         expires: Instant::now() + Duration::from_secs(3600),
         memory: Memory::default(),
     })

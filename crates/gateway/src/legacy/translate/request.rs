@@ -12,7 +12,7 @@ use switchboard_protocol::version::Version;
 use super::edit::is_object;
 
 /// Who a legacy client said it is when it initialized: what a modern client says with each request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClientIdentity {
     /// The version agreed on.
     pub(crate) version: Version,

@@ -1,0 +1,114 @@
+//! A call that the connection drives which waits for it.
+//!
+//! Most calls are answered on the connection that they came on, and need no task: the request's own
+//! future polls them. A call does not end with its connection, though, so what is not over when
+//! nobody polls it any more goes on as a task.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+/// Where calls go on that have lost their connection. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Tasks {
+    pub(super) tracker: TaskTracker,
+    runtime: Handle,
+}
+
+impl Tasks {
+    /// Must be called within a tokio runtime, which is where the tasks will run.
+    pub(super) fn new() -> Self {
+        Self {
+            tracker: TaskTracker::new(),
+            runtime: Handle::current(),
+        }
+    }
+
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tracker.spawn_on(task, &self.runtime);
+    }
+}
+
+/// A call under way. Dropped before its end, it becomes a task.
+pub(super) struct Attended {
+    call: Option<BoxFuture<'static, ()>>,
+    tasks: Tasks,
+}
+
+impl Attended {
+    pub(super) fn new(call: impl Future<Output = ()> + Send + 'static, tasks: &Tasks) -> Self {
+        Self {
+            call: Some(call.boxed()),
+            tasks: tasks.clone(),
+        }
+    }
+
+    /// Waits for something that the call brings about, and drives the call meanwhile.
+    pub(super) async fn drive_until<T>(&mut self, awaited: impl Future<Output = T>) -> T {
+        let mut awaited = std::pin::pin!(awaited);
+        std::future::poll_fn(|context| {
+            self.poll(context);
+            awaited.as_mut().poll(context)
+        })
+        .await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) {
+        if let Some(call) = &mut self.call
+            && let Poll::Ready(()) = Pin::new(call).poll(context)
+        {
+            self.call = None;
+        }
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.tasks.spawn(call);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn a_call_that_ends_in_time_is_no_task() {
+        let tasks = Tasks::new();
+        let (sender, receiver) = oneshot::channel();
+        let call = async move {
+            tokio::task::yield_now().await;
+            let _ = sender.send(7);
+        };
+        let mut attended = Attended::new(call, &tasks);
+        assert_eq!(attended.drive_until(receiver).await, Ok(7));
+        drop(attended);
+        assert!(tasks.tracker.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_call_goes_on_when_nobody_drives_it_any_more() {
+        let tasks = Tasks::new();
+        let (go_on, gone_on) = oneshot::channel::<()>();
+        let (sender, receiver) = oneshot::channel();
+        let call = async move {
+            let _ = gone_on.await;
+            let _ = sender.send(7);
+        };
+        let mut attended = Attended::new(call, &tasks);
+        assert!(attended.drive_until(async {}).now_or_never().is_some());
+        drop(attended);
+        assert_eq!(tasks.tracker.len(), 1);
+        go_on.send(()).expect("the call waits");
+        assert_eq!(receiver.await, Ok(7));
+        tasks.tracker.close();
+        tasks.tracker.wait().await;
+    }
+}
