@@ -10,6 +10,7 @@ use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, ErrorType, MethodLabel};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -73,7 +74,8 @@ pub(crate) struct Inner {
 
 impl Backend {
     /// Starts the keeper of a backend, which begins to connect at once. Must be called within a
-    /// tokio runtime.
+    /// tokio runtime: the keeper runs there, but that of a process on `runtime`, if it is given,
+    /// together with the tasks that each message of the process passes.
     #[must_use]
     pub fn start(
         name: Arc<str>,
@@ -81,6 +83,7 @@ impl Backend {
         metrics: BackendMetrics,
         observer: Arc<dyn Observer>,
         shared: &Shared,
+        runtime: Option<&Handle>,
     ) -> Self {
         let tasks = TaskTracker::new();
         let status = Status {
@@ -117,6 +120,8 @@ impl Backend {
             legacy_tasks: Tasks::default(),
             shared: shared.clone(),
         });
+        let carries_messages = matches!(inner.config.transport, TransportConfig::Stdio { .. });
+        let _entered = runtime.filter(|_| carries_messages).map(Handle::enter);
         inner.tasks.spawn(keeper::keep(Arc::clone(&inner)));
         Self { inner }
     }

@@ -76,6 +76,7 @@ async fn backend(mut config: Value, url: &str) -> Backend {
         metrics.backend("b"),
         Arc::new(Quiet),
         &shared,
+        None,
     );
     until("ready", || backend.status().state == State::Ready).await;
     backend

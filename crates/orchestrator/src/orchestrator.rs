@@ -56,8 +56,8 @@ pub struct Parts {
     pub sealer: Sealer,
     /// Where is counted.
     pub metrics: Arc<Metrics>,
-    /// The runtimes that calls are served on; empty: that of the caller. The messages of a process
-    /// go through one of them, those of the next through the next.
+    /// The runtimes that calls are served on, one for each backend in turn; empty: that of the
+    /// caller.
     pub runtimes: Vec<Handle>,
 }
 
@@ -144,18 +144,11 @@ impl Orchestrator {
             .into_iter()
             .map(|(name, config)| {
                 let name: Arc<str> = name.into();
-                // Each message of a process passes its tasks, so these are where calls are; of an
-                // HTTP server only the lists come here.
-                let runtime = match &config.transport {
-                    TransportConfig::Stdio { .. } => runtimes.next(),
-                    TransportConfig::Http { .. } => None,
-                };
-                let _entered = runtime.map(Handle::enter);
                 let metrics = parts.metrics.backend(&name);
                 let observer = Arc::clone(&heard) as Arc<dyn Observer>;
                 (
                     Arc::clone(&name),
-                    Backend::start(name, config, metrics, observer, &parked),
+                    Backend::start(name, config, metrics, observer, &parked, runtimes.next()),
                 )
             })
             .collect();

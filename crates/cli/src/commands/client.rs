@@ -310,6 +310,7 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
         metrics.backend("gateway"),
         Arc::new(Changed(sender)),
         &Shared::new(ParkedCallsConfig::default()),
+        None,
     );
     let known = changed.wait_for(|()| backend.status().state != State::Starting);
     let _ = tokio::time::timeout(CONNECT, known).await;
