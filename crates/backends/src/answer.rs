@@ -56,18 +56,23 @@ pub(crate) fn interpret(
         let error = LinkError::Invalid("it has neither a result nor an error".to_owned());
         return Err(fault(backend, &error).into());
     };
-    let result_type = response.text(response.keys.result_type);
-    let missing_members = call.method.missing_members(
-        response.keys.result_type.is_some(),
-        response.keys.result_type.is_none() || result_type.as_deref() == Some("complete"),
-        response.keys.ttl_ms.is_some(),
-    );
-    drop(result_type);
+    let missing_members = missing_members(call.method, &response);
     Ok(Answer {
         response,
         result,
         missing_members,
     })
+}
+
+fn missing_members(method: Method, response: &Response) -> &'static str {
+    let keys = &response.keys;
+    let result_type = response.text(keys.result_type);
+    let is_complete = keys.result_type.is_none() || result_type.as_deref() == Some("complete");
+    method.missing_members(
+        keys.result_type.is_some(),
+        is_complete,
+        keys.ttl_ms.is_some(),
+    )
 }
 
 /// The code that 2026-07-28 has for a legacy one (specification: `basic/index`, Error Codes: -32002

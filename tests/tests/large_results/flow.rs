@@ -42,6 +42,7 @@ async fn the_beginning_is_sent_before_the_end_is_there() {
             .expect("more")
             .len();
     }
+    drop(exchange);
     front.gateway.stop().await;
 }
 

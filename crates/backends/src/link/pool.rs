@@ -30,6 +30,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: less than what servers commonly allow, so that they rarely
 /// close one under a request.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
+/// The most that is read from an HTTP/1 connection at once, and so the largest piece of a large
+/// answer and the largest head: enough that a piece is rare, and little to hold for each client that
+/// reads slowly (four times that at most).
+const READ_AT_ONCE: usize = 128 * 1024;
 /// How many idle connections each stack keeps.
 const MAX_IDLE: usize = 64;
 /// How many stacks there are: threads beyond that share them.
@@ -208,7 +212,10 @@ impl Pool {
             *self.shared.lock() = Some(sender.clone());
             return Ok(Sender::Http2(sender));
         }
-        let (sender, connection) = http1::handshake(io).await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_AT_ONCE)
+            .handshake(io)
+            .await?;
         self.tasks.spawn(connection);
         Ok(Sender::Http1(sender))
     }

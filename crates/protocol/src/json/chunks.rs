@@ -265,7 +265,7 @@ impl ChunkScanner {
     fn after(&mut self, byte: u8) -> Result<Option<Event>, JsonError> {
         let in_object = self.objects & 1 == 1;
         match byte {
-            _ if self.depth == 0 => return Err(self.syntax()),
+            _ if self.depth == 0 => Err(self.syntax()),
             b',' => {
                 self.position += 1;
                 self.state = if in_object { State::Key } else { State::Value };
