@@ -10,7 +10,8 @@ use hyper::body::Body;
 use switchboard_protocol::call::{Piece, ResultStream};
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
-use switchboard_protocol::passage::{Edit, Parts, Passage, Refusal};
+use switchboard_protocol::passage::{Edit, Parts, Passage};
+use switchboard_telemetry::ErrorType;
 use tokio::time::{Sleep, sleep_until};
 
 use crate::answer::{self, Answer};
@@ -24,6 +25,10 @@ use crate::link::pool::ResponseBody;
 const ENOUGH: usize = 16 * 1024;
 
 /// What a call is answered with.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is whole, and not worth an allocation"
+)]
 pub enum Reply {
     /// The whole answer.
     Whole(Answer),
@@ -150,20 +155,14 @@ impl<E: Edit> Edited<E> {
                 if self.received > self.max_message {
                     return Poll::Ready(Err(LinkError::TooLarge));
                 }
-                self.passage
-                    .push(&chunk, &mut self.parts)
-                    .map_err(refused)?;
+                self.passage.push(&chunk, &mut self.parts)?;
             }
             if self.response_ended {
-                self.passage.finish().map_err(refused)?;
+                self.passage.finish()?;
             }
         }
         Poll::Ready(Ok(()))
     }
-}
-
-fn refused(refusal: Refusal) -> LinkError {
-    LinkError::Invalid(refusal.to_string())
 }
 
 /// Counts the call that a result answers, when that has arrived, broke off or is given up.
@@ -178,15 +177,17 @@ struct Account {
 impl Account {
     fn arrived(&mut self, is_error: bool) {
         self.ended = true;
-        self.span.record_arrived(Ok(is_error));
-        self.inner.count(self.method, self.started, Ok(is_error));
+        let error = is_error.then_some(ErrorType::ToolError);
+        self.span.record_arrived(error.map(ErrorType::as_str));
+        self.inner.count(self.method, self.started, error);
     }
 
     /// The client cannot be told why, so the log is.
     fn broke_off(&mut self, mut error: CallError) -> CallError {
         self.ended = true;
-        self.span.record_arrived(Err(&error));
-        self.inner.count(self.method, self.started, Err(&mut error));
+        self.span.record_arrived(Some("_OTHER"));
+        self.inner
+            .count_failed(self.method, self.started, &mut error);
         if let CallError::Fault(fault) = &error {
             tracing::warn!(
                 backend = %self.inner.name,
@@ -202,7 +203,8 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         if !self.ended {
-            self.inner.count_cancelled(self.method, self.started);
+            let cancelled = Some(ErrorType::Cancelled);
+            self.inner.count(self.method, self.started, cancelled);
         }
     }
 }

@@ -19,6 +19,10 @@ use crate::link::{self, LinkError, Outgoing, next_id};
 use crate::message::{self, Rewrite};
 
 /// What came of an attempt.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is whole, and not worth an allocation"
+)]
 pub(crate) enum Attempted {
     /// The whole answer.
     Whole(Answer),
@@ -157,15 +161,9 @@ impl AttemptSpan {
         record(&self.span, result);
     }
 
-    /// As [`AttemptSpan::record`], of a result that was handed on while it arrived: whether it says
-    /// `isError: true`, or that it broke off.
-    pub(crate) fn record_arrived(&mut self, result: Result<bool, &CallError>) {
+    /// As [`AttemptSpan::record`], of a result that was handed on while it arrived.
+    pub(crate) fn record_arrived(&mut self, error: Option<&str>) {
         self.answered = true;
-        let error = match result {
-            Ok(false) => None,
-            Ok(true) => Some("tool_error"),
-            Err(_) => Some("_OTHER"),
-        };
         self.span.record_outcome(error, None);
     }
 }

@@ -386,11 +386,17 @@ impl Inner {
         started: Instant,
         mut result: Result<Answer, CallError>,
     ) -> Result<Answer, CallError> {
-        let ended = match &mut result {
-            Ok(answer) => Ok(answer.response.is_tool_error()),
-            Err(error) => Err(error),
-        };
-        self.count(call.method, started, ended);
+        match &mut result {
+            Ok(answer) => {
+                let is_error = answer.response.is_tool_error();
+                self.count(
+                    call.method,
+                    started,
+                    is_error.then_some(ErrorType::ToolError),
+                );
+            }
+            Err(error) => self.count_failed(call.method, started, error),
+        }
         if let Err(CallError::Fault(fault)) = &result
             && let Some(detail) = &fault.detail
         {
@@ -399,37 +405,29 @@ impl Inner {
         result
     }
 
-    /// Counts an attempt that ended: whether its result says `isError: true`, or what it failed with.
-    /// Adds what every failure tells: the attempt and how long it took.
-    pub(crate) fn count(
-        &self,
-        method: Method,
-        started: Instant,
-        ended: Result<bool, &mut CallError>,
-    ) {
-        let elapsed = started.elapsed();
-        let error = match ended {
-            Ok(is_error) => is_error.then_some(ErrorType::ToolError),
-            Err(CallError::Fault(fault)) => {
+    /// Counts an attempt that was answered, or given up.
+    pub(crate) fn count(&self, method: Method, started: Instant, error: Option<ErrorType>) {
+        let method = MethodLabel::from_method(method.as_str());
+        self.metrics.operation(method, error, started.elapsed());
+    }
+
+    /// Counts an attempt that failed. Adds what every failure tells: the attempt and how long it
+    /// took.
+    pub(crate) fn count_failed(&self, method: Method, started: Instant, error: &mut CallError) {
+        let code = match error {
+            CallError::Fault(fault) => {
                 fault.attempts.push(Attempt {
                     backend: Arc::clone(&self.name),
                     reason: fault.reason,
-                    ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+                    ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
                 });
-                Some(ErrorType::from_code(i64::from(fault.code)))
+                i64::from(fault.code)
             }
-            Err(CallError::Backend { code, .. }) => Some(ErrorType::from_code(*code)),
-            Err(CallError::Protocol(_)) => return,
+            CallError::Backend { code, .. } => *code,
+            // Was never made.
+            CallError::Protocol(_) => return,
         };
-        let method = MethodLabel::from_method(method.as_str());
-        self.metrics.operation(method, error, elapsed);
-    }
-
-    /// Counts an attempt that nobody waits for any more.
-    pub(crate) fn count_cancelled(&self, method: Method, started: Instant) {
-        let method = MethodLabel::from_method(method.as_str());
-        let error = Some(ErrorType::Cancelled);
-        self.metrics.operation(method, error, started.elapsed());
+        self.count(method, started, Some(ErrorType::from_code(code)));
     }
 }
 
@@ -450,7 +448,8 @@ impl Abandoned<'_> {
 impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            self.inner.count_cancelled(self.method, self.started);
+            let cancelled = Some(ErrorType::Cancelled);
+            self.inner.count(self.method, self.started, cancelled);
         }
     }
 }

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::method::Method;
+use switchboard_protocol::passage::Refusal;
 use switchboard_protocol::version::Version;
 
 use self::watch::Watch;
@@ -92,6 +93,12 @@ pub(crate) enum LinkError {
     /// Too many requests wait on this link already.
     #[error("too many requests in flight")]
     Full,
+}
+
+impl From<Refusal> for LinkError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Invalid(refusal.to_string())
+    }
 }
 
 impl LinkError {

@@ -8,7 +8,7 @@ fn text() -> impl Strategy<Value = String> {
     r#"[a-z:世\u{e9} \n"\\]{0,12}"#.prop_map(|text| serde_json::json!(text).to_string())
 }
 
-fn object(members: Vec<String>) -> String {
+fn object(members: &[String]) -> String {
     format!("{{{}}}", members.join(","))
 }
 
@@ -27,7 +27,12 @@ fn members(each: Vec<BoxedStrategy<String>>) -> impl Strategy<Value = String> {
                 }
             });
         }
-        object(picks.into_iter().map(|pick| each[pick].clone()).collect())
+        object(
+            &picks
+                .into_iter()
+                .map(|pick| each[pick].clone())
+                .collect::<Vec<_>>(),
+        )
     })
 }
 

@@ -227,7 +227,7 @@ impl HttpLink {
                 if refusal == Refusal::OtherId {
                     self.inner.inbox.ignored(IgnoredMessage::UnknownId);
                 }
-                Err(LinkError::Invalid(refusal.to_string()))
+                Err(refusal.into())
             }
         }
     }
@@ -264,7 +264,7 @@ impl HttpLink {
             Ok(response)
         } else {
             self.inner.inbox.ignored(IgnoredMessage::UnknownId);
-            Err(LinkError::Invalid(Refusal::OtherId.to_string()))
+            Err(Refusal::OtherId.into())
         }
     }
 
