@@ -12,24 +12,28 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Where calls go on that have lost their connection. Cheap to clone.
+/// The tasks of the edge. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Tasks {
     pub(super) tracker: TaskTracker,
-    runtime: Handle,
+    /// For a task that begins where there is no runtime.
+    fallback: Handle,
 }
 
 impl Tasks {
-    /// Must be called within a tokio runtime, which is where the tasks will run.
+    /// Must be called within a tokio runtime.
     pub(super) fn new() -> Self {
         Self {
             tracker: TaskTracker::new(),
-            runtime: Handle::current(),
+            fallback: Handle::current(),
         }
     }
 
+    /// Runs a task on the worker that it begins on, where its connection to the server is polled.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn_on(task, &self.runtime);
+        let here = Handle::try_current();
+        let runtime = here.as_ref().unwrap_or(&self.fallback);
+        self.tracker.spawn_on(task, runtime);
     }
 }
 
