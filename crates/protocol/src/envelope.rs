@@ -13,6 +13,10 @@ use std::borrow::Cow;
 use crate::json::{self, JsonError, Scanner, Span};
 use crate::method::Method;
 
+mod meta;
+
+pub use meta::PreparedMeta;
+
 /// The longest string id we accept, in bytes as written.
 pub const MAX_ID_BYTES: usize = 1024;
 
@@ -42,6 +46,9 @@ pub(crate) trait Keys {
 
     /// Where the place of a known key is kept.
     fn slot(&mut self, key: &[u8]) -> Option<&mut Option<Span>>;
+
+    /// Every known key's place.
+    fn slots(&mut self) -> impl Iterator<Item = &mut Option<Span>>;
 }
 
 /// Declares the keys that the gateway knows at one level: a struct of spans, and how a key finds
@@ -63,6 +70,10 @@ macro_rules! known_keys {
                     return Some(&mut self.$field);
                 })*
                 None
+            }
+
+            fn slots(&mut self) -> impl Iterator<Item = &mut Option<Span>> {
+                [$(&mut self.$field),*].into_iter()
             }
         }
     };

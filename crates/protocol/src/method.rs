@@ -171,6 +171,9 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// How many there are.
+    pub const COUNT: usize = Self::NAMES.len();
+
     const NAMES: [(&'static str, Self); 8] = [
         ("debug", Self::Debug),
         ("info", Self::Info),

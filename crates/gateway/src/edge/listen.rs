@@ -48,7 +48,8 @@ pub(crate) async fn respond(
     call: &Call,
 ) -> Result<Response, Rejection> {
     let request = &call.request;
-    let id = request.id_bytes();
+    // A copy: the request's buffer may be large, and the stream may be open for days.
+    let id = Bytes::copy_from_slice(&request.id_bytes());
     let reject = |status, error| Rejection {
         status,
         id: Some(id.clone()),

@@ -12,24 +12,28 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Where calls go on that have lost their connection. Cheap to clone.
+/// The tasks of the edge. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Tasks {
     pub(super) tracker: TaskTracker,
-    runtime: Handle,
+    /// For a task that begins where there is no runtime.
+    fallback: Handle,
 }
 
 impl Tasks {
-    /// Must be called within a tokio runtime, which is where the tasks will run.
+    /// Must be called within a tokio runtime.
     pub(super) fn new() -> Self {
         Self {
             tracker: TaskTracker::new(),
-            runtime: Handle::current(),
+            fallback: Handle::current(),
         }
     }
 
+    /// Runs a task on the worker that it begins on, where its connection to the server is polled.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tracker.spawn_on(task, &self.runtime);
+        let here = Handle::try_current();
+        let runtime = here.as_ref().unwrap_or(&self.fallback);
+        self.tracker.spawn_on(task, runtime);
     }
 }
 
@@ -47,17 +51,8 @@ impl Attended {
         }
     }
 
-    /// Waits for something that the call brings about, and drives the call meanwhile.
-    pub(super) async fn drive_until<T>(&mut self, awaited: impl Future<Output = T>) -> T {
-        let mut awaited = std::pin::pin!(awaited);
-        std::future::poll_fn(|context| {
-            self.poll(context);
-            awaited.as_mut().poll(context)
-        })
-        .await
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) {
+    /// Drives the call, unless it is over.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) {
         if let Some(call) = &mut self.call
             && let Poll::Ready(()) = Pin::new(call).poll(context)
         {
@@ -76,19 +71,25 @@ impl Drop for Attended {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
     use tokio::sync::oneshot;
 
     #[tokio::test]
     async fn a_call_that_ends_in_time_is_no_task() {
         let tasks = Tasks::new();
-        let (sender, receiver) = oneshot::channel();
+        let (sender, mut receiver) = oneshot::channel();
         let call = async move {
             tokio::task::yield_now().await;
             let _ = sender.send(7);
         };
         let mut attended = Attended::new(call, &tasks);
-        assert_eq!(attended.drive_until(receiver).await, Ok(7));
+        let answer = std::future::poll_fn(|context| {
+            attended.poll(context);
+            Pin::new(&mut receiver).poll(context)
+        });
+        assert_eq!(answer.await, Ok(7));
         drop(attended);
         assert!(tasks.tracker.is_empty());
     }
@@ -103,7 +104,7 @@ mod tests {
             let _ = sender.send(7);
         };
         let mut attended = Attended::new(call, &tasks);
-        assert!(attended.drive_until(async {}).now_or_never().is_some());
+        attended.poll(&mut Context::from_waker(Waker::noop()));
         drop(attended);
         assert_eq!(tasks.tracker.len(), 1);
         go_on.send(()).expect("the call waits");

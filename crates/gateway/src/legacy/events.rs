@@ -19,6 +19,7 @@ use switchboard_protocol::call::{Payload, Sink};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::attended::Attended;
 use crate::edge::stream::{COMMENT, SILENCE, event};
 
 #[cfg(test)]
@@ -501,9 +502,16 @@ impl Reader {
         Arc::ptr_eq(&self.log, log)
     }
 
-    /// Waits until it is clear whether this is a JSON answer or an event stream.
-    pub(super) async fn first(mut self) -> First {
+    /// Waits until it is clear whether this is a JSON answer or an event stream, and drives the call
+    /// meanwhile that is answered here, if it is nobody else's to drive.
+    pub(super) async fn first(mut self, mut call: Option<Attended>) -> First {
         let answers = poll_fn(|context| {
+            if let Some(call) = &mut call {
+                // What the call writes itself is seen below, and need not wake who is awake.
+                let waker = self.log.state.lock().waker.take();
+                drop(waker);
+                call.poll(context);
+            }
             let mut state = self.log.state.lock();
             if let Poll::Ready(answers) = state.poll_answers() {
                 return Poll::Ready(answers);

@@ -77,13 +77,8 @@ impl Inner {
                 id: None,
                 error,
             })?;
-        let first = match call {
-            Some(call) => {
-                let mut call = Attended::new(call.run(), &self.tasks);
-                call.drive_until(reader.first()).await
-            }
-            None => reader.first().await,
-        };
+        let call = call.map(|call| Attended::new(call.run(), &self.tasks));
+        let first = reader.first(call).await;
         Ok(match first {
             First::Stream(reader) => stream::response(reader, session, &self.metrics),
             First::Answers(mut answers) => match answers.pop() {
@@ -123,7 +118,7 @@ impl Inner {
         if requests == 0 {
             return Ok(respond::accepted());
         }
-        Ok(match reader.first().await {
+        Ok(match reader.first(None).await {
             First::Stream(reader) => stream::response(reader, session, &self.metrics),
             First::Answers(answers) if answers.is_empty() => respond::accepted(),
             First::Answers(answers) => json(array(answers)),

@@ -64,6 +64,9 @@ impl About {
         match &*request.method() {
             "tools/call" => {
                 let params = request.slice(request.keys.params?);
+                if !translate::may_have_key(params, "task") {
+                    return None;
+                }
                 member(params, "task").map(|_| Self::Create)
             }
             "tasks/get" => Some(Self::Get),

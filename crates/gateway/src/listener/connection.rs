@@ -111,7 +111,7 @@ impl<'w, A: HttpApp> Connections<'w, A> {
                 }
             };
             let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
-            let connection = builder.serve_connection(io, service);
+            let connection = pin!(builder.serve_connection(io, service));
             match drive(connection, &activity, &drain, &cut).await {
                 Ended::Itself(Ok(())) => {}
                 Ended::Itself(Err(error)) => tracing::debug!(%peer, %error, "a connection broke"),
@@ -169,14 +169,14 @@ fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
 }
 
 /// Runs a connection to its end, which its own protocol, its deadlines, `drain` or `cut` bring
-/// about.
+/// about. It borrows the connection: one that it took would lie twice in the task of each
+/// connection, which is most of what an idle one costs.
 async fn drive<C: GracefulConnection>(
-    connection: C,
+    mut connection: Pin<&mut C>,
     activity: &Activity,
     drain: &CancellationToken,
     cut: &CancellationToken,
 ) -> Ended<C::Error> {
-    let mut connection = pin!(connection);
     let mut drained = pin!(Told::of(drain));
     let mut was_cut = pin!(Told::of(cut));
     let mut timer = pin!(sleep_until(activity.look_again(Instant::now())));

@@ -35,7 +35,7 @@ fn read(reader: &mut Reader) -> (String, bool) {
 }
 
 fn first(reader: Reader) -> Option<First> {
-    Box::pin(reader.first()).now_or_never()
+    Box::pin(reader.first(None)).now_or_never()
 }
 
 #[tokio::test(start_paused = true)]
@@ -73,7 +73,7 @@ async fn what_comes_before_the_answer_makes_it_a_stream() {
 async fn silence_opens_the_stream_and_keeps_it_open() {
     let log = log(1);
     let began = Instant::now();
-    let First::Stream(mut reader) = log.read().first().await else {
+    let First::Stream(mut reader) = log.read().first(None).await else {
         panic!("JSON");
     };
     assert_eq!(began.elapsed(), SILENCE);

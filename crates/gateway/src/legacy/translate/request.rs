@@ -1,18 +1,20 @@
 //! A legacy client's request as a modern one (specification: `basic/index`, `_meta`).
 
+use std::sync::OnceLock;
+
 use bytes::Bytes;
 use switchboard_protocol::OWN_META_PREFIX;
-use switchboard_protocol::envelope::{Envelope, MAX_ID_BYTES};
+use switchboard_protocol::envelope::{Envelope, MAX_ID_BYTES, PreparedMeta};
 use switchboard_protocol::error::ProtocolError;
 use switchboard_protocol::extension;
 use switchboard_protocol::method::{LogLevel, Method};
 use switchboard_protocol::splice::{filter_object, for_each_member};
 use switchboard_protocol::version::Version;
 
-use super::edit::is_object;
+use super::edit::{is_object, may_have_key};
 
 /// Who a legacy client said it is when it initialized: what a modern client says with each request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct ClientIdentity {
     /// The version agreed on.
     pub(crate) version: Version,
@@ -20,6 +22,17 @@ pub(crate) struct ClientIdentity {
     pub(crate) client_info: Option<Bytes>,
     /// Its capabilities in modern form: a JSON object.
     pub(crate) capabilities: Bytes,
+    /// [`ClientIdentity::meta`] by log level, made when it is first needed; `None` if no request
+    /// can carry it.
+    prepared: [OnceLock<Option<Box<PreparedMeta>>>; LogLevel::COUNT],
+}
+
+impl PartialEq for ClientIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.version == other.version
+            && self.client_info == other.client_info
+            && self.capabilities == other.capabilities
+    }
 }
 
 impl ClientIdentity {
@@ -31,7 +44,16 @@ impl ClientIdentity {
                 .filter(|info| is_object(info))
                 .map(Bytes::copy_from_slice),
             capabilities: modern_capabilities(version, capabilities).into(),
+            prepared: Default::default(),
         }
+    }
+
+    fn prepared(&self, log_level: LogLevel) -> Option<&PreparedMeta> {
+        let prepared = self.prepared[log_level as usize].get_or_init(|| {
+            let meta = PreparedMeta::new(&self.meta(Some(log_level)));
+            meta.ok().map(Box::new)
+        });
+        prepared.as_deref()
     }
 
     /// The members of `_meta` that a modern request begins with, comma-separated.
@@ -118,6 +140,9 @@ pub(crate) fn request(
             "params.{key} is missing or no string"
         )));
     }
+    if let Some(request) = with_prepared_meta(envelope, method, client, log_level) {
+        return Ok((method, request));
+    }
     let own_meta = match envelope.params.meta.map(|span| envelope.slice(span)) {
         None | Some(b"null") => b"{}",
         Some(meta) if is_object(meta) => meta,
@@ -130,7 +155,7 @@ pub(crate) fn request(
     let mut front = b"\"_meta\":".to_vec();
     let keep = |key: &str| !(key.starts_with(OWN_META_PREFIX) || is_modern_meta(key));
     filter_object(own_meta, &client.meta(log_level), keep, &mut front);
-    let drops_context = method == Method::Complete && client.version < Version::V2025_06_18;
+    let drops_context = drops_context(method, client);
     let request = with_params(envelope, &front, |key| match key {
         "_meta" | "requestState" | "inputResponses" => false,
         "task" => method != Method::ToolsCall,
@@ -138,6 +163,30 @@ pub(crate) fn request(
         _ => true,
     })?;
     Ok((method, request))
+}
+
+/// The modern request where nothing is to be dropped and there is no `_meta`, as in most calls: it
+/// need not be parsed again.
+fn with_prepared_meta(
+    envelope: &Envelope,
+    method: Method,
+    client: &ClientIdentity,
+    log_level: Option<LogLevel>,
+) -> Option<Envelope> {
+    let params = envelope.slice(envelope.keys.params?);
+    let is_changed = envelope.params.request_state.is_some()
+        || envelope.params.input_responses.is_some()
+        || drops_context(method, client)
+        || (method == Method::ToolsCall && may_have_key(params, "task"));
+    if is_changed {
+        return None;
+    }
+    envelope.with_meta(client.prepared(log_level?)?)
+}
+
+/// `context` of a completion came with 2025-06-18.
+fn drops_context(method: Method, client: &ClientIdentity) -> bool {
+    method == Method::Complete && client.version < Version::V2025_06_18
 }
 
 /// The same request with the answers to its questions, and the state that came with them.
