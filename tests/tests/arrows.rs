@@ -71,7 +71,6 @@ const LEGACY_EDGES: &[(&str, &[&str])] = &[
             "lib.rs",
             "paths.rs",
             "server.rs",
-            "stack.rs",
         ],
     ),
     (
