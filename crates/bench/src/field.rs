@@ -205,6 +205,8 @@ impl Course {
     async fn round(&mut self, subject: &Subject) -> Result<Round, Failure> {
         self.clients.connect().await?;
         self.clients.closed_loop(self.warm_up, LOAD_LIMIT).await?;
+        // Meanwhile a slow subject may have closed those that had nothing to ask.
+        self.clients.connect().await?;
         forget_peak(subject.pid());
         let before = CpuTime::read(subject.pid());
         let loaded = self.load().await?;
