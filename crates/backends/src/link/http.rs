@@ -12,6 +12,7 @@ use ::http::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_protocol::envelope::{Envelope, Message, Response};
@@ -416,6 +417,9 @@ impl HttpLink {
                     Ok(Message::Response(response))
                         if response.id_number() == Some(id) || response.names_no_request() =>
                     {
+                        if !body.is_end_stream() {
+                            self.inner.inbox.tasks.spawn(body.reach_end());
+                        }
                         return Ok(response);
                     }
                     Ok(Message::Response(_)) => self.inner.inbox.ignored(IgnoredMessage::UnknownId),

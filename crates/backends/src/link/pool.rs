@@ -8,7 +8,7 @@
 
 use ::http::{Request, Response, Uri};
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
@@ -34,6 +34,8 @@ const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
 /// answer and the largest head: enough that a piece is rare, and little to hold for each client that
 /// reads slowly (four times that at most).
 const READ_AT_ONCE: usize = 128 * 1024;
+/// How long the end of a response is waited for by nobody but its connection.
+const MAX_WAIT_FOR_END: Duration = Duration::from_secs(1);
 /// How many idle connections each stack keeps.
 const MAX_IDLE: usize = 64;
 /// How many stacks there are: threads beyond that share them.
@@ -265,6 +267,16 @@ pub(crate) struct ResponseBody {
 }
 
 impl ResponseBody {
+    /// Waits for the end, so that the connection is used again: a server ends an event stream right
+    /// after its response, but not in the same breath. Gives up after a second, or if there is
+    /// more.
+    pub(crate) async fn reach_end(mut self) {
+        if self.back.is_some() {
+            // Whatever came of it, dropping the body does the rest.
+            let _ = tokio::time::timeout(MAX_WAIT_FOR_END, self.frame()).await;
+        }
+    }
+
     fn give_back(&mut self) {
         if let Some((pool, sender)) = self.back.take() {
             pool.give_back(sender);

@@ -100,6 +100,42 @@ async fn a_stream_without_ids_or_that_nothing_comes_of_is_lost() {
     assert!(serving.await.expect("served").len() > 1);
 }
 
+#[tokio::test]
+async fn the_connection_of_a_stream_that_ended_is_used_again() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let ids = [next_id(), next_id()];
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        for id in ids {
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\"tools/call\"}") {
+                asked.push(stream.read_u8().await.expect("a byte"));
+            }
+            let event = format!("data: {{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}\n\n");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n",
+                event.len()
+            );
+            stream.write_all(answer.as_bytes()).await.expect("written");
+            stream.write_all(b"0\r\n\r\n").await.expect("ended");
+        }
+    });
+    let link = link(format!("http://{address}/mcp").parse().expect("a URI"));
+    let first = call(&link, ids[0]).await.expect("an answer");
+    assert!(first.result.is_some());
+    // The end is read by a task of its own.
+    let tasks = &link.inner.inbox.tasks;
+    while tasks.len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    let second = call(&link, ids[1]).await.expect("an answer");
+    assert!(second.result.is_some());
+    serving.await.expect("served by one connection");
+}
+
 #[derive(Default)]
 struct Heard(Mutex<Vec<String>>);
 
