@@ -24,7 +24,10 @@ pub(crate) async fn enter(
     row: &'static str,
     run: &mut Run,
 ) -> Result<(), Failure> {
-    let setup = Setup::of(Kind::Switchboard, run.scale.behind(RATE.behind));
+    let setup = Setup {
+        workers: RATE.workers,
+        ..Setup::of(Kind::Switchboard, run.scale.behind(RATE.behind))
+    };
     let switchboard = field.subject(&run.site, setup).await?;
     let rate = most(field.at(switchboard), run.scale.calls).await? / 2.0;
     run.results.figure(row, "rate", "calls/s", vec![rate]);

@@ -130,9 +130,6 @@ fn server_span(sampler: &Sampler, call: &Call) -> CallSpan {
     let context = traceparent
         .as_deref()
         .and_then(|parent| TraceContext::parse(parent, tracestate.as_deref(), baggage.as_deref()));
-    if !sampler.sample(context.as_ref()) {
-        return CallSpan::none();
-    }
     let target = call.target();
     let target = target.as_deref().and_then(|name| match call.method {
         Method::ToolsCall => Some(Target::Tool(name)),

@@ -56,10 +56,15 @@ pub(crate) enum PoolError {
 /// Idle connections and since when they are, the one used last at the end.
 type Idle = VecDeque<(http1::SendRequest<RequestBody>, Instant)>;
 
+/// The idle connections of one thread, in cache lines that no other thread writes.
+#[derive(Default)]
+#[repr(align(128))]
+struct Stack(Mutex<Idle>);
+
 /// The connections to one authority.
 pub(crate) struct Pool {
     authority: Uri,
-    idle: [Mutex<Idle>; STACKS],
+    idle: [Stack; STACKS],
     shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
     tasks: TaskTracker,
 }
@@ -157,7 +162,7 @@ impl Pool {
     }
 
     fn take_idle(&self) -> Option<http1::SendRequest<RequestBody>> {
-        let mut idle = self.idle[own_stack()].lock();
+        let mut idle = self.idle[own_stack()].0.lock();
         while let Some((sender, since)) = idle.pop_back() {
             if !sender.is_closed() && since.elapsed() < MAX_IDLE_TIME {
                 return Some(sender);
@@ -171,7 +176,7 @@ impl Pool {
             return;
         }
         let now = Instant::now();
-        let mut idle = self.idle[own_stack()].lock();
+        let mut idle = self.idle[own_stack()].0.lock();
         idle.push_back((sender, now));
         while idle.len() > MAX_IDLE
             || idle
