@@ -190,6 +190,8 @@ impl HttpLink {
             return Box::pin(response).await.map(Reply::Whole);
         }
         let mut body = answer.into_body();
+        // On a connection that others share, a client that does not read would hold up theirs too.
+        let arriving = arriving.filter(|_| body.has_own_connection());
         let mut read = Collected::default();
         let enough = arriving.map_or(usize::MAX, |_| MAX_HELD);
         let max_message = self.inner.max_message;

@@ -272,6 +272,11 @@ pub(crate) struct ResponseBody {
 }
 
 impl ResponseBody {
+    /// Whether what is left of it comes on a connection that nobody else uses: not over HTTP/2.
+    pub(crate) fn has_own_connection(&self) -> bool {
+        self.back.is_some()
+    }
+
     /// Waits for the end, so that the connection is used again: a server ends an event stream right
     /// after its response, but not in the same breath. Gives up after a second, or if there is
     /// more.
