@@ -397,6 +397,20 @@ async fn what_the_caller_does_not_sample_is_passed_on_unchanged() {
     assert!(of_caller.is_none(), "{of_caller:#?}");
 }
 
+/// Half of 400, give or take ten: below 150 or above 250 it is no longer chance.
+#[tokio::test]
+async fn of_callers_that_say_nothing_the_ratio_is_traced() {
+    let collector = Collector::start().await;
+    let front = tracing(&collector.url, 0.5, json!({ "f": faulty(&[]) })).await;
+    for _ in 0..400 {
+        let answer = front.client.ask(&message("tools/list", json!({}))).await;
+        assert!(answer.result().is_object(), "{}", answer.raw);
+    }
+    front.gateway.stop().await;
+    let traced = collector.spans().len();
+    assert!((150..=250).contains(&traced), "{traced} of 400");
+}
+
 #[tokio::test]
 async fn a_caller_that_says_nothing_is_sampled_by_the_ratio() {
     for (ratio, is_traced) in [(0.0, false), (1.0, true)] {

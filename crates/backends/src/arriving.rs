@@ -1,18 +1,20 @@
 //! A large result, handed on while it arrives.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::body::Body;
+use parking_lot::Mutex;
 use switchboard_protocol::call::{Piece, ResultStream};
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
-use switchboard_protocol::passage::{Edit, Parts, Passage};
+use switchboard_protocol::passage::{Edit, Parts, Passage, Refusal};
 use switchboard_telemetry::ErrorType;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::sleep_until;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::{self, Answer};
 use crate::attempt::AttemptSpan;
@@ -75,19 +77,109 @@ impl Arriving {
             method,
             max_message,
         } = self.large;
-        let deadline = self.account.started + self.limit;
+        let (account, limit) = (self.account, self.limit);
+        let (tasks, deadline) = (account.inner.tasks.clone(), account.started + limit);
+        let name = Arc::clone(&account.inner.name);
+        let source = Arc::new(Source {
+            limit,
+            open: Mutex::new(Some(Open {
+                rest,
+                account,
+                reader: None,
+            })),
+        });
+        let closing = tasks.spawn(close_at(deadline, Arc::downgrade(&source)));
         Box::new(Edited {
             passage: Passage::new(id, method, edit),
             parts: Parts::default(),
             beginning: Some(beginning),
-            rest,
+            name,
+            source,
+            closing: Some(AbortOnDropHandle::new(closing)),
             received: 0,
             max_message,
-            response_ended: false,
-            deadline: Box::pin(sleep_until(deadline.into())),
-            limit: self.limit,
-            account: self.account,
         })
+    }
+}
+
+/// Where a result comes from. It is closed at its deadline whether or not anybody reads: a client
+/// that takes nothing would keep the server busy for as long as it likes.
+struct Source {
+    limit: Duration,
+    /// None when the response has ended, broke off or ran out of time.
+    open: Mutex<Option<Open>>,
+}
+
+struct Open {
+    rest: ResponseBody,
+    account: Account,
+    /// Who waits for more.
+    reader: Option<Waker>,
+}
+
+/// Why a result breaks off.
+enum Broken {
+    /// Something is wrong with the response.
+    Response(LinkError),
+    /// It took too long, which was counted.
+    OutOfTime,
+}
+
+impl From<LinkError> for Broken {
+    fn from(error: LinkError) -> Self {
+        Self::Response(error)
+    }
+}
+
+impl From<Refusal> for Broken {
+    fn from(refusal: Refusal) -> Self {
+        Self::Response(refusal.into())
+    }
+}
+
+async fn close_at(deadline: Instant, source: Weak<Source>) {
+    sleep_until(deadline.into()).await;
+    let Some(source) = source.upgrade() else {
+        return;
+    };
+    let Some(mut open) = source.close() else {
+        return;
+    };
+    // The connection to the server goes first: that cancels the call.
+    drop(open.rest);
+    let fault = answer::timed_out(&open.account.inner.name, source.limit);
+    open.account.broke_off(fault.into());
+    if let Some(reader) = open.reader.take() {
+        reader.wake();
+    }
+}
+
+impl Source {
+    fn close(&self) -> Option<Open> {
+        self.open.lock().take()
+    }
+
+    /// The next chunk of the response, and whether it is the last; no chunk at its end.
+    fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Result<(Option<Bytes>, bool), Broken>> {
+        let mut open = self.open.lock();
+        let Some(open) = &mut *open else {
+            return Poll::Ready(Err(Broken::OutOfTime));
+        };
+        match Pin::new(&mut open.rest).poll_frame(context) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let chunk = frame.into_data().unwrap_or_default();
+                Poll::Ready(Ok((Some(chunk), open.rest.is_end_stream())))
+            }
+            Poll::Ready(None) => Poll::Ready(Ok((None, true))),
+            Poll::Ready(Some(Err(_))) => {
+                let lost = "the connection broke in the middle of the answer";
+                Poll::Ready(Err(LinkError::Lost(lost.to_owned()).into()))
+            }
+            Poll::Pending => {
+                open.reader = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -97,71 +189,72 @@ struct Edited<E> {
     parts: Parts,
     /// What was read of the response before it was known that it is large.
     beginning: Option<Bytes>,
-    rest: ResponseBody,
+    /// The backend's.
+    name: Arc<str>,
+    source: Arc<Source>,
+    /// Closes the source in time; none once the response has ended.
+    closing: Option<AbortOnDropHandle<()>>,
     received: usize,
     max_message: usize,
-    response_ended: bool,
-    deadline: Pin<Box<Sleep>>,
-    limit: Duration,
-    account: Account,
 }
 
 impl<E: Edit + Send + Unpin> ResultStream for Edited<E> {
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
-        if self.deadline.as_mut().poll(context).is_ready() {
-            let fault = answer::timed_out(&self.account.inner.name, self.limit);
-            return Poll::Ready(Err(self.account.broke_off(fault.into())));
+        let read = self.poll_parts(context);
+        if let Poll::Ready(Err(broken)) = read {
+            return Poll::Ready(Err(self.broke_off(broken)));
         }
-        match self.poll_parts(context) {
-            Poll::Ready(Err(error)) => {
-                let fault = answer::fault(&self.account.inner.name, &error);
-                Poll::Ready(Err(self.account.broke_off(fault.into())))
-            }
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(match self.parts.pop() {
-                Some(bytes) => Piece::Bytes(bytes),
-                None => {
-                    let is_error = self.passage.is_error();
-                    self.account.arrived(is_error);
-                    Piece::End { is_error }
-                }
+        match self.parts.pop() {
+            Some(bytes) => Poll::Ready(Ok(Piece::Bytes(bytes))),
+            None if read.is_pending() => Poll::Pending,
+            None => Poll::Ready(Ok(Piece::End {
+                is_error: self.passage.is_error(),
             })),
-            Poll::Pending => match self.parts.pop() {
-                Some(bytes) => Poll::Ready(Ok(Piece::Bytes(bytes))),
-                None => Poll::Pending,
-            },
         }
     }
 }
 
 impl<E: Edit> Edited<E> {
     /// Reads on until there is enough to hand on, or to the end of the response.
-    fn poll_parts(&mut self, context: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
-        while !self.response_ended && self.parts.len() < ENOUGH {
-            let chunk = match self.beginning.take() {
-                Some(beginning) => Some(beginning),
-                None => match Pin::new(&mut self.rest).poll_frame(context) {
-                    Poll::Ready(Some(Ok(frame))) => Some(frame.into_data().unwrap_or_default()),
-                    Poll::Ready(None) => None,
-                    Poll::Ready(Some(Err(_))) => {
-                        let lost = "the connection broke in the middle of the answer";
-                        return Poll::Ready(Err(LinkError::Lost(lost.to_owned())));
-                    }
-                    Poll::Pending => return Poll::Pending,
-                },
+    fn poll_parts(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        while self.closing.is_some() && self.parts.len() < ENOUGH {
+            let (chunk, is_last) = match self.beginning.take() {
+                Some(beginning) => (Some(beginning), false),
+                None => ready!(self.source.poll_chunk(context))?,
             };
-            self.response_ended = chunk.is_none() || self.rest.is_end_stream();
             if let Some(chunk) = chunk {
                 self.received += chunk.len();
                 if self.received > self.max_message {
-                    return Poll::Ready(Err(LinkError::TooLarge));
+                    return Poll::Ready(Err(LinkError::TooLarge.into()));
                 }
                 self.passage.push(&chunk, &mut self.parts)?;
             }
-            if self.response_ended {
+            if is_last {
                 self.passage.finish()?;
+                self.arrived();
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// The server has said all: what the client takes its time for from now on is not the server's.
+    fn arrived(&mut self) {
+        self.closing = None;
+        if let Some(mut open) = self.source.close() {
+            open.account.arrived(self.passage.is_error());
+        }
+    }
+
+    fn broke_off(&mut self, broken: Broken) -> CallError {
+        let fault = match (broken, self.source.close()) {
+            (Broken::Response(error), Some(mut open)) => {
+                let fault = answer::fault(&open.account.inner.name, &error);
+                return open.account.broke_off(fault.into());
+            }
+            (Broken::Response(error), None) => answer::fault(&self.name, &error),
+            (Broken::OutOfTime, _) => answer::timed_out(&self.name, self.source.limit),
+        };
+        fault.into()
     }
 }
 

@@ -73,9 +73,9 @@ pub(crate) struct Inner {
 }
 
 impl Backend {
-    /// Starts the keeper of a backend, which begins to connect at once. Must be called within a
-    /// tokio runtime: the keeper runs there, but that of a process on `runtime`, if it is given,
-    /// together with the tasks that each message of the process passes.
+    /// Starts the keeper of a backend, which begins to connect at once: on `runtime`, or else on
+    /// that of the caller, which must be one of tokio's. All tasks of the backend begin there, and
+    /// those of a process carry each of its messages.
     #[must_use]
     pub fn start(
         name: Arc<str>,
@@ -120,9 +120,11 @@ impl Backend {
             legacy_tasks: Tasks::default(),
             shared: shared.clone(),
         });
-        let carries_messages = matches!(inner.config.transport, TransportConfig::Stdio { .. });
-        let _entered = runtime.filter(|_| carries_messages).map(Handle::enter);
-        inner.tasks.spawn(keeper::keep(Arc::clone(&inner)));
+        let keeper = keeper::keep(Arc::clone(&inner));
+        match runtime {
+            Some(runtime) => inner.tasks.spawn_on(keeper, runtime),
+            None => inner.tasks.spawn(keeper),
+        };
         Self { inner }
     }
 

@@ -143,8 +143,9 @@ struct BackendFile {
     headers: Option<BTreeMap<String, SecretString>>,
     /// Which HTTP transport the remote server speaks; by default `auto`. Only with `url`.
     transport: Option<HttpKind>,
-    /// The longest that one attempt of a request may take: a duration such as `30s` or a number
-    /// of seconds, from 1 ms to 1 day.
+    /// The longest that one attempt of a request may take, to the last byte of its answer: a
+    /// duration such as `30s` or a number of seconds, from 1 ms to 1 day. A large result comes as
+    /// fast as its client takes it.
     #[serde(default = "default_timeout", with = "duration")]
     #[schemars(schema_with = "duration::positive_schema")]
     timeout: Duration,
@@ -190,6 +191,14 @@ struct BackendFile {
     #[serde(default = "default_session_idle_timeout", with = "duration")]
     #[schemars(schema_with = "duration::positive_schema")]
     session_idle_timeout: Duration,
+}
+
+impl BackendConfig {
+    /// Whether it is a local process.
+    #[must_use]
+    pub fn is_process(&self) -> bool {
+        matches!(self.transport, TransportConfig::Stdio { .. })
+    }
 }
 
 impl JsonSchema for BackendConfig {

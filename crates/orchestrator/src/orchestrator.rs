@@ -56,8 +56,8 @@ pub struct Parts {
     pub sealer: Sealer,
     /// Where is counted.
     pub metrics: Arc<Metrics>,
-    /// The runtimes that calls are served on, one for each backend in turn; empty: that of the
-    /// caller.
+    /// The runtimes that calls are served on: each process is kept on one of them, in turn, since
+    /// every call to it passes its tasks. Empty: on that of the caller, as HTTP servers are.
     pub runtimes: Vec<Handle>,
 }
 
@@ -144,11 +144,12 @@ impl Orchestrator {
             .into_iter()
             .map(|(name, config)| {
                 let name: Arc<str> = name.into();
+                let runtime = config.is_process().then(|| runtimes.next()).flatten();
                 let metrics = parts.metrics.backend(&name);
                 let observer = Arc::clone(&heard) as Arc<dyn Observer>;
                 (
                     Arc::clone(&name),
-                    Backend::start(name, config, metrics, observer, &parked, runtimes.next()),
+                    Backend::start(name, config, metrics, observer, &parked, runtime),
                 )
             })
             .collect();

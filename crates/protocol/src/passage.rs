@@ -239,7 +239,7 @@ impl<E: Edit> Passage<E> {
             Place::Envelope => match enter(&mut self.envelope, &name)? {
                 true => envelope_role(&name)?,
                 false => {
-                    self.others_bytes += name.len();
+                    self.others_bytes += name.len() + size_of::<Cow<'_, [u8]>>();
                     let name = Cow::Owned(name.into_owned());
                     self.others.insert::<EnvelopeKeys>(name)?;
                     Role::Other
@@ -456,16 +456,25 @@ impl<E: Edit> Passage<E> {
     }
 
     fn keep_bounds(&mut self, out: &mut Parts) -> Result<(), Refusal> {
-        let too_much = Err(Refusal::Unusual("it cannot be judged by its first 64 KiB"));
+        let too_long = Err(Refusal::Unusual(
+            "a key, or a value that decides something, is longer than 64 KiB",
+        ));
         let copied = self.copied.as_ref().map_or(0, Vec::len);
-        if copied.max(self.others_bytes).max(self.scanner.key().len()) > MAX_HELD {
-            return too_much;
+        if copied.max(self.scanner.key().len()) > MAX_HELD {
+            return too_long;
+        }
+        if self.others_bytes > MAX_HELD {
+            return Err(Refusal::Unusual(
+                "it has too many members beside the result",
+            ));
         }
         let held = self.held.as_ref().map_or(0, Vec::len);
         match (self.role, self.uri_at) {
-            (Role::Meta, _) if held > MAX_META => too_much,
+            (Role::Meta, _) if held > MAX_META => {
+                Err(Refusal::Unusual("its _meta is longer than 1 MiB"))
+            }
             (Role::Meta, _) => Ok(()),
-            (_, Some(uri_at)) if held - uri_at > MAX_HELD => too_much,
+            (_, Some(uri_at)) if held - uri_at > MAX_HELD => too_long,
             (_, None) if held > MAX_HELD => {
                 // Its form says what it is: an address that leads home does no harm in a block of a
                 // kind that nobody knows.

@@ -1,13 +1,18 @@
 //! What turns out to be wrong when a part of the result has been sent.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use serde_json::json;
 use switchboard_tests::front::{Front, until};
 use switchboard_tests::scripted::{Scripted, Step, pieces};
 use tokio::time::timeout;
 
-use crate::{LARGE, answer, assert_ends, begin, front, large_text, response, send};
+use crate::{
+    CLIENT_CALLS, LARGE, answer, assert_ends, begin, ends, front, large_text, receive, response,
+    send,
+};
 
 /// Expects that an answer breaks off behind its beginning, is counted under this code, said once in
 /// the log with this reason, and that the next call works.
@@ -124,6 +129,35 @@ async fn the_deadline_goes_to_the_last_byte() {
     })
     .await;
     assert_ends(&front, &[("", 1.0), ("504", 1.0)]).await;
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_does_not_hold_the_server_beyond_the_deadline() {
+    let piece = Bytes::from(vec![b'a'; 100 * 1024]);
+    let server = Scripted::start(move |id| {
+        let mut steps = vec![send(&response(id, r#"{"content":[""#).replace("}", ""))];
+        // More than all buffers between server and client.
+        steps.extend((0..1000).map(|_| Step::Send(piece.clone())));
+        steps
+    })
+    .await;
+    let settings = json!({ "timeout": "2s", "max_message_bytes": 256 * 1024 * 1024 });
+    let front = front(&server, settings).await;
+    let mut exchange = begin(&front).await;
+    exchange
+        .next_bytes()
+        .await
+        .expect("a beginning")
+        .expect("a beginning");
+    until("the server sees it", async || {
+        (server.given_up() == 1).then_some(())
+    })
+    .await;
+    let counted = ends(&front, CLIENT_CALLS).await;
+    assert_eq!(counted, BTreeMap::from([("504".to_owned(), 1.0)]));
+    assert!(!receive(exchange).await.is_whole);
+    assert_ends(&front, &[("504", 1.0)]).await;
     front.gateway.stop().await;
 }
 
