@@ -66,11 +66,12 @@ pub(crate) fn interpret(
 
 fn missing_members(method: Method, response: &Response) -> &'static str {
     let keys = &response.keys;
-    let result_type = response.text(keys.result_type);
-    let is_complete = keys.result_type.is_none() || result_type.as_deref() == Some("complete");
+    let is_complete = || {
+        keys.result_type.is_none() || response.text(keys.result_type).as_deref() == Some("complete")
+    };
     method.missing_members(
         keys.result_type.is_some(),
-        is_complete,
+        method.is_cacheable() && is_complete(),
         keys.ttl_ms.is_some(),
     )
 }

@@ -9,7 +9,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
@@ -30,10 +29,6 @@ struct Worker {
     /// `None` for the runtime that the workers were made on, which is somebody else's.
     thread: Option<thread::JoinHandle<()>>,
 }
-
-/// How often an idle worker wakes up: more often than the shortest of a call's usual timers, which
-/// is [`SILENCE`](crate::edge::stream::SILENCE).
-const BEAT: Duration = Duration::from_secs(5);
 
 /// A connection's place on a worker, counted until it is dropped.
 pub(crate) struct Place {
@@ -110,12 +105,7 @@ impl Worker {
         let thread = thread::Builder::new()
             .name(format!("worker-{number}"))
             .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = stop.cancelled() => {}
-                        () = beat() => {}
-                    }
-                });
+                runtime.block_on(stop.cancelled());
                 // A name that is being looked up is not waited for.
                 runtime.shutdown_background();
             })?;
@@ -132,15 +122,6 @@ impl Worker {
             runtime: self.runtime.clone(),
             connections: Arc::clone(&self.connections),
         }
-    }
-}
-
-/// Never ends. A timer that is due before all others wakes the poller by a system call, also from
-/// its own thread; with one that is always nearer than those of calls, none of theirs does.
-async fn beat() {
-    let mut beat = tokio::time::interval(BEAT);
-    loop {
-        beat.tick().await;
     }
 }
 

@@ -468,12 +468,10 @@ impl Parser {
     }
 }
 
-/// Whether a scanned value is a string that stands for a text, or no string at all: half of a
-/// surrogate pair is read by some as U+FFFD, by others as itself.
+/// Whether a scanned value with escapes is a string that stands for a text, or no string at all:
+/// half of a surrogate pair is read by some as U+FFFD, by others as itself.
 fn is_text(raw: &[u8]) -> bool {
-    raw.first() != Some(&b'"')
-        || memchr::memchr(b'\\', raw).is_none()
-        || serde_json::from_slice::<Cow<'_, str>>(raw).is_ok()
+    raw.first() != Some(&b'"') || serde_json::from_slice::<Cow<'_, str>>(raw).is_ok()
 }
 
 /// Whether this is an id: a string of at most [`MAX_ID_BYTES`] as written, or an integer.
@@ -655,6 +653,7 @@ fn object<'a, K: Keys>(
         let span = read(scanner, &name)?;
         match keys.slot(&name).map(|slot| slot.replace(span)) {
             None => seen.insert::<K>(name)?,
+            Some(None) if !scanner.has_escapes_since(span.start as usize) => {}
             Some(None) if is_text(span.of(scanner.bytes())) => {}
             Some(None) => {
                 return Err(EnvelopeError::shape(format!(

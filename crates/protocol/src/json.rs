@@ -86,6 +86,8 @@ pub struct Scanner<'a> {
     bytes: &'a [u8],
     pos: usize,
     depth: usize,
+    /// Behind the last escape that was read; 0 if there was none.
+    escaped_until: usize,
 }
 
 impl<'a> Scanner<'a> {
@@ -111,6 +113,7 @@ impl<'a> Scanner<'a> {
             bytes,
             pos: 0,
             depth: 0,
+            escaped_until: 0,
         }
     }
 
@@ -135,6 +138,13 @@ impl<'a> Scanner<'a> {
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
+    }
+
+    /// Whether there is an escape in what was read since `start`, an earlier
+    /// [`Scanner::position`].
+    #[must_use]
+    pub fn has_escapes_since(&self, start: usize) -> bool {
+        self.escaped_until > start
     }
 
     /// What was read since `start`, an earlier [`Scanner::position`].
@@ -188,12 +198,12 @@ impl<'a> Scanner<'a> {
         if !self.more(b'}', first)? {
             return Ok(None);
         }
-        let (span, has_escapes) = self.string_and_escapes()?;
+        let span = self.string()?;
         self.expect(b':')?;
         Ok(Some(Key {
             raw: &self.bytes[span.start as usize + 1..span.end as usize - 1],
             at: span.start,
-            has_escapes,
+            has_escapes: self.has_escapes_since(span.start as usize),
         }))
     }
 
@@ -260,26 +270,19 @@ impl<'a> Scanner<'a> {
     /// # Errors
     /// [`JsonError::Syntax`].
     pub fn string(&mut self) -> Result<Span, JsonError> {
-        let (span, _) = self.string_and_escapes()?;
-        Ok(span)
-    }
-
-    /// As [`Scanner::string`], and whether there are escapes in it.
-    fn string_and_escapes(&mut self) -> Result<(Span, bool), JsonError> {
         self.peek();
         let start = self.pos;
-        let mut has_escapes = false;
         self.expect(b'"')?;
         loop {
             self.pos += plain_prefix(&self.bytes[self.pos..]);
             match self.bytes.get(self.pos) {
                 Some(b'"') => {
                     self.pos += 1;
-                    return Ok((Span::new(start, self.pos), has_escapes));
+                    return Ok(Span::new(start, self.pos));
                 }
                 Some(b'\\') => {
                     self.escape()?;
-                    has_escapes = true;
+                    self.escaped_until = self.pos;
                 }
                 _ => return Err(self.syntax()),
             }

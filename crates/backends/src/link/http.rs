@@ -19,6 +19,7 @@ use switchboard_protocol::envelope::{Envelope, Message, Response};
 use switchboard_protocol::header;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::passage::{MAX_HELD, Refusal, may_pass};
+use switchboard_protocol::version::Version;
 use switchboard_telemetry::IgnoredMessage;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -344,8 +345,10 @@ impl HttpLink {
     /// `basic/transports/streamable-http`, Request Metadata).
     fn modern_request(&self, wire: &Wire, out: Outgoing) -> Request<Full<Bytes>> {
         let mut headers = self.inner.modern_headers.clone();
-        let version = HeaderValue::from_static(wire.version.as_str());
-        headers.insert(header::PROTOCOL_VERSION, version);
+        if wire.version != Version::LATEST {
+            let version = HeaderValue::from_static(wire.version.as_str());
+            headers.insert(header::PROTOCOL_VERSION, version);
+        }
         headers.insert(header::METHOD, HeaderValue::from_static(out.method));
         match out.name {
             Some(name) => headers.insert(header::NAME, name),
@@ -506,14 +509,12 @@ impl HttpLink {
     }
 }
 
-/// Those headers, and all others that a modern POST has, whose values are still to come.
+/// Those headers, with the latest version, and all others that a modern POST has, whose values are
+/// still to come.
 fn with_modern_places(mut headers: HeaderMap) -> HeaderMap {
-    for name in [
-        header::PROTOCOL_VERSION,
-        header::METHOD,
-        header::NAME,
-        CONTENT_LENGTH,
-    ] {
+    let latest = HeaderValue::from_static(Version::LATEST.as_str());
+    headers.insert(header::PROTOCOL_VERSION, latest);
+    for name in [header::METHOD, header::NAME, CONTENT_LENGTH] {
         headers.insert(name, HeaderValue::from_static(""));
     }
     headers
