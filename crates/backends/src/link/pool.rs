@@ -17,11 +17,13 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
@@ -29,7 +31,9 @@ use tower_service::Service;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: less than what servers commonly allow, so that they rarely
 /// close one under a request.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(50);
+const MAX_IDLE_TIME: Duration = Duration::from_secs(20);
+/// How often idle connections are looked over.
+const LOOK_OVER: Duration = Duration::from_secs(5);
 /// The most that is read from an HTTP/1 connection at once, and so the largest piece of a large
 /// answer and the largest head: enough that a piece is rare, and little to hold for each client that
 /// reads slowly (four times that at most).
@@ -67,6 +71,10 @@ pub(crate) struct Pool {
     idle: [Stack; STACKS],
     shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
     tasks: TaskTracker,
+    /// Whether a task looks idle connections over, which it does while there are any.
+    is_looked_over: AtomicBool,
+    end: CancellationToken,
+    _end_when_dropped: DropGuard,
 }
 
 /// The trust anchors are the system's, and the built-in ones where it has none. Loaded once.
@@ -95,8 +103,12 @@ enum Sender {
 impl Pool {
     /// A pool for the authority of this URI.
     pub(crate) fn new(authority: Uri, tasks: TaskTracker) -> Arc<Self> {
+        let end = CancellationToken::new();
         Arc::new(Self {
             authority,
+            is_looked_over: AtomicBool::new(false),
+            _end_when_dropped: end.clone().drop_guard(),
+            end,
             idle: Default::default(),
             shared: Mutex::default(),
             tasks,
@@ -171,20 +183,41 @@ impl Pool {
         None
     }
 
-    fn give_back(&self, sender: http1::SendRequest<RequestBody>) {
+    fn give_back(self: &Arc<Self>, sender: http1::SendRequest<RequestBody>) {
         if sender.is_closed() {
             return;
         }
-        let now = Instant::now();
         let mut idle = self.idle[own_stack()].0.lock();
-        idle.push_back((sender, now));
-        while idle.len() > MAX_IDLE
-            || idle
-                .front()
-                .is_some_and(|(_, since)| now.duration_since(*since) >= MAX_IDLE_TIME)
-        {
+        idle.push_back((sender, Instant::now()));
+        if idle.len() > MAX_IDLE {
             idle.pop_front();
         }
+        drop(idle);
+        if !self.is_looked_over.load(Ordering::Acquire) && self.begin_to_look() {
+            let looking = look_over(Arc::downgrade(self), self.end.clone());
+            self.tasks.spawn(looking);
+        }
+    }
+
+    /// Whether nobody looked over the idle connections before.
+    fn begin_to_look(&self) -> bool {
+        !self.is_looked_over.swap(true, Ordering::AcqRel)
+    }
+
+    /// Closes what has been idle for too long; answers whether anything is idle still.
+    pub(super) fn close_old(&self) -> bool {
+        let mut any = false;
+        for stack in &self.idle {
+            let mut idle = stack.0.lock();
+            while idle
+                .front()
+                .is_some_and(|(_, since)| since.elapsed() >= MAX_IDLE_TIME)
+            {
+                idle.pop_front();
+            }
+            any |= !idle.is_empty();
+        }
+        any
     }
 
     async fn connect(&self) -> Result<Sender, PoolError> {
@@ -225,6 +258,25 @@ impl Pool {
             .await?;
         self.tasks.spawn(connection);
         Ok(Sender::Http1(sender))
+    }
+}
+
+/// Closes idle connections in time, until there are none or the pool is gone.
+async fn look_over(pool: Weak<Pool>, end: CancellationToken) {
+    while end
+        .run_until_cancelled(tokio::time::sleep(LOOK_OVER))
+        .await
+        .is_some()
+    {
+        let Some(pool) = pool.upgrade() else { return };
+        if pool.close_old() {
+            continue;
+        }
+        pool.is_looked_over.store(false, Ordering::Release);
+        // What was given back just now may still have seen that somebody looks.
+        if !(pool.close_old() && pool.begin_to_look()) {
+            return;
+        }
     }
 }
 

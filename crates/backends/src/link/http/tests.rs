@@ -127,13 +127,47 @@ async fn the_connection_of_a_stream_that_ended_is_used_again() {
     let first = call(&link, ids[0]).await.expect("an answer");
     assert!(first.result.is_some());
     // The end is read by a task of its own.
-    let tasks = &link.inner.inbox.tasks;
-    while tasks.len() > 1 {
+    while !link.inner.pool.close_old() {
         tokio::task::yield_now().await;
     }
     let second = call(&link, ids[1]).await.expect("an answer");
     assert!(second.result.is_some());
     serving.await.expect("served by one connection");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_closed_in_time_though_nobody_calls() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let id = next_id();
+    let serving = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\"tools/call\"}") {
+            asked.push(stream.read_u8().await.expect("a byte"));
+        }
+        let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}");
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(answer.as_bytes()).await.expect("written");
+        let answered = tokio::time::Instant::now();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).await.expect("the end");
+        answered.elapsed()
+    });
+    let link = link(format!("http://{address}/mcp").parse().expect("a URI"));
+    call(&link, id).await.expect("an answer");
+    let open_for = serving.await.expect("served");
+    let bounds = Duration::from_secs(20)..=Duration::from_secs(26);
+    assert!(bounds.contains(&open_for), "{open_for:?}");
+    let tasks = &link.inner.inbox.tasks;
+    while !tasks.is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 #[derive(Default)]
