@@ -53,7 +53,7 @@ impl Inner {
         let version = connection.wire.version;
         let (out, span) = self.outgoing(call, rewrite, parent, &connection);
         let watch = Watch::of(call, out.id);
-        let passes = call.takes_arriving && call.method.may_require_input();
+        let passes = call.takes_arriving && call.method.may_pass();
         let arriving = passes.then_some(call.method);
         let reply = connection
             .link

@@ -9,13 +9,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::client::conn::http1::SendRequest;
 use tokio::time::timeout;
 
 use crate::Failure;
 use crate::answer::{self, message};
+use crate::connect::connect;
 use crate::script::{Script, Step, Target};
 use crate::wire::{Era, SESSION};
 
@@ -113,17 +112,7 @@ impl Connection {
     /// # Errors
     /// If nobody listens there.
     pub(crate) async fn open(address: SocketAddr) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(Failure::at("cannot connect"))?;
-        stream
-            .set_nodelay(true)
-            .map_err(Failure::at("cannot set TCP_NODELAY"))?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(Failure::at("cannot connect"))?;
-        // How it ends, the sender learns.
-        tokio::spawn(connection);
+        let sender = connect(address).await?;
         Ok(Self { sender })
     }
 

@@ -12,10 +12,9 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use hyper::client::conn::http1::SendRequest;
 
+use crate::connect::connect;
 use crate::wire::{AnswerHead, JSON, MAX_MESSAGE_BYTES, METADATA, RequestHead, json, splice};
 use crate::{Failure, listener};
 
@@ -112,18 +111,7 @@ impl Floor {
                 return Ok(idle);
             }
         }
-        let stream = TcpStream::connect(self.backend)
-            .await
-            .map_err(Failure::at("cannot connect"))?;
-        stream
-            .set_nodelay(true)
-            .map_err(Failure::at("cannot set TCP_NODELAY"))?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(Failure::at("cannot connect"))?;
-        // Ends when the sender is dropped or the backend closes.
-        tokio::spawn(connection);
-        Ok(sender)
+        connect(self.backend).await
     }
 
     fn take_idle(&self) -> Option<SendRequest<Full<Bytes>>> {

@@ -19,6 +19,7 @@ mod answer;
 mod backend;
 mod client;
 mod compare;
+mod connect;
 mod field;
 mod floor;
 mod instructions;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
 use http::HeaderValue;
 use secrecy::ExposeSecret;
 use switchboard_orchestrator::{Orchestrator, Parts};
@@ -54,18 +53,6 @@ pub enum StartError {
     Workers(#[source] std::io::Error),
 }
 
-/// Serves the endpoint on a bound socket. Boxed, so that nobody has to write the stack's type.
-type Serve = Box<
-    dyn FnOnce(
-            TcpListener,
-            Limits,
-            Arc<Metrics>,
-            Arc<Workers>,
-            CancellationToken,
-        ) -> BoxFuture<'static, ()>
-        + Send,
->;
-
 /// A gateway whose backends are starting and whose sockets are bound.
 pub struct Gateway {
     server: ServerConfig,
@@ -73,11 +60,11 @@ pub struct Gateway {
     ops_listener: Option<TcpListener>,
     orchestrator: Orchestrator,
     legacy: legacy::Edge,
-    serve: Serve,
+    app: HttpParts,
     ops: axum::Router,
     draining: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
-    workers: Arc<Workers>,
+    workers: Workers,
 }
 
 impl Gateway {
@@ -174,12 +161,6 @@ impl Gateway {
             }),
             http_sse: server.legacy.http_sse,
         };
-        let serve: Serve = Box::new(move |listener, limits, metrics, workers, drain| {
-            async move {
-                listener::serve(listener, app, limits, Some(metrics), &workers, drain).await;
-            }
-            .boxed()
-        });
         let draining = Arc::new(AtomicBool::new(false));
         let ops = ops::router(
             Arc::clone(&metrics),
@@ -192,11 +173,11 @@ impl Gateway {
             ops_listener,
             orchestrator,
             legacy,
-            serve,
+            app,
             ops,
             draining,
             metrics,
-            workers: Arc::new(workers),
+            workers,
         })
     }
 
@@ -229,7 +210,7 @@ impl Gateway {
             ops_listener,
             orchestrator,
             legacy,
-            serve,
+            app,
             ops,
             draining,
             metrics,
@@ -243,11 +224,12 @@ impl Gateway {
             ..Limits::default()
         };
         let (drain, end) = (CancellationToken::new(), CancellationToken::new());
-        let serving = serve(
+        let serving = listener::serve(
             listener,
+            app,
             limits,
-            metrics,
-            Arc::clone(&workers),
+            Some(metrics),
+            &workers,
             drain.clone(),
         );
         let ops_limits = Limits {

@@ -112,6 +112,16 @@ impl Method {
         )
     }
 
+    /// Whether a complete result may be large, and decides nothing by what is in it: so it may pass
+    /// while it arrives.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(
+            self,
+            Self::ToolsCall | Self::ResourcesRead | Self::PromptsGet
+        )
+    }
+
     /// Whether a complete result carries `ttlMs` and `cacheScope` (specification:
     /// `server/utilities/caching`).
     #[must_use]

@@ -45,7 +45,7 @@ pub(crate) struct Place {
 /// If a file cannot be written, or the program is not there.
 pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result<Command, Failure> {
     match setup.kind {
-        Kind::Direct | Kind::Floor => {
+        Kind::Floor => {
             let (listen, backend) = (place.listen.to_string(), place.backend.to_string());
             let mut command = Command::new(this_program()?);
             command.args(["floor", "--listen", &listen, "--backend", &backend]);
@@ -68,7 +68,7 @@ pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result
             command.args(["serve", "-c"]).arg(config);
             Ok(command)
         }
-        Kind::Peer(_) => Err(Failure("it says itself how it is started".to_owned())),
+        Kind::Direct | Kind::Peer(_) => Err(Failure("it says itself how it is started".to_owned())),
     }
 }
 
