@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
@@ -13,7 +13,7 @@ use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::passage::{Edit, Parts, Passage, Refusal};
 use switchboard_telemetry::ErrorType;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::{self, Answer};
@@ -138,7 +138,7 @@ impl From<Refusal> for Broken {
 }
 
 async fn close_at(deadline: Instant, source: Weak<Source>) {
-    sleep_until(deadline.into()).await;
+    sleep_until(deadline).await;
     let Some(source) = source.upgrade() else {
         return;
     };

@@ -5,13 +5,14 @@ use parking_lot::RwLock;
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, ErrorType, MethodLabel};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -209,7 +210,7 @@ impl Backend {
             answered: false,
         };
         let left = call.deadline.map_or(Duration::MAX, |deadline| {
-            deadline.saturating_duration_since(started)
+            deadline.saturating_duration_since(started.into_std())
         });
         let connection = match self.inner.connection.load_full() {
             Some(connection) => Ok(Some(connection)),
@@ -222,12 +223,13 @@ impl Backend {
         let result = match connection {
             Ok(connection) => {
                 let limit = self.inner.config.timeout.min(left);
+                let deadline = started + limit;
                 // Pinned first: `select!` would move the whole future of the attempt twice.
                 let mut attempt = pin!(self.inner.attempt(call, rewrite, parent, connection));
                 tokio::select! {
                     biased;
                     result = &mut attempt => result,
-                    () = tokio::time::sleep(limit) => Err(answer::timed_out(&self.inner.name, limit).into()),
+                    () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&self.inner.name, limit).into()),
                 }
             }
             Err(error) => Err(error),

@@ -130,6 +130,9 @@ fn server_span(sampler: &Sampler, call: &Call) -> CallSpan {
     let context = traceparent
         .as_deref()
         .and_then(|parent| TraceContext::parse(parent, tracestate.as_deref(), baggage.as_deref()));
+    if !sampler.sample(context.as_ref()) {
+        return CallSpan::none();
+    }
     let target = call.target();
     let target = target.as_deref().and_then(|name| match call.method {
         Method::ToolsCall => Some(Target::Tool(name)),
@@ -138,7 +141,6 @@ fn server_span(sampler: &Sampler, call: &Call) -> CallSpan {
         _ => None,
     });
     CallSpan::server(
-        sampler,
         context.as_ref(),
         &IncomingCall {
             method: call.method.as_str(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, FutureExt, join_all};
+use futures_util::future::{BoxFuture, join_all};
 use switchboard_backends::Backend;
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, TransportConfig};
@@ -295,7 +295,11 @@ impl tower::Service<TracedCall> for Orchestrator {
 
     fn call(&mut self, traced: TracedCall) -> Self::Future {
         let this = self.clone();
-        async move { Ok(Self::call(&this, traced).await) }.boxed()
+        // Its place first, so that it is not made elsewhere and moved there.
+        let place = Box::new_uninit();
+        let call = async move { Ok(Self::call(&this, traced).await) };
+        let call = Box::write(place, call);
+        Box::into_pin(call)
     }
 }
 

@@ -8,7 +8,7 @@ use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::CALL_TARGET;
-use crate::context::{Sampler, TraceContext, TraceParent};
+use crate::context::{TraceContext, TraceParent};
 use crate::labels::ErrorType;
 
 /// Names and addresses are cut to this many bytes, so that a waiting span stays small.
@@ -102,16 +102,9 @@ impl CallSpan {
         }
     }
 
-    /// Decides whether the call is sampled and if so begins its server span, a child of the
+    /// Begins the server span of a call that is sampled (see [`Sampler::sample`](crate::Sampler::sample)), a child of the
     /// caller's span.
-    pub fn server(
-        sampler: &Sampler,
-        parent: Option<&TraceContext<'_>>,
-        call: &IncomingCall<'_>,
-    ) -> Self {
-        if !sampler.sample(parent) {
-            return Self::none();
-        }
+    pub fn server(parent: Option<&TraceContext<'_>>, call: &IncomingCall<'_>) -> Self {
         let target = TargetFields::new(call.target);
         let span = info_span!(
             target: CALL_TARGET,

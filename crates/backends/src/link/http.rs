@@ -11,6 +11,7 @@ use ::http::{
     StatusCode, Uri,
 };
 use bytes::Bytes;
+use futures_util::TryFutureExt;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub(crate) struct HttpLink {
 struct Inner {
     pool: Arc<Pool>,
     uri: Uri,
+    /// Path and query of it, as HTTP/1 has them in its request line.
+    target: Uri,
     /// Those that every request has, the configured ones among them.
     headers: HeaderMap,
     /// These, with a place for each that a modern POST has beside them: a copy is filled in and
@@ -96,6 +99,7 @@ impl HttpLink {
         Self {
             inner: Arc::new(Inner {
                 pool,
+                target: origin_form(&uri),
                 uri,
                 modern_headers: with_modern_places(common.clone()),
                 headers: common,
@@ -127,6 +131,7 @@ impl HttpLink {
         Self {
             inner: Arc::new(Inner {
                 pool: Arc::clone(pool),
+                target: origin_form(&uri),
                 uri,
                 headers: headers.clone(),
                 modern_headers: modern_headers.clone(),
@@ -242,12 +247,12 @@ impl HttpLink {
         wire: &Wire,
         out: Outgoing,
     ) -> Result<HttpResponse<ResponseBody>, LinkError> {
-        let request = if wire.version.is_modern() {
-            self.modern_request(wire, out)
+        let answer = if wire.version.is_modern() {
+            self.send(self.modern_request(wire, out))
         } else {
-            self.request_of(HttpMethod::POST, wire, out.body)
+            self.send(self.request_of(HttpMethod::POST, wire, out.body))
         };
-        let answer = self.send(request).await?;
+        let answer = answer.await?;
         if !answer.status().is_success() {
             return Err(Box::pin(refused(answer)).await);
         }
@@ -367,7 +372,7 @@ impl HttpLink {
     ) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = self.inner.uri.clone();
+        *request.uri_mut() = self.inner.target.clone();
         *request.headers_mut() = headers;
         request
     }
@@ -387,20 +392,17 @@ impl HttpLink {
         request
     }
 
-    async fn send(
+    // No `async fn`: its future would hold the request once more.
+    fn send(
         &self,
         request: Request<Full<Bytes>>,
-    ) -> Result<HttpResponse<ResponseBody>, LinkError> {
-        self.inner
-            .pool
-            .send(request)
-            .await
-            .map_err(|error| match error {
-                PoolError::NotSent => LinkError::NotSent("no connection to the server".to_owned()),
-                PoolError::Lost => {
-                    LinkError::Lost("the connection broke before an answer came".to_owned())
-                }
-            })
+    ) -> impl Future<Output = Result<HttpResponse<ResponseBody>, LinkError>> {
+        self.inner.pool.send(request).map_err(|error| match error {
+            PoolError::NotSent => LinkError::NotSent("no connection to the server".to_owned()),
+            PoolError::Lost => {
+                LinkError::Lost("the connection broke before an answer came".to_owned())
+            }
+        })
     }
 
     async fn read_stream(
@@ -518,6 +520,12 @@ fn with_modern_places(mut headers: HeaderMap) -> HeaderMap {
         headers.insert(name, HeaderValue::from_static(""));
     }
     headers
+}
+
+fn origin_form(uri: &Uri) -> Uri {
+    uri.path_and_query()
+        .cloned()
+        .map_or_else(Uri::default, Uri::from)
 }
 
 /// The value of `Host`: an authority without what stands before an `@`.

@@ -115,7 +115,7 @@ impl Pool {
         })
     }
 
-    /// Sends a request with an absolute URI. Dropping the future, or the body of its response
+    /// Sends a request with path and query for its URI, as HTTP/1 wants it, and a `Host` header. Dropping the future, or the body of its response
     /// before the end, ends the exchange.
     pub(crate) async fn send(
         self: &Arc<Self>,
@@ -125,7 +125,6 @@ impl Pool {
             if sender.ready().await.is_err() {
                 continue;
             }
-            to_origin_form(&mut request);
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(self.wrap(response, Some(sender))),
                 Err(mut error) => match error.take_message() {
@@ -138,7 +137,6 @@ impl Pool {
         // call's future.
         match Box::pin(self.connect()).await? {
             Sender::Http1(mut sender) => {
-                to_origin_form(&mut request);
                 let response = sender
                     .try_send_request(request)
                     .await
@@ -297,23 +295,13 @@ fn failure(unsent: bool) -> PoolError {
     }
 }
 
-/// HTTP/1 names the host in a header, which every request has, and only the path in the request
-/// line.
-fn to_origin_form(request: &mut Request<RequestBody>) {
-    if request.uri().authority().is_some() {
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = path.map_or_else(Uri::default, Uri::from);
-    }
-}
-
+/// HTTP/2 names the host in the URI.
 fn to_absolute_form(request: &mut Request<RequestBody>, authority: &Uri) {
     request.headers_mut().remove(::http::header::HOST);
-    if request.uri().authority().is_none() {
-        let mut parts = authority.clone().into_parts();
-        parts.path_and_query = request.uri().path_and_query().cloned();
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
-        }
+    let mut parts = authority.clone().into_parts();
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
     }
 }
 

@@ -44,6 +44,9 @@ struct State {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// The first bytes of a request head have just come. Nearly every head comes whole, and then
+    /// nobody asks since when.
+    HeadBegun,
     /// Waiting for the rest of a request head since then; a new connection from its first moment.
     Head(Instant),
     /// This many requests are in flight, at least one.
@@ -72,7 +75,7 @@ impl Activity {
     pub(super) fn received(&self) {
         let mut state = self.state.lock();
         if !state.multiplexed && matches!(state.phase, Phase::Idle(_)) {
-            state.phase = Phase::Head(Instant::now());
+            state.phase = Phase::HeadBegun;
         }
     }
 
@@ -115,7 +118,9 @@ impl Activity {
         state.multiplexed = multiplexed;
         state.phase = match state.phase {
             Phase::Busy(requests) => Phase::Busy(requests + 1),
-            Phase::Head(_) | Phase::Idle(_) | Phase::Lingering(_) => Phase::Busy(1),
+            Phase::HeadBegun | Phase::Head(_) | Phase::Idle(_) | Phase::Lingering(_) => {
+                Phase::Busy(1)
+            }
         };
         Busy(Arc::clone(self))
     }
@@ -130,10 +135,15 @@ impl Activity {
     }
 
     /// The next thing to be done if nothing happens; `None` while a request is in flight and the
-    /// peer takes what is sent.
+    /// peer takes what is sent. To be asked after every read of the socket: the time of a head
+    /// that has begun runs from then.
     pub(super) fn deadline(&self) -> Option<Deadline> {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
+        if state.phase == Phase::HeadBegun {
+            state.phase = Phase::Head(Instant::now());
+        }
         let of_phase = match state.phase {
+            Phase::HeadBegun => None,
             Phase::Head(since) => Some((since + self.header_timeout, Action::Cut)),
             Phase::Busy(_) => None,
             Phase::Idle(since) if state.finishing => {

@@ -5,8 +5,21 @@ use std::thread;
 use std::time::Instant;
 
 use super::*;
+use crate::context::TraceContext;
 use crate::span::{Attempt, CallSpan, IncomingCall, Network};
 use crate::{LogConfig, TracesConfig};
+
+/// The span of a call, if it is sampled.
+fn server(
+    sampler: &Sampler,
+    parent: Option<&TraceContext<'_>>,
+    call: &IncomingCall<'_>,
+) -> CallSpan {
+    match sampler.sample(parent) {
+        true => CallSpan::server(parent, call),
+        false => CallSpan::none(),
+    }
+}
 
 const CALL: IncomingCall<'_> = IncomingCall {
     method: "ping",
@@ -73,7 +86,7 @@ async fn spans_reach_the_collector_when_the_guard_is_dropped() {
     assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::INFO));
     let _default = tracing::subscriber::set_default(subscriber);
 
-    let call = CallSpan::server(&guard.sampler(), None, &CALL);
+    let call = server(&guard.sampler(), None, &CALL);
     let attempt = call.client(&Attempt {
         method: "ping",
         target: None,
@@ -108,7 +121,7 @@ async fn a_silent_collector_holds_up_nothing_for_long() {
     let (subscriber, guard) =
         build(&config(Some(&endpoint)), &metrics, io::sink()).expect("set up");
     let _default = tracing::subscriber::set_default(subscriber);
-    drop(CallSpan::server(&guard.sampler(), None, &CALL));
+    drop(server(&guard.sampler(), None, &CALL));
 
     let began = Instant::now();
     drop(guard);
@@ -123,8 +136,8 @@ fn without_an_endpoint_nothing_is_sampled() {
     assert_eq!(guard.sampler(), Sampler::OFF);
     assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::INFO));
     tracing::subscriber::with_default(subscriber, || {
-        assert!(!CallSpan::server(&guard.sampler(), None, &CALL).is_recording());
-        let unheard = CallSpan::server(&Sampler::new(1.0), None, &CALL);
+        assert!(!server(&guard.sampler(), None, &CALL).is_recording());
+        let unheard = server(&Sampler::new(1.0), None, &CALL);
         assert_eq!(unheard.traceparent(), None);
     });
 }

@@ -3,9 +3,22 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
+use crate::context::Sampler;
 use crate::init::trace_layer;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+/// The span of a call, if it is sampled.
+fn server(
+    sampler: &Sampler,
+    parent: Option<&TraceContext<'_>>,
+    call: &IncomingCall<'_>,
+) -> CallSpan {
+    match sampler.sample(parent) {
+        true => CallSpan::server(parent, call),
+        false => CallSpan::none(),
+    }
+}
 
 const CALL: IncomingCall<'_> = IncomingCall {
     method: "tools/call",
@@ -53,7 +66,7 @@ fn a_call_and_its_attempt_follow_the_conventions() {
     let context = TraceContext::parse(PARENT, Some("vendor=1"), None).expect("valid");
     let mut sent = None;
     let spans = spans_of(|| {
-        let call = CallSpan::server(&Sampler::new(0.0), Some(&context), &CALL);
+        let call = server(&Sampler::new(0.0), Some(&context), &CALL);
         let attempt = call.client(&ATTEMPT);
         sent = attempt.traceparent();
         attempt.record_outcome(Some("tool_error"), None);
@@ -115,7 +128,7 @@ fn a_call_and_its_attempt_follow_the_conventions() {
 fn a_call_without_a_parent_is_a_root_even_inside_another_span() {
     let spans = spans_of(|| {
         let outer = tracing::info_span!(target: CALL_TARGET, "outer").entered();
-        drop(CallSpan::server(&Sampler::new(1.0), None, &CALL));
+        drop(server(&Sampler::new(1.0), None, &CALL));
         drop(outer);
     });
     assert_eq!(spans[0].parent_span_id, opentelemetry::SpanId::INVALID);
@@ -126,7 +139,7 @@ fn an_unsampled_call_leaves_nothing() {
     let unsampled = PARENT.replace("-01", "-00");
     let context = TraceContext::parse(&unsampled, None, None).expect("valid");
     let spans = spans_of(|| {
-        let call = CallSpan::server(&Sampler::new(1.0), Some(&context), &CALL);
+        let call = server(&Sampler::new(1.0), Some(&context), &CALL);
         let attempt = call.client(&ATTEMPT);
         attempt.record_outcome(Some("502"), Some(502));
         assert!(!call.is_recording() && !attempt.is_recording());
@@ -149,7 +162,7 @@ fn names_hold_prompts_but_no_uris() {
                 network: Network::Pipe,
                 ..CALL
             };
-            drop(CallSpan::server(&Sampler::new(1.0), None, &call));
+            drop(server(&Sampler::new(1.0), None, &call));
         }
     });
     let names: Vec<_> = spans.iter().map(|span| span.name.as_ref()).collect();
@@ -165,7 +178,7 @@ fn names_hold_prompts_but_no_uris() {
 #[test]
 fn the_callers_errors_are_not_those_of_the_server() {
     let spans = spans_of(|| {
-        let call = CallSpan::server(&Sampler::new(1.0), None, &CALL);
+        let call = server(&Sampler::new(1.0), None, &CALL);
         let attempt = call.client(&ATTEMPT);
         attempt.record_outcome(Some("-32602"), Some(-32602));
         drop(attempt);
@@ -192,7 +205,7 @@ fn what_a_client_chose_is_cut() {
             request_id: Some(&long),
             ..CALL
         };
-        drop(CallSpan::server(&Sampler::new(1.0), None, &call));
+        drop(server(&Sampler::new(1.0), None, &call));
     });
     assert_eq!(spans[0].name.len(), 2 * MAX_TEXT + 1);
     assert!(attributes(&spans[0]).iter().all(|each| each.len() < 300));
