@@ -140,6 +140,13 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             false,
             format!("The connection to the server \"{name}\" broke before it answered. {check}"),
         ),
+        LinkError::Silent => (
+            504,
+            "timeout",
+            Effect::Unknown,
+            false,
+            format!("The server \"{name}\" kept silent for too long. {check}"),
+        ),
         LinkError::TooLarge => (
             502,
             "answer_too_large",
@@ -211,9 +218,15 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             format!("The server \"{name}\" failed while it answered. {check}"),
         ),
     };
+    let retry_after = match error {
+        LinkError::Status { retry_after, .. } => *retry_after,
+        _ => None,
+    };
     let fault = Fault {
         retryable,
         effect,
+        retry_after_ms: retry_after
+            .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         ..Fault::unknown(status, reason, message)
     };
     fault.of(backend).with_detail(error.to_string())

@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::{self, Answer};
 use crate::attempt::AttemptSpan;
-use crate::backend::Inner;
+use crate::endpoint::Inner;
 use crate::link::LinkError;
 use crate::link::http::Large;
 use crate::link::pool::ResponseBody;

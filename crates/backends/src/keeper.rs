@@ -9,9 +9,9 @@ use switchboard_protocol::error::code;
 use switchboard_protocol::json::write_str;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::backend::Inner;
 use crate::config::{EraPin, TransportConfig};
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, OWN_META, Remembered, connect};
+use crate::endpoint::Inner;
 use crate::learn::learn;
 use crate::legacy;
 use crate::link::watch::Watch;

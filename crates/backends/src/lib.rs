@@ -11,6 +11,8 @@ mod attempt;
 mod backend;
 pub mod config;
 mod connect;
+mod endpoint;
+mod endpoints;
 mod keeper;
 mod learn;
 mod legacy;

@@ -9,6 +9,8 @@ pub enum State {
     Starting,
     /// Learned and reachable.
     Ready,
+    /// It answers, though not everywhere, or not always.
+    Degraded,
     /// It cannot be reached, or does not answer as a server should.
     Unavailable,
     /// It wants a credential that it was not given.
@@ -22,6 +24,7 @@ impl State {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Degraded => "degraded",
             Self::Unavailable => "unavailable",
             Self::NeedsAuth => "needs_auth",
         }
@@ -32,7 +35,7 @@ impl State {
     pub const fn action(self) -> &'static str {
         match self {
             Self::Starting => "wait a moment",
-            Self::Ready => "",
+            Self::Ready | Self::Degraded => "",
             Self::Unavailable => {
                 "try again later; an operator finds the cause in the gateway's log"
             }
@@ -51,6 +54,17 @@ pub struct Status {
     pub reason: String,
     /// Since when.
     pub since: SystemTime,
+}
+
+impl Status {
+    /// That of what was just started.
+    pub(crate) fn starting() -> Self {
+        Self {
+            state: State::Starting,
+            reason: "it has not answered yet".to_owned(),
+            since: SystemTime::now(),
+        }
+    }
 }
 
 /// Is told of changes. Called from the backends' own tasks: must return at once.

@@ -8,6 +8,7 @@ use switchboard_backends::status::State;
 use switchboard_backends::{Reply, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
+use switchboard_protocol::method::Method;
 use switchboard_telemetry::CallSpan;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -141,8 +142,9 @@ impl Inner {
             .into());
         }
         let param_headers = mirrored(destination, call)?;
-        call.deadline
-            .get_or_insert((began + backend.config().timeout).into_std());
+        let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
+        let limit = (began + backend.config().timeout_of(tool)).into_std();
+        call.deadline = Some(call.deadline.map_or(limit, |deadline| deadline.min(limit)));
         let rewrite = Rewrite {
             target: Some(&destination.target),
             request_state: match continuation.map(|continuation| continuation.state.as_deref()) {

@@ -117,8 +117,8 @@ impl Inner {
                 Some((task, backend))
             })
             .ok_or_else(unknown)?;
-        call.deadline
-            .get_or_insert((began + backend.config().timeout).into_std());
+        let limit = (began + backend.config().timeout).into_std();
+        call.deadline = Some(call.deadline.map_or(limit, |deadline| deadline.min(limit)));
         let rewrite = Rewrite {
             target: Some(&task.id),
             request_state: RequestState::Keep,

@@ -155,6 +155,8 @@ label! {
         Starting = "starting",
         /// Connected, its lists learned.
         Ready = "ready",
+        /// Answers, though not everywhere, or not always.
+        Degraded = "degraded",
         /// Down, or its breaker is open.
         Unavailable = "unavailable",
         /// Waits for somebody to give it a credential.

@@ -8,6 +8,7 @@ mod readings;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -243,11 +244,12 @@ impl BackendMetrics {
         self.0.tools.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Shows how many sessions for calls the backend has.
-    pub fn set_sessions(&self, count: usize) {
-        self.0
-            .sessions
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// One endpoint's share in the number of sessions for calls that the backend has.
+    pub fn sessions(&self) -> GaugeShare {
+        GaugeShare {
+            gauge: self.0.sessions.clone(),
+            share: AtomicI64::new(0),
+        }
     }
 
     /// Counts a message that was not passed on.
@@ -265,6 +267,28 @@ impl GaugeGuard {
     fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
+    }
+}
+
+/// A part of a gauge that several add to; taken out when this is dropped.
+#[derive(Debug)]
+pub struct GaugeShare {
+    gauge: IntGauge,
+    share: AtomicI64,
+}
+
+impl GaugeShare {
+    /// Sets this part.
+    pub fn set(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let before = self.share.swap(count, Ordering::Relaxed);
+        self.gauge.add(count - before);
+    }
+}
+
+impl Drop for GaugeShare {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

@@ -61,12 +61,12 @@ fn absence(source: &Source) -> Option<serde_json::Value> {
     let status = &source.status;
     let lists = source.lists.as_ref();
     let (state, reason, action) = match (status.state, lists.and_then(|l| l.missing.as_deref())) {
-        (State::Ready, Some(missing)) => (
+        (State::Ready | State::Degraded, Some(missing)) => (
             State::Unavailable,
             missing,
             "look for this backend in the gateway's log",
         ),
-        (State::Ready, None) => (State::Starting, "its lists are being read", ""),
+        (State::Ready | State::Degraded, None) => (State::Starting, "its lists are being read", ""),
         (state, _) => (state, &*status.reason, state.action()),
     };
     Some(json!({
