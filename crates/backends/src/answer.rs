@@ -23,6 +23,8 @@ pub struct Answer {
     pub result: Span,
     /// Members that 2026-07-28 asks for and the server did not write, comma-separated; often empty.
     pub missing_members: &'static str,
+    /// The endpoint that gave it, which is where what it began goes on; 0 where there is but one.
+    pub endpoint: u64,
 }
 
 /// Sorts a response into result and error, in the terms of 2026-07-28.
@@ -61,6 +63,7 @@ pub(crate) fn interpret(
         response,
         result,
         missing_members,
+        endpoint: 0,
     })
 }
 
@@ -230,6 +233,16 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
         ..Fault::unknown(status, reason, message)
     };
     fault.of(backend).with_detail(error.to_string())
+}
+
+/// The fault of a call for which there was no place in the backend.
+pub(crate) fn full(backend: &Arc<str>, retry_after: Duration) -> Fault {
+    let fault = fault(backend, &LinkError::Full);
+    let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+    Fault {
+        retry_after_ms: Some(ms),
+        ..fault
+    }
 }
 
 /// The fault of a call that took longer than it may.

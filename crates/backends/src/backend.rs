@@ -2,24 +2,32 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::{join_all, select_all};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use switchboard_protocol::call::{Call, Sink};
-use switchboard_protocol::error::CallError;
-use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan};
+use switchboard_protocol::error::{CallError, Effect};
+use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, Refusal, Retry};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
 
 use crate::answer::{self, Answer};
 use crate::arriving::Reply;
-use crate::config::BackendConfig;
+use crate::balance::{Balancer, Candidate, sticky};
+use crate::bulkhead::{Bulkhead, Permit};
+use crate::config::{BackendConfig, SessionScope};
 use crate::endpoint::{Endpoint, Start};
-use crate::endpoints;
+use crate::endpoints::{self, digest};
 use crate::legacy::Shared;
 use crate::lists::Lists;
 use crate::message::Rewrite;
+use crate::retry::{Backoff, RetryBudget};
+use crate::safety;
 use crate::status::{ChangedLists, Observer, State, Status};
+use crate::tries::Tries;
 
 /// One MCP server behind the gateway, at one or more endpoints. Cheap to clone.
 ///
@@ -38,6 +46,9 @@ struct Inner {
     endpoints: ArcSwap<Vec<Endpoint>>,
     /// What the endpoints' states come to.
     status: Mutex<Status>,
+    bulkhead: Bulkhead,
+    budget: RetryBudget,
+    balancer: Balancer,
 }
 
 impl Backend {
@@ -56,6 +67,9 @@ impl Backend {
         metrics.set_state(BackendState::Starting);
         let inner = Arc::new(Inner {
             status: Mutex::new(Status::starting()),
+            bulkhead: Bulkhead::new(&config.bulkhead),
+            budget: RetryBudget::new(&config.retry),
+            balancer: Balancer::new(config.balance),
             name,
             config,
             metrics,
@@ -110,10 +124,7 @@ impl Backend {
     /// that ever was. `None`: never learned.
     #[must_use]
     pub fn lists(&self) -> Option<Arc<Lists>> {
-        let endpoints = self.inner.endpoints.load();
-        let ready = |endpoint: &&Endpoint| endpoint.status().state == State::Ready;
-        let mut in_order = endpoints.iter().filter(ready).chain(endpoints.iter());
-        in_order.find_map(Endpoint::lists)
+        self.inner.lists()
     }
 
     /// Makes a call that takes no [`Outcome::Arriving`], or of a method whose results never are; as
@@ -135,10 +146,12 @@ impl Backend {
         }
     }
 
-    /// Makes the call. Takes at most the backend's timeout, or what is left until the call's
-    /// deadline, up to the last byte of a result that is still arriving; dropping the future, or
-    /// that result, cancels the call in the way of the server's era. `parent` is the span that the
-    /// attempt belongs to.
+    /// Makes the call. Takes at most what is left until its deadline, or the backend's timeout if it
+    /// has none, up to the last byte of a result that is still arriving; dropping the future, or
+    /// that result, cancels the call in the way of the server's era. `parent` is the span that its
+    /// attempts belong to.
+    ///
+    /// Outermost first: order is behaviour, change it with an ADR (decision 12).
     ///
     /// # Errors
     /// The backend's own error, or the gateway's fault when no answer could be had.
@@ -148,11 +161,26 @@ impl Backend {
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
     ) -> Result<Reply, CallError> {
-        let endpoint = self.inner.endpoints.load().first().cloned();
-        let Some(endpoint) = endpoint else {
-            return Err(answer::not_connected(&self.inner.name, State::Unavailable, "").into());
-        };
-        endpoint.reply(call, rewrite, parent).await
+        let backend = &*self.inner;
+        // Before anything is tried: what does not fit waits for a bounded time, or is refused.
+        let permit = backend.enter(call).await?;
+        backend.budget.count_call(Instant::now());
+        let mut tries = Tries::new();
+        // Around all that may differ from attempt to attempt.
+        loop {
+            let error = match backend.attempt(call, rewrite, parent, &mut tries).await {
+                Ok(Reply::Whole(answer)) => return Ok(Reply::Whole(answer)),
+                Ok(Reply::Arriving(mut arriving)) => {
+                    arriving.keep(permit);
+                    return Ok(Reply::Arriving(arriving));
+                }
+                Err(error) => error,
+            };
+            match backend.pause(call, rewrite, &error, &mut tries) {
+                Some(pause) => Box::pin(sleep(pause)).await,
+                None => return Err(tries.told(error)),
+            }
+        }
     }
 
     /// Has the lists read again and waits until they are, at most 5 s.
@@ -203,9 +231,16 @@ impl Backend {
     /// future is polled: the sink gets the server's acknowledgements and its `notifications/tasks`,
     /// whole and as they came. A stream that breaks is opened again. Returns when the server tells
     /// no such news, as legacy ones and many others do not.
-    pub async fn listen_to_tasks(&self, ids: &[String], sink: Arc<dyn Sink>) {
-        let endpoint = self.inner.endpoints.load().first().cloned();
-        if let Some(endpoint) = endpoint {
+    /// `endpoint` is where they are, as an [`Answer`] named it.
+    pub async fn listen_to_tasks(
+        &self,
+        endpoint: Option<u64>,
+        ids: &[String],
+        sink: Arc<dyn Sink>,
+    ) {
+        let endpoints = self.inner.endpoints.load_full();
+        let at_home = |at: &&Endpoint| endpoint.is_none_or(|endpoint| at.key() == endpoint);
+        if let Some(endpoint) = endpoints.iter().find(at_home) {
             endpoint.listen_to_tasks(ids, sink).await;
         }
     }
@@ -219,6 +254,155 @@ impl Backend {
 }
 
 impl Inner {
+    /// A place among the calls that are in the backend.
+    async fn enter(&self, call: &Call) -> Result<Permit, CallError> {
+        if let Some(permit) = self.bulkhead.try_enter() {
+            return Ok(permit);
+        }
+        let deadline = call.deadline.map(Instant::from_std);
+        // Boxed, since it is rare.
+        let entered = Box::pin(self.bulkhead.enter(deadline)).await;
+        entered.map_err(|full| {
+            self.metrics.refused(Refusal::Full);
+            answer::full(&self.name, full.retry_after).into()
+        })
+    }
+
+    /// One attempt, at the endpoint whose turn it is and whose breaker lets it in.
+    async fn attempt(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
+        tries: &mut Tries,
+    ) -> Result<Reply, CallError> {
+        let started = Instant::now();
+        loop {
+            let endpoint = self.choose(call, rewrite, tries, started)?;
+            match endpoint.breaker().admit(started) {
+                Err(refused) => tries.refused(endpoint.key(), refused.retry_after),
+                Ok(admission) => {
+                    let attempt = endpoint.attempt(call, rewrite, parent, started, admission);
+                    let result = attempt.await;
+                    if let Err(CallError::Fault(fault)) = &result {
+                        tries.failed(endpoint.key(), fault);
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// The endpoint to ask next: where the call belongs, or out of those that are well, or of
+    /// all if none is; first of those that have not failed it.
+    fn choose(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        tries: &Tries,
+        now: Instant,
+    ) -> Result<Endpoint, CallError> {
+        let endpoints = self.endpoints.load();
+        let open = |endpoint: &&Endpoint| !tries.is_refused(endpoint.key());
+        if endpoints.is_empty() {
+            return Err(answer::not_connected(&self.name, State::Unavailable, "").into());
+        }
+        let refused = || {
+            self.metrics.refused(Refusal::BreakerOpen);
+            CallError::from(tries.left_alone(&self.name))
+        };
+        if let [only] = endpoints.as_slice() {
+            return Some(only).filter(open).cloned().ok_or_else(refused);
+        }
+        let at_home = |endpoint: &&Endpoint| rewrite.endpoint == Some(endpoint.key());
+        if let Some(home) = endpoints.iter().find(at_home) {
+            return Some(home).filter(open).cloned().ok_or_else(refused);
+        }
+        let untried = |endpoint: &&Endpoint| open(endpoint) && !tries.has_failed(endpoint.key());
+        let well = |endpoint: &&Endpoint| untried(endpoint) && endpoint.is_well();
+        let tiers: [&dyn Fn(&&Endpoint) -> bool; 3] = [&well, &untried, &open];
+        let picked = tiers
+            .iter()
+            .find_map(|tier| self.pick(call, endpoints.iter().filter(tier), now));
+        picked.ok_or_else(refused)
+    }
+
+    /// One of these, for this call.
+    fn pick<'e>(
+        &self,
+        call: &Call,
+        endpoints: impl Iterator<Item = &'e Endpoint>,
+        now: Instant,
+    ) -> Option<Endpoint> {
+        let all: SmallVec<[&Endpoint; 8]> = endpoints.collect();
+        let canaries = || {
+            all.iter()
+                .filter(|endpoint| endpoint.is_canary_of(&call.principal))
+        };
+        let some: SmallVec<[&Endpoint; 8]> = canaries().copied().collect();
+        let some = if some.is_empty() { all } else { some };
+        let candidates: SmallVec<[Candidate; 8]> = some
+            .iter()
+            .map(|endpoint| endpoint.candidate(now))
+            .collect();
+        let index = match self.owner(call) {
+            Some(owner) => sticky(digest(owner), &candidates),
+            None => self.balancer.pick(&candidates),
+        };
+        index.map(|index| some[index].clone())
+    }
+
+    /// Whose state in one endpoint the call needs, if anybody's.
+    fn owner<'c>(&self, call: &'c Call) -> Option<&'c str> {
+        let client = || call.client.as_ref().map(|client| client.id());
+        match self.config.sessions.scope {
+            SessionScope::Shared => None,
+            SessionScope::PerPrincipal => Some(&call.principal.id),
+            SessionScope::PerClient => client().or(Some(&call.principal.id)),
+        }
+    }
+
+    /// How long to wait before the next attempt; `None` if there is to be none.
+    fn pause(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        error: &CallError,
+        tries: &mut Tries,
+    ) -> Option<Duration> {
+        let CallError::Fault(fault) = error else {
+            return None;
+        };
+        let is_safe = || {
+            let target = call.target();
+            let tool = rewrite.target.or(target.as_deref());
+            safety::is_safe(&self.config, self.lists().as_deref(), call, tool)
+        };
+        if fault.attempts.is_empty() || !safety::may_try_again(fault, is_safe) {
+            return None;
+        }
+        let now = Instant::now();
+        let config = &self.config.retry;
+        let backoff = tries.backoff.get_or_insert_with(|| Backoff::new(config));
+        let retry_after = fault.retry_after_ms.map(Duration::from_millis);
+        // What was not sent has no word of the server's in it.
+        let retry_after = retry_after.filter(|_| fault.effect != Effect::NotSent);
+        let deadline = call.deadline.map(Instant::from_std);
+        let pause = backoff.next(now, retry_after, deadline)?;
+        let is_allowed = self.budget.try_take(now);
+        self.metrics.retried(match is_allowed {
+            true => Retry::Made,
+            false => Retry::OverBudget,
+        });
+        is_allowed.then_some(pause)
+    }
+
+    fn lists(&self) -> Option<Arc<Lists>> {
+        let endpoints = self.endpoints.load();
+        let well = endpoints.iter().filter(|endpoint| endpoint.is_well());
+        well.chain(endpoints.iter()).find_map(Endpoint::lists)
+    }
+
     /// Looks at all endpoints again, and tells whoever observes the backend.
     fn look(&self) {
         let endpoints = self.endpoints.load();

@@ -14,16 +14,25 @@ use url::Url;
 
 use crate::pattern;
 
+pub mod balance;
+pub mod breaker;
+pub mod bulkhead;
 pub mod count;
 pub mod duration;
 pub mod endpoints;
 pub mod health;
 pub mod parked;
+pub mod retry;
 pub mod sessions;
+pub mod share;
 
+pub use self::balance::BalancePolicy;
+pub use self::breaker::BreakerConfig;
+pub use self::bulkhead::BulkheadConfig;
 use self::endpoints::EndpointFile;
 pub use self::endpoints::{CanaryConfig, EndpointConfig};
 pub use self::health::HealthConfig;
+pub use self::retry::RetryConfig;
 pub use self::sessions::{SessionScope, SessionsConfig};
 
 /// The default of [`BackendConfig::timeout`].
@@ -74,6 +83,14 @@ pub struct BackendConfig {
     pub safe_tools: Vec<String>,
     /// How its endpoints are asked whether they are well.
     pub health: HealthConfig,
+    /// How calls are spread over its endpoints.
+    pub balance: BalancePolicy,
+    /// When an endpoint that fails is left alone.
+    pub breaker: BreakerConfig,
+    /// How many calls are in it at once, and how many wait.
+    pub bulkhead: BulkheadConfig,
+    /// How often a call that failed is tried again, where that is safe.
+    pub retry: RetryConfig,
     /// The largest message taken from the server, in bytes: a line on stdio, an HTTP body, an
     /// event of an event stream.
     pub max_message_bytes: usize,
@@ -227,6 +244,18 @@ struct BackendFile {
     /// How each of its endpoints is asked whether it is well.
     #[serde(default)]
     health: HealthConfig,
+    /// How calls are spread over its endpoints.
+    #[serde(default)]
+    balance: BalancePolicy,
+    /// When an endpoint that fails is left alone for a while.
+    #[serde(default)]
+    breaker: BreakerConfig,
+    /// How many calls are in the server at once, and how many wait for their turn.
+    #[serde(default)]
+    bulkhead: BulkheadConfig,
+    /// How often a call that failed is tried again, where that is safe.
+    #[serde(default)]
+    retry: RetryConfig,
     /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an
     /// HTTP body, an event of an event stream.
     #[serde(default = "default_max_message_bytes")]
@@ -272,6 +301,10 @@ impl BackendConfig {
             trust_annotations: false,
             safe_tools: Vec::new(),
             health: HealthConfig::default(),
+            balance: BalancePolicy::default(),
+            breaker: BreakerConfig::default(),
+            bulkhead: BulkheadConfig::default(),
+            retry: RetryConfig::default(),
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             sessions: SessionsConfig::default(),
         }
@@ -435,6 +468,10 @@ impl TryFrom<BackendFile> for BackendConfig {
             trust_annotations: file.trust_annotations,
             safe_tools: file.safe_tools,
             health: file.health,
+            balance: file.balance,
+            breaker: file.breaker,
+            bulkhead: file.bulkhead,
+            retry: file.retry,
             max_message_bytes: file.max_message_bytes,
             sessions,
             ..Self::new(transport)

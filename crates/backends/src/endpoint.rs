@@ -1,15 +1,16 @@
 //! The handle of one endpoint: one place where a server runs.
 
 use arc_swap::ArcSwapOption;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
-use switchboard_protocol::call::Call;
+use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
-use switchboard_telemetry::{BackendMetrics, CallSpan, ErrorType, MethodLabel};
+use switchboard_telemetry::{BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -19,7 +20,9 @@ use tokio_util::task::TaskTracker;
 use crate::answer::{self, Answer};
 use crate::arriving::{Arriving, Reply};
 use crate::attempt::Attempted;
-use crate::config::{BackendConfig, HttpKind, TransportConfig};
+use crate::balance::{Candidate, slow_start};
+use crate::breaker::{Admission, Breaker, BreakerState};
+use crate::config::{BackendConfig, CanaryConfig, HttpKind, TransportConfig};
 use crate::connect::Connection;
 use crate::keeper;
 use crate::legacy::{self, Pool, Shared, Tasks};
@@ -27,7 +30,8 @@ use crate::link::Link;
 use crate::link::inbox::Inbox;
 use crate::lists::Lists;
 use crate::message::Rewrite;
-use crate::status::{Observer, State, Status};
+use crate::safety::Verdict;
+use crate::status::{Observer, Stage, State, Status};
 
 /// How long a shutdown waits for what the backend owns.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
@@ -55,6 +59,15 @@ pub(crate) struct Inner {
     pub(crate) connection: ArcSwapOption<Connection>,
     pub(crate) lists: ArcSwapOption<Lists>,
     status: RwLock<Status>,
+    /// Whether the status is one of an endpoint that calls can be sent to.
+    is_well: AtomicBool,
+    /// Since when it is well again; `None` if it was never otherwise.
+    recovered: Mutex<Option<Instant>>,
+    pub(crate) breaker: Breaker,
+    /// When the breaker was opened or closed last.
+    breaker_turned: Mutex<SystemTime>,
+    /// Attempts that have not ended, results under way included.
+    in_flight: Arc<AtomicUsize>,
     /// Wakes calls that wait for a connection.
     pub(crate) changed: watch::Sender<()>,
     /// The resources whose changes somebody wants to hear of.
@@ -96,6 +109,10 @@ pub(crate) struct Place {
     pub(crate) key: u64,
     /// For the log and for metrics; `None` where there is but one.
     pub(crate) label: Option<Arc<str>>,
+    /// Its share of the calls beside the others'.
+    pub(crate) weight: u32,
+    /// Whose calls go here before all others.
+    pub(crate) canary: CanaryConfig,
 }
 
 impl Endpoint {
@@ -124,13 +141,17 @@ impl Endpoint {
         let inner = Arc::new(Inner {
             name,
             place,
-            config,
             inbox: Arc::new(Inbox::new(metrics.clone(), tasks.clone())),
             metrics,
             observer,
             connection: ArcSwapOption::empty(),
             lists: ArcSwapOption::empty(),
             status: RwLock::new(Status::starting()),
+            is_well: AtomicBool::new(false),
+            recovered: Mutex::default(),
+            breaker: Breaker::new(&config.breaker),
+            breaker_turned: Mutex::new(SystemTime::now()),
+            in_flight: Arc::default(),
             changed: watch::Sender::new(()),
             watched: watch::Sender::default(),
             watching: watch::Sender::new(Some(BTreeSet::new())),
@@ -141,6 +162,7 @@ impl Endpoint {
             pool,
             legacy_tasks: Tasks::default(),
             shared: shared.clone(),
+            config,
         });
         let keeper = keeper::keep(Arc::clone(&inner));
         match runtime {
@@ -150,8 +172,39 @@ impl Endpoint {
         Self { inner }
     }
 
-    pub(crate) fn place(&self) -> &Place {
-        &self.inner.place
+    /// The same in every process and after every restart.
+    pub(crate) fn key(&self) -> u64 {
+        self.inner.place.key
+    }
+
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.inner.breaker
+    }
+
+    /// Whether the calls of this principal go here before all others.
+    pub(crate) fn is_canary_of(&self, principal: &Principal) -> bool {
+        let CanaryConfig { principals, groups } = &self.inner.place.canary;
+        principals.contains(&principal.id)
+            || groups.iter().any(|group| principal.groups.contains(group))
+    }
+
+    /// Whether calls are better sent here than to one that is not.
+    pub(crate) fn is_well(&self) -> bool {
+        self.inner.is_well.load(Ordering::Relaxed)
+    }
+
+    /// As a candidate for the next call.
+    pub(crate) fn candidate(&self, now: Instant) -> Candidate {
+        let recovered = *self.inner.recovered.lock();
+        let since = recovered.map(|since| now.saturating_duration_since(since));
+        Candidate {
+            key: self.key(),
+            weight: self.inner.place.weight,
+            in_flight: self.inner.in_flight.load(Ordering::Relaxed),
+            share: since.map_or(1.0, |since| {
+                slow_start(since, self.inner.config.health.slow_start)
+            }),
+        }
     }
 
     /// How it is reached: `stdio`, `HTTP`, or `HTTP+SSE` where that is configured or was found out.
@@ -170,9 +223,19 @@ impl Endpoint {
         }
     }
 
-    /// How it is doing.
+    /// How it is doing, by its breaker first: what calls show counts for more than what it says.
     pub(crate) fn status(&self) -> Status {
-        self.inner.status.read().clone()
+        let status = self.inner.status.read().clone();
+        let is_open = self.inner.breaker.state(Instant::now()) != BreakerState::Closed;
+        if !is_open || !matches!(status.state, State::Ready | State::Degraded) {
+            return status;
+        }
+        Status {
+            state: State::Unavailable,
+            stage: Stage::Calling,
+            reason: "calls to it keep failing, so it is left alone for a while".to_owned(),
+            since: *self.inner.breaker_turned.lock(),
+        }
     }
 
     /// What it offers, as last learned; stays when the backend goes away. `None`: never learned.
@@ -180,35 +243,38 @@ impl Endpoint {
         self.inner.lists.load_full()
     }
 
-    /// Makes the call. Takes at most the backend's timeout, or what is left until the call's
-    /// deadline, up to the last byte of a result that is still arriving; dropping the future, or
-    /// that result, cancels the call in the way of the server's era. `parent` is the span that the
-    /// attempt belongs to.
+    /// Makes one attempt at the call, which the breaker has admitted. Takes at most what is left
+    /// until the call's deadline, or the backend's timeout if it has none, up to the last byte of a
+    /// result that is still arriving; dropping the future, or that result, cancels the attempt in
+    /// the way of the server's era. `parent` is the span that it belongs to.
     ///
     /// # Errors
-    /// The backend's own error, or the gateway's fault when no answer could be had.
-    pub(crate) async fn reply(
+    /// The server's own error, or the gateway's fault when no answer could be had.
+    pub(crate) async fn attempt(
         &self,
         call: &Call,
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
+        started: Instant,
+        admission: Admission<'_>,
     ) -> Result<Reply, CallError> {
-        let started = Instant::now();
+        let inner = &*self.inner;
+        let in_flight = InFlight::begin(&inner.in_flight);
         let abandoned = Abandoned {
-            inner: &self.inner,
+            inner,
             method: call.method,
             started,
             answered: false,
         };
-        let limit = call.deadline.map_or(self.inner.config.timeout, |deadline| {
+        let limit = call.deadline.map_or(inner.config.timeout, |deadline| {
             deadline.saturating_duration_since(started.into_std())
         });
-        let connection = match self.inner.connection.load_full() {
+        let connection = match inner.connection.load_full() {
             Some(connection) => Ok(Some(connection)),
-            None if legacy::is_parked(&self.inner, rewrite) => Ok(None),
-            None => match tokio::time::timeout(limit, self.inner.connected()).await {
+            None if legacy::is_parked(inner, rewrite) => Ok(None),
+            None => match tokio::time::timeout(limit, inner.connected()).await {
                 Ok(connected) => connected.map(Some),
-                Err(_) => Err(answer::not_connected(&self.inner.name, State::Starting, "").into()),
+                Err(_) => Err(answer::not_connected(&inner.name, State::Starting, "").into()),
             },
         };
         let result = match connection {
@@ -219,22 +285,32 @@ impl Endpoint {
                 tokio::select! {
                     biased;
                     result = &mut attempt => result,
-                    () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&self.inner.name, limit).into()),
+                    () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&inner.name, limit).into()),
                 }
             }
             Err(error) => Err(error),
         };
         abandoned.answered();
+        let now = Instant::now();
+        let verdict = match &result {
+            Ok(_) => Verdict::Answered,
+            Err(error) => Verdict::of(error),
+        };
+        inner.judge(admission, verdict, now);
         let result = match result {
             Ok(Attempted::Large(large)) => {
                 let (large, span) = *large;
                 let arriving = Arriving::new(Arc::clone(&self.inner), started, limit, large, span);
-                return Ok(Reply::Arriving(Box::new(arriving)));
+                return Ok(Reply::Arriving(Box::new(arriving.holding(in_flight))));
             }
             Ok(Attempted::Whole(answer)) => Ok(answer),
             Err(error) => Err(error),
         };
-        self.inner.finish(call, started, result).map(Reply::Whole)
+        let answer = inner.finish(call, now - started, result)?;
+        Ok(Reply::Whole(Answer {
+            endpoint: self.key(),
+            ..answer
+        }))
     }
 
     /// Has the lists read again and waits until they are, at most 5 s.
@@ -298,7 +374,7 @@ impl Endpoint {
 
 impl Inner {
     /// Changes the status; says so if it really changed.
-    pub(crate) fn set_status(&self, state: State, reason: &str) {
+    pub(crate) fn set_status(&self, state: State, stage: Stage, reason: &str) {
         {
             let mut status = self.status.write();
             if status.state == state && status.reason == reason {
@@ -309,20 +385,30 @@ impl Inner {
             } else {
                 SystemTime::now()
             };
+            let was_bad = matches!(status.state, State::Unavailable | State::NeedsAuth);
             *status = Status {
                 state,
+                stage,
                 reason: reason.to_owned(),
                 since,
             };
+            let is_well = matches!(state, State::Ready | State::Degraded);
+            self.is_well.store(is_well, Ordering::Relaxed);
+            if was_bad && is_well {
+                *self.recovered.lock() = Some(Instant::now());
+            }
         }
+        let endpoint = self.place.label.as_deref();
         match state {
             State::Ready => self.log_ready(),
-            State::Starting => {
-                tracing::info!(backend = %self.name, endpoint = self.place.label.as_deref(), "starting: {reason}")
-            }
-            State::Degraded | State::Unavailable | State::NeedsAuth => {
-                tracing::warn!(backend = %self.name, endpoint = self.place.label.as_deref(), state = state.as_str(), "{reason}");
-            }
+            State::Starting => tracing::info!(backend = %self.name, endpoint, "starting: {reason}"),
+            State::Degraded | State::Unavailable | State::NeedsAuth => tracing::warn!(
+                backend = %self.name,
+                endpoint,
+                state = state.as_str(),
+                stage = stage.as_str(),
+                "{reason}"
+            ),
         }
         self.tell();
     }
@@ -369,23 +455,44 @@ impl Inner {
         }
     }
 
+    /// Closes an admission of the breaker; says so if that opened or closed it.
+    pub(crate) fn judge(&self, admission: Admission<'_>, verdict: Verdict, now: Instant) {
+        let turned = match verdict {
+            Verdict::Answered => admission.succeeded(now),
+            Verdict::Nothing => admission.ignored(now),
+            Verdict::Failed => admission.failed(now),
+        };
+        let Some(state) = turned else {
+            return;
+        };
+        *self.breaker_turned.lock() = SystemTime::now();
+        let endpoint = self.place.label.as_deref();
+        if state == BreakerState::Closed {
+            *self.recovered.lock() = Some(now);
+            self.metrics.breaker_turned(BreakerTurn::Closed);
+            tracing::info!(backend = %self.name, endpoint, "calls succeed again: its breaker is closed");
+        } else {
+            self.metrics.breaker_turned(BreakerTurn::Open);
+            tracing::warn!(backend = %self.name, endpoint, "calls keep failing: its breaker is open");
+        }
+        // What its lists and its session are worth is looked at as well.
+        self.suspicion.notify_one();
+        self.tell();
+    }
+
     /// Takes note of how a call ended.
     fn finish(
         &self,
         call: &Call,
-        started: Instant,
+        took: Duration,
         mut result: Result<Answer, CallError>,
     ) -> Result<Answer, CallError> {
         match &mut result {
             Ok(answer) => {
                 let is_error = answer.response.is_tool_error();
-                self.count(
-                    call.method,
-                    started,
-                    is_error.then_some(ErrorType::ToolError),
-                );
+                self.count(call.method, took, is_error.then_some(ErrorType::ToolError));
             }
-            Err(error) => self.count_failed(call.method, started, error),
+            Err(error) => self.count_failed(call.method, took, error),
         }
         if let Err(CallError::Fault(fault)) = &result
             && let Some(detail) = &fault.detail
@@ -396,20 +503,20 @@ impl Inner {
     }
 
     /// Counts an attempt that was answered, or given up.
-    pub(crate) fn count(&self, method: Method, started: Instant, error: Option<ErrorType>) {
+    pub(crate) fn count(&self, method: Method, took: Duration, error: Option<ErrorType>) {
         let method = MethodLabel::from_method(method.as_str());
-        self.metrics.operation(method, error, started.elapsed());
+        self.metrics.operation(method, error, took);
     }
 
     /// Counts an attempt that failed. Adds what every failure tells: the attempt and how long it
     /// took.
-    pub(crate) fn count_failed(&self, method: Method, started: Instant, error: &mut CallError) {
+    pub(crate) fn count_failed(&self, method: Method, took: Duration, error: &mut CallError) {
         let code = match error {
             CallError::Fault(fault) => {
                 fault.attempts.push(Attempt {
                     backend: Arc::clone(&self.name),
                     reason: fault.reason,
-                    ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                 });
                 i64::from(fault.code)
             }
@@ -417,7 +524,7 @@ impl Inner {
             // Was never made.
             CallError::Protocol(_) => return,
         };
-        self.count(method, started, Some(ErrorType::from_code(code)));
+        self.count(method, took, Some(ErrorType::from_code(code)));
     }
 }
 
@@ -439,7 +546,24 @@ impl Drop for Abandoned<'_> {
     fn drop(&mut self) {
         if !self.answered {
             let cancelled = Some(ErrorType::Cancelled);
-            self.inner.count(self.method, self.started, cancelled);
+            self.inner
+                .count(self.method, self.started.elapsed(), cancelled);
         }
+    }
+}
+
+/// Counts an attempt until it is dropped.
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

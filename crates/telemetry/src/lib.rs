@@ -16,7 +16,9 @@ mod span;
 pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filter};
 pub use context::{Sampler, TraceContext, TraceParent};
 pub use init::{Guard, InitError, init};
-pub use labels::{BackendState, ErrorType, IgnoredMessage, MethodLabel};
+pub use labels::{
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, Retry,
+};
 pub use metrics::{BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, Metrics, reference};
 pub use span::{Attempt, CallSpan, IncomingCall, Network, Target};
 

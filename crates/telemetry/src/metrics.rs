@@ -18,7 +18,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::labels::{BackendState, ErrorType, IgnoredMessage, MethodLabel};
+use crate::labels::{
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, Retry,
+};
 use families::Family;
 use readings::Reading;
 
@@ -43,6 +45,9 @@ pub struct Metrics {
     backend_tools: IntGaugeVec,
     backend_sessions: IntGaugeVec,
     backend_ignored: IntCounterVec,
+    backend_refused: IntCounterVec,
+    backend_retries: IntCounterVec,
+    backend_breaker: IntCounterVec,
     connections: IntGauge,
     listen_streams: IntGauge,
     legacy_sessions: IntGauge,
@@ -73,6 +78,9 @@ impl Metrics {
             backend_tools: gauges(&registry, &families::BACKEND_TOOLS)?,
             backend_sessions: gauges(&registry, &families::BACKEND_SESSIONS)?,
             backend_ignored: counters(&registry, &families::BACKEND_IGNORED)?,
+            backend_refused: counters(&registry, &families::BACKEND_REFUSED)?,
+            backend_retries: counters(&registry, &families::BACKEND_RETRIES)?,
+            backend_breaker: counters(&registry, &families::BACKEND_BREAKER)?,
             connections: gauge(&registry, &families::CONNECTIONS)?,
             listen_streams: gauge(&registry, &families::LISTEN_STREAMS)?,
             legacy_sessions: gauge(&registry, &families::LEGACY_SESSIONS)?,
@@ -111,6 +119,27 @@ impl Metrics {
             restarts: self.backend_restarts.with_label_values(&[name]),
             tools: self.backend_tools.with_label_values(&[name]),
             sessions: self.backend_sessions.with_label_values(&[name]),
+            refused: Refusal::ALL
+                .iter()
+                .map(|reason| {
+                    self.backend_refused
+                        .with_label_values(&[name, reason.as_str()])
+                })
+                .collect(),
+            retries: Retry::ALL
+                .iter()
+                .map(|result| {
+                    self.backend_retries
+                        .with_label_values(&[name, result.as_str()])
+                })
+                .collect(),
+            breaker: BreakerTurn::ALL
+                .iter()
+                .map(|turn| {
+                    self.backend_breaker
+                        .with_label_values(&[name, turn.as_str()])
+                })
+                .collect(),
             ignored: IgnoredMessage::ALL
                 .iter()
                 .map(|kind| {
@@ -218,6 +247,9 @@ struct BackendHandles {
     tools: IntGauge,
     sessions: IntGauge,
     ignored: Box<[IntCounter]>,
+    refused: Box<[IntCounter]>,
+    retries: Box<[IntCounter]>,
+    breaker: Box<[IntCounter]>,
 }
 
 impl BackendMetrics {
@@ -250,6 +282,21 @@ impl BackendMetrics {
             gauge: self.0.sessions.clone(),
             share: AtomicI64::new(0),
         }
+    }
+
+    /// Counts a call that was not let in.
+    pub fn refused(&self, reason: Refusal) {
+        self.0.refused[reason as usize].inc();
+    }
+
+    /// Counts a further attempt at a call, or that there was no budget for one.
+    pub fn retried(&self, result: Retry) {
+        self.0.retries[result as usize].inc();
+    }
+
+    /// Counts that the breaker of an endpoint opened or closed.
+    pub fn breaker_turned(&self, turn: BreakerTurn) {
+        self.0.breaker[turn as usize].inc();
     }
 
     /// Counts a message that was not passed on.

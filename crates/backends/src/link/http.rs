@@ -368,6 +368,24 @@ impl HttpLink {
         }
     }
 
+    /// Whether a GET of this path on the same server succeeds.
+    pub(crate) async fn is_well(&self, path: &str) -> Result<(), LinkError> {
+        let mut headers = self.inner.headers.clone();
+        headers.remove(CONTENT_TYPE);
+        headers.remove(ACCEPT);
+        let mut request = self.request_with(HttpMethod::GET, headers, Bytes::new());
+        *request.uri_mut() = path
+            .parse()
+            .map_err(|_| LinkError::NotSent("its health path cannot be used".to_owned()))?;
+        let answer = self.send(request).await?;
+        if !answer.status().is_success() {
+            return Err(Box::pin(refused(answer)).await);
+        }
+        // Read, so that the connection can be used again.
+        collect(answer.into_body(), MAX_ERROR_BODY).await?;
+        Ok(())
+    }
+
     /// A GET of the endpoint, for an event stream.
     pub(crate) async fn get(&self, wire: &Wire) -> Result<HttpResponse<ResponseBody>, LinkError> {
         let mut request = self.request_of(HttpMethod::GET, wire, Bytes::new());

@@ -123,6 +123,7 @@ async fn ask(
         target: None,
         request_state: RequestState::Keep,
         param_headers: param_headers.map_err(|error| error.to_string())?,
+        endpoint: None,
     };
     match backend.call(&call, &rewrite, &CallSpan::none()).await {
         Ok(answer) => {

@@ -73,6 +73,7 @@ fn absence(source: &Source) -> Option<serde_json::Value> {
         "name": &*source.name,
         "state": state.as_str(),
         "reason": reason,
+        "stage": status.stage.as_str(),
         "since": rfc3339(status.since),
         "action": action,
     }))
