@@ -12,11 +12,20 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub mod balance;
+pub mod breaker;
+pub mod bulkhead;
 pub mod count;
 pub mod duration;
 pub mod parked;
+pub mod retry;
 pub mod sessions;
+pub mod share;
 
+pub use self::balance::BalancePolicy;
+pub use self::breaker::BreakerConfig;
+pub use self::bulkhead::BulkheadConfig;
+pub use self::retry::RetryConfig;
 pub use self::sessions::{SessionScope, SessionsConfig};
 
 /// The default of [`BackendConfig::timeout`].

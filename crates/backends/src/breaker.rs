@@ -1,0 +1,244 @@
+//! The circuit breaker of an endpoint: it refuses calls for a while once too many have failed, and
+//! lets one through now and then to see whether the endpoint is back.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::config::BreakerConfig;
+use crate::window::Window;
+
+/// What a call that comes while the probe is out is told to wait: the probe's end is not known.
+const WHILE_PROBING: Duration = Duration::from_secs(1);
+
+const CALLS: usize = 0;
+const FAILURES: usize = 1;
+
+/// The breaker of one endpoint.
+///
+/// Its generation grows whenever it opens or closes, and it is closed while that is even. A verdict
+/// of a call that was admitted in another generation changes nothing: the call says how the
+/// endpoint did before.
+#[derive(Debug)]
+pub struct Breaker {
+    config: BreakerConfig,
+    generation: AtomicU64,
+    record: Mutex<Record>,
+}
+
+#[derive(Debug)]
+struct Record {
+    recent: Window<2>,
+    consecutive_failures: usize,
+    /// How often it has opened since it was last closed.
+    openings: u32,
+    /// When it admits the next probe; `None` while it is closed.
+    probe_from: Option<Instant>,
+    is_probing: bool,
+}
+
+/// What a breaker does with calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BreakerState {
+    /// It admits all.
+    Closed,
+    /// It refuses all.
+    Open,
+    /// It admits one at a time, to see whether the endpoint is back.
+    HalfOpen,
+}
+
+/// The breaker did not admit a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// How long it makes sense to wait before the next try.
+    pub retry_after: Duration,
+}
+
+/// A call that was admitted and owes a verdict. Dropped without one, as when the call is cancelled,
+/// it counts as if it had never been.
+#[derive(Debug)]
+#[must_use = "dropping it means that the call was cancelled"]
+pub struct Admission<'a> {
+    breaker: &'a Breaker,
+    generation: u64,
+    is_judged: bool,
+}
+
+impl Breaker {
+    /// A closed breaker.
+    #[must_use]
+    pub fn new(config: &BreakerConfig) -> Self {
+        Self {
+            config: *config,
+            generation: AtomicU64::new(0),
+            record: Mutex::new(Record {
+                recent: Window::new(config.window),
+                consecutive_failures: 0,
+                openings: 0,
+                probe_from: None,
+                is_probing: false,
+            }),
+        }
+    }
+
+    /// Admits a call, or not. While the breaker is closed, this is one atomic load.
+    ///
+    /// # Errors
+    ///
+    /// If the breaker is open, or half-open while its probe is out.
+    pub fn admit(&self, now: Instant) -> Result<Admission<'_>, Refused> {
+        let generation = self.generation.load(Ordering::Acquire);
+        if is_closed(generation) {
+            return Ok(self.admission(generation));
+        }
+        self.admit_probe(now)
+    }
+
+    /// What it would do with a call now.
+    #[must_use]
+    pub fn state(&self, now: Instant) -> BreakerState {
+        match self.record.lock().probe_from {
+            None => BreakerState::Closed,
+            Some(probe_from) if now < probe_from => BreakerState::Open,
+            Some(_) => BreakerState::HalfOpen,
+        }
+    }
+
+    fn admission(&self, generation: u64) -> Admission<'_> {
+        Admission {
+            breaker: self,
+            generation,
+            is_judged: false,
+        }
+    }
+
+    fn admit_probe(&self, now: Instant) -> Result<Admission<'_>, Refused> {
+        let mut record = self.record.lock();
+        let generation = self.generation.load(Ordering::Relaxed);
+        let Some(probe_from) = record.probe_from else {
+            return Ok(self.admission(generation));
+        };
+        if now < probe_from {
+            return Err(Refused {
+                retry_after: probe_from - now,
+            });
+        }
+        if record.is_probing {
+            return Err(Refused {
+                retry_after: WHILE_PROBING,
+            });
+        }
+        record.is_probing = true;
+        Ok(self.admission(generation))
+    }
+
+    fn count(&self, generation: u64, has_failed: bool, now: Instant) -> Option<BreakerState> {
+        let mut record = self.record.lock();
+        if self.generation.load(Ordering::Relaxed) != generation {
+            return None;
+        }
+        record.recent.add(CALLS, now);
+        if !has_failed {
+            record.consecutive_failures = 0;
+            return None;
+        }
+        record.recent.add(FAILURES, now);
+        record.consecutive_failures += 1;
+        if !record.is_too_much(&self.config, now) {
+            return None;
+        }
+        record.open(&self.config, now);
+        self.generation.store(generation + 1, Ordering::Release);
+        Some(BreakerState::Open)
+    }
+
+    fn end_probe(&self, has_failed: bool, now: Instant) -> BreakerState {
+        let mut record = self.record.lock();
+        if has_failed {
+            record.open(&self.config, now);
+            return BreakerState::Open;
+        }
+        record.close();
+        self.generation.fetch_add(1, Ordering::Release);
+        BreakerState::Closed
+    }
+}
+
+fn is_closed(generation: u64) -> bool {
+    generation.is_multiple_of(2)
+}
+
+impl Record {
+    fn is_too_much(&mut self, config: &BreakerConfig, now: Instant) -> bool {
+        if self.consecutive_failures >= config.consecutive_failures {
+            return true;
+        }
+        let [calls, failures] = self.recent.sums(now);
+        calls >= config.min_calls as u64 && failures as f64 >= config.failure_rate * calls as f64
+    }
+
+    fn open(&mut self, config: &BreakerConfig, now: Instant) {
+        let doubled = 1u32.checked_shl(self.openings).unwrap_or(u32::MAX);
+        let longest = config.max_open_for.max(config.open_for);
+        let full = config.open_for.saturating_mul(doubled).min(longest);
+        // Without jitter, all gateways would probe the same server in the same moment.
+        self.probe_from = Some(now + full.mul_f64(1.0 - fastrand::f64() / 5.0));
+        self.openings = self.openings.saturating_add(1);
+        self.is_probing = false;
+    }
+
+    fn close(&mut self) {
+        self.recent.clear();
+        self.consecutive_failures = 0;
+        self.openings = 0;
+        self.probe_from = None;
+        self.is_probing = false;
+    }
+}
+
+impl Admission<'_> {
+    /// Whether this call decides if the breaker closes.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        !is_closed(self.generation)
+    }
+
+    /// The endpoint did what it should. Answers the new state, if this changed it.
+    pub fn succeeded(self, now: Instant) -> Option<BreakerState> {
+        self.judge(false, now)
+    }
+
+    /// The endpoint failed. Answers the new state, if this changed it.
+    pub fn failed(self, now: Instant) -> Option<BreakerState> {
+        self.judge(true, now)
+    }
+
+    /// The endpoint answered something that says neither, such as HTTP 429. It counts for nothing,
+    /// but a probe has shown that the endpoint is back. Answers the new state, if this changed it.
+    pub fn ignored(mut self, now: Instant) -> Option<BreakerState> {
+        self.is_judged = true;
+        self.is_probe().then(|| self.breaker.end_probe(false, now))
+    }
+
+    fn judge(mut self, has_failed: bool, now: Instant) -> Option<BreakerState> {
+        self.is_judged = true;
+        if self.is_probe() {
+            return Some(self.breaker.end_probe(has_failed, now));
+        }
+        self.breaker.count(self.generation, has_failed, now)
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        if self.is_probe() && !self.is_judged {
+            self.breaker.record.lock().is_probing = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

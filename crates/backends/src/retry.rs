@@ -1,0 +1,108 @@
+//! How often a backend is asked again: a budget for all of its calls, and the pauses of one call.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::config::RetryConfig;
+use crate::window::Window;
+
+/// How far the budget looks back.
+const SPAN: Duration = Duration::from_secs(10);
+
+const CALLS: usize = 0;
+const RETRIES: usize = 1;
+
+/// How many further attempts a backend may see: within any ten seconds a share of the calls, and a
+/// few a second. So a backend that fails wholly is not buried under retries.
+///
+/// Like `tower::retry::budget::TpsBudget`, which reads the clock itself and knows only shares that
+/// divide one.
+#[derive(Debug)]
+pub struct RetryBudget {
+    ratio: f64,
+    floor: f64,
+    recent: Mutex<Window<2>>,
+}
+
+impl RetryBudget {
+    /// A budget for a backend that saw no calls.
+    #[must_use]
+    pub fn new(config: &RetryConfig) -> Self {
+        Self {
+            ratio: config.budget_ratio,
+            floor: f64::from(config.budget_floor) * SPAN.as_secs_f64(),
+            recent: Mutex::new(Window::new(SPAN)),
+        }
+    }
+
+    /// Counts a call, once however often it is tried.
+    pub fn count_call(&self, now: Instant) {
+        self.recent.lock().add(CALLS, now);
+    }
+
+    /// Takes one further attempt out of the budget, if there is one.
+    #[must_use]
+    pub fn try_take(&self, now: Instant) -> bool {
+        let mut recent = self.recent.lock();
+        let [calls, retries] = recent.sums(now);
+        let is_allowed = (retries + 1) as f64 <= calls as f64 * self.ratio + self.floor;
+        if is_allowed {
+            recent.add(RETRIES, now);
+        }
+        is_allowed
+    }
+}
+
+/// The pauses between the attempts of one call: exponential, with full jitter.
+#[derive(Debug)]
+pub struct Backoff {
+    base: Duration,
+    cap: Duration,
+    max_attempts: usize,
+    attempts: usize,
+}
+
+impl Backoff {
+    /// The pauses of a call that is now made for the first time.
+    #[must_use]
+    pub fn new(config: &RetryConfig) -> Self {
+        Self {
+            base: config.base,
+            cap: config.cap,
+            max_attempts: config.max_attempts,
+            attempts: 1,
+        }
+    }
+
+    /// How long to wait before the next attempt, and no shorter than the server asked for. `None`
+    /// if there were enough attempts, or the next would not begin before the deadline.
+    pub fn next(
+        &mut self,
+        now: Instant,
+        retry_after: Option<Duration>,
+        deadline: Option<Instant>,
+    ) -> Option<Duration> {
+        if self.attempts >= self.max_attempts {
+            return None;
+        }
+        let doubled = u32::try_from(self.attempts - 1)
+            .ok()
+            .and_then(|exponent| 1u32.checked_shl(exponent))
+            .unwrap_or(u32::MAX);
+        let longest = self.base.saturating_mul(doubled).min(self.cap);
+        // Added to what the server asked for, which it asks of everybody in the same moment.
+        let pause = longest
+            .mul_f64(fastrand::f64())
+            .saturating_add(retry_after.unwrap_or_default());
+        if deadline.is_some_and(|deadline| pause >= deadline.saturating_duration_since(now)) {
+            return None;
+        }
+        self.attempts += 1;
+        Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests;
