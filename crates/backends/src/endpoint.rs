@@ -277,18 +277,22 @@ impl Endpoint {
                 Err(_) => Err(answer::not_connected(&inner.name, State::Starting, "").into()),
             },
         };
-        let result = match connection {
-            Ok(connection) => {
-                let deadline = started + limit;
-                // Pinned first: `select!` would move the whole future of the attempt twice.
-                let mut attempt = pin!(self.inner.attempt(call, rewrite, parent, connection));
-                tokio::select! {
-                    biased;
-                    result = &mut attempt => result,
-                    () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&inner.name, limit).into()),
-                }
+        let connection = match connection {
+            Ok(connection) => connection,
+            // Nothing was tried, so nothing is known of the endpoint that its keeper does not know.
+            Err(mut error) => {
+                abandoned.answered();
+                inner.count_failed(call.method, started.elapsed(), &mut error);
+                return Err(error);
             }
-            Err(error) => Err(error),
+        };
+        let deadline = started + limit;
+        // Pinned first: `select!` would move the whole future of the attempt twice.
+        let mut attempt = pin!(self.inner.attempt(call, rewrite, parent, connection));
+        let result = tokio::select! {
+            biased;
+            result = &mut attempt => result,
+            () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&inner.name, limit).into()),
         };
         abandoned.answered();
         let now = Instant::now();
@@ -478,6 +482,17 @@ impl Inner {
         // What its lists and its session are worth is looked at as well.
         self.suspicion.notify_one();
         self.tell();
+    }
+
+    /// A health check, or a reading of the lists, went well: that is as good as a call to see
+    /// whether the endpoint is back.
+    pub(crate) fn probed(&self) {
+        let now = Instant::now();
+        if self.breaker.state(now) == BreakerState::HalfOpen
+            && let Ok(admission) = self.breaker.admit(now)
+        {
+            self.judge(admission, Verdict::Answered, now);
+        }
     }
 
     /// Takes note of how a call ended.
