@@ -375,7 +375,7 @@ async fn a_canary_gets_the_calls_of_those_it_names() {
     let fakes = fakes(&["stable", "canary"]).await;
     let mut endpoints = places(&fakes);
     endpoints[1]["weight"] = json!(0);
-    endpoints[1]["canary"] = json!({ "principals": ["alice"] });
+    endpoints[1]["canary"] = json!({ "principals": ["alice"], "headers": { "x-canary": "yes" } });
     let front = Front::start(json!({
         "auth": { "api_keys": [
             { "name": "alice", "key_sha256": DIGEST_OF_ALICE },
@@ -394,6 +394,14 @@ async fn a_canary_gets_the_calls_of_those_it_names() {
     for _ in 0..5 {
         assert_eq!(server(&alice.call("s__echo", json!({})).await), "canary");
         assert_eq!(server(&bob.call("s__echo", json!({})).await), "stable");
+        let message = switchboard_testkit::client::call("s__echo", &json!({}));
+        let draft = bob.draft(&message).with_header("x-canary", "yes");
+        assert_eq!(server(&bob.send(draft).await.finish().await), "canary");
     }
+    let sent = fakes[1].requests_of("tools/call");
+    assert!(
+        sent.iter()
+            .all(|request| !request.headers.contains_key("x-canary"))
+    );
     front.gateway.stop().await;
 }

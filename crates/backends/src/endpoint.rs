@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
-use switchboard_protocol::call::{Call, Principal};
+use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel};
@@ -181,11 +181,9 @@ impl Endpoint {
         &self.inner.breaker
     }
 
-    /// Whether the calls of this principal go here before all others.
-    pub(crate) fn is_canary_of(&self, principal: &Principal) -> bool {
-        let CanaryConfig { principals, groups } = &self.inner.place.canary;
-        principals.contains(&principal.id)
-            || groups.iter().any(|group| principal.groups.contains(group))
+    /// Whether this call goes here before anywhere else.
+    pub(crate) fn is_canary_of(&self, call: &Call) -> bool {
+        self.inner.place.canary.names(call)
     }
 
     /// Whether calls are better sent here than to one that is not.

@@ -109,6 +109,9 @@ pub struct Call {
     /// The `Mcp-Param-*` headers that came with it; `None` if it did not come over HTTP and so has
     /// none to check.
     pub param_headers: Option<HeaderMap>,
+    /// The headers of the request that it came in, to decide by: no server is ever sent any. Empty if
+    /// it did not come in one of its own.
+    pub headers: HeaderMap,
     /// Minimum severity of logs wanted; `None`: no logs.
     pub log_level: Option<LogLevel>,
     /// Where progress and logs go; `None` if the caller wants neither.

@@ -232,6 +232,7 @@ impl LegacyCall {
                 highest: HighestProgress::default(),
             })),
             deadline: None,
+            headers: http::HeaderMap::new(),
             takes_arriving: false,
         })
     }
