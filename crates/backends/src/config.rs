@@ -16,6 +16,7 @@ pub mod balance;
 pub mod breaker;
 pub mod bulkhead;
 pub mod count;
+pub mod discovery;
 pub mod duration;
 pub mod parked;
 pub mod retry;
@@ -25,6 +26,7 @@ pub mod share;
 pub use self::balance::BalancePolicy;
 pub use self::breaker::BreakerConfig;
 pub use self::bulkhead::BulkheadConfig;
+pub use self::discovery::{ConsulConfig, DiscoveryConfig, DiscoverySource};
 pub use self::retry::RetryConfig;
 pub use self::sessions::{SessionScope, SessionsConfig};
 

@@ -14,6 +14,7 @@ pub mod breaker;
 pub mod bulkhead;
 pub mod config;
 mod connect;
+pub mod discovery;
 mod keeper;
 mod learn;
 mod legacy;
