@@ -23,6 +23,8 @@ pub struct Answer {
     pub result: Span,
     /// Members that 2026-07-28 asks for and the server did not write, comma-separated; often empty.
     pub missing_members: &'static str,
+    /// The endpoint that gave it, which is where what it began goes on; 0 where there is but one.
+    pub endpoint: u64,
 }
 
 /// Sorts a response into result and error, in the terms of 2026-07-28.
@@ -61,6 +63,7 @@ pub(crate) fn interpret(
         response,
         result,
         missing_members,
+        endpoint: 0,
     })
 }
 
@@ -140,6 +143,13 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             false,
             format!("The connection to the server \"{name}\" broke before it answered. {check}"),
         ),
+        LinkError::Silent => (
+            504,
+            "timeout",
+            Effect::Unknown,
+            false,
+            format!("The server \"{name}\" kept silent for too long. {check}"),
+        ),
         LinkError::TooLarge => (
             502,
             "answer_too_large",
@@ -211,12 +221,28 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             format!("The server \"{name}\" failed while it answered. {check}"),
         ),
     };
+    let retry_after = match error {
+        LinkError::Status { retry_after, .. } => *retry_after,
+        _ => None,
+    };
     let fault = Fault {
         retryable,
         effect,
+        retry_after_ms: retry_after
+            .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
         ..Fault::unknown(status, reason, message)
     };
     fault.of(backend).with_detail(error.to_string())
+}
+
+/// The fault of a call for which there was no place in the backend.
+pub(crate) fn full(backend: &Arc<str>, retry_after: Duration) -> Fault {
+    let fault = fault(backend, &LinkError::Full);
+    let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+    Fault {
+        retry_after_ms: Some(ms),
+        ..fault
+    }
 }
 
 /// The fault of a call that took longer than it may.

@@ -18,10 +18,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::{self, Answer};
 use crate::attempt::AttemptSpan;
-use crate::backend::Inner;
+use crate::bulkhead::Permit;
+use crate::endpoint::{InFlight, Inner};
 use crate::link::LinkError;
 use crate::link::http::Large;
 use crate::link::pool::ResponseBody;
+use crate::safety::Verdict;
 
 /// As soon as this many bytes can be handed on, they are, without a look for more.
 const ENOUGH: usize = 16 * 1024;
@@ -61,10 +63,23 @@ impl Arriving {
                 started,
                 span,
                 ended: false,
+                in_flight: None,
+                permit: None,
             },
             large,
             limit,
         }
+    }
+
+    /// Counts as an attempt of its endpoint to its last byte.
+    pub(crate) fn holding(mut self, in_flight: InFlight) -> Self {
+        self.account.in_flight = Some(in_flight);
+        self
+    }
+
+    /// Keeps its place in the backend to its last byte.
+    pub(crate) fn keep(&mut self, permit: Permit) {
+        self.account.permit = Some(permit);
     }
 
     /// The result with these changes.
@@ -265,22 +280,35 @@ struct Account {
     started: Instant,
     span: AttemptSpan,
     ended: bool,
+    in_flight: Option<InFlight>,
+    permit: Option<Permit>,
 }
 
 impl Account {
-    fn arrived(&mut self, is_error: bool) {
+    fn end(&mut self) {
         self.ended = true;
+        self.in_flight = None;
+        self.permit = None;
+    }
+
+    fn arrived(&mut self, is_error: bool) {
+        self.end();
         let error = is_error.then_some(ErrorType::ToolError);
         self.span.record_arrived(error.map(ErrorType::as_str));
-        self.inner.count(self.method, self.started, error);
+        self.inner.count(self.method, self.started.elapsed(), error);
     }
 
     /// The client cannot be told why, so the log is.
     fn broke_off(&mut self, mut error: CallError) -> CallError {
-        self.ended = true;
+        self.end();
+        let now = Instant::now();
+        // That it began was its verdict; that it broke off is another.
+        if let Ok(admission) = self.inner.breaker.admit(now) {
+            self.inner.judge(admission, Verdict::of(&error), now);
+        }
         self.span.record_arrived(Some("_OTHER"));
         self.inner
-            .count_failed(self.method, self.started, &mut error);
+            .count_failed(self.method, self.started.elapsed(), &mut error);
         if let CallError::Fault(fault) = &error {
             tracing::warn!(
                 backend = %self.inner.name,
@@ -297,7 +325,8 @@ impl Drop for Account {
     fn drop(&mut self) {
         if !self.ended {
             let cancelled = Some(ErrorType::Cancelled);
-            self.inner.count(self.method, self.started, cancelled);
+            self.inner
+                .count(self.method, self.started.elapsed(), cancelled);
         }
     }
 }

@@ -9,9 +9,9 @@ use switchboard_protocol::method::Method;
 use switchboard_telemetry::{CallSpan, Network, Target};
 
 use crate::answer::{self, Answer};
-use crate::backend::Inner;
 use crate::config::TransportConfig;
 use crate::connect::Connection;
+use crate::endpoint::Inner;
 use crate::legacy;
 use crate::link::http::Large;
 use crate::link::watch::Watch;

@@ -1,80 +1,58 @@
-//! The handle of one backend.
+//! The handle of one backend: a configured server, wherever it runs.
 
-use arc_swap::ArcSwapOption;
-use parking_lot::RwLock;
 use std::collections::BTreeSet;
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use switchboard_protocol::call::Call;
-use switchboard_protocol::error::{Attempt, CallError};
-use switchboard_protocol::method::Method;
-use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, ErrorType, MethodLabel};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::{join_all, select_all};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use switchboard_protocol::call::{Call, Sink};
+use switchboard_protocol::error::{CallError, Effect};
+use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, Refusal, Retry};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::time::{Instant, sleep};
 
 use crate::answer::{self, Answer};
-use crate::arriving::{Arriving, Reply};
-use crate::attempt::Attempted;
-use crate::config::{BackendConfig, HttpKind, TransportConfig};
-use crate::connect::Connection;
-use crate::keeper;
-use crate::legacy::{self, Pool, Shared, Tasks};
-use crate::link::Link;
-use crate::link::inbox::Inbox;
+use crate::arriving::Reply;
+use crate::balance::{Balancer, Candidate, sticky};
+use crate::bulkhead::{Bulkhead, Permit};
+use crate::config::{BackendConfig, SessionScope};
+use crate::endpoint::{Endpoint, Start};
+use crate::endpoints::{self, digest};
+use crate::legacy::Shared;
 use crate::lists::Lists;
 use crate::message::Rewrite;
-use crate::status::{Observer, State, Status};
+use crate::retry::{Backoff, RetryBudget};
+use crate::safety;
+use crate::status::{ChangedLists, Observer, State, Status};
+use crate::tries::Tries;
 
-/// How long a shutdown waits for what the backend owns.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
-/// How long a refresh waits for the lists.
-const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
-
-/// One MCP server behind the gateway. Cheap to clone.
+/// One MCP server behind the gateway, at one or more endpoints. Cheap to clone.
 ///
-/// A task of its own, the keeper, connects, learns what the server offers, notices changes and
-/// reconnects; calls find the connection that it made. Everything a backend owns ends with
-/// [`Backend::shut_down`].
+/// Everything it owns ends with [`Backend::shut_down`].
 #[derive(Clone)]
 pub struct Backend {
-    pub(crate) inner: Arc<Inner>,
+    inner: Arc<Inner>,
 }
 
-pub(crate) struct Inner {
-    pub(crate) name: Arc<str>,
-    pub(crate) config: BackendConfig,
-    pub(crate) metrics: BackendMetrics,
-    pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) inbox: Arc<Inbox>,
-    pub(crate) connection: ArcSwapOption<Connection>,
-    pub(crate) lists: ArcSwapOption<Lists>,
-    status: RwLock<Status>,
-    /// Wakes calls that wait for a connection.
-    pub(crate) changed: watch::Sender<()>,
-    /// The resources whose changes somebody wants to hear of.
-    pub(crate) watched: watch::Sender<BTreeSet<Arc<str>>>,
-    /// Those that the server was told of; `None`: it does not tell such changes.
-    pub(crate) watching: watch::Sender<Option<BTreeSet<Arc<str>>>>,
-    /// A call has reason to believe that the lists or the server are not what they were.
-    pub(crate) suspicion: Notify,
-    /// How often the lists were read.
-    pub(crate) learned: watch::Sender<u64>,
-    pub(crate) stop: CancellationToken,
-    pub(crate) tasks: TaskTracker,
-    /// The sessions for calls, if the server is a legacy one.
-    pub(crate) pool: Pool,
-    /// The tasks of its callers, if the server is a legacy one.
-    pub(crate) legacy_tasks: Tasks,
-    /// What all backends share.
-    pub(crate) shared: Shared,
+struct Inner {
+    name: Arc<str>,
+    config: BackendConfig,
+    metrics: BackendMetrics,
+    observer: Arc<dyn Observer>,
+    /// In the configured order. A change makes a new set.
+    endpoints: ArcSwap<Vec<Endpoint>>,
+    /// What the endpoints' states come to.
+    status: Mutex<Status>,
+    bulkhead: Bulkhead,
+    budget: RetryBudget,
+    balancer: Balancer,
 }
 
 impl Backend {
-    /// Starts the keeper of a backend, which begins to connect at once: on `runtime`, or else on
+    /// Starts the endpoints of a backend, which begin to connect at once: on `runtime`, or else on
     /// that of the caller, which must be one of tokio's. All tasks of the backend begin there, and
     /// those of a process carry each of its messages.
     #[must_use]
@@ -86,46 +64,34 @@ impl Backend {
         shared: &Shared,
         runtime: Option<&Handle>,
     ) -> Self {
-        let tasks = TaskTracker::new();
-        let status = Status {
-            state: State::Starting,
-            reason: "it has not answered yet".to_owned(),
-            since: SystemTime::now(),
-        };
         metrics.set_state(BackendState::Starting);
-        let stop = CancellationToken::new();
-        let pool = Pool::new(
-            Arc::clone(&name),
-            &config,
-            metrics.clone(),
-            stop.clone(),
-            tasks.clone(),
-        );
         let inner = Arc::new(Inner {
+            status: Mutex::new(Status::starting()),
+            bulkhead: Bulkhead::new(&config.bulkhead),
+            budget: RetryBudget::new(&config.retry),
+            balancer: Balancer::new(config.balance),
             name,
             config,
-            inbox: Arc::new(Inbox::new(metrics.clone(), tasks.clone())),
             metrics,
             observer,
-            connection: ArcSwapOption::empty(),
-            lists: ArcSwapOption::empty(),
-            status: RwLock::new(status),
-            changed: watch::Sender::new(()),
-            watched: watch::Sender::default(),
-            watching: watch::Sender::new(Some(BTreeSet::new())),
-            suspicion: Notify::new(),
-            learned: watch::Sender::new(0),
-            stop,
-            tasks,
-            pool,
-            legacy_tasks: Tasks::default(),
-            shared: shared.clone(),
+            endpoints: ArcSwap::default(),
         });
-        let keeper = keeper::keep(Arc::clone(&inner));
-        match runtime {
-            Some(runtime) => inner.tasks.spawn_on(keeper, runtime),
-            None => inner.tasks.spawn(keeper),
-        };
+        let watch: Arc<dyn Observer> = Arc::new(EndpointWatch(Arc::downgrade(&inner)));
+        let started = endpoints::configured(&inner.config).into_iter();
+        let started = started.map(|(place, config)| {
+            Endpoint::start(Start {
+                name: Arc::clone(&inner.name),
+                place,
+                config,
+                metrics: inner.metrics.clone(),
+                observer: Arc::clone(&watch),
+                shared,
+                runtime,
+            })
+        });
+        inner.endpoints.store(Arc::new(started.collect()));
+        // What an endpoint said before it was among them.
+        inner.look();
         Self { inner }
     }
 
@@ -144,30 +110,21 @@ impl Backend {
     /// How it is reached: `stdio`, `HTTP`, or `HTTP+SSE` where that is configured or was found out.
     #[must_use]
     pub fn transport(&self) -> &'static str {
-        let TransportConfig::Http { kind, .. } = &self.inner.config.transport else {
-            return "stdio";
-        };
-        let connection = self.inner.connection.load();
-        let by_events = connection
-            .as_ref()
-            .is_some_and(|connection| matches!(connection.link, Link::Mux(_)));
-        if by_events || *kind == HttpKind::Sse {
-            "HTTP+SSE"
-        } else {
-            "HTTP"
-        }
+        let endpoints = self.inner.endpoints.load();
+        endpoints.first().map_or("HTTP", Endpoint::transport)
     }
 
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.inner.status.read().clone()
+        self.inner.status.lock().clone()
     }
 
-    /// What it offers, as last learned; stays when the backend goes away. `None`: never learned.
+    /// What it offers, as last learned by the first endpoint that is ready, or else by the first
+    /// that ever was. `None`: never learned.
     #[must_use]
     pub fn lists(&self) -> Option<Arc<Lists>> {
-        self.inner.lists.load_full()
+        self.inner.lists()
     }
 
     /// Makes a call that takes no [`Outcome::Arriving`], or of a method whose results never are; as
@@ -189,10 +146,12 @@ impl Backend {
         }
     }
 
-    /// Makes the call. Takes at most the backend's timeout, or what is left until the call's
-    /// deadline, up to the last byte of a result that is still arriving; dropping the future, or
-    /// that result, cancels the call in the way of the server's era. `parent` is the span that the
-    /// attempt belongs to.
+    /// Makes the call. Takes at most what is left until its deadline, or the backend's timeout if it
+    /// has none, up to the last byte of a result that is still arriving; dropping the future, or
+    /// that result, cancels the call in the way of the server's era. `parent` is the span that its
+    /// attempts belong to.
+    ///
+    /// Outermost first: order is behaviour, change it with an ADR (decision 12).
     ///
     /// # Errors
     /// The backend's own error, or the gateway's fault when no answer could be had.
@@ -202,80 +161,49 @@ impl Backend {
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
     ) -> Result<Reply, CallError> {
-        let started = Instant::now();
-        let abandoned = Abandoned {
-            inner: &self.inner,
-            method: call.method,
-            started,
-            answered: false,
-        };
-        let left = call.deadline.map_or(Duration::MAX, |deadline| {
-            deadline.saturating_duration_since(started.into_std())
-        });
-        let connection = match self.inner.connection.load_full() {
-            Some(connection) => Ok(Some(connection)),
-            None if legacy::is_parked(&self.inner, rewrite) => Ok(None),
-            None => match tokio::time::timeout(left, self.inner.connected()).await {
-                Ok(connected) => connected.map(Some),
-                Err(_) => Err(answer::not_connected(&self.inner.name, State::Starting, "").into()),
-            },
-        };
-        let result = match connection {
-            Ok(connection) => {
-                let limit = self.inner.config.timeout.min(left);
-                let deadline = started + limit;
-                // Pinned first: `select!` would move the whole future of the attempt twice.
-                let mut attempt = pin!(self.inner.attempt(call, rewrite, parent, connection));
-                tokio::select! {
-                    biased;
-                    result = &mut attempt => result,
-                    () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&self.inner.name, limit).into()),
+        let backend = &*self.inner;
+        // Before anything is tried: what does not fit waits for a bounded time, or is refused.
+        let permit = backend.enter(call).await?;
+        backend.budget.count_call(Instant::now());
+        let mut tries = Tries::new();
+        // Around all that may differ from attempt to attempt.
+        loop {
+            let error = match backend.attempt(call, rewrite, parent, &mut tries).await {
+                Ok(Reply::Whole(answer)) => return Ok(Reply::Whole(answer)),
+                Ok(Reply::Arriving(mut arriving)) => {
+                    arriving.keep(permit);
+                    return Ok(Reply::Arriving(arriving));
                 }
+                Err(error) => error,
+            };
+            match backend.pause(call, rewrite, &error, &mut tries) {
+                Some(pause) => Box::pin(sleep(pause)).await,
+                None => return Err(tries.told(error)),
             }
-            Err(error) => Err(error),
-        };
-        abandoned.answered();
-        let result = match result {
-            Ok(Attempted::Large(large)) => {
-                let limit = self.inner.config.timeout.min(left);
-                let (large, span) = *large;
-                let arriving = Arriving::new(Arc::clone(&self.inner), started, limit, large, span);
-                return Ok(Reply::Arriving(Box::new(arriving)));
-            }
-            Ok(Attempted::Whole(answer)) => Ok(answer),
-            Err(error) => Err(error),
-        };
-        self.inner.finish(call, started, result).map(Reply::Whole)
+        }
     }
 
     /// Has the lists read again and waits until they are, at most 5 s.
     pub async fn refresh(&self) {
-        let mut learned = self.inner.learned.subscribe();
-        learned.mark_unchanged();
-        self.inner.suspicion.notify_one();
-        let _ = tokio::time::timeout(REFRESH_DEADLINE, learned.changed()).await;
+        let endpoints = self.inner.endpoints.load_full();
+        join_all(endpoints.iter().map(Endpoint::refresh)).await;
     }
 
     /// Sets the resources whose changes are wanted, as the server names them.
-    pub fn watch_resources(&self, uris: BTreeSet<Arc<str>>) {
-        self.inner.watched.send_if_modified(|watched| {
-            let modified = *watched != uris;
-            *watched = uris;
-            modified
-        });
+    pub fn watch_resources(&self, uris: &BTreeSet<Arc<str>>) {
+        for endpoint in self.inner.endpoints.load().iter() {
+            endpoint.watch_resources(uris);
+        }
     }
 
     /// Waits until the server has been told that changes of these resources are wanted. Never
     /// returns while it is away; returns at once if it does not tell such changes at all.
     pub async fn watches(&self, uris: &BTreeSet<Arc<str>>) {
-        let mut watching = self.inner.watching.subscribe();
-        let _ = watching
-            .wait_for(|watching| {
-                watching
-                    .as_ref()
-                    .is_none_or(|watching| watching.is_superset(uris))
-            })
-            .await;
+        let endpoints = self.inner.endpoints.load_full();
+        if !endpoints.is_empty() {
+            let watching = endpoints.iter().map(|endpoint| endpoint.watches(uris));
+            select_all(watching.map(Box::pin)).await;
+        }
     }
 
     /// Closes the sessions that the backend has for a legacy client, which is gone; what runs in
@@ -283,177 +211,233 @@ impl Backend {
     ///
     /// [`ClientSession`]: switchboard_protocol::call::ClientSession
     pub fn client_gone(&self, client: &str) {
-        self.inner.pool.client_gone(client);
+        for endpoint in self.inner.endpoints.load().iter() {
+            endpoint.client_gone(client);
+        }
     }
 
     /// Tells a legacy server that the roots of a client have changed, in the sessions that it has
     /// for that client's principal, as far as they declared that it would be told; not in those of
     /// other clients. Takes at most 10 s.
     pub async fn roots_changed(&self, principal: &str, client: Option<&str>) {
-        self.inner.pool.roots_changed(principal, client).await;
+        let endpoints = self.inner.endpoints.load_full();
+        let told = endpoints
+            .iter()
+            .map(|endpoint| endpoint.roots_changed(principal, client));
+        join_all(told).await;
+    }
+
+    /// Has the server tell `sink` how these tasks, under its own names, go on, for as long as the
+    /// future is polled: the sink gets the server's acknowledgements and its `notifications/tasks`,
+    /// whole and as they came. A stream that breaks is opened again. Returns when the server tells
+    /// no such news, as legacy ones and many others do not.
+    /// `endpoint` is where they are, as an [`Answer`] named it.
+    pub async fn listen_to_tasks(
+        &self,
+        endpoint: Option<u64>,
+        ids: &[String],
+        sink: Arc<dyn Sink>,
+    ) {
+        let endpoints = self.inner.endpoints.load_full();
+        let at_home = |at: &&Endpoint| endpoint.is_none_or(|endpoint| at.key() == endpoint);
+        if let Some(endpoint) = endpoints.iter().find(at_home) {
+            endpoint.listen_to_tasks(ids, sink).await;
+        }
     }
 
     /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its
     /// whole group.
     pub async fn shut_down(&self) {
-        self.inner.stop.cancel();
-        self.inner.tasks.close();
-        if tokio::time::timeout(SHUTDOWN_DEADLINE, self.inner.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!(backend = %self.inner.name, "it did not end in time");
-        }
+        let endpoints = self.inner.endpoints.load_full();
+        join_all(endpoints.iter().map(Endpoint::shut_down)).await;
     }
 }
 
 impl Inner {
-    /// Changes the status; says so if it really changed.
-    pub(crate) fn set_status(&self, state: State, reason: &str) {
-        {
-            let mut status = self.status.write();
-            if status.state == state && status.reason == reason {
-                return;
-            }
-            let since = if status.state == state {
-                status.since
-            } else {
-                SystemTime::now()
-            };
-            *status = Status {
-                state,
-                reason: reason.to_owned(),
-                since,
-            };
+    /// A place among the calls that are in the backend.
+    async fn enter(&self, call: &Call) -> Result<Permit, CallError> {
+        if let Some(permit) = self.bulkhead.try_enter() {
+            return Ok(permit);
         }
-        self.metrics.set_state(match state {
+        let deadline = call.deadline.map(Instant::from_std);
+        // Boxed, since it is rare.
+        let entered = Box::pin(self.bulkhead.enter(deadline)).await;
+        entered.map_err(|full| {
+            self.metrics.refused(Refusal::Full);
+            answer::full(&self.name, full.retry_after).into()
+        })
+    }
+
+    /// One attempt, at the endpoint whose turn it is and whose breaker lets it in.
+    async fn attempt(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
+        tries: &mut Tries,
+    ) -> Result<Reply, CallError> {
+        let started = Instant::now();
+        loop {
+            let endpoint = self.choose(call, rewrite, tries, started)?;
+            match endpoint.breaker().admit(started) {
+                Err(refused) => tries.refused(endpoint.key(), refused.retry_after),
+                Ok(admission) => {
+                    let attempt = endpoint.attempt(call, rewrite, parent, started, admission);
+                    let result = attempt.await;
+                    if let Err(CallError::Fault(fault)) = &result {
+                        tries.failed(endpoint.key(), fault);
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+
+    /// The endpoint to ask next: where the call belongs, or out of those that are well, or of
+    /// all if none is; first of those that have not failed it.
+    fn choose(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        tries: &Tries,
+        now: Instant,
+    ) -> Result<Endpoint, CallError> {
+        let endpoints = self.endpoints.load();
+        let open = |endpoint: &&Endpoint| !tries.is_refused(endpoint.key());
+        if endpoints.is_empty() {
+            return Err(answer::not_connected(&self.name, State::Unavailable, "").into());
+        }
+        let refused = || {
+            self.metrics.refused(Refusal::BreakerOpen);
+            CallError::from(tries.left_alone(&self.name))
+        };
+        if let [only] = endpoints.as_slice() {
+            return Some(only).filter(open).cloned().ok_or_else(refused);
+        }
+        let at_home = |endpoint: &&Endpoint| rewrite.endpoint == Some(endpoint.key());
+        if let Some(home) = endpoints.iter().find(at_home) {
+            return Some(home).filter(open).cloned().ok_or_else(refused);
+        }
+        let untried = |endpoint: &&Endpoint| open(endpoint) && !tries.has_failed(endpoint.key());
+        let well = |endpoint: &&Endpoint| untried(endpoint) && endpoint.is_well();
+        let tiers: [&dyn Fn(&&Endpoint) -> bool; 3] = [&well, &untried, &open];
+        let picked = tiers
+            .iter()
+            .find_map(|tier| self.pick(call, endpoints.iter().filter(tier), now));
+        picked.ok_or_else(refused)
+    }
+
+    /// One of these, for this call.
+    fn pick<'e>(
+        &self,
+        call: &Call,
+        endpoints: impl Iterator<Item = &'e Endpoint>,
+        now: Instant,
+    ) -> Option<Endpoint> {
+        let all: SmallVec<[&Endpoint; 8]> = endpoints.collect();
+        let canaries = || {
+            all.iter()
+                .filter(|endpoint| endpoint.is_canary_of(&call.principal))
+        };
+        let some: SmallVec<[&Endpoint; 8]> = canaries().copied().collect();
+        let some = if some.is_empty() { all } else { some };
+        let candidates: SmallVec<[Candidate; 8]> = some
+            .iter()
+            .map(|endpoint| endpoint.candidate(now))
+            .collect();
+        let index = match self.owner(call) {
+            Some(owner) => sticky(digest(owner), &candidates),
+            None => self.balancer.pick(&candidates),
+        };
+        index.map(|index| some[index].clone())
+    }
+
+    /// Whose state in one endpoint the call needs, if anybody's.
+    fn owner<'c>(&self, call: &'c Call) -> Option<&'c str> {
+        let client = || call.client.as_ref().map(|client| client.id());
+        match self.config.sessions.scope {
+            SessionScope::Shared => None,
+            SessionScope::PerPrincipal => Some(&call.principal.id),
+            SessionScope::PerClient => client().or(Some(&call.principal.id)),
+        }
+    }
+
+    /// How long to wait before the next attempt; `None` if there is to be none.
+    fn pause(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        error: &CallError,
+        tries: &mut Tries,
+    ) -> Option<Duration> {
+        let CallError::Fault(fault) = error else {
+            return None;
+        };
+        let is_safe = || {
+            let target = call.target();
+            let tool = rewrite.target.or(target.as_deref());
+            safety::is_safe(&self.config, self.lists().as_deref(), call, tool)
+        };
+        if fault.attempts.is_empty() || !safety::may_try_again(fault, is_safe) {
+            return None;
+        }
+        let now = Instant::now();
+        let config = &self.config.retry;
+        let backoff = tries.backoff.get_or_insert_with(|| Backoff::new(config));
+        let retry_after = fault.retry_after_ms.map(Duration::from_millis);
+        // What was not sent has no word of the server's in it.
+        let retry_after = retry_after.filter(|_| fault.effect != Effect::NotSent);
+        let deadline = call.deadline.map(Instant::from_std);
+        let pause = backoff.next(now, retry_after, deadline)?;
+        let is_allowed = self.budget.try_take(now);
+        self.metrics.retried(match is_allowed {
+            true => Retry::Made,
+            false => Retry::OverBudget,
+        });
+        is_allowed.then_some(pause)
+    }
+
+    fn lists(&self) -> Option<Arc<Lists>> {
+        let endpoints = self.endpoints.load();
+        let well = endpoints.iter().filter(|endpoint| endpoint.is_well());
+        well.chain(endpoints.iter()).find_map(Endpoint::lists)
+    }
+
+    /// Looks at all endpoints again, and tells whoever observes the backend.
+    fn look(&self) {
+        let endpoints = self.endpoints.load();
+        let status = endpoints::together(endpoints.iter().map(Endpoint::status));
+        self.metrics.set_state(match status.state {
             State::Starting => BackendState::Starting,
             State::Ready => BackendState::Ready,
+            State::Degraded => BackendState::Degraded,
             State::Unavailable => BackendState::Unavailable,
             State::NeedsAuth => BackendState::NeedsAuth,
         });
-        match state {
-            State::Ready => self.log_ready(),
-            State::Starting => tracing::info!(backend = %self.name, "starting: {reason}"),
-            State::Unavailable | State::NeedsAuth => {
-                tracing::warn!(backend = %self.name, state = state.as_str(), "{reason}");
-            }
-        }
-        self.tell();
-    }
-
-    /// Says once, when the backend becomes ready, with whom one deals.
-    fn log_ready(&self) {
-        let lists = self.lists.load();
-        let Some(server) = lists.as_ref().map(|lists| &lists.server) else {
-            return;
-        };
-        let offers: Vec<_> = server.offers().collect();
-        tracing::info!(
-            backend = %self.name,
-            era = server.version.era().as_str(),
-            version = server.version.as_str(),
-            found = %server.found,
-            offers = offers.join(", "),
-            "ready"
-        );
-    }
-
-    /// Tells whoever waits or watches that something changed.
-    pub(crate) fn tell(&self) {
-        self.changed.send_replace(());
+        *self.status.lock() = status;
         self.observer.changed(&self.name);
     }
+}
 
-    /// The connection, or why there is none. Waits only while nothing has gone wrong yet.
-    pub(crate) async fn connected(&self) -> Result<Arc<Connection>, CallError> {
-        let mut changed = self.changed.subscribe();
-        loop {
-            changed.mark_unchanged();
-            if let Some(connection) = self.connection.load_full() {
-                return Ok(connection);
-            }
-            let status = self.status.read().clone();
-            if !matches!(status.state, State::Starting | State::Ready) {
-                return Err(answer::not_connected(&self.name, status.state, &status.reason).into());
-            }
-            if changed.changed().await.is_err() {
-                return Err(answer::not_connected(&self.name, State::Unavailable, "").into());
-            }
+/// What the endpoints of a backend tell goes through here.
+struct EndpointWatch(Weak<Inner>);
+
+impl Observer for EndpointWatch {
+    fn changed(&self, _backend: &str) {
+        if let Some(backend) = self.0.upgrade() {
+            backend.look();
         }
     }
 
-    /// Takes note of how a call ended.
-    fn finish(
-        &self,
-        call: &Call,
-        started: Instant,
-        mut result: Result<Answer, CallError>,
-    ) -> Result<Answer, CallError> {
-        match &mut result {
-            Ok(answer) => {
-                let is_error = answer.response.is_tool_error();
-                self.count(
-                    call.method,
-                    started,
-                    is_error.then_some(ErrorType::ToolError),
-                );
-            }
-            Err(error) => self.count_failed(call.method, started, error),
+    fn lists_changed(&self, name: &str, lists: ChangedLists) {
+        if let Some(backend) = self.0.upgrade() {
+            backend.observer.lists_changed(name, lists);
         }
-        if let Err(CallError::Fault(fault)) = &result
-            && let Some(detail) = &fault.detail
-        {
-            tracing::debug!(backend = %self.name, reason = fault.reason, detail, "a call failed");
-        }
-        result
     }
 
-    /// Counts an attempt that was answered, or given up.
-    pub(crate) fn count(&self, method: Method, started: Instant, error: Option<ErrorType>) {
-        let method = MethodLabel::from_method(method.as_str());
-        self.metrics.operation(method, error, started.elapsed());
-    }
-
-    /// Counts an attempt that failed. Adds what every failure tells: the attempt and how long it
-    /// took.
-    pub(crate) fn count_failed(&self, method: Method, started: Instant, error: &mut CallError) {
-        let code = match error {
-            CallError::Fault(fault) => {
-                fault.attempts.push(Attempt {
-                    backend: Arc::clone(&self.name),
-                    reason: fault.reason,
-                    ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                });
-                i64::from(fault.code)
-            }
-            CallError::Backend { code, .. } => *code,
-            // Was never made.
-            CallError::Protocol(_) => return,
-        };
-        self.count(method, started, Some(ErrorType::from_code(code)));
-    }
-}
-
-/// Counts an attempt that is dropped before it was answered.
-struct Abandoned<'a> {
-    inner: &'a Inner,
-    method: Method,
-    started: Instant,
-    answered: bool,
-}
-
-impl Abandoned<'_> {
-    fn answered(mut self) {
-        self.answered = true;
-    }
-}
-
-impl Drop for Abandoned<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            let cancelled = Some(ErrorType::Cancelled);
-            self.inner.count(self.method, self.started, cancelled);
+    fn resource_updated(&self, name: &str, uri: &str) {
+        if let Some(backend) = self.0.upgrade() {
+            backend.observer.resource_updated(name, uri);
         }
     }
 }

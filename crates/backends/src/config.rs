@@ -12,12 +12,16 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::pattern;
+
 pub mod balance;
 pub mod breaker;
 pub mod bulkhead;
 pub mod count;
 pub mod discovery;
 pub mod duration;
+pub mod endpoints;
+pub mod health;
 pub mod parked;
 pub mod retry;
 pub mod sessions;
@@ -27,11 +31,18 @@ pub use self::balance::BalancePolicy;
 pub use self::breaker::BreakerConfig;
 pub use self::bulkhead::BulkheadConfig;
 pub use self::discovery::{ConsulConfig, DiscoveryConfig, DiscoverySource};
+use self::endpoints::EndpointFile;
+pub use self::endpoints::{CanaryConfig, EndpointConfig};
+pub use self::health::HealthConfig;
 pub use self::retry::RetryConfig;
 pub use self::sessions::{SessionScope, SessionsConfig};
 
 /// The default of [`BackendConfig::timeout`].
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// The default of [`BackendConfig::connect_timeout`].
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The most endpoints of one backend.
+pub const MAX_ENDPOINTS: usize = 256;
 /// The default of [`BackendConfig::max_message_bytes`].
 pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 /// The least that [`BackendConfig::max_message_bytes`] may be.
@@ -43,8 +54,21 @@ pub const LEAST_MAX_MESSAGE_BYTES: usize = 4 * 1024;
 pub struct BackendConfig {
     /// How the server is reached.
     pub transport: TransportConfig,
-    /// The longest that one attempt of a request may take.
+    /// The places where a remote server runs, if there are several; the URL of `transport` is the
+    /// first one's then.
+    pub endpoints: Vec<EndpointConfig>,
+    /// The longest that a call may take, all its attempts together.
     pub timeout: Duration,
+    /// Shorter or longer ones for some tools: the first pattern that fits decides. `*` stands for
+    /// any characters.
+    pub tool_timeouts: Vec<(String, Duration)>,
+    /// The longest that a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// The longest that the head of an answer may take to come, if not the call's own time.
+    pub first_byte_timeout: Option<Duration>,
+    /// The longest that nothing may come on an event stream that has not answered yet, if not the
+    /// call's own time.
+    pub stream_idle_timeout: Option<Duration>,
     /// Which era of the protocol the server speaks.
     pub era: EraPin,
     /// What its names begin with. `None` stands for the backend's name; an empty text leaves the
@@ -54,9 +78,21 @@ pub struct BackendConfig {
     pub include_tools: Vec<String>,
     /// Patterns of tools that are not shown, whatever `include_tools` says.
     pub exclude_tools: Vec<String>,
-    /// Has no effect yet. It will say whether a failed call may be tried again where the server
-    /// says that its tool does no harm (`readOnlyHint` and the like).
+    /// Whether a call that failed may be tried again where the server says that its tool does no
+    /// harm (`readOnlyHint`) or that twice is as once (`idempotentHint`).
     pub trust_annotations: bool,
+    /// Patterns of tools that may be tried again whatever the server says of them.
+    pub safe_tools: Vec<String>,
+    /// How its endpoints are asked whether they are well.
+    pub health: HealthConfig,
+    /// How calls are spread over its endpoints.
+    pub balance: BalancePolicy,
+    /// When an endpoint that fails is left alone.
+    pub breaker: BreakerConfig,
+    /// How many calls are in it at once, and how many wait.
+    pub bulkhead: BulkheadConfig,
+    /// How often a call that failed is tried again, where that is safe.
+    pub retry: RetryConfig,
     /// The largest message taken from the server, in bytes: a line on stdio, an HTTP body, an
     /// event of an event stream.
     pub max_message_bytes: usize,
@@ -152,14 +188,38 @@ struct BackendFile {
         )
     )]
     headers: Option<BTreeMap<String, SecretString>>,
-    /// Which HTTP transport the remote server speaks; by default `auto`. Only with `url`.
+    /// The places of a remote server that runs in several, in the place of `url`; at most 256.
+    endpoints: Option<Vec<EndpointFile>>,
+    /// Which HTTP transport the remote server speaks; by default `auto`. Only with `url` or
+    /// `endpoints`.
     transport: Option<HttpKind>,
-    /// The longest that one attempt of a request may take, to the last byte of its answer: a
-    /// duration such as `30s` or a number of seconds, from 1 ms to 1 day. A large result comes as
-    /// fast as its client takes it.
+    /// The longest that a call may take, all its attempts together, to the last byte of its
+    /// answer: a duration such as `30s` or a number of seconds, from 1 ms to 1 day. A large result
+    /// comes as fast as its client takes it.
     #[serde(default = "default_timeout", with = "duration")]
     #[schemars(schema_with = "duration::positive_schema")]
     timeout: Duration,
+    /// The same for some tools, by patterns of the server's own names in which `*` stands for any
+    /// characters; of several that fit the longest pattern decides.
+    #[serde(default)]
+    #[schemars(
+        with = "BTreeMap<String, String>",
+        extend("additionalProperties" = {"type": ["string", "number"], "format": "positive-duration", "minimum": 0.001})
+    )]
+    tool_timeouts: BTreeMap<String, PositiveDuration>,
+    /// The longest that a connection to a remote server may take to be made: a duration, from 1 ms
+    /// to 1 day.
+    #[serde(default = "default_connect_timeout", with = "duration")]
+    #[schemars(schema_with = "duration::positive_schema")]
+    connect_timeout: Duration,
+    /// The longest that the head of a remote server's answer may take to come: a duration, from 1 ms
+    /// to 1 day; by default all of the call's time.
+    #[schemars(schema_with = "duration::positive_schema")]
+    first_byte_timeout: Option<PositiveDuration>,
+    /// The longest that a remote server may send nothing on an event stream that has not answered
+    /// yet: a duration, from 1 ms to 1 day; by default all of the call's time.
+    #[schemars(schema_with = "duration::positive_schema")]
+    stream_idle_timeout: Option<PositiveDuration>,
     /// Which era of the protocol the server speaks.
     #[serde(default)]
     era: EraPin,
@@ -174,10 +234,30 @@ struct BackendFile {
     /// Patterns of tools that are not shown, whatever `include_tools` says.
     #[serde(default)]
     exclude_tools: Vec<String>,
-    /// Has no effect yet. It will say whether a failed call may be tried again where the server
-    /// says that its tool does no harm (`readOnlyHint` and the like).
+    /// Whether a call that failed, and may have been executed, may be tried again where the server
+    /// says that its tool does no harm (`readOnlyHint`) or that twice is as once
+    /// (`idempotentHint`).
     #[serde(default)]
     trust_annotations: bool,
+    /// Patterns of tools, by the server's own names, that may be tried again whatever it says of
+    /// them.
+    #[serde(default)]
+    safe_tools: Vec<String>,
+    /// How each of its endpoints is asked whether it is well.
+    #[serde(default)]
+    health: HealthConfig,
+    /// How calls are spread over its endpoints.
+    #[serde(default)]
+    balance: BalancePolicy,
+    /// When an endpoint that fails is left alone for a while.
+    #[serde(default)]
+    breaker: BreakerConfig,
+    /// How many calls are in the server at once, and how many wait for their turn.
+    #[serde(default)]
+    bulkhead: BulkheadConfig,
+    /// How often a call that failed is tried again, where that is safe.
+    #[serde(default)]
+    retry: RetryConfig,
     /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an
     /// HTTP body, an event of an event stream.
     #[serde(default = "default_max_message_bytes")]
@@ -205,6 +285,50 @@ struct BackendFile {
 }
 
 impl BackendConfig {
+    /// The configuration of a server that is reached so, with the defaults for everything else.
+    #[must_use]
+    pub fn new(transport: TransportConfig) -> Self {
+        Self {
+            transport,
+            endpoints: Vec::new(),
+            timeout: DEFAULT_TIMEOUT,
+            tool_timeouts: Vec::new(),
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+            first_byte_timeout: None,
+            stream_idle_timeout: None,
+            era: EraPin::Auto,
+            prefix: None,
+            include_tools: Vec::new(),
+            exclude_tools: Vec::new(),
+            trust_annotations: false,
+            safe_tools: Vec::new(),
+            health: HealthConfig::default(),
+            balance: BalancePolicy::default(),
+            breaker: BreakerConfig::default(),
+            bulkhead: BulkheadConfig::default(),
+            retry: RetryConfig::default(),
+            max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
+            sessions: SessionsConfig::default(),
+        }
+    }
+
+    /// The longest that a call of this tool may take, or of anything else.
+    #[must_use]
+    pub fn timeout_of(&self, tool: Option<&str>) -> Duration {
+        let of_tool = tool.and_then(|tool| {
+            let mut timeouts = self.tool_timeouts.iter();
+            timeouts.find(|(pattern, _)| pattern::matches(pattern, tool))
+        });
+        of_tool.map_or(self.timeout, |(_, timeout)| *timeout)
+    }
+
+    /// Whether the operator says that this tool may be tried again.
+    #[must_use]
+    pub fn is_safe_tool(&self, tool: &str) -> bool {
+        let mut patterns = self.safe_tools.iter();
+        patterns.any(|pattern| pattern::matches(pattern, tool))
+    }
+
     /// Whether it is a local process.
     #[must_use]
     pub fn is_process(&self) -> bool {
@@ -220,6 +344,14 @@ impl JsonSchema for BackendConfig {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         BackendFile::json_schema(generator)
     }
+}
+
+/// A duration of at least [`duration::SHORTEST_POSITIVE`].
+#[derive(Clone, Copy, Deserialize)]
+struct PositiveDuration(#[serde(deserialize_with = "duration::deserialize_positive")] Duration);
+
+fn default_connect_timeout() -> Duration {
+    DEFAULT_CONNECT_TIMEOUT
 }
 
 fn default_timeout() -> Duration {
@@ -247,11 +379,13 @@ fn default_session_idle_timeout() -> Duration {
 pub enum BackendConfigError {
     /// Neither a program nor an address.
     #[error(
-        "has neither `command` nor `url`; expected `command` for a local process or `url` for a remote server"
+        "has neither `command` nor `url` nor `endpoints`; expected `command` for a local process or `url` for a remote server"
     )]
     NoTransport,
     /// Both a program and an address.
-    #[error("has both `command` and `url`; expected one of them: a backend is one server")]
+    #[error(
+        "has more than one of `command`, `url` and `endpoints`; expected one of them: a backend is one server"
+    )]
     TwoTransports,
     /// Fields that belong to the other transport.
     #[error(
@@ -286,48 +420,94 @@ impl TryFrom<BackendFile> for BackendConfig {
         if file.max_message_bytes < LEAST_MAX_MESSAGE_BYTES {
             return Err(malformed("max_message_bytes")("is less than 4096".into()));
         }
+        duration::check_positive(file.connect_timeout).map_err(malformed("connect_timeout"))?;
         let sessions = sessions(&file)?;
-        let transport = match (file.command, file.url) {
+        let endpoints = endpoints(file.endpoints)?;
+        let url = match (file.url, endpoints.first()) {
+            (Some(_), Some(_)) => return Err(BackendConfigError::TwoTransports),
+            (Some(url), None) => Some(parse_url(&url).map_err(malformed("url"))?),
+            (None, first) => first.map(|endpoint| endpoint.url.clone()),
+        };
+        let transport = match (file.command, url) {
             (None, None) => return Err(BackendConfigError::NoTransport),
             (Some(_), Some(_)) => return Err(BackendConfigError::TwoTransports),
             (Some(command), None) => {
-                misplaced(
-                    "command",
-                    [
-                        ("headers", file.headers.is_some()),
-                        ("transport", file.transport.is_some()),
-                    ],
-                )?;
+                let of_remotes = [
+                    ("headers", file.headers.is_some()),
+                    ("transport", file.transport.is_some()),
+                    ("first_byte_timeout", file.first_byte_timeout.is_some()),
+                    ("stream_idle_timeout", file.stream_idle_timeout.is_some()),
+                    ("health.path", file.health.path.is_some()),
+                ];
+                misplaced("command", of_remotes)?;
                 stdio(command, file.args, file.env, file.cwd)?
             }
             (None, Some(url)) => {
-                misplaced(
-                    "url",
-                    [
-                        ("args", file.args.is_some()),
-                        ("env", file.env.is_some()),
-                        ("cwd", file.cwd.is_some()),
-                    ],
-                )?;
+                let of_processes = [
+                    ("args", file.args.is_some()),
+                    ("env", file.env.is_some()),
+                    ("cwd", file.cwd.is_some()),
+                ];
+                misplaced("url", of_processes)?;
                 TransportConfig::Http {
-                    url: parse_url(&url).map_err(malformed("url"))?,
+                    url,
                     headers: headers(&file.headers.unwrap_or_default())?,
                     kind: file.transport.unwrap_or_default(),
                 }
             }
         };
         Ok(Self {
-            transport,
             timeout: file.timeout,
+            tool_timeouts: by_length(file.tool_timeouts),
+            connect_timeout: file.connect_timeout,
+            first_byte_timeout: file.first_byte_timeout.map(|timeout| timeout.0),
+            stream_idle_timeout: file.stream_idle_timeout.map(|timeout| timeout.0),
+            endpoints,
             era: file.era,
             prefix: file.prefix,
             include_tools: file.include_tools,
             exclude_tools: file.exclude_tools,
             trust_annotations: file.trust_annotations,
+            safe_tools: file.safe_tools,
+            health: file.health,
+            balance: file.balance,
+            breaker: file.breaker,
+            bulkhead: file.bulkhead,
+            retry: file.retry,
             max_message_bytes: file.max_message_bytes,
             sessions,
+            ..Self::new(transport)
         })
     }
+}
+
+/// The longest patterns first: they say the most.
+fn by_length(timeouts: BTreeMap<String, PositiveDuration>) -> Vec<(String, Duration)> {
+    let mut timeouts: Vec<_> = timeouts
+        .into_iter()
+        .map(|(pattern, timeout)| (pattern, timeout.0))
+        .collect();
+    timeouts.sort_by_key(|(pattern, _)| std::cmp::Reverse(pattern.len()));
+    timeouts
+}
+
+fn endpoints(files: Option<Vec<EndpointFile>>) -> Result<Vec<EndpointConfig>, BackendConfigError> {
+    let malformed = malformed("endpoints");
+    let Some(files) = files else {
+        return Ok(Vec::new());
+    };
+    if files.is_empty() || files.len() > MAX_ENDPOINTS {
+        return Err(malformed(format!("has not 1 to {MAX_ENDPOINTS} of them")));
+    }
+    let mut endpoints: Vec<EndpointConfig> = Vec::with_capacity(files.len());
+    for file in files {
+        let endpoint = EndpointConfig::try_from(file).map_err(&malformed)?;
+        if endpoints.iter().any(|other| other.url == endpoint.url) {
+            return Err(malformed("has the same `url` twice".to_owned()));
+        }
+        endpoints.push(endpoint);
+    }
+    Ok(endpoints)
 }
 
 fn sessions(file: &BackendFile) -> Result<SessionsConfig, BackendConfigError> {

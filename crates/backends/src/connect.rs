@@ -14,7 +14,7 @@ pub(crate) use self::describe::describe;
 use self::probe::{Probe, assumed_modern, no_common_version, probe};
 use crate::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use crate::legacy::{self, Introduction};
-use crate::link::http::HttpLink;
+use crate::link::http::{HttpBounds, HttpLink};
 use crate::link::inbox::Inbox;
 use crate::link::mux::Mux;
 use crate::link::stdio::Program;
@@ -90,6 +90,7 @@ impl From<LinkError> for ConnectError {
             } => "it redirects elsewhere: configure the address that it redirects to".to_owned(),
             LinkError::Status { status, .. } => format!("it answers with HTTP status {status}"),
             LinkError::NotSent(reason) | LinkError::Lost(reason) => reason,
+            LinkError::Silent => "it keeps silent for too long".to_owned(),
             LinkError::TooLarge => "its answer is larger than the limit".to_owned(),
             LinkError::Invalid(reason) => {
                 format!("it does not answer as an MCP server does ({reason}): check its address")
@@ -233,7 +234,7 @@ async fn connect_http(
     known: Remembered,
     inbox: &Arc<Inbox>,
 ) -> Result<Connection, ConnectError> {
-    let http = HttpLink::new(uri, headers, config.max_message_bytes, Arc::clone(inbox));
+    let http = HttpLink::new(uri, headers, HttpBounds::of(config), Arc::clone(inbox));
     let link = Link::Http(http.clone());
     let mut found = known.found;
     if kind != HttpKind::Sse {

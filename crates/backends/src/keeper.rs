@@ -9,9 +9,10 @@ use switchboard_protocol::error::code;
 use switchboard_protocol::json::write_str;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::backend::Inner;
 use crate::config::{EraPin, TransportConfig};
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, OWN_META, Remembered, connect};
+use crate::endpoint::Inner;
+use crate::health::Checks;
 use crate::learn::learn;
 use crate::legacy;
 use crate::link::watch::Watch;
@@ -19,7 +20,7 @@ use crate::link::{Link, LinkError, error_code, next_id};
 use crate::lists::Features;
 use crate::message;
 use crate::pause::Pause;
-use crate::status::{ChangedLists, State};
+use crate::status::{ChangedLists, Stage, State};
 
 /// A session that lasted no longer than this was lost at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -79,7 +80,7 @@ pub(crate) async fn keep(inner: Arc<Inner>) {
                 error
             }
         };
-        inner.set_status(failed.state(), &failed.reason);
+        inner.set_status(failed.state(), Stage::Connecting, &failed.reason);
         tokio::select! {
             () = inner.stop.cancelled() => return,
             () = sleep(pause.after(began.elapsed())) => {}
@@ -144,8 +145,8 @@ fn ready(inner: &Inner) {
         .as_ref()
         .and_then(|lists| lists.missing.clone());
     match missing {
-        None => inner.set_status(State::Ready, ""),
-        Some(reason) => inner.set_status(State::Unavailable, &reason),
+        None => inner.set_status(State::Ready, Stage::Listing, ""),
+        Some(reason) => inner.set_status(State::Unavailable, Stage::Listing, &reason),
     }
 }
 
@@ -173,6 +174,7 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
     if let Some(end) = until_ended(inner, connection, listening.set(initially_watched)).await {
         return end;
     }
+    let mut checks = Checks::new(Arc::clone(inner), Arc::clone(connection));
     let mut failing: Option<Pause> = None;
     // What the server said to have changed, until it has been read.
     let mut announced = ChangedLists::default();
@@ -207,6 +209,14 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
                 false
             }
             () = inner.suspicion.notified() => true,
+            failed = checks.finished() => {
+                match failed {
+                    Some(error) => inner.set_status(checks.state(&error), Stage::Checking, &error.reason),
+                    None if failing.is_none() => ready(inner),
+                    None => {}
+                }
+                false
+            }
             () = sleep_until(next_read) => true,
         };
         if !read_now {
@@ -224,7 +234,9 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
         next_read = match read {
             Ok(()) => {
                 failing = None;
-                ready(inner);
+                if checks.are_well() {
+                    ready(inner);
+                }
                 inner.tell();
                 let announced = std::mem::take(&mut announced);
                 if announced.any() {
@@ -235,7 +247,7 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
             Err(error) if connection.wire.lost_by(&error) => return End::SessionLost,
             Err(error) => {
                 let error = ConnectError::from(error);
-                inner.set_status(error.state(), &error.reason);
+                inner.set_status(error.state(), Stage::Listing, &error.reason);
                 last_read + failing.get_or_insert_default().next()
             }
         };

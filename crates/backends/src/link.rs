@@ -72,6 +72,10 @@ pub(crate) enum LinkError {
     /// The request was sent, the answer is lost; it may have been executed.
     #[error("lost: {0}")]
     Lost(String),
+    /// The request was sent, and nothing came for longer than the server may keep silent; it may
+    /// have been executed.
+    #[error("silent for too long")]
+    Silent,
     /// HTTP status 401 or 403: the server wants another credential.
     #[error("HTTP status {0}")]
     Unauthorized(u16),
@@ -81,6 +85,8 @@ pub(crate) enum LinkError {
     Status {
         /// The status.
         status: u16,
+        /// When to try again, if the server says (RFC 9110, 10.2.3), a day at most.
+        retry_after: Option<Duration>,
         /// The error in the body.
         error: Option<Box<Response>>,
     },
@@ -103,10 +109,18 @@ impl From<Refusal> for LinkError {
 
 impl LinkError {
     /// A status that is no success. What the body says of a refused credential is nobody's answer.
-    pub(crate) fn of_status(status: u16, error: Option<Box<Response>>) -> Self {
+    pub(crate) fn of_status(
+        status: u16,
+        retry_after: Option<Duration>,
+        error: Option<Box<Response>>,
+    ) -> Self {
         match status {
             401 | 403 => Self::Unauthorized(status),
-            _ => Self::Status { status, error },
+            _ => Self::Status {
+                status,
+                retry_after,
+                error,
+            },
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Rewrite<'a> {
     pub request_state: RequestState<'a>,
     /// The `Mcp-Param-*` headers to send.
     pub param_headers: Vec<(HeaderName, HeaderValue)>,
+    /// The endpoint where what the call goes on with is, as an [`Answer`](crate::Answer) named it.
+    pub endpoint: Option<u64>,
 }
 
 /// The call as a modern request: a splice of what the client sent.

@@ -1,4 +1,4 @@
-//! The patterns of `include_tools` and `exclude_tools`: `*` stands for any characters, everything
+//! The patterns of tools' names in the configuration: `*` stands for any characters, everything
 //! else for itself.
 
 /// Whether a tool of this name is shown.
@@ -8,7 +8,7 @@ pub(crate) fn is_shown(name: &str, include: &[String], exclude: &[String]) -> bo
 }
 
 /// Whether the whole of `name` fits; linear in the name for each `*`.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == name;
     };

@@ -9,6 +9,8 @@ pub enum State {
     Starting,
     /// Learned and reachable.
     Ready,
+    /// It answers, though not everywhere, or not always.
+    Degraded,
     /// It cannot be reached, or does not answer as a server should.
     Unavailable,
     /// It wants a credential that it was not given.
@@ -22,6 +24,7 @@ impl State {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Degraded => "degraded",
             Self::Unavailable => "unavailable",
             Self::NeedsAuth => "needs_auth",
         }
@@ -32,11 +35,37 @@ impl State {
     pub const fn action(self) -> &'static str {
         match self {
             Self::Starting => "wait a moment",
-            Self::Ready => "",
+            Self::Ready | Self::Degraded => "",
             Self::Unavailable => {
                 "try again later; an operator finds the cause in the gateway's log"
             }
             Self::NeedsAuth => "an operator has to renew the gateway's credential for it",
+        }
+    }
+}
+
+/// What a server was last seen doing when its state was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Being started or connected, the handshake of a legacy server included.
+    Connecting,
+    /// Answering its lists.
+    Listing,
+    /// Answering health checks.
+    Checking,
+    /// Answering calls.
+    Calling,
+}
+
+impl Stage {
+    /// The word in the log and in `_meta["dev.switchboard/backends"]`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Listing => "listing",
+            Self::Checking => "checking",
+            Self::Calling => "calling",
         }
     }
 }
@@ -47,10 +76,24 @@ impl State {
 pub struct Status {
     /// The state.
     pub state: State,
+    /// By what it was judged.
+    pub stage: Stage,
     /// Why, in a few plain words; empty when ready.
     pub reason: String,
     /// Since when.
     pub since: SystemTime,
+}
+
+impl Status {
+    /// That of what was just started.
+    pub(crate) fn starting() -> Self {
+        Self {
+            state: State::Starting,
+            stage: Stage::Connecting,
+            reason: "it has not answered yet".to_owned(),
+            since: SystemTime::now(),
+        }
+    }
 }
 
 /// Is told of changes. Called from the backends' own tasks: must return at once.

@@ -7,19 +7,19 @@ use switchboard_protocol::error::code;
 use switchboard_protocol::json::quoted;
 use tokio::time::{Instant, sleep};
 
-use crate::backend::Backend;
 use crate::connect::OWN_META;
+use crate::endpoint::Endpoint;
 use crate::link::watch::Watch;
 use crate::link::{error_code, next_id};
 use crate::message;
 use crate::pause::Pause;
 
-impl Backend {
+impl Endpoint {
     /// Has the server tell `sink` how these tasks, under its own names, go on, for as long as the
     /// future is polled: the sink gets the server's acknowledgements and its `notifications/tasks`,
     /// whole and as they came. A stream that breaks is opened again. Returns when the server tells
     /// no such news, as legacy ones and many others do not.
-    pub async fn listen_to_tasks(&self, ids: &[String], sink: Arc<dyn Sink>) {
+    pub(crate) async fn listen_to_tasks(&self, ids: &[String], sink: Arc<dyn Sink>) {
         let ids: Vec<Vec<u8>> = ids.iter().map(|id| quoted(id)).collect();
         let ids = String::from_utf8_lossy(&ids.join(&b',')).into_owned();
         let params = format!("\"notifications\":{{\"taskIds\":[{ids}]}}");

@@ -109,6 +109,7 @@ async fn result(backend: &Backend, call: &Call) -> Result<Value, CallError> {
         target: None,
         request_state: RequestState::Keep,
         param_headers: Vec::new(),
+        endpoint: None,
     };
     let answer = backend.call(call, &rewrite, &CallSpan::none()).await?;
     let result = answer.response.slice(answer.result);

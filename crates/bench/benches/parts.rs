@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use switchboard_backends::lists::{Features, Found, Item, Lists, Server};
-use switchboard_backends::status::{State, Status};
+use switchboard_backends::status::{Stage, State, Status};
 use switchboard_orchestrator::catalogue::{List, Shared, Snapshot, Source};
 use switchboard_orchestrator::config::NamesConfig;
 use switchboard_protocol::envelope::Message;
@@ -110,6 +110,7 @@ fn sources(backends: usize, tools: usize) -> Vec<Source> {
         prefix: None,
         status: Status {
             state: State::Ready,
+            stage: Stage::Listing,
             reason: String::new(),
             since: SystemTime::UNIX_EPOCH,
         },

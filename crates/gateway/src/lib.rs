@@ -7,6 +7,7 @@ mod authenticate;
 mod check;
 pub mod config;
 mod count;
+mod deadline;
 mod edge;
 mod endpoint;
 mod legacy;

@@ -20,6 +20,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use crate::authenticate::AuthenticateLayer;
 use crate::check::CheckLayer;
 use crate::count::CountLayer;
+use crate::deadline::{Deadline, DeadlineLayer};
 use crate::edge::decode::Rejection;
 use crate::edge::respond;
 use crate::endpoint::{Endpoint, EndpointParts};
@@ -31,7 +32,7 @@ use crate::trace::{Trace, TraceLayer};
 pub(crate) const ENDPOINT: &str = "/mcp";
 
 /// The call storey, with a name that callers can write.
-pub(crate) type CallService = Trace<Orchestrator>;
+pub(crate) type CallService = Trace<Deadline<Orchestrator>>;
 
 /// A call on its way through the call storey.
 pub(crate) type CallFuture = <CallService as tower::Service<Box<Call>>>::Future;
@@ -91,6 +92,8 @@ pub(crate) fn call_stack(
     ServiceBuilder::new()
         // Sees how every call ends, also one that nobody waits for any more.
         .layer(TraceLayer { sampler, metrics })
+        // Before anything waits: what a client gives the call counts from here.
+        .layer(DeadlineLayer)
         // Resolves the name, and makes the call.
         .service(orchestrator)
 }

@@ -56,7 +56,7 @@ pub struct Source {
 impl Source {
     /// Whether everything that it offers is there.
     fn is_whole(&self) -> bool {
-        self.status.state == State::Ready
+        matches!(self.status.state, State::Ready | State::Degraded)
             && self
                 .lists
                 .as_ref()

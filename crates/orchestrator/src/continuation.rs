@@ -12,14 +12,16 @@ use switchboard_protocol::canonical::canonical;
 use switchboard_protocol::error::ProtocolError;
 use switchboard_protocol::token::{Binding, Purpose, Sealer, digest};
 
+use crate::home::Home;
+
 /// How long a client may take to gather the input.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// What the token holds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Continuation {
-    /// The backend that asked.
-    pub(crate) backend: String,
+    /// Who asked.
+    pub(crate) home: Home,
     /// Its own state, if it sent any.
     pub(crate) state: Option<String>,
 }
@@ -33,10 +35,10 @@ pub(crate) fn seal(
     call: &Call,
     continuation: &Continuation,
 ) -> Result<String, String> {
-    let Continuation { backend, state } = continuation;
+    let Continuation { home, state } = continuation;
     let payload = match state {
-        Some(state) => format!("{backend}\0{state}"),
-        None => backend.clone(),
+        Some(state) => format!("{home}\0{state}"),
+        None => home.to_string(),
     };
     let request = request_digest(call);
     let binding = Binding {
@@ -71,12 +73,12 @@ pub(crate) fn open(
     })?;
     let payload = String::from_utf8(payload).unwrap_or_default();
     Ok(match payload.split_once('\0') {
-        Some((backend, state)) => Continuation {
-            backend: backend.to_owned(),
+        Some((home, state)) => Continuation {
+            home: Home::parse(home),
             state: Some(state.to_owned()),
         },
         None => Continuation {
-            backend: payload,
+            home: Home::parse(&payload),
             state: None,
         },
     })

@@ -8,6 +8,7 @@ use switchboard_backends::status::State;
 use switchboard_backends::{Reply, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
+use switchboard_protocol::method::Method;
 use switchboard_telemetry::CallSpan;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -134,15 +135,16 @@ impl Inner {
             .into());
         };
         // A question's answer goes home to who asked, and to nobody else.
-        if continuation.is_some_and(|continuation| *continuation.backend != **backend.name()) {
+        if continuation.is_some_and(|continuation| continuation.home.backend != *backend.name()) {
             return Err(ProtocolError::invalid_params(
                 "requestState belongs to a server that no longer has this target",
             )
             .into());
         }
         let param_headers = mirrored(destination, call)?;
-        call.deadline
-            .get_or_insert((began + backend.config().timeout).into_std());
+        let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
+        let limit = (began + backend.config().timeout_of(tool)).into_std();
+        call.deadline = Some(call.deadline.map_or(limit, |deadline| deadline.min(limit)));
         let rewrite = Rewrite {
             target: Some(&destination.target),
             request_state: match continuation.map(|continuation| continuation.state.as_deref()) {
@@ -151,6 +153,7 @@ impl Inner {
                 Some(None) => RequestState::Remove,
             },
             param_headers,
+            endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
         };
         Ok(match backend.reply(call, &rewrite, span).await {
             Ok(Reply::Whole(answer)) => {

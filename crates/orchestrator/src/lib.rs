@@ -5,6 +5,7 @@ pub mod catalogue;
 pub mod config;
 mod continuation;
 mod dispatch;
+mod home;
 pub mod hub;
 pub mod names;
 mod orchestrator;

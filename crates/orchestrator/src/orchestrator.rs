@@ -370,7 +370,7 @@ async fn keep_catalogue(inner: Arc<Inner>) {
         }
         let mut by_backend = inner.by_backend(&inner.hub.watched());
         for (name, backend) in &inner.backends {
-            backend.watch_resources(by_backend.remove(name).unwrap_or_default());
+            backend.watch_resources(&by_backend.remove(name).unwrap_or_default());
         }
     }
 }

@@ -20,6 +20,7 @@ use switchboard_protocol::token::Sealer;
 
 use crate::catalogue::Snapshot;
 use crate::continuation::{self, Continuation};
+use crate::home::Home;
 use crate::tasks;
 
 /// Makes the outcome of a call out of what `backend` answered.
@@ -62,7 +63,10 @@ pub(crate) fn outcome(
             .text(keys.request_state)
             .map(|state| state.into_owned());
         let continuation = Continuation {
-            backend: backend.to_string(),
+            home: Home {
+                backend: Arc::clone(backend),
+                endpoint: answer.endpoint,
+            },
             state,
         };
         let token = match continuation::seal(sealer, call, &continuation) {

@@ -22,6 +22,7 @@ use switchboard_protocol::json;
 use switchboard_protocol::splice::{Splice, filter_object, for_each_item, member};
 use tokio::time::timeout;
 
+use crate::home::Home;
 use crate::orchestrator::{Inner, Orchestrator};
 use crate::results::asks_undeclared;
 use crate::tasks::{self, Task};
@@ -52,13 +53,13 @@ struct Waiting {
     /// The tasks that their servers agreed to tell of.
     agreed: BTreeSet<Task>,
     /// The backends that have said what they tell of, or will not.
-    settled: BTreeSet<Arc<str>>,
+    settled: BTreeSet<Home>,
     waker: Option<Waker>,
 }
 
 /// Where one backend's news go.
 struct TaskSink {
-    backend: Arc<str>,
+    home: Home,
     /// The server's own names of the tasks that it was asked about.
     asked: BTreeSet<String>,
     waiting: Arc<Mutex<Waiting>>,
@@ -78,13 +79,13 @@ impl TaskSink {
 
     fn task(&self, id: &str) -> Task {
         Task {
-            backend: Arc::clone(&self.backend),
+            home: self.home.clone(),
             id: id.to_owned(),
         }
     }
 
     fn settled(&self) {
-        self.tell(|waiting| waiting.settled.insert(Arc::clone(&self.backend)));
+        self.tell(|waiting| waiting.settled.insert(self.home.clone()));
     }
 
     fn acknowledged(&self, notification: &Envelope) -> bool {
@@ -103,7 +104,7 @@ impl TaskSink {
         });
         self.tell(|waiting| {
             waiting.agreed.extend(agreed);
-            waiting.settled.insert(Arc::clone(&self.backend));
+            waiting.settled.insert(self.home.clone());
             true
         })
     }
@@ -192,23 +193,23 @@ impl TaskNews {
 
     /// Starts a stream of each backend that has one of the tasks. Answers with how many there are.
     fn open_streams(&mut self) -> usize {
-        let mut by_backend: BTreeMap<Arc<str>, Vec<String>> = BTreeMap::new();
+        let mut by_home: BTreeMap<Home, Vec<String>> = BTreeMap::new();
         for task in self.names.keys() {
-            let ids = by_backend.entry(Arc::clone(&task.backend)).or_default();
+            let ids = by_home.entry(task.home.clone()).or_default();
             ids.push(task.id.clone());
         }
-        for (name, ids) in by_backend {
-            let Some(backend) = self.inner.backends.get(&name).cloned() else {
+        for (home, ids) in by_home {
+            let Some(backend) = self.inner.backends.get(&home.backend).cloned() else {
                 continue;
             };
             let sink = Arc::new(TaskSink {
-                backend: name,
+                home: home.clone(),
                 asked: ids.iter().cloned().collect(),
                 waiting: Arc::clone(&self.waiting),
             });
             self.streams.push(Box::pin(async move {
                 let told = Arc::clone(&sink);
-                backend.listen_to_tasks(&ids, told).await;
+                backend.listen_to_tasks(home.endpoint(), &ids, told).await;
                 sink.settled();
             }));
         }
@@ -259,7 +260,14 @@ impl TaskNews {
         let snapshot = self.inner.catalogue.load_full();
         let mut splice = Splice::new();
         let raw = &state.raw;
-        tasks::edit(&snapshot, &task.backend, raw, params, &name, &mut splice);
+        tasks::edit(
+            &snapshot,
+            &task.home.backend,
+            raw,
+            params,
+            &name,
+            &mut splice,
+        );
         let mut edited = Vec::with_capacity(raw.len());
         splice.apply(raw, params, &mut edited);
         let mut out = Vec::with_capacity(edited.len());

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::Snapshot;
 use crate::continuation::now_ms;
+use crate::home::Home;
 use crate::orchestrator::Inner;
 use crate::results::{Addresses, undeclared};
 
@@ -38,8 +39,8 @@ const MAX_ID_LEN: usize = 2 * 1024;
 /// A task of a backend.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Clone)]
 pub(crate) struct Task {
-    /// The backend that has it.
-    pub(crate) backend: Arc<str>,
+    /// Who has it.
+    pub(crate) home: Home,
     /// The backend's own identifier.
     pub(crate) id: String,
 }
@@ -60,7 +61,7 @@ pub(crate) fn seal(
     let life = ttl_ms.map_or(MAX_LIFETIME, Duration::from_millis);
     let life = life.clamp(MIN_LIFETIME, MAX_LIFETIME).as_millis();
     let expires = now_ms().saturating_add(u64::try_from(life).unwrap_or(u64::MAX));
-    let payload = format!("{}\0{}", task.backend, task.id);
+    let payload = format!("{}\0{}", task.home, task.id);
     sealer
         .seal(
             Purpose::Task,
@@ -78,9 +79,9 @@ pub(crate) fn open(sealer: &Sealer, principal: &str, token: &str) -> Option<Task
         .open(Purpose::Task, &binding(principal), now_ms(), token)
         .ok()?;
     let payload = String::from_utf8(payload).ok()?;
-    let (backend, id) = payload.split_once('\0')?;
+    let (home, id) = payload.split_once('\0')?;
     Some(Task {
-        backend: backend.into(),
+        home: Home::parse(home),
         id: id.to_owned(),
     })
 }
@@ -113,16 +114,17 @@ impl Inner {
         }
         let (task, backend) = task
             .and_then(|task| {
-                let backend = self.backends.get(&task.backend)?;
+                let backend = self.backends.get(&task.home.backend)?;
                 Some((task, backend))
             })
             .ok_or_else(unknown)?;
-        call.deadline
-            .get_or_insert((began + backend.config().timeout).into_std());
+        let limit = (began + backend.config().timeout).into_std();
+        call.deadline = Some(call.deadline.map_or(limit, |deadline| deadline.min(limit)));
         let rewrite = Rewrite {
             target: Some(&task.id),
             request_state: RequestState::Keep,
             param_headers: Vec::new(),
+            endpoint: task.home.endpoint(),
         };
         Ok(match backend.call(call, &rewrite, span).await {
             Ok(answer) => detailed(&snapshot, call, backend.name(), &answer),
@@ -176,7 +178,10 @@ pub(crate) fn created(
     };
     let ttl_ms = member(answer.result.of(&response.raw), "ttlMs").and_then(number);
     let task = Task {
-        backend: Arc::clone(backend),
+        home: Home {
+            backend: Arc::clone(backend),
+            endpoint: answer.endpoint,
+        },
         id: id.into_owned(),
     };
     match seal(sealer, &call.principal.id, &task, ttl_ms) {

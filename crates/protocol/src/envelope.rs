@@ -148,6 +148,8 @@ known_keys! {
         tracestate = "tracestate",
         /// W3C baggage.
         baggage = "baggage",
+        /// The longest that the client gives the call, in milliseconds.
+        timeout_ms = "dev.switchboard/timeoutMs",
     }
 }
 

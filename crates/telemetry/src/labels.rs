@@ -155,6 +155,8 @@ label! {
         Starting = "starting",
         /// Connected, its lists learned.
         Ready = "ready",
+        /// Answers, though not everywhere, or not always.
+        Degraded = "degraded",
         /// Down, or its breaker is open.
         Unavailable = "unavailable",
         /// Waits for somebody to give it a credential.
@@ -163,6 +165,36 @@ label! {
         Quarantined = "quarantined",
         /// Its budget is spent.
         OverBudget = "over_budget",
+    }
+}
+
+label! {
+    /// `reason` of a call that was not let in to a backend.
+    Refusal {
+        /// As many calls as may be are in it, and as many as may wait.
+        Full = "full",
+        /// The breakers of all its endpoints are open.
+        BreakerOpen = "breaker_open",
+    }
+}
+
+label! {
+    /// `result` of the wish to try a failed call again.
+    Retry {
+        /// It was tried again.
+        Made = "made",
+        /// The backend's budget of retries was spent.
+        OverBudget = "over_budget",
+    }
+}
+
+label! {
+    /// `to`: what the breaker of an endpoint did.
+    BreakerTurn {
+        /// It lets no call in for a while.
+        Open = "open",
+        /// It lets all in.
+        Closed = "closed",
     }
 }
 

@@ -16,8 +16,10 @@ mod span;
 pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filter};
 pub use context::{Sampler, TraceContext, TraceParent};
 pub use init::{Guard, InitError, init};
-pub use labels::{BackendState, ErrorType, IgnoredMessage, MethodLabel};
-pub use metrics::{BUCKETS, BackendMetrics, GaugeGuard, Metrics, reference};
+pub use labels::{
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, Retry,
+};
+pub use metrics::{BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, Metrics, reference};
 pub use span::{Attempt, CallSpan, IncomingCall, Network, Target};
 
 /// The target of every span of a call. The trace layer takes these and nothing else, the log takes

@@ -8,6 +8,7 @@ mod readings;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::labels::{BackendState, ErrorType, IgnoredMessage, MethodLabel};
+use crate::labels::{
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, Retry,
+};
 use families::Family;
 use readings::Reading;
 
@@ -42,6 +45,9 @@ pub struct Metrics {
     backend_tools: IntGaugeVec,
     backend_sessions: IntGaugeVec,
     backend_ignored: IntCounterVec,
+    backend_refused: IntCounterVec,
+    backend_retries: IntCounterVec,
+    backend_breaker: IntCounterVec,
     connections: IntGauge,
     listen_streams: IntGauge,
     legacy_sessions: IntGauge,
@@ -72,6 +78,9 @@ impl Metrics {
             backend_tools: gauges(&registry, &families::BACKEND_TOOLS)?,
             backend_sessions: gauges(&registry, &families::BACKEND_SESSIONS)?,
             backend_ignored: counters(&registry, &families::BACKEND_IGNORED)?,
+            backend_refused: counters(&registry, &families::BACKEND_REFUSED)?,
+            backend_retries: counters(&registry, &families::BACKEND_RETRIES)?,
+            backend_breaker: counters(&registry, &families::BACKEND_BREAKER)?,
             connections: gauge(&registry, &families::CONNECTIONS)?,
             listen_streams: gauge(&registry, &families::LISTEN_STREAMS)?,
             legacy_sessions: gauge(&registry, &families::LEGACY_SESSIONS)?,
@@ -110,6 +119,27 @@ impl Metrics {
             restarts: self.backend_restarts.with_label_values(&[name]),
             tools: self.backend_tools.with_label_values(&[name]),
             sessions: self.backend_sessions.with_label_values(&[name]),
+            refused: Refusal::ALL
+                .iter()
+                .map(|reason| {
+                    self.backend_refused
+                        .with_label_values(&[name, reason.as_str()])
+                })
+                .collect(),
+            retries: Retry::ALL
+                .iter()
+                .map(|result| {
+                    self.backend_retries
+                        .with_label_values(&[name, result.as_str()])
+                })
+                .collect(),
+            breaker: BreakerTurn::ALL
+                .iter()
+                .map(|turn| {
+                    self.backend_breaker
+                        .with_label_values(&[name, turn.as_str()])
+                })
+                .collect(),
             ignored: IgnoredMessage::ALL
                 .iter()
                 .map(|kind| {
@@ -217,6 +247,9 @@ struct BackendHandles {
     tools: IntGauge,
     sessions: IntGauge,
     ignored: Box<[IntCounter]>,
+    refused: Box<[IntCounter]>,
+    retries: Box<[IntCounter]>,
+    breaker: Box<[IntCounter]>,
 }
 
 impl BackendMetrics {
@@ -243,11 +276,27 @@ impl BackendMetrics {
         self.0.tools.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Shows how many sessions for calls the backend has.
-    pub fn set_sessions(&self, count: usize) {
-        self.0
-            .sessions
-            .set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// One endpoint's share in the number of sessions for calls that the backend has.
+    pub fn sessions(&self) -> GaugeShare {
+        GaugeShare {
+            gauge: self.0.sessions.clone(),
+            share: AtomicI64::new(0),
+        }
+    }
+
+    /// Counts a call that was not let in.
+    pub fn refused(&self, reason: Refusal) {
+        self.0.refused[reason as usize].inc();
+    }
+
+    /// Counts a further attempt at a call, or that there was no budget for one.
+    pub fn retried(&self, result: Retry) {
+        self.0.retries[result as usize].inc();
+    }
+
+    /// Counts that the breaker of an endpoint opened or closed.
+    pub fn breaker_turned(&self, turn: BreakerTurn) {
+        self.0.breaker[turn as usize].inc();
     }
 
     /// Counts a message that was not passed on.
@@ -265,6 +314,28 @@ impl GaugeGuard {
     fn new(gauge: &IntGauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
+    }
+}
+
+/// A part of a gauge that several add to; taken out when this is dropped.
+#[derive(Debug)]
+pub struct GaugeShare {
+    gauge: IntGauge,
+    share: AtomicI64,
+}
+
+impl GaugeShare {
+    /// Sets this part.
+    pub fn set(&self, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let before = self.share.swap(count, Ordering::Relaxed);
+        self.gauge.add(count - before);
+    }
+}
+
+impl Drop for GaugeShare {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 

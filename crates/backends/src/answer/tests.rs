@@ -28,7 +28,7 @@ fn response(text: &'static str) -> Response {
 }
 
 fn failure_of(version: Version, status: u16, body: Option<&'static str>) -> CallError {
-    let error = LinkError::of_status(status, body.map(|body| Box::new(response(body))));
+    let error = LinkError::of_status(status, None, body.map(|body| Box::new(response(body))));
     failure(&Arc::from("one"), &call(), version, error)
 }
 

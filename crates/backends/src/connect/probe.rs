@@ -89,6 +89,7 @@ async fn probe_once(link: &Link) -> Probe {
         Ok(Err(LinkError::Status {
             status: status @ (400 | 404 | 405 | 406 | 415 | 422 | 500 | 501),
             error: None,
+            ..
         })) => return Probe::Legacy(Found::Status(status)),
         Ok(Err(LinkError::Lost(_))) if matches!(link, Link::Mux(_)) => return Probe::Gone,
         Ok(Err(LinkError::Invalid(_))) => return Probe::Legacy(Found::NoAnswer),

@@ -16,7 +16,7 @@ use url::{Position, Url};
 use super::dns::{MAX_LOOK, Names, Target};
 use super::publisher::{Failure, Publisher};
 use super::{Place, Problem};
-use crate::config::ConsulConfig;
+use crate::config::{ConsulConfig, DEFAULT_CONNECT_TIMEOUT};
 use crate::link::pool::Pool;
 use crate::pause::Pause;
 
@@ -107,7 +107,7 @@ impl Consul {
         let authority = url[..Position::BeforePath].parse().unwrap_or_default();
         Self {
             names,
-            pool: Pool::new(authority, tasks.clone()),
+            pool: Pool::new(authority, DEFAULT_CONNECT_TIMEOUT, tasks.clone()),
             url,
             headers,
             wait: interval.min(LONGEST_WAIT),

@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use switchboard_protocol::call::{Call, ClientSession};
 use switchboard_protocol::error::{CallError, Fault};
-use switchboard_telemetry::BackendMetrics;
+use switchboard_telemetry::{BackendMetrics, GaugeShare};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,9 +26,9 @@ use tokio_util::task::TaskTracker;
 use self::key::{Key, Wish};
 use self::places::{Idle, Opened, Places, Step};
 use crate::answer;
-use crate::backend::Inner;
 use crate::config::{BackendConfig, SessionsConfig, TransportConfig};
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, open_session};
+use crate::endpoint::Inner;
 use crate::keeper::end_connection;
 use crate::link::Link;
 use crate::link::inbox::Inbox;
@@ -48,6 +48,8 @@ struct Core {
     backend: Arc<str>,
     config: SessionsConfig,
     metrics: BackendMetrics,
+    /// This endpoint's share in the backend's sessions.
+    counted: GaugeShare,
     /// Whether each session is a process of its own.
     has_processes: bool,
     /// How many processes ended by themselves that were not followed by another yet.
@@ -129,6 +131,7 @@ impl Pool {
             core: Arc::new(Core {
                 backend,
                 config: config.sessions,
+                counted: metrics.sessions(),
                 metrics,
                 has_processes: matches!(config.transport, TransportConfig::Stdio { .. }),
                 lost: AtomicUsize::new(0),
@@ -395,7 +398,7 @@ impl Core {
     }
 
     fn count(&self) {
-        self.metrics.set_sessions(self.places.lock().len());
+        self.counted.set(self.places.lock().len());
     }
 
     fn not_opened(&self, error: &ConnectError) -> CallError {

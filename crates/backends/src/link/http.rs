@@ -4,7 +4,7 @@
 mod collect;
 mod resume;
 
-use ::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use ::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
 use ::http::uri::Authority;
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response as HttpResponse,
@@ -15,7 +15,7 @@ use futures_util::TryFutureExt;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use switchboard_protocol::envelope::{Envelope, Message, Response};
 use switchboard_protocol::header;
 use switchboard_protocol::method::Method;
@@ -32,6 +32,7 @@ use super::pool::{Pool, PoolError, ResponseBody};
 use super::sse::Decoder;
 use super::watch::{Asked, Hear, Watch};
 use super::{LinkError, Outgoing, Reply, WRITE_DEADLINE, Wire, refuse_request};
+use crate::config::{BackendConfig, duration};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static(EVENT_STREAM_TYPE);
@@ -59,6 +60,40 @@ pub(crate) struct Large {
     pub(crate) max_message: usize,
 }
 
+/// The bounds of what is exchanged with a server over HTTP.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HttpBounds {
+    /// The largest answer, in bytes; the largest event of a stream.
+    pub(crate) max_message: usize,
+    /// How long a connection may take to be made.
+    pub(crate) connect: Duration,
+    /// How long the head of an answer may take, if that has a bound of its own.
+    pub(crate) first_byte: Option<Duration>,
+    /// How long an event stream may be silent before its answer, if that has a bound of its own.
+    pub(crate) stream_idle: Option<Duration>,
+}
+
+impl HttpBounds {
+    #[cfg(test)]
+    fn for_test(max_message: usize) -> Self {
+        Self {
+            max_message,
+            connect: Duration::from_secs(10),
+            first_byte: None,
+            stream_idle: None,
+        }
+    }
+
+    pub(crate) fn of(config: &BackendConfig) -> Self {
+        Self {
+            max_message: config.max_message_bytes,
+            connect: config.connect_timeout,
+            first_byte: config.first_byte_timeout,
+            stream_idle: config.stream_idle_timeout,
+        }
+    }
+}
+
 /// One HTTP endpoint of a server. Cheap to clone; connections are pooled.
 #[derive(Clone)]
 pub(crate) struct HttpLink {
@@ -75,7 +110,7 @@ struct Inner {
     /// These, with a place for each that a modern POST has beside them: a copy is filled in and
     /// never grows.
     modern_headers: HeaderMap,
-    max_message: usize,
+    bounds: HttpBounds,
     inbox: Arc<Inbox>,
     /// What is being told without anybody waiting for it.
     told_later: TaskTracker,
@@ -85,10 +120,10 @@ impl HttpLink {
     pub(crate) fn new(
         uri: Uri,
         headers: Vec<(HeaderName, HeaderValue)>,
-        max_message: usize,
+        bounds: HttpBounds,
         inbox: Arc<Inbox>,
     ) -> Self {
-        let pool = Pool::new(uri.clone(), inbox.tasks.clone());
+        let pool = Pool::new(uri.clone(), bounds.connect, inbox.tasks.clone());
         let mut common = HeaderMap::with_capacity(8 + headers.len());
         common.insert(CONTENT_TYPE, JSON);
         common.insert(ACCEPT, JSON_OR_EVENT_STREAM);
@@ -103,7 +138,7 @@ impl HttpLink {
                 uri,
                 modern_headers: with_modern_places(common.clone()),
                 headers: common,
-                max_message,
+                bounds,
                 inbox,
                 told_later: TaskTracker::new(),
             }),
@@ -125,7 +160,7 @@ impl HttpLink {
             pool,
             headers,
             modern_headers,
-            max_message,
+            bounds,
             ..
         } = &*self.inner;
         Self {
@@ -135,7 +170,7 @@ impl HttpLink {
                 uri,
                 headers: headers.clone(),
                 modern_headers: modern_headers.clone(),
-                max_message: *max_message,
+                bounds: *bounds,
                 inbox,
                 told_later: TaskTracker::new(),
             }),
@@ -147,7 +182,7 @@ impl HttpLink {
     }
 
     pub(crate) fn max_message(&self) -> usize {
-        self.inner.max_message
+        self.inner.bounds.max_message
     }
 
     pub(crate) async fn request(
@@ -174,7 +209,7 @@ impl HttpLink {
         let response = if has_media_type(&answer, EVENT_STREAM_TYPE) {
             Box::pin(self.read_stream(wire, answer.into_body(), id, &mut watch)).await?
         } else {
-            let body = collect(answer.into_body(), self.inner.max_message).await?;
+            let body = collect(answer.into_body(), self.inner.bounds.max_message).await?;
             self.response(body, id)?
         };
         Ok((response, session))
@@ -200,7 +235,7 @@ impl HttpLink {
         let arriving = arriving.filter(|_| body.has_own_connection());
         let mut read = Collected::default();
         let enough = arriving.map_or(usize::MAX, |_| MAX_HELD);
-        let max_message = self.inner.max_message;
+        let max_message = self.inner.bounds.max_message;
         let ended = read.fill(&mut body, enough, max_message).await?;
         match arriving {
             Some(method) if !ended => Box::pin(self.large(read, body, id, method)).await,
@@ -217,7 +252,7 @@ impl HttpLink {
         id: u64,
         method: Method,
     ) -> Result<Reply, LinkError> {
-        let max_message = self.inner.max_message;
+        let max_message = self.inner.bounds.max_message;
         let beginning = read.into_bytes();
         match may_pass(&beginning, id, method) {
             Ok(true) => Ok(Reply::Large(Large {
@@ -252,7 +287,12 @@ impl HttpLink {
         } else {
             self.send(self.request_of(HttpMethod::POST, wire, out.body))
         };
-        let answer = answer.await?;
+        let answer = match self.inner.bounds.first_byte {
+            None => answer.await?,
+            Some(bound) => Box::pin(timeout(bound, answer))
+                .await
+                .map_err(|_| LinkError::Silent)??,
+        };
         if !answer.status().is_success() {
             return Err(Box::pin(refused(answer)).await);
         }
@@ -326,6 +366,24 @@ impl HttpLink {
             Err(LinkError::Lost(_)) | Ok(_) => Ok(true),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a GET of this path on the same server succeeds.
+    pub(crate) async fn is_well(&self, path: &str) -> Result<(), LinkError> {
+        let mut headers = self.inner.headers.clone();
+        headers.remove(CONTENT_TYPE);
+        headers.remove(ACCEPT);
+        let mut request = self.request_with(HttpMethod::GET, headers, Bytes::new());
+        *request.uri_mut() = path
+            .parse()
+            .map_err(|_| LinkError::NotSent("its health path cannot be used".to_owned()))?;
+        let answer = self.send(request).await?;
+        if !answer.status().is_success() {
+            return Err(Box::pin(refused(answer)).await);
+        }
+        // Read, so that the connection can be used again.
+        collect(answer.into_body(), MAX_ERROR_BODY).await?;
+        Ok(())
     }
 
     /// A GET of the endpoint, for an event stream.
@@ -412,7 +470,7 @@ impl HttpLink {
         id: u64,
         hearer: &mut (impl Hear + Send),
     ) -> Result<Response, LinkError> {
-        let mut events = Decoder::new(self.inner.max_message);
+        let mut events = Decoder::new(self.inner.bounds.max_message);
         let mut resumption = Resumption::default();
         loop {
             while let Some(event) = events.next_event().map_err(|_| LinkError::TooLarge)? {
@@ -437,7 +495,13 @@ impl HttpLink {
                     Err(_) => self.inner.inbox.ignored(IgnoredMessage::Banner),
                 }
             }
-            let lost = match body.frame().await {
+            let frame = match self.inner.bounds.stream_idle {
+                Some(bound) if id != NO_REQUEST => timeout(bound, body.frame())
+                    .await
+                    .map_err(|_| LinkError::Silent)?,
+                _ => body.frame().await,
+            };
+            let lost = match frame {
                 Some(Ok(frame)) => {
                     if let Ok(data) = frame.into_data() {
                         events.push(&data);
@@ -549,6 +613,7 @@ fn has_media_type<B>(answer: &HttpResponse<B>, media_type: &str) -> bool {
 
 async fn refused(answer: HttpResponse<ResponseBody>) -> LinkError {
     let status = answer.status().as_u16();
+    let retry_after = retry_after(answer.headers());
     let error = match collect(answer.into_body(), MAX_ERROR_BODY)
         .await
         .map(Message::parse)
@@ -556,7 +621,20 @@ async fn refused(answer: HttpResponse<ResponseBody>) -> LinkError {
         Ok(Ok(Message::Response(response))) if response.error.is_some() => Some(Box::new(response)),
         _ => None,
     };
-    LinkError::of_status(status, error)
+    LinkError::of_status(status, retry_after, error)
+}
+
+/// When the server wants to be asked again: a number of seconds or a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let after = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => httpdate::parse_http_date(text)
+            .ok()?
+            .duration_since(SystemTime::now())
+            .unwrap_or_default(),
+    };
+    Some(after.min(duration::LONGEST))
 }
 
 #[cfg(test)]

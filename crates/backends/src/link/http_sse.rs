@@ -31,7 +31,7 @@ pub(crate) async fn connect(link: &HttpLink, inbox: Arc<Inbox>) -> Result<Mux, L
     };
     let answer = link.get(&wire).await?;
     if !answer.status().is_success() {
-        return Err(LinkError::of_status(answer.status().as_u16(), None));
+        return Err(LinkError::of_status(answer.status().as_u16(), None, None));
     }
     let mut reader = EventReader {
         body: answer.into_body(),

@@ -27,8 +27,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
-/// How long the TCP and TLS handshakes may take, each.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept: less than what servers commonly allow, so that they rarely
 /// close one under a request.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(20);
@@ -68,6 +66,8 @@ struct Stack(Mutex<Idle>);
 /// The connections to one authority.
 pub(crate) struct Pool {
     authority: Uri,
+    /// How long the handshakes of TCP and TLS may take together.
+    connect_timeout: Duration,
     idle: [Stack; STACKS],
     shared: Mutex<Option<http2::SendRequest<RequestBody>>>,
     tasks: TaskTracker,
@@ -82,7 +82,6 @@ static CONNECTOR: LazyLock<HttpsConnector<HttpConnector>> = LazyLock::new(|| {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let builder = hyper_rustls::HttpsConnectorBuilder::new;
     let with_roots = match builder().with_native_roots() {
         Ok(with_roots) => with_roots,
@@ -101,11 +100,12 @@ enum Sender {
 }
 
 impl Pool {
-    /// A pool for the authority of this URI.
-    pub(crate) fn new(authority: Uri, tasks: TaskTracker) -> Arc<Self> {
+    /// A pool for the authority of this URI, to which a connection takes at most `connect_timeout`.
+    pub(crate) fn new(authority: Uri, connect_timeout: Duration, tasks: TaskTracker) -> Arc<Self> {
         let end = CancellationToken::new();
         Arc::new(Self {
             authority,
+            connect_timeout,
             is_looked_over: AtomicBool::new(false),
             _end_when_dropped: end.clone().drop_guard(),
             end,
@@ -227,13 +227,12 @@ impl Pool {
         {
             return Ok(Sender::Http2(sender));
         }
-        // The connector's own timeout covers TCP alone.
         let connecting = async {
             let mut connector = CONNECTOR.clone();
             let stream = connector.call(self.authority.clone()).await.map_err(drop)?;
             self.handshake(TokioIo::new(stream)).await.map_err(drop)
         };
-        match tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting).await {
+        match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(Ok(sender)) => Ok(sender),
             _ => Err(PoolError::NotSent),
         }

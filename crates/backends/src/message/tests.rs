@@ -26,6 +26,7 @@ fn rewrite<'a>(target: Option<&'a str>, request_state: RequestState<'a>) -> Rewr
         target,
         request_state,
         param_headers: Vec::new(),
+        endpoint: None,
     }
 }
 

@@ -133,7 +133,7 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>), String
 fn summary(backend: &Backend) -> Value {
     let status = backend.status();
     let mut entry = json!({ "name": &**backend.name(), "state": status.state.as_str() });
-    if status.state != State::Ready {
+    if !matches!(status.state, State::Ready | State::Degraded) {
         entry["reason"] = status.reason.into();
         entry["action"] = status.state.action().into();
     }

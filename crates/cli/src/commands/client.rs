@@ -10,9 +10,7 @@ use clap::Args;
 use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use switchboard_backends::config::parked::ParkedCallsConfig;
-use switchboard_backends::config::{
-    BackendConfig, DEFAULT_MAX_MESSAGE_BYTES, EraPin, HttpKind, SessionsConfig, TransportConfig,
-};
+use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, Observer, State};
 use switchboard_backends::{Backend, RequestState, Rewrite, Shared};
@@ -125,6 +123,7 @@ async fn ask(
         target: None,
         request_state: RequestState::Keep,
         param_headers: param_headers.map_err(|error| error.to_string())?,
+        endpoint: None,
     };
     match backend.call(&call, &rewrite, &CallSpan::none()).await {
         Ok(answer) => {
@@ -287,20 +286,15 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
         value.set_sensitive(true);
         headers.push((http::header::AUTHORIZATION, value));
     }
+    let transport = TransportConfig::Http {
+        url: server.url.clone(),
+        headers,
+        kind: HttpKind::StreamableHttp,
+    };
     let config = BackendConfig {
-        transport: TransportConfig::Http {
-            url: server.url.clone(),
-            headers,
-            kind: HttpKind::StreamableHttp,
-        },
         timeout: TIMEOUT,
         era: EraPin::Modern,
-        prefix: None,
-        include_tools: Vec::new(),
-        exclude_tools: Vec::new(),
-        trust_annotations: false,
-        max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
-        sessions: SessionsConfig::default(),
+        ..BackendConfig::new(transport)
     };
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let (sender, mut changed) = watch::channel(());

@@ -8,6 +8,7 @@ use switchboard_protocol::json::{self as wire, Span};
 use switchboard_protocol::splice;
 
 use super::*;
+use switchboard_backends::status::Stage;
 
 mod lists;
 mod naming;
@@ -53,6 +54,7 @@ fn app(name: &str, ui: &str) -> Item {
 fn status(state: State) -> Status {
     Status {
         state,
+        stage: Stage::Connecting,
         reason: if state == State::Ready {
             ""
         } else {

@@ -6,7 +6,10 @@ fn sealer() -> Sealer {
 
 fn task(id: &str) -> Task {
     Task {
-        backend: "b".into(),
+        home: Home {
+            backend: "b".into(),
+            endpoint: 0,
+        },
         id: id.to_owned(),
     }
 }

@@ -35,6 +35,12 @@ families! {
         "Sessions for calls with a legacy backend, those that are being opened and closed included.";
     BACKEND_IGNORED: "counter" "switchboard_backend_ignored_messages_total" ["backend", "kind"]
         "Messages from the backend that were not passed on.";
+    BACKEND_REFUSED: "counter" "switchboard_backend_refused_total" ["backend", "reason"]
+        "Calls that were not let in to the backend.";
+    BACKEND_RETRIES: "counter" "switchboard_backend_retries_total" ["backend", "result"]
+        "Further attempts at calls that failed.";
+    BACKEND_BREAKER: "counter" "switchboard_backend_breaker_turns_total" ["backend", "to"]
+        "Times that the breaker of one of the backend's endpoints opened or closed.";
     CONNECTIONS: "gauge" "switchboard_connections" []
         "Open client connections.";
     LISTEN_STREAMS: "gauge" "switchboard_listen_streams" []

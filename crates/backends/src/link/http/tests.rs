@@ -42,7 +42,12 @@ fn events(text: &str) -> String {
 fn link(uri: Uri) -> HttpLink {
     let metrics = Metrics::new().expect("metrics");
     let inbox = Inbox::new(metrics.backend("b"), TaskTracker::new());
-    HttpLink::new(uri, Vec::new(), 64 * 1024, Arc::new(inbox))
+    HttpLink::new(
+        uri,
+        Vec::new(),
+        HttpBounds::for_test(64 * 1024),
+        Arc::new(inbox),
+    )
 }
 
 fn wire() -> Wire {
@@ -219,11 +224,11 @@ fn a_media_type_is_compared_whole_and_without_its_parameters() {
 #[test]
 fn only_a_refused_credential_is_unauthorized() {
     for status in [401, 403] {
-        let error = LinkError::of_status(status, None);
+        let error = LinkError::of_status(status, None, None);
         assert!(matches!(error, LinkError::Unauthorized(told) if told == status));
     }
     for status in [400, 404, 429, 503] {
-        let error = LinkError::of_status(status, None);
+        let error = LinkError::of_status(status, None, None);
         assert!(matches!(error, LinkError::Status { status: told, .. } if told == status));
     }
 }

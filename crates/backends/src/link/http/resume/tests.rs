@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::link::LinkError;
+use crate::link::http::HttpBounds;
 use crate::link::inbox::Inbox;
 use crate::link::watch::Watch;
 use crate::message;
@@ -45,7 +46,12 @@ impl Server {
         let inbox = Inbox::new(metrics.backend("b"), TaskTracker::new());
         let uri: Uri = uri.parse().unwrap();
         Self {
-            link: HttpLink::new(uri, Vec::new(), 10_000, Arc::new(inbox)),
+            link: HttpLink::new(
+                uri,
+                Vec::new(),
+                HttpBounds::for_test(10_000),
+                Arc::new(inbox),
+            ),
             heads,
         }
     }

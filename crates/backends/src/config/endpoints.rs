@@ -1,0 +1,77 @@
+//! The places where one server runs.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use url::Url;
+
+use super::parse_url;
+
+/// The most that an endpoint can weigh.
+pub const MAX_WEIGHT: u32 = 1000;
+
+/// One place of a remote server that runs in several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointConfig {
+    /// Its address: `http` or `https`, without a fragment.
+    pub url: Url,
+    /// Its share of the calls beside the others', at most [`MAX_WEIGHT`]; 0: none.
+    pub weight: u32,
+    /// Whose calls go here first.
+    pub canary: CanaryConfig,
+}
+
+/// Whose calls go to an endpoint before all others: a new version is tried by a few. Nobody, if
+/// it names nobody.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CanaryConfig {
+    /// The principals, by name.
+    pub principals: Vec<String>,
+    /// Those who belong to one of these groups.
+    pub groups: Vec<String>,
+}
+
+impl CanaryConfig {
+    /// Whether it names anybody.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        !(self.principals.is_empty() && self.groups.is_empty())
+    }
+}
+
+/// One place of a remote server.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "EndpointConfig")]
+pub(super) struct EndpointFile {
+    /// Its address, `http` or `https`.
+    #[schemars(extend("format" = "http-url"))]
+    url: String,
+    /// Its share of the calls beside the others', at most 1000; 0: only those that `canary` names,
+    /// and all if no other endpoint can be asked.
+    #[serde(default = "default_weight")]
+    #[schemars(range(max = 1000))]
+    weight: u32,
+    /// Whose calls go here before all others: a new version is tried by a few.
+    #[serde(default)]
+    canary: CanaryConfig,
+}
+
+fn default_weight() -> u32 {
+    1
+}
+
+impl TryFrom<EndpointFile> for EndpointConfig {
+    type Error = String;
+
+    fn try_from(file: EndpointFile) -> Result<Self, String> {
+        if file.weight > MAX_WEIGHT {
+            return Err(format!("has a `weight` above {MAX_WEIGHT}"));
+        }
+        Ok(Self {
+            url: parse_url(&file.url).map_err(|problem| format!("has a `url` that {problem}"))?,
+            weight: file.weight,
+            canary: file.canary,
+        })
+    }
+}

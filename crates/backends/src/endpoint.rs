@@ -1,0 +1,569 @@
+//! The handle of one endpoint: one place where a server runs.
+
+use arc_swap::ArcSwapOption;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+use switchboard_protocol::call::{Call, Principal};
+use switchboard_protocol::error::{Attempt, CallError};
+use switchboard_protocol::method::Method;
+use switchboard_telemetry::{BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::answer::{self, Answer};
+use crate::arriving::{Arriving, Reply};
+use crate::attempt::Attempted;
+use crate::balance::{Candidate, slow_start};
+use crate::breaker::{Admission, Breaker, BreakerState};
+use crate::config::{BackendConfig, CanaryConfig, HttpKind, TransportConfig};
+use crate::connect::Connection;
+use crate::keeper;
+use crate::legacy::{self, Pool, Shared, Tasks};
+use crate::link::Link;
+use crate::link::inbox::Inbox;
+use crate::lists::Lists;
+use crate::message::Rewrite;
+use crate::safety::Verdict;
+use crate::status::{Observer, Stage, State, Status};
+
+/// How long a shutdown waits for what the backend owns.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
+/// How long a refresh waits for the lists.
+const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// One place where a server runs. Cheap to clone.
+///
+/// A task of its own, the keeper, connects, learns what the server offers, notices changes and
+/// reconnects; calls find the connection that it made. Everything an endpoint owns ends with
+/// [`Endpoint::shut_down`].
+#[derive(Clone)]
+pub(crate) struct Endpoint {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    /// The backend's name.
+    pub(crate) name: Arc<str>,
+    pub(crate) place: Place,
+    pub(crate) config: BackendConfig,
+    pub(crate) metrics: BackendMetrics,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) connection: ArcSwapOption<Connection>,
+    pub(crate) lists: ArcSwapOption<Lists>,
+    status: RwLock<Status>,
+    /// Whether the status is one of an endpoint that calls can be sent to.
+    is_well: AtomicBool,
+    /// Since when it is well again; `None` if it was never otherwise.
+    recovered: Mutex<Option<Instant>>,
+    pub(crate) breaker: Breaker,
+    /// When the breaker was opened or closed last.
+    breaker_turned: Mutex<SystemTime>,
+    /// Attempts that have not ended, results under way included.
+    in_flight: Arc<AtomicUsize>,
+    /// Wakes calls that wait for a connection.
+    pub(crate) changed: watch::Sender<()>,
+    /// The resources whose changes somebody wants to hear of.
+    pub(crate) watched: watch::Sender<BTreeSet<Arc<str>>>,
+    /// Those that the server was told of; `None`: it does not tell such changes.
+    pub(crate) watching: watch::Sender<Option<BTreeSet<Arc<str>>>>,
+    /// A call has reason to believe that the lists or the server are not what they were.
+    pub(crate) suspicion: Notify,
+    /// How often the lists were read.
+    pub(crate) learned: watch::Sender<u64>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    /// The sessions for calls, if the server is a legacy one.
+    pub(crate) pool: Pool,
+    /// The tasks of its callers, if the server is a legacy one.
+    pub(crate) legacy_tasks: Tasks,
+    /// What all backends share.
+    pub(crate) shared: Shared,
+}
+
+/// What an endpoint is started with.
+pub(crate) struct Start<'a> {
+    /// The backend's name.
+    pub(crate) name: Arc<str>,
+    /// Which of the backend's endpoints this is.
+    pub(crate) place: Place,
+    /// The backend's configuration, with the transport of this endpoint.
+    pub(crate) config: BackendConfig,
+    pub(crate) metrics: BackendMetrics,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) shared: &'a Shared,
+    pub(crate) runtime: Option<&'a Handle>,
+}
+
+/// What tells one endpoint of a backend from the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// The same in every process and after every restart.
+    pub(crate) key: u64,
+    /// For the log and for metrics; `None` where there is but one.
+    pub(crate) label: Option<Arc<str>>,
+    /// Its share of the calls beside the others'.
+    pub(crate) weight: u32,
+    /// Whose calls go here before all others.
+    pub(crate) canary: CanaryConfig,
+}
+
+impl Endpoint {
+    /// Starts the keeper of an endpoint, which begins to connect at once: on `runtime`, or else on
+    /// that of the caller, which must be one of tokio's. All tasks of the endpoint begin there, and
+    /// those of a process carry each of its messages.
+    pub(crate) fn start(start: Start<'_>) -> Self {
+        let Start {
+            name,
+            place,
+            config,
+            metrics,
+            observer,
+            shared,
+            runtime,
+        } = start;
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let pool = Pool::new(
+            Arc::clone(&name),
+            &config,
+            metrics.clone(),
+            stop.clone(),
+            tasks.clone(),
+        );
+        let inner = Arc::new(Inner {
+            name,
+            place,
+            inbox: Arc::new(Inbox::new(metrics.clone(), tasks.clone())),
+            metrics,
+            observer,
+            connection: ArcSwapOption::empty(),
+            lists: ArcSwapOption::empty(),
+            status: RwLock::new(Status::starting()),
+            is_well: AtomicBool::new(false),
+            recovered: Mutex::default(),
+            breaker: Breaker::new(&config.breaker),
+            breaker_turned: Mutex::new(SystemTime::now()),
+            in_flight: Arc::default(),
+            changed: watch::Sender::new(()),
+            watched: watch::Sender::default(),
+            watching: watch::Sender::new(Some(BTreeSet::new())),
+            suspicion: Notify::new(),
+            learned: watch::Sender::new(0),
+            stop,
+            tasks,
+            pool,
+            legacy_tasks: Tasks::default(),
+            shared: shared.clone(),
+            config,
+        });
+        let keeper = keeper::keep(Arc::clone(&inner));
+        match runtime {
+            Some(runtime) => inner.tasks.spawn_on(keeper, runtime),
+            None => inner.tasks.spawn(keeper),
+        };
+        Self { inner }
+    }
+
+    /// The same in every process and after every restart.
+    pub(crate) fn key(&self) -> u64 {
+        self.inner.place.key
+    }
+
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.inner.breaker
+    }
+
+    /// Whether the calls of this principal go here before all others.
+    pub(crate) fn is_canary_of(&self, principal: &Principal) -> bool {
+        let CanaryConfig { principals, groups } = &self.inner.place.canary;
+        principals.contains(&principal.id)
+            || groups.iter().any(|group| principal.groups.contains(group))
+    }
+
+    /// Whether calls are better sent here than to one that is not.
+    pub(crate) fn is_well(&self) -> bool {
+        self.inner.is_well.load(Ordering::Relaxed)
+    }
+
+    /// As a candidate for the next call.
+    pub(crate) fn candidate(&self, now: Instant) -> Candidate {
+        let recovered = *self.inner.recovered.lock();
+        let since = recovered.map(|since| now.saturating_duration_since(since));
+        Candidate {
+            key: self.key(),
+            weight: self.inner.place.weight,
+            in_flight: self.inner.in_flight.load(Ordering::Relaxed),
+            share: since.map_or(1.0, |since| {
+                slow_start(since, self.inner.config.health.slow_start)
+            }),
+        }
+    }
+
+    /// How it is reached: `stdio`, `HTTP`, or `HTTP+SSE` where that is configured or was found out.
+    pub(crate) fn transport(&self) -> &'static str {
+        let TransportConfig::Http { kind, .. } = &self.inner.config.transport else {
+            return "stdio";
+        };
+        let connection = self.inner.connection.load();
+        let by_events = connection
+            .as_ref()
+            .is_some_and(|connection| matches!(connection.link, Link::Mux(_)));
+        if by_events || *kind == HttpKind::Sse {
+            "HTTP+SSE"
+        } else {
+            "HTTP"
+        }
+    }
+
+    /// How it is doing, by its breaker first: what calls show counts for more than what it says.
+    pub(crate) fn status(&self) -> Status {
+        let status = self.inner.status.read().clone();
+        let is_open = self.inner.breaker.state(Instant::now()) != BreakerState::Closed;
+        if !is_open || !matches!(status.state, State::Ready | State::Degraded) {
+            return status;
+        }
+        Status {
+            state: State::Unavailable,
+            stage: Stage::Calling,
+            reason: "calls to it keep failing, so it is left alone for a while".to_owned(),
+            since: *self.inner.breaker_turned.lock(),
+        }
+    }
+
+    /// What it offers, as last learned; stays when the backend goes away. `None`: never learned.
+    pub(crate) fn lists(&self) -> Option<Arc<Lists>> {
+        self.inner.lists.load_full()
+    }
+
+    /// Makes one attempt at the call, which the breaker has admitted. Takes at most what is left
+    /// until the call's deadline, or the backend's timeout if it has none, up to the last byte of a
+    /// result that is still arriving; dropping the future, or that result, cancels the attempt in
+    /// the way of the server's era. `parent` is the span that it belongs to.
+    ///
+    /// # Errors
+    /// The server's own error, or the gateway's fault when no answer could be had.
+    pub(crate) async fn attempt(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
+        started: Instant,
+        admission: Admission<'_>,
+    ) -> Result<Reply, CallError> {
+        let inner = &*self.inner;
+        let in_flight = InFlight::begin(&inner.in_flight);
+        let abandoned = Abandoned {
+            inner,
+            method: call.method,
+            started,
+            answered: false,
+        };
+        let limit = call.deadline.map_or(inner.config.timeout, |deadline| {
+            deadline.saturating_duration_since(started.into_std())
+        });
+        let connection = match inner.connection.load_full() {
+            Some(connection) => Ok(Some(connection)),
+            None if legacy::is_parked(inner, rewrite) => Ok(None),
+            None => match tokio::time::timeout(limit, inner.connected()).await {
+                Ok(connected) => connected.map(Some),
+                Err(_) => Err(answer::not_connected(&inner.name, State::Starting, "").into()),
+            },
+        };
+        let result = match connection {
+            Ok(connection) => {
+                let deadline = started + limit;
+                // Pinned first: `select!` would move the whole future of the attempt twice.
+                let mut attempt = pin!(self.inner.attempt(call, rewrite, parent, connection));
+                tokio::select! {
+                    biased;
+                    result = &mut attempt => result,
+                    () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&inner.name, limit).into()),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        abandoned.answered();
+        let now = Instant::now();
+        let verdict = match &result {
+            Ok(_) => Verdict::Answered,
+            Err(error) => Verdict::of(error),
+        };
+        inner.judge(admission, verdict, now);
+        let result = match result {
+            Ok(Attempted::Large(large)) => {
+                let (large, span) = *large;
+                let arriving = Arriving::new(Arc::clone(&self.inner), started, limit, large, span);
+                return Ok(Reply::Arriving(Box::new(arriving.holding(in_flight))));
+            }
+            Ok(Attempted::Whole(answer)) => Ok(answer),
+            Err(error) => Err(error),
+        };
+        let answer = inner.finish(call, now - started, result)?;
+        Ok(Reply::Whole(Answer {
+            endpoint: self.key(),
+            ..answer
+        }))
+    }
+
+    /// Has the lists read again and waits until they are, at most 5 s.
+    pub(crate) async fn refresh(&self) {
+        let mut learned = self.inner.learned.subscribe();
+        learned.mark_unchanged();
+        self.inner.suspicion.notify_one();
+        let _ = tokio::time::timeout(REFRESH_DEADLINE, learned.changed()).await;
+    }
+
+    /// Sets the resources whose changes are wanted, as the server names them.
+    pub(crate) fn watch_resources(&self, uris: &BTreeSet<Arc<str>>) {
+        self.inner.watched.send_if_modified(|watched| {
+            let modified = watched != uris;
+            watched.clone_from(uris);
+            modified
+        });
+    }
+
+    /// Waits until the server has been told that changes of these resources are wanted. Never
+    /// returns while it is away; returns at once if it does not tell such changes at all.
+    pub(crate) async fn watches(&self, uris: &BTreeSet<Arc<str>>) {
+        let mut watching = self.inner.watching.subscribe();
+        let _ = watching
+            .wait_for(|watching| {
+                watching
+                    .as_ref()
+                    .is_none_or(|watching| watching.is_superset(uris))
+            })
+            .await;
+    }
+
+    /// Closes the sessions that the backend has for a legacy client, which is gone; what runs in
+    /// them fails. `client` is the id of its [`ClientSession`].
+    ///
+    /// [`ClientSession`]: switchboard_protocol::call::ClientSession
+    pub(crate) fn client_gone(&self, client: &str) {
+        self.inner.pool.client_gone(client);
+    }
+
+    /// Tells a legacy server that the roots of a client have changed, in the sessions that it has
+    /// for that client's principal, as far as they declared that it would be told; not in those of
+    /// other clients. Takes at most 10 s.
+    pub(crate) async fn roots_changed(&self, principal: &str, client: Option<&str>) {
+        self.inner.pool.roots_changed(principal, client).await;
+    }
+
+    /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its
+    /// whole group.
+    pub(crate) async fn shut_down(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_DEADLINE, self.inner.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(backend = %self.inner.name, "it did not end in time");
+        }
+    }
+}
+
+impl Inner {
+    /// Changes the status; says so if it really changed.
+    pub(crate) fn set_status(&self, state: State, stage: Stage, reason: &str) {
+        {
+            let mut status = self.status.write();
+            if status.state == state && status.reason == reason {
+                return;
+            }
+            let since = if status.state == state {
+                status.since
+            } else {
+                SystemTime::now()
+            };
+            let was_bad = matches!(status.state, State::Unavailable | State::NeedsAuth);
+            *status = Status {
+                state,
+                stage,
+                reason: reason.to_owned(),
+                since,
+            };
+            let is_well = matches!(state, State::Ready | State::Degraded);
+            self.is_well.store(is_well, Ordering::Relaxed);
+            if was_bad && is_well {
+                *self.recovered.lock() = Some(Instant::now());
+            }
+        }
+        let endpoint = self.place.label.as_deref();
+        match state {
+            State::Ready => self.log_ready(),
+            State::Starting => tracing::info!(backend = %self.name, endpoint, "starting: {reason}"),
+            State::Degraded | State::Unavailable | State::NeedsAuth => tracing::warn!(
+                backend = %self.name,
+                endpoint,
+                state = state.as_str(),
+                stage = stage.as_str(),
+                "{reason}"
+            ),
+        }
+        self.tell();
+    }
+
+    /// Says once, when the backend becomes ready, with whom one deals.
+    fn log_ready(&self) {
+        let lists = self.lists.load();
+        let Some(server) = lists.as_ref().map(|lists| &lists.server) else {
+            return;
+        };
+        let offers: Vec<_> = server.offers().collect();
+        tracing::info!(
+            backend = %self.name,
+            endpoint = self.place.label.as_deref(),
+            era = server.version.era().as_str(),
+            version = server.version.as_str(),
+            found = %server.found,
+            offers = offers.join(", "),
+            "ready"
+        );
+    }
+
+    /// Tells whoever waits or watches that something changed.
+    pub(crate) fn tell(&self) {
+        self.changed.send_replace(());
+        self.observer.changed(&self.name);
+    }
+
+    /// The connection, or why there is none. Waits only while nothing has gone wrong yet.
+    pub(crate) async fn connected(&self) -> Result<Arc<Connection>, CallError> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            if let Some(connection) = self.connection.load_full() {
+                return Ok(connection);
+            }
+            let status = self.status.read().clone();
+            if !matches!(status.state, State::Starting | State::Ready) {
+                return Err(answer::not_connected(&self.name, status.state, &status.reason).into());
+            }
+            if changed.changed().await.is_err() {
+                return Err(answer::not_connected(&self.name, State::Unavailable, "").into());
+            }
+        }
+    }
+
+    /// Closes an admission of the breaker; says so if that opened or closed it.
+    pub(crate) fn judge(&self, admission: Admission<'_>, verdict: Verdict, now: Instant) {
+        let turned = match verdict {
+            Verdict::Answered => admission.succeeded(now),
+            Verdict::Nothing => admission.ignored(now),
+            Verdict::Failed => admission.failed(now),
+        };
+        let Some(state) = turned else {
+            return;
+        };
+        *self.breaker_turned.lock() = SystemTime::now();
+        let endpoint = self.place.label.as_deref();
+        if state == BreakerState::Closed {
+            *self.recovered.lock() = Some(now);
+            self.metrics.breaker_turned(BreakerTurn::Closed);
+            tracing::info!(backend = %self.name, endpoint, "calls succeed again: its breaker is closed");
+        } else {
+            self.metrics.breaker_turned(BreakerTurn::Open);
+            tracing::warn!(backend = %self.name, endpoint, "calls keep failing: its breaker is open");
+        }
+        // What its lists and its session are worth is looked at as well.
+        self.suspicion.notify_one();
+        self.tell();
+    }
+
+    /// Takes note of how a call ended.
+    fn finish(
+        &self,
+        call: &Call,
+        took: Duration,
+        mut result: Result<Answer, CallError>,
+    ) -> Result<Answer, CallError> {
+        match &mut result {
+            Ok(answer) => {
+                let is_error = answer.response.is_tool_error();
+                self.count(call.method, took, is_error.then_some(ErrorType::ToolError));
+            }
+            Err(error) => self.count_failed(call.method, took, error),
+        }
+        if let Err(CallError::Fault(fault)) = &result
+            && let Some(detail) = &fault.detail
+        {
+            tracing::debug!(backend = %self.name, reason = fault.reason, detail, "a call failed");
+        }
+        result
+    }
+
+    /// Counts an attempt that was answered, or given up.
+    pub(crate) fn count(&self, method: Method, took: Duration, error: Option<ErrorType>) {
+        let method = MethodLabel::from_method(method.as_str());
+        self.metrics.operation(method, error, took);
+    }
+
+    /// Counts an attempt that failed. Adds what every failure tells: the attempt and how long it
+    /// took.
+    pub(crate) fn count_failed(&self, method: Method, took: Duration, error: &mut CallError) {
+        let code = match error {
+            CallError::Fault(fault) => {
+                fault.attempts.push(Attempt {
+                    backend: Arc::clone(&self.name),
+                    reason: fault.reason,
+                    ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                });
+                i64::from(fault.code)
+            }
+            CallError::Backend { code, .. } => *code,
+            // Was never made.
+            CallError::Protocol(_) => return,
+        };
+        self.count(method, took, Some(ErrorType::from_code(code)));
+    }
+}
+
+/// Counts an attempt that is dropped before it was answered.
+struct Abandoned<'a> {
+    inner: &'a Inner,
+    method: Method,
+    started: Instant,
+    answered: bool,
+}
+
+impl Abandoned<'_> {
+    fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if !self.answered {
+            let cancelled = Some(ErrorType::Cancelled);
+            self.inner
+                .count(self.method, self.started.elapsed(), cancelled);
+        }
+    }
+}
+
+/// Counts an attempt until it is dropped.
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn begin(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

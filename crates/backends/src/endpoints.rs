@@ -1,0 +1,138 @@
+//! The endpoints of one backend: which there are, and what their states come to.
+
+use std::sync::Arc;
+
+use crate::config::{BackendConfig, CanaryConfig, TransportConfig};
+use crate::endpoint::Place;
+use crate::status::{State, Status};
+
+/// The endpoints of a configuration, in its order: each with the configuration of a backend that is
+/// nowhere else.
+pub(crate) fn configured(config: &BackendConfig) -> Vec<(Place, BackendConfig)> {
+    let TransportConfig::Http { headers, kind, .. } = &config.transport else {
+        return vec![(Place::only(), config.clone())];
+    };
+    if config.endpoints.is_empty() {
+        return vec![(Place::only(), config.clone())];
+    }
+    let several = config.endpoints.iter().map(|endpoint| {
+        let place = Place {
+            weight: endpoint.weight,
+            canary: endpoint.canary.clone(),
+            ..Place::at(endpoint.url.as_str(), endpoint.url.authority())
+        };
+        let transport = TransportConfig::Http {
+            url: endpoint.url.clone(),
+            headers: headers.clone(),
+            kind: *kind,
+        };
+        let config = BackendConfig {
+            transport,
+            endpoints: Vec::new(),
+            ..config.clone()
+        };
+        (place, config)
+    });
+    several.collect()
+}
+
+impl Place {
+    /// That of a backend with one endpoint.
+    fn only() -> Self {
+        Self {
+            key: 0,
+            label: None,
+            weight: 1,
+            canary: CanaryConfig::default(),
+        }
+    }
+
+    /// One of several, which `id` tells from each other. `label` is what a person calls it.
+    fn at(id: &str, label: &str) -> Self {
+        Self {
+            key: digest(id),
+            label: Some(Arc::from(label)),
+            ..Self::only()
+        }
+    }
+}
+
+/// FNV-1a (draft-eastlake-fnv, 64 bits): the same everywhere, which the standard library's hashes
+/// do not promise. Nobody who could gain by a collision chooses what is hashed.
+pub(crate) fn digest(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// What the states of a backend's endpoints come to.
+pub(crate) fn together(statuses: impl Iterator<Item = Status>) -> Status {
+    let all: Vec<Status> = statuses.collect();
+    if let [only] = all.as_slice() {
+        return only.clone();
+    }
+    let first = |state: State| all.iter().find(|status| status.state == state);
+    let count = |state: State| all.iter().filter(|status| status.state == state).count();
+    let ready = count(State::Ready);
+    let bad = all.iter().find(|status| status.state != State::Ready);
+    match bad {
+        None => first(State::Ready).cloned().unwrap_or_else(|| Status {
+            state: State::Unavailable,
+            reason: "it has no endpoint".to_owned(),
+            ..Status::starting()
+        }),
+        Some(bad) if ready > 0 || count(State::Degraded) > 0 => Status {
+            stage: bad.stage,
+            state: State::Degraded,
+            reason: format!(
+                "{ready} of its {} endpoints are well; of another: {}",
+                all.len(),
+                bad.reason
+            ),
+            since: bad.since,
+        },
+        Some(bad) => first(State::Starting)
+            .or_else(|| first(State::Unavailable))
+            .unwrap_or(bad)
+            .clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(state: State) -> Status {
+        Status {
+            state,
+            reason: format!("it is {}", state.as_str()),
+            ..Status::starting()
+        }
+    }
+
+    #[test]
+    fn a_backend_is_as_well_as_its_endpoints() {
+        use State::{Degraded, NeedsAuth, Ready, Starting, Unavailable};
+        for (endpoints, expected) in [
+            (&[][..], Unavailable),
+            (&[Starting], Starting),
+            (&[Ready, Ready], Ready),
+            (&[Ready, Unavailable], Degraded),
+            (&[Degraded, Unavailable], Degraded),
+            (&[Starting, Unavailable], Starting),
+            (&[NeedsAuth, Unavailable], Unavailable),
+            (&[NeedsAuth, NeedsAuth], NeedsAuth),
+        ] {
+            let together = together(endpoints.iter().map(|state| status(*state)));
+            assert_eq!(together.state, expected, "{endpoints:?}");
+        }
+    }
+
+    #[test]
+    fn places_differ_and_stay_what_they_are() {
+        let place = Place::at("http://a:1/mcp", "a:1");
+        assert_eq!(place, Place::at("http://a:1/mcp", "a:1"));
+        assert_ne!(place.key, Place::at("http://b:1/mcp", "b:1").key);
+        assert_eq!(place.key, 12_280_658_947_389_918_300);
+    }
+}
