@@ -20,43 +20,40 @@ use self::dns::{Dns, Names};
 use self::publisher::Publisher;
 use crate::config::{DiscoveryConfig, DiscoverySource};
 
-/// The most places of one backend. Of more, the last in order are left out.
-pub const MAX_PLACES: usize = 256;
-
 /// A place where a backend runs. Places are in the order of their fields.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub(crate) struct Place {
     /// Places with a lower number come first; others are for when these are not there (RFC 2782).
-    pub priority: u16,
+    pub(crate) priority: u16,
     /// Where to connect to.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// The name by which the address was found, without a dot at the end; the address itself where
     /// there was no name.
-    pub host: Arc<str>,
+    pub(crate) host: Arc<str>,
     /// How much it can do, compared with the others of its priority; at least 1.
-    pub weight: u32,
+    pub(crate) weight: u32,
 }
 
 /// Why it is not known where a backend is, or whether that is still true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// The answer names no place.
     #[error("no endpoint is registered under the configured name")]
     Empty,
     /// There was no answer, or it says that there is a fault.
-    #[error("whoever knows the endpoints does not answer")]
+    #[error("the name server or Consul that knows its endpoints does not answer")]
     Unanswered,
     /// Consul answered with an error.
     #[error("Consul answered with HTTP status {0}")]
     Refused(u16),
     /// The answer is none, or too large.
-    #[error("the answer of Consul cannot be read")]
+    #[error("Consul does not answer as it should")]
     Malformed,
 }
 
 /// The places of one backend, kept up to date by a task that ends when this is dropped.
 #[derive(Debug)]
-pub struct Discovery {
+pub(crate) struct Discovery {
     places: watch::Receiver<Arc<[Place]>>,
     problem: watch::Receiver<Option<Problem>>,
     _end_when_dropped: DropGuard,
@@ -64,8 +61,7 @@ pub struct Discovery {
 
 impl Discovery {
     /// Starts to look for the places of the backend of this name. None is known at first.
-    #[must_use]
-    pub fn start(backend: &str, config: &DiscoveryConfig, tasks: &TaskTracker) -> Self {
+    pub(crate) fn start(backend: &str, config: &DiscoveryConfig, tasks: &TaskTracker) -> Self {
         let (publisher, (places, problem)) = Publisher::new(backend);
         let names = Names::new(config.resolver);
         let end = CancellationToken::new();
@@ -89,15 +85,13 @@ impl Discovery {
         }
     }
 
-    /// The places known last, in order; at most [`MAX_PLACES`].
-    #[must_use]
-    pub fn places(&self) -> watch::Receiver<Arc<[Place]>> {
+    /// The places known last, in order; at most [`MAX_ENDPOINTS`](crate::config::MAX_ENDPOINTS).
+    pub(crate) fn places(&self) -> watch::Receiver<Arc<[Place]>> {
         self.places.clone()
     }
 
     /// What is wrong with the last look; `None` while all is well, and before the first.
-    #[must_use]
-    pub fn problem(&self) -> watch::Receiver<Option<Problem>> {
+    pub(crate) fn problem(&self) -> watch::Receiver<Option<Problem>> {
         self.problem.clone()
     }
 }

@@ -14,7 +14,7 @@ mod breaker;
 mod bulkhead;
 pub mod config;
 mod connect;
-pub mod discovery;
+mod discovery;
 mod endpoint;
 mod endpoints;
 mod health;

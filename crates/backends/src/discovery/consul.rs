@@ -107,7 +107,7 @@ impl Consul {
         let authority = url[..Position::BeforePath].parse().unwrap_or_default();
         Self {
             names,
-            pool: Pool::new(authority, DEFAULT_CONNECT_TIMEOUT, tasks.clone()),
+            pool: Pool::new(authority, None, DEFAULT_CONNECT_TIMEOUT, tasks.clone()),
             url,
             headers,
             wait: interval.min(LONGEST_WAIT),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{MAX_PLACES, Place, Problem};
+use super::{Place, Problem};
+use crate::config::MAX_ENDPOINTS;
 
 /// A look that found nothing, with words for the log.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Publisher {
         places.sort_unstable();
         places.dedup_by(|one, other| one.address == other.address && one.host == other.host);
         let found = places.len();
-        places.truncate(MAX_PLACES);
+        places.truncate(MAX_ENDPOINTS);
         let backend = &*self.backend;
         let is_changed = self.places.send_if_modified(|known| {
             let is_changed = **known != *places;
@@ -89,14 +90,14 @@ impl Publisher {
         }
         tracing::info!(
             backend,
-            endpoints = found.min(MAX_PLACES),
+            endpoints = found.min(MAX_ENDPOINTS),
             "found endpoints"
         );
-        if found > MAX_PLACES {
+        if found > MAX_ENDPOINTS {
             tracing::warn!(
                 backend,
                 found,
-                MAX_PLACES,
+                MAX_ENDPOINTS,
                 "too many endpoints, the last are left out"
             );
         }

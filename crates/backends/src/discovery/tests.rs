@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::*;
+use crate::config::MAX_ENDPOINTS;
 
 /// No test waits longer than this for anything.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -80,7 +81,7 @@ fn places_are_published_in_order_once_and_not_too_many() {
     many.push(many[0].clone());
     publisher.publish(many.clone());
     let published = places.borrow_and_update().clone();
-    assert_eq!(published.len(), MAX_PLACES);
+    assert_eq!(published.len(), MAX_ENDPOINTS);
     assert_eq!(published[0].address.port(), 1);
     assert!(published.is_sorted());
 
