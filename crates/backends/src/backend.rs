@@ -1,5 +1,7 @@
 //! The handle of one backend: a configured server, wherever it runs.
 
+mod follow;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,14 +14,19 @@ use switchboard_protocol::call::{Call, Sink};
 use switchboard_protocol::error::{CallError, Effect};
 use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, Refusal, Retry};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, sleep};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use self::follow::{Starter, follow};
 use crate::answer::{self, Answer};
 use crate::arriving::Reply;
 use crate::balance::{Balancer, Candidate, sticky};
 use crate::bulkhead::{Bulkhead, Permit};
 use crate::config::{BackendConfig, SessionScope};
-use crate::endpoint::{Endpoint, Start};
+use crate::discovery::{Discovery, Problem};
+use crate::endpoint::{Endpoint, SHUTDOWN_DEADLINE};
 use crate::endpoints::{self, digest};
 use crate::legacy::Shared;
 use crate::lists::Lists;
@@ -42,8 +49,15 @@ struct Inner {
     config: BackendConfig,
     metrics: BackendMetrics,
     observer: Arc<dyn Observer>,
-    /// In the configured order. A change makes a new set.
+    /// In the configured order, or that of places. A change makes a new set.
     endpoints: ArcSwap<Vec<Endpoint>>,
+    /// Why endpoints are not found, if they are to be found.
+    problem: Option<watch::Receiver<Option<Problem>>>,
+    /// The resources whose changes somebody wants to hear of.
+    watched: Mutex<BTreeSet<Arc<str>>>,
+    /// Tasks of the backend itself: who looks for endpoints, and those that see them end.
+    tasks: TaskTracker,
+    stop: CancellationToken,
     /// What the endpoints' states come to.
     status: Mutex<Status>,
     bulkhead: Bulkhead,
@@ -65,6 +79,10 @@ impl Backend {
         runtime: Option<&Handle>,
     ) -> Self {
         metrics.set_state(BackendState::Starting);
+        let _on_runtime = runtime.map(Handle::enter);
+        let tasks = TaskTracker::new();
+        let discovery = config.discovery.as_ref();
+        let discovery = discovery.map(|config| Discovery::start(&name, config, &tasks));
         let inner = Arc::new(Inner {
             status: Mutex::new(Status::starting()),
             bulkhead: Bulkhead::new(&config.bulkhead),
@@ -75,21 +93,24 @@ impl Backend {
             metrics,
             observer,
             endpoints: ArcSwap::default(),
+            problem: discovery.as_ref().map(Discovery::problem),
+            watched: Mutex::default(),
+            tasks,
+            stop: CancellationToken::new(),
         });
-        let watch: Arc<dyn Observer> = Arc::new(EndpointWatch(Arc::downgrade(&inner)));
+        let starter = Starter {
+            observer: Arc::new(EndpointWatch(Arc::downgrade(&inner))),
+            shared: shared.clone(),
+            runtime: runtime.cloned(),
+        };
         let started = endpoints::configured(&inner.config).into_iter();
-        let started = started.map(|(place, config)| {
-            Endpoint::start(Start {
-                name: Arc::clone(&inner.name),
-                place,
-                config,
-                metrics: inner.metrics.clone(),
-                observer: Arc::clone(&watch),
-                shared,
-                runtime,
-            })
-        });
+        let started = started.map(|(place, config)| starter.start(&inner, place, config));
         inner.endpoints.store(Arc::new(started.collect()));
+        if let Some(discovery) = discovery {
+            let following = follow(Arc::downgrade(&inner), discovery, starter);
+            let stop = inner.stop.clone();
+            inner.tasks.spawn(stop.run_until_cancelled_owned(following));
+        }
         // What an endpoint said before it was among them.
         inner.look();
         Self { inner }
@@ -191,6 +212,8 @@ impl Backend {
 
     /// Sets the resources whose changes are wanted, as the server names them.
     pub fn watch_resources(&self, uris: &BTreeSet<Arc<str>>) {
+        let mut watched = self.inner.watched.lock();
+        watched.clone_from(uris);
         for endpoint in self.inner.endpoints.load().iter() {
             endpoint.watch_resources(uris);
         }
@@ -248,8 +271,15 @@ impl Backend {
     /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its
     /// whole group.
     pub async fn shut_down(&self) {
-        let endpoints = self.inner.endpoints.load_full();
-        join_all(endpoints.iter().map(Endpoint::shut_down)).await;
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        let tasks = timeout(SHUTDOWN_DEADLINE, self.inner.tasks.wait());
+        let (ended, ()) = tokio::join!(tasks, self.inner.shut_down_endpoints());
+        if ended.is_err() {
+            tracing::warn!(backend = %self.inner.name, "to look for endpoints did not end in time");
+        }
+        // Those that were found in the last moment.
+        self.inner.shut_down_endpoints().await;
     }
 }
 
@@ -305,7 +335,8 @@ impl Inner {
         let endpoints = self.endpoints.load();
         let open = |endpoint: &&Endpoint| !tries.is_refused(endpoint.key());
         if endpoints.is_empty() {
-            return Err(answer::not_connected(&self.name, State::Unavailable, "").into());
+            let Status { state, reason, .. } = self.status.lock().clone();
+            return Err(answer::not_connected(&self.name, state, &reason).into());
         }
         let refused = || {
             self.metrics.refused(Refusal::BreakerOpen);
@@ -334,7 +365,9 @@ impl Inner {
         endpoints: impl Iterator<Item = &'e Endpoint>,
         now: Instant,
     ) -> Option<Endpoint> {
-        let all: SmallVec<[&Endpoint; 8]> = endpoints.collect();
+        let mut all: SmallVec<[&Endpoint; 8]> = endpoints.collect();
+        let first = all.iter().map(|endpoint| endpoint.priority()).min();
+        all.retain(|endpoint| Some(endpoint.priority()) == first);
         let canaries = || all.iter().filter(|endpoint| endpoint.is_canary_of(call));
         let some: SmallVec<[&Endpoint; 8]> = canaries().copied().collect();
         let some = if some.is_empty() { all } else { some };
@@ -400,10 +433,29 @@ impl Inner {
         well.chain(endpoints.iter()).find_map(Endpoint::lists)
     }
 
+    /// What the states of the endpoints come to, or why there are none.
+    fn together(&self) -> Status {
+        let endpoints = self.endpoints.load();
+        let problem = self.problem.as_ref().filter(|_| endpoints.is_empty());
+        match problem.map(|problem| *problem.borrow()) {
+            None => endpoints::together(endpoints.iter().map(Endpoint::status)),
+            Some(None) => Status::starting(),
+            Some(Some(problem)) => Status {
+                state: State::Unavailable,
+                reason: problem.to_string(),
+                ..Status::starting()
+            },
+        }
+    }
+
+    async fn shut_down_endpoints(&self) {
+        let endpoints = self.endpoints.load_full();
+        join_all(endpoints.iter().map(Endpoint::shut_down)).await;
+    }
+
     /// Looks at all endpoints again, and tells whoever observes the backend.
     fn look(&self) {
-        let endpoints = self.endpoints.load();
-        let status = endpoints::together(endpoints.iter().map(Endpoint::status));
+        let status = self.together();
         self.metrics.set_state(match status.state {
             State::Starting => BackendState::Starting,
             State::Ready => BackendState::Ready,

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub mod balance;
 pub mod breaker;
 pub mod bulkhead;
 pub mod count;
+pub mod discovery;
 pub mod duration;
 pub mod endpoints;
 pub mod health;
@@ -29,6 +31,7 @@ pub mod share;
 pub use self::balance::BalancePolicy;
 pub use self::breaker::BreakerConfig;
 pub use self::bulkhead::BulkheadConfig;
+pub use self::discovery::{ConsulConfig, DiscoveryConfig, DiscoverySource};
 use self::endpoints::EndpointFile;
 pub use self::endpoints::{CanaryConfig, EndpointConfig};
 pub use self::health::HealthConfig;
@@ -55,6 +58,8 @@ pub struct BackendConfig {
     /// The places where a remote server runs, if there are several; the URL of `transport` is the
     /// first one's then.
     pub endpoints: Vec<EndpointConfig>,
+    /// Who knows where a remote server runs, in the place of `endpoints`.
+    pub discovery: Option<DiscoveryConfig>,
     /// The longest that a call may take, all its attempts together.
     pub timeout: Duration,
     /// Shorter or longer ones for some tools: the first pattern that fits decides. `*` stands for
@@ -116,6 +121,9 @@ pub enum TransportConfig {
     Http {
         /// Its endpoint: `http` or `https`, without a fragment.
         url: Url,
+        /// Where to connect to, if that is not where the URL's name leads: an endpoint that was
+        /// found.
+        address: Option<SocketAddr>,
         /// Headers of every request; every value is marked sensitive.
         headers: Vec<(HeaderName, HeaderValue)>,
         /// Which of the HTTP transports it speaks.
@@ -188,6 +196,9 @@ struct BackendFile {
     headers: Option<BTreeMap<String, SecretString>>,
     /// The places of a remote server that runs in several, in the place of `url`; at most 256.
     endpoints: Option<Vec<EndpointFile>>,
+    /// Who knows the addresses where the server runs: connections go there, and `url` says all
+    /// else (scheme, `Host`, the name in the certificate, path). Only with `url`.
+    discovery: Option<DiscoveryConfig>,
     /// Which HTTP transport the remote server speaks; by default `auto`. Only with `url` or
     /// `endpoints`.
     transport: Option<HttpKind>,
@@ -289,6 +300,7 @@ impl BackendConfig {
         Self {
             transport,
             endpoints: Vec::new(),
+            discovery: None,
             timeout: DEFAULT_TIMEOUT,
             tool_timeouts: Vec::new(),
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
@@ -318,6 +330,13 @@ impl BackendConfig {
             timeouts.find(|(pattern, _)| pattern::matches(pattern, tool))
         });
         of_tool.map_or(self.timeout, |(_, timeout)| *timeout)
+    }
+
+    /// The longest that any call may take.
+    #[must_use]
+    pub(crate) fn longest_timeout(&self) -> Duration {
+        let of_tools = self.tool_timeouts.iter().map(|(_, timeout)| *timeout);
+        of_tools.fold(self.timeout, Duration::max)
     }
 
     /// Whether the operator says that this tool may be tried again.
@@ -421,6 +440,10 @@ impl TryFrom<BackendFile> for BackendConfig {
         duration::check_positive(file.connect_timeout).map_err(malformed("connect_timeout"))?;
         let sessions = sessions(&file)?;
         let endpoints = endpoints(file.endpoints)?;
+        if file.discovery.is_some() && !endpoints.is_empty() {
+            let beside = "stands beside `endpoints`; expected one of them";
+            return Err(malformed("discovery")(beside.into()));
+        }
         let url = match (file.url, endpoints.first()) {
             (Some(_), Some(_)) => return Err(BackendConfigError::TwoTransports),
             (Some(url), None) => Some(parse_url(&url).map_err(malformed("url"))?),
@@ -433,6 +456,7 @@ impl TryFrom<BackendFile> for BackendConfig {
                 let of_remotes = [
                     ("headers", file.headers.is_some()),
                     ("transport", file.transport.is_some()),
+                    ("discovery", file.discovery.is_some()),
                     ("first_byte_timeout", file.first_byte_timeout.is_some()),
                     ("stream_idle_timeout", file.stream_idle_timeout.is_some()),
                     ("health.path", file.health.path.is_some()),
@@ -449,6 +473,7 @@ impl TryFrom<BackendFile> for BackendConfig {
                 misplaced("url", of_processes)?;
                 TransportConfig::Http {
                     url,
+                    address: None,
                     headers: headers(&file.headers.unwrap_or_default())?,
                     kind: file.transport.unwrap_or_default(),
                 }
@@ -461,6 +486,7 @@ impl TryFrom<BackendFile> for BackendConfig {
             first_byte_timeout: file.first_byte_timeout.map(|timeout| timeout.0),
             stream_idle_timeout: file.stream_idle_timeout.map(|timeout| timeout.0),
             endpoints,
+            discovery: file.discovery,
             era: file.era,
             prefix: file.prefix,
             include_tools: file.include_tools,

@@ -3,7 +3,7 @@
 mod describe;
 mod probe;
 
-use ::http::{HeaderName, HeaderValue, Uri};
+use ::http::Uri;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use switchboard_protocol::call::ClientSession;
@@ -129,12 +129,24 @@ pub(crate) async fn connect(
     };
     match &config.transport {
         TransportConfig::Stdio { .. } => connect_stdio(backend, config, known, inbox).await,
-        TransportConfig::Http { url, headers, kind } => {
+        TransportConfig::Http {
+            url,
+            address,
+            headers,
+            kind,
+        } => {
             let uri: Uri = url
                 .as_str()
                 .parse()
                 .map_err(|_| ConnectError::new("its URL cannot be used"))?;
-            connect_http(uri, headers.clone(), *kind, config, known, inbox).await
+            let link = HttpLink::new(
+                uri,
+                *address,
+                headers.clone(),
+                HttpBounds::of(config),
+                Arc::clone(inbox),
+            );
+            connect_http(link, *kind, config, known, inbox).await
         }
     }
 }
@@ -257,14 +269,12 @@ async fn asked_too_early(
 }
 
 async fn connect_http(
-    uri: Uri,
-    headers: Vec<(HeaderName, HeaderValue)>,
+    http: HttpLink,
     kind: HttpKind,
     config: &BackendConfig,
     known: Remembered,
     inbox: &Arc<Inbox>,
 ) -> Result<Connection, ConnectError> {
-    let http = HttpLink::new(uri, headers, HttpBounds::of(config), Arc::clone(inbox));
     let link = Link::Http(http.clone());
     let mut found = known.found;
     if kind != HttpKind::Sse {

@@ -5,7 +5,7 @@ use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{Attempt, CallError};
@@ -34,7 +34,7 @@ use crate::safety::Verdict;
 use crate::status::{Observer, Stage, State, Status};
 
 /// How long a shutdown waits for what the backend owns.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
+pub(crate) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(8);
 /// How long a refresh waits for the lists.
 const REFRESH_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) connection: ArcSwapOption<Connection>,
     pub(crate) lists: ArcSwapOption<Lists>,
+    /// Its share of the calls, which may change while it is there.
+    weight: AtomicU32,
     status: RwLock<Status>,
     /// Whether the status is one of an endpoint that calls can be sent to.
     is_well: AtomicBool,
@@ -111,6 +113,8 @@ pub(crate) struct Place {
     pub(crate) label: Option<Arc<str>>,
     /// Its share of the calls beside the others'.
     pub(crate) weight: u32,
+    /// Those with a lower number are asked first.
+    pub(crate) priority: u16,
     /// Whose calls go here before all others.
     pub(crate) canary: CanaryConfig,
 }
@@ -140,6 +144,7 @@ impl Endpoint {
         );
         let inner = Arc::new(Inner {
             name,
+            weight: AtomicU32::new(place.weight),
             place,
             inbox: Arc::new(Inbox::new(metrics.clone(), tasks.clone())),
             metrics,
@@ -186,6 +191,21 @@ impl Endpoint {
         self.inner.place.canary.names(call)
     }
 
+    /// Those with a lower number are asked first.
+    pub(crate) fn priority(&self) -> u16 {
+        self.inner.place.priority
+    }
+
+    /// Changes its share of the calls.
+    pub(crate) fn set_weight(&self, weight: u32) {
+        self.inner.weight.store(weight, Ordering::Relaxed);
+    }
+
+    /// Whether no attempt is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.inner.in_flight.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether calls are better sent here than to one that is not.
     pub(crate) fn is_well(&self) -> bool {
         self.inner.is_well.load(Ordering::Relaxed)
@@ -197,7 +217,7 @@ impl Endpoint {
         let since = recovered.map(|since| now.saturating_duration_since(since));
         Candidate {
             key: self.key(),
-            weight: self.inner.place.weight,
+            weight: self.inner.weight.load(Ordering::Relaxed),
             in_flight: self.inner.in_flight.load(Ordering::Relaxed),
             share: since.map_or(1.0, |since| {
                 slow_start(since, self.inner.config.health.slow_start)

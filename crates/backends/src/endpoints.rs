@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use crate::config::{BackendConfig, CanaryConfig, TransportConfig};
+use crate::discovery;
 use crate::endpoint::Place;
 use crate::status::{State, Status};
 
-/// The endpoints of a configuration, in its order: each with the configuration of a backend that is
+/// The endpoints that a configuration names, in its order: each with the configuration of a backend that is
 /// nowhere else.
 pub(crate) fn configured(config: &BackendConfig) -> Vec<(Place, BackendConfig)> {
     let TransportConfig::Http { headers, kind, .. } = &config.transport else {
         return vec![(Place::only(), config.clone())];
     };
+    if config.discovery.is_some() {
+        return Vec::new();
+    }
     if config.endpoints.is_empty() {
         return vec![(Place::only(), config.clone())];
     }
@@ -23,6 +27,7 @@ pub(crate) fn configured(config: &BackendConfig) -> Vec<(Place, BackendConfig)> 
         };
         let transport = TransportConfig::Http {
             url: endpoint.url.clone(),
+            address: None,
             headers: headers.clone(),
             kind: *kind,
         };
@@ -36,6 +41,29 @@ pub(crate) fn configured(config: &BackendConfig) -> Vec<(Place, BackendConfig)> 
     several.collect()
 }
 
+/// An endpoint that was found, with its configuration.
+pub(crate) fn found(config: &BackendConfig, found: &discovery::Place) -> (Place, BackendConfig) {
+    let discovery::Place {
+        priority,
+        address,
+        host,
+        weight,
+    } = found;
+    let place = Place {
+        weight: *weight,
+        priority: *priority,
+        ..Place::at(
+            &format!("{priority} {address} {host}"),
+            &address.to_string(),
+        )
+    };
+    let mut config = config.clone();
+    if let TransportConfig::Http { address: at, .. } = &mut config.transport {
+        *at = Some(*address);
+    }
+    (place, config)
+}
+
 impl Place {
     /// That of a backend with one endpoint.
     fn only() -> Self {
@@ -43,6 +71,7 @@ impl Place {
             key: 0,
             label: None,
             weight: 1,
+            priority: 0,
             canary: CanaryConfig::default(),
         }
     }

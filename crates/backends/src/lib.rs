@@ -14,6 +14,7 @@ mod breaker;
 mod bulkhead;
 pub mod config;
 mod connect;
+mod discovery;
 mod endpoint;
 mod endpoints;
 mod health;

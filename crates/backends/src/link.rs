@@ -4,6 +4,7 @@
 //! are two kinds: [`http`] (every request its own exchange) and [`mux`] (all requests share one
 //! channel: a process's pipes, or the deprecated HTTP+SSE transport).
 
+mod dial;
 pub(crate) mod http;
 pub(crate) mod http_sse;
 pub(crate) mod inbox;

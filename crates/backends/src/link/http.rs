@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::TryFutureExt;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use switchboard_protocol::envelope::{Envelope, Message, Response};
@@ -117,13 +118,15 @@ struct Inner {
 }
 
 impl HttpLink {
+    /// The endpoint at this URI; reached at `address`, or else where the URI's name leads.
     pub(crate) fn new(
         uri: Uri,
+        address: Option<SocketAddr>,
         headers: Vec<(HeaderName, HeaderValue)>,
         bounds: HttpBounds,
         inbox: Arc<Inbox>,
     ) -> Self {
-        let pool = Pool::new(uri.clone(), bounds.connect, inbox.tasks.clone());
+        let pool = Pool::new(uri.clone(), address, bounds.connect, inbox.tasks.clone());
         let mut common = HeaderMap::with_capacity(8 + headers.len());
         common.insert(CONTENT_TYPE, JSON);
         common.insert(ACCEPT, JSON_OR_EVENT_STREAM);

@@ -11,14 +11,15 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::{http1, http2};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_rustls::MaybeHttpsStream;
+use hyper_util::client::legacy::connect::Connection as _;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -26,6 +27,8 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
+
+use super::dial;
 
 /// How long an idle connection is kept: less than what servers commonly allow, so that they rarely
 /// close one under a request.
@@ -66,6 +69,8 @@ struct Stack(Mutex<Idle>);
 /// The connections to one authority.
 pub(crate) struct Pool {
     authority: Uri,
+    /// Where to connect to, if that is not where the authority's name leads.
+    address: Option<SocketAddr>,
     /// How long the handshakes of TCP and TLS may take together.
     connect_timeout: Duration,
     idle: [Stack; STACKS],
@@ -77,22 +82,6 @@ pub(crate) struct Pool {
     _end_when_dropped: DropGuard,
 }
 
-/// The trust anchors are the system's, and the built-in ones where it has none. Loaded once.
-static CONNECTOR: LazyLock<HttpsConnector<HttpConnector>> = LazyLock::new(|| {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    let builder = hyper_rustls::HttpsConnectorBuilder::new;
-    let with_roots = match builder().with_native_roots() {
-        Ok(with_roots) => with_roots,
-        Err(_) => builder().with_webpki_roots(),
-    };
-    with_roots
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(tcp)
-});
-
 /// A connection that can take a request.
 enum Sender {
     Http1(http1::SendRequest<RequestBody>),
@@ -100,11 +89,18 @@ enum Sender {
 }
 
 impl Pool {
-    /// A pool for the authority of this URI, to which a connection takes at most `connect_timeout`.
-    pub(crate) fn new(authority: Uri, connect_timeout: Duration, tasks: TaskTracker) -> Arc<Self> {
+    /// A pool for the authority of this URI, to which a connection takes at most `connect_timeout`;
+    /// at `address`, or else where its name leads.
+    pub(crate) fn new(
+        authority: Uri,
+        address: Option<SocketAddr>,
+        connect_timeout: Duration,
+        tasks: TaskTracker,
+    ) -> Arc<Self> {
         let end = CancellationToken::new();
         Arc::new(Self {
             authority,
+            address,
             connect_timeout,
             is_looked_over: AtomicBool::new(false),
             _end_when_dropped: end.clone().drop_guard(),
@@ -228,7 +224,7 @@ impl Pool {
             return Ok(Sender::Http2(sender));
         }
         let connecting = async {
-            let mut connector = CONNECTOR.clone();
+            let mut connector = dial::connector(self.address);
             let stream = connector.call(self.authority.clone()).await.map_err(drop)?;
             self.handshake(TokioIo::new(stream)).await.map_err(drop)
         };

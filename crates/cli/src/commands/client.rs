@@ -288,6 +288,7 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
         headers.push((http::header::AUTHORIZATION, value));
     }
     let transport = TransportConfig::Http {
+        address: None,
         url: server.url.clone(),
         headers,
         kind: HttpKind::StreamableHttp,

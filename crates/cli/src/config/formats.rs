@@ -41,6 +41,11 @@ const FORMATS: &[Format] = &[
         check: gateway::check_backend_name,
     },
     Format {
+        name: "dns-name",
+        expected: "a name in the DNS such as `_mcp._tcp.example.com`",
+        check: backends::discovery::check_dns_name,
+    },
+    Format {
         name: "duration",
         expected: "a duration such as `30s` or `500ms`, or a number of seconds, at most a day",
         check: |text| duration::parse(text).map(drop),
@@ -75,6 +80,11 @@ const FORMATS: &[Format] = &[
         expected: "a level (`error`, `warn`, `info`, `debug`, `trace`, `off`) or a filter such as \
                    `info,switchboard_backends=debug`",
         check: check_filter,
+    },
+    Format {
+        name: "name-and-port",
+        expected: "a name in the DNS and a port, such as `mcp.example.com:8080`",
+        check: |text| backends::discovery::parse_name_and_port(text).map(drop),
     },
     Format {
         name: "name-prefix",

@@ -44,6 +44,7 @@ fn link(uri: Uri) -> HttpLink {
     let inbox = Inbox::new(metrics.backend("b"), TaskTracker::new());
     HttpLink::new(
         uri,
+        None,
         Vec::new(),
         HttpBounds::for_test(64 * 1024),
         Arc::new(inbox),

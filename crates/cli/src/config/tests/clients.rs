@@ -39,7 +39,9 @@ fn line(backend: &BackendConfig) -> String {
             let cwd = cwd.as_ref().map(|cwd| format!(" in {}", cwd.display()));
             format!("{command} {args:?} {env:?}{}", cwd.unwrap_or_default())
         }
-        TransportConfig::Http { url, headers, kind } => {
+        TransportConfig::Http {
+            url, headers, kind, ..
+        } => {
             let headers: Vec<String> = headers
                 .iter()
                 .map(|(name, value)| {

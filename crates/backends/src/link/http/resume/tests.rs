@@ -48,6 +48,7 @@ impl Server {
         Self {
             link: HttpLink::new(
                 uri,
+                None,
                 Vec::new(),
                 HttpBounds::for_test(10_000),
                 Arc::new(inbox),
