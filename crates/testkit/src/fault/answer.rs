@@ -171,7 +171,8 @@ impl Shared {
 
     /// Takes note of how the answering of a call ended.
     pub(super) fn ended(&self, running: &Running, was_answered: bool) {
-        if let Some(session) = &running.session {
+        // A client that hung up may still say that it meant it.
+        if let Some(session) = running.session.as_ref().filter(|_| was_answered) {
             lock(&self.sessions).call_ends(session, &running.id);
         }
         self.journal.note(&running.key, |counts| {

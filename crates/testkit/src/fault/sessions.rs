@@ -4,12 +4,14 @@ use std::collections::HashMap;
 
 /// How many sessions there may be at once.
 const MAX_SESSIONS: usize = 1000;
+/// How many calls of a session are remembered, those included whose client went and has not said so.
+const MAX_CALLS: usize = 10_000;
 
 /// The open sessions, and the calls that run in each.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     begun: u64,
-    /// The keys of the running calls by the id of their request, by session.
+    /// The keys of the calls that may be cancelled by the id of their request, by session.
     alive: HashMap<String, HashMap<String, String>>,
 }
 
@@ -39,12 +41,14 @@ impl Sessions {
 
     /// A call runs from now on.
     pub(super) fn call_begins(&mut self, session: &str, id: &str, key: &str) {
-        if let Some(running) = self.alive.get_mut(session) {
+        if let Some(running) = self.alive.get_mut(session)
+            && running.len() < MAX_CALLS
+        {
             running.insert(id.to_owned(), key.to_owned());
         }
     }
 
-    /// A call is over; gives the key of it, unless it was over before.
+    /// A call was answered or cancelled; gives the key of it, unless it was before.
     pub(super) fn call_ends(&mut self, session: &str, id: &str) -> Option<String> {
         self.alive.get_mut(session)?.remove(id)
     }
