@@ -24,14 +24,14 @@ async fn ride(seed: u64) {
         metrics_url: front.metrics_url(),
     };
     let outcome = storm.ride(gateway, CALM, STORM).await;
-    eprintln!("the storm: {:#?}", outcome.storm.ends);
+    eprintln!("the storm: {:#?}", outcome.storm.ends(Group::Ill));
     let violations = &outcome.violations;
     assert_eq!(violations.count(), 0, "seed {seed}:\n{violations}");
 
     for (run, tally) in [("calm", &outcome.calm), ("storm", &outcome.storm)] {
         let well = (tally.successes(Group::Well), tally.calls(Group::Well));
         assert!(well.1 > 0, "no calls in the {run} run");
-        assert_eq!(well.0, well.1, "{run}: {:?}", tally.ends);
+        assert_eq!(well.0, well.1, "{run}: {:?}", tally.ends(Group::Well));
     }
     // Else there was no storm.
     let ill = &outcome.storm;

@@ -151,8 +151,8 @@ impl FaultServer {
         let mut up = self.up.lock().await;
         if let Some(Up { end, accepting }) = up.take() {
             end.cancel();
-            // Ends with the listener closed; that it panicked would be no reason to go on.
-            accepting.await.expect("the server accepts connections");
+            // Once it has ended, the listener is closed.
+            accepting.await.expect("accepting does not panic");
             lock(&self.shared.sessions).forget_all();
         }
     }

@@ -6,7 +6,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-use super::{DEADLINE, Group, SLACK};
+use super::{Group, SLACK, deadline};
 use crate::client::{Answer, Client, call};
 use crate::fault::FaultServer;
 
@@ -78,6 +78,7 @@ impl<'a> Plan<'a> {
 /// A call that is about to be made.
 struct Asked<'a> {
     id: u64,
+    group: Group,
     server: &'a str,
     tool: Tool,
     key: String,
@@ -119,6 +120,7 @@ pub(super) async fn call_until(
 pub(super) async fn is_usable(client: &Client, server: &FaultServer) -> bool {
     let asked = Asked {
         id: 1,
+        group: Group::Well,
         server: server.label(),
         tool: Tool::Read,
         key: "is it usable".to_owned(),
@@ -135,6 +137,7 @@ impl<'a> Asked<'a> {
         let gives_up = plan.group == Group::Ill && one_in(random);
         Self {
             id,
+            group: plan.group,
             server: plan.servers[random.usize(..plan.servers.len())].label(),
             tool: [Tool::Read, Tool::Put, Tool::Write][random.usize(..3)],
             key: format!("{}-{id}", plan.name),
@@ -157,7 +160,7 @@ impl<'a> Asked<'a> {
 
     async fn make(&self, client: &Client, events: bool) -> Said {
         let message = self.message(events);
-        let limit = self.given_up_after.unwrap_or(DEADLINE + SLACK);
+        let limit = self.given_up_after.unwrap_or(deadline(self.group) + SLACK);
         match timeout(limit, client.ask(&message)).await {
             Ok(answer) => self.read(&answer),
             Err(_) if self.given_up_after.is_some() => Said::GivenUp,

@@ -39,8 +39,10 @@ const WELL: usize = 6;
 /// How many clients call those that stay well, and how many the others.
 const CLIENTS: [(Group, usize); 2] = [(Group::Well, 8), (Group::Ill, 24)];
 
-/// The timeout of each backend, which is the deadline of a call.
-const DEADLINE: Duration = Duration::from_secs(1);
+/// The timeout of a server that goes wrong, which is the deadline of its calls.
+const ILL_DEADLINE: Duration = Duration::from_secs(1);
+/// That of one that stays well: not even a busy machine makes its calls last so long.
+const WELL_DEADLINE: Duration = Duration::from_secs(15);
 /// How long after its deadline a call may still be answered: what a busy machine needs.
 const SLACK: Duration = Duration::from_secs(10);
 /// How long all servers may take until they are usable: at the start, and after the storm.
@@ -102,16 +104,20 @@ impl Storm {
 
     /// The configuration of the gateway, without the addresses that it listens at.
     pub fn gateway_config(&self) -> Value {
-        let timeout = format!("{}ms", DEADLINE.as_millis());
-        let backend = |server: &FaultServer| {
-            let config = json!({
-                "url": server.url(),
-                "timeout": timeout,
-                "trust_annotations": true,
-            });
-            (server.label().to_owned(), config)
-        };
-        let backends: Map<String, Value> = self.servers.iter().map(backend).collect();
+        let groups = [(Group::Well, self.well()), (Group::Ill, self.ill())];
+        let servers = groups
+            .iter()
+            .flat_map(|(group, servers)| servers.iter().map(|server| (*group, server)));
+        let backends: Map<String, Value> = servers
+            .map(|(group, server)| {
+                let config = json!({
+                    "url": server.url(),
+                    "timeout": format!("{}ms", deadline(group).as_millis()),
+                    "trust_annotations": true,
+                });
+                (server.label().to_owned(), config)
+            })
+            .collect();
         json!({ "backends": backends })
     }
 
@@ -203,5 +209,13 @@ impl Storm {
         };
         // One that is kept busy by a call that nobody waits for shows in the footprint.
         let _ = timeout(QUIET_LIMIT, quiet).await;
+    }
+}
+
+/// When a call to one of these servers has to be answered.
+fn deadline(group: Group) -> Duration {
+    match group {
+        Group::Well => WELL_DEADLINE,
+        Group::Ill => ILL_DEADLINE,
     }
 }

@@ -19,9 +19,7 @@ pub enum Group {
 pub struct Tally {
     /// How long each call took that was for a server that stays well.
     pub well: Vec<Duration>,
-    /// How many calls for each kind of servers came to what end: `success`, `server error`,
-    /// `broken off`, `given up`, or the reason and the outcome of a failure.
-    pub ends: [BTreeMap<String, usize>; 2],
+    ends: [BTreeMap<String, usize>; 2],
 }
 
 impl Tally {
@@ -37,15 +35,20 @@ impl Tally {
         tally
     }
 
+    /// How many calls for these servers came to what end: `success`, `server error`, `broken off`,
+    /// `given up`, or the reason and the outcome of a failure.
+    pub fn ends(&self, group: Group) -> &BTreeMap<String, usize> {
+        &self.ends[group as usize]
+    }
+
     /// How many calls were made for these servers.
     pub fn calls(&self, group: Group) -> usize {
-        self.ends[group as usize].values().sum()
+        self.ends(group).values().sum()
     }
 
     /// How many of them were answered with the right result.
     pub fn successes(&self, group: Group) -> usize {
-        let ends = &self.ends[group as usize];
-        ends.get("success").copied().unwrap_or_default()
+        self.ends(group).get("success").copied().unwrap_or_default()
     }
 }
 

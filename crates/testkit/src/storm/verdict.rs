@@ -59,6 +59,9 @@ fn wrong(made: &Made, counts: Counts) -> Option<String> {
     if made.tool == Tool::Write && counts.executed > 1 {
         return Some(format!("executed {} times", counts.executed));
     }
+    if counts.cancelled > counts.received {
+        return Some(format!("cancelled {} times", counts.cancelled));
+    }
     match &made.said {
         Said::Wrong(what) => Some(what.clone()),
         Said::Success if counts.executed == 0 => Some("a result of nothing".to_owned()),
@@ -90,6 +93,7 @@ mod tests {
             said,
         };
         let counts = Counts {
+            received: executed,
             executed,
             ..Counts::default()
         };
