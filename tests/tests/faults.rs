@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchboard_testkit::client::{Answer, Client};
+use switchboard_testkit::client::{Answer, Client, call};
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fault::{Counts, Fault, FaultServer};
 use switchboard_tests::front::{Front, assert_fault, until};
@@ -280,6 +280,42 @@ async fn a_large_result_that_breaks_off_is_told_by_the_connection() {
     case.end().await;
 }
 
+/// A large result of which a part has come when the backend's timeout ends, and most has not.
+fn slow_and_large(key: &str) -> Value {
+    let fault = Fault::Drip {
+        bytes: 40_000,
+        every_ms: 100,
+    };
+    json!({ "key": key, "size": 3_000_000, "fault": fault })
+}
+
+#[tokio::test]
+async fn a_large_result_that_takes_too_long_breaks_off_and_is_given_up_once() {
+    let case = Case::of(Era::Modern).await;
+    let began = Instant::now();
+    let client = &case.front.client;
+    let answer = client.call("bad__write", slow_and_large("slow")).await;
+    assert!(began.elapsed() < PROMPT, "took {:?}", began.elapsed());
+    assert!(answer.response.is_null(), "{}", answer.raw.len());
+    case.is_cancelled_once("slow").await;
+    case.works("slow").await;
+    case.end().await;
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_from_a_large_result_cancels_its_call_once() {
+    let case = Case::of(Era::Modern).await;
+    let client = Client::new(case.front.gateway.url());
+    let message = call("bad__write", &slow_and_large("left"));
+    let mut exchange = client.send(client.draft(&message)).await;
+    let first = exchange.next_bytes().await;
+    assert!(first.is_some_and(|bytes| bytes.is_ok()));
+    drop(exchange);
+    case.is_cancelled_once("left").await;
+    case.works("left").await;
+    case.end().await;
+}
+
 #[tokio::test]
 async fn a_server_error_has_an_unknown_outcome() {
     for status in [500, 502, 504] {
@@ -449,8 +485,8 @@ async fn calls_in_flight_when_a_server_goes_have_an_unknown_outcome() {
         })
         .await;
         case.server.go_down().await;
-        for call in calls {
-            let answer = call.await.expect("an answer");
+        for calling in calls {
+            let answer = calling.await.expect("an answer");
             assert_told(&answer, "in flight", LOST);
         }
         for at in 0..10 {
