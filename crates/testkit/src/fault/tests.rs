@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use super::delivery::{Delivery, Reply, Then};
+use super::wire::take_request;
 use super::{Counts, Fault, FaultServer, Schedule};
 use crate::client::{Client, call};
 use crate::fake::Era;
@@ -57,6 +58,28 @@ fn a_cut_answer_is_cut_where_the_fault_says() {
     assert_eq!(cut(Fault::StallAfterHead), (head, Then::Nothing));
     assert_eq!(cut(Fault::HalfBody), (head + 3, Then::Close));
     assert_eq!(cut(Fault::Hang), (0, Then::Nothing));
+}
+
+#[test]
+fn a_request_is_taken_once_it_is_whole() {
+    let whole = b"POST /mcp HTTP/1.1\r\nmcp-session-id: s\r\ncontent-length: 2\r\n\r\n{}";
+    for end in 0..whole.len() {
+        let mut part = whole[..end].to_vec();
+        assert_eq!(take_request(&mut part).unwrap(), None);
+        assert_eq!(part.len(), end);
+    }
+    let mut two = [whole.as_slice(), whole].concat();
+    for _ in 0..2 {
+        let request = take_request(&mut two).unwrap().unwrap();
+        assert_eq!((&*request.verb, &*request.path), ("POST", "/mcp"));
+        assert_eq!(request.session.as_deref(), Some("s"));
+        assert_eq!(request.body, b"{}");
+    }
+    assert!(two.is_empty());
+    let mut endless = format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(70_000)).into_bytes();
+    assert!(take_request(&mut endless).is_err());
+    let mut huge = b"POST / HTTP/1.1\r\ncontent-length: 99999999\r\n\r\n".to_vec();
+    assert!(take_request(&mut huge).is_err());
 }
 
 #[test]

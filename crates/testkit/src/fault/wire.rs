@@ -75,7 +75,7 @@ async fn read_request(
 }
 
 /// Takes a request out of the buffer; `None` as long as it is not whole.
-fn take_request(buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
+pub(super) fn take_request(buffer: &mut Vec<u8>) -> io::Result<Option<Request>> {
     let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
