@@ -91,6 +91,11 @@ impl Front {
         }
     }
 
+    /// Where the gateway's metrics are.
+    pub fn metrics_url(&self) -> &str {
+        &self.metrics_url
+    }
+
     /// The samples of the metrics whose names begin with `prefix`, by name and labels.
     ///
     /// # Panics

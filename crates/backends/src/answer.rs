@@ -198,11 +198,10 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
         LinkError::Status { status: 503, .. } => (
             503,
             "unavailable",
-            Effect::Failed,
-            true,
-            format!(
-                "The server \"{name}\" says that it is unavailable. Try again later, or go on without it."
-            ),
+            // A proxy before the server may say so after the server has done the work.
+            Effect::Unknown,
+            false,
+            format!("The server \"{name}\" says that it is unavailable. {check}"),
         ),
         LinkError::Status {
             status: 400..=499, ..

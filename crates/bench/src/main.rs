@@ -36,6 +36,7 @@ mod rows;
 mod run;
 mod script;
 mod startup;
+mod storm;
 mod subjects;
 mod wire;
 
@@ -57,6 +58,9 @@ enum Command {
     Compare(compare::Options),
     /// Count the instructions of one call through Switchboard, with valgrind's callgrind.
     Instructions(instructions::Options),
+    /// Let most of twenty servers go wrong at random, check every answer, and measure what that costs
+    /// the callers of the others.
+    Storm(storm::Options),
     /// Answer as the MCP servers that everything is measured against.
     #[command(hide = true)]
     Backend(BackendOptions),
@@ -110,6 +114,7 @@ async fn main() -> ExitCode {
     let ended = match Arguments::parse().command {
         Command::Compare(options) => until_interrupted(compare::run(&options)).await,
         Command::Instructions(options) => until_interrupted(instructions::run(&options)).await,
+        Command::Storm(options) => until_interrupted(storm::run(&options)).await,
         Command::Backend(options) => serve_backend(&options).await.map(|()| true),
         Command::Floor { listen, backend } => floor::serve(listen, backend).await.map(|()| true),
     };

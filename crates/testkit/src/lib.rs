@@ -7,4 +7,6 @@ pub mod fake;
 pub mod fake_http;
 pub mod fake_stdio;
 pub mod fake_tasks;
+pub mod fault;
 pub mod legacy_client;
+pub mod storm;

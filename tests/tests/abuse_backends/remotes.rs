@@ -114,7 +114,7 @@ async fn a_refused_credential_executed_nothing() {
 
 #[tokio::test]
 async fn an_unavailable_server_is_unavailable() {
-    remote_fault(Fault::Status(503), 503, "failed").await;
+    remote_fault(Fault::Status(503), 503, "unknown").await;
 }
 
 #[tokio::test]

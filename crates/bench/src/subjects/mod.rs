@@ -12,7 +12,7 @@ use crate::Failure;
 use crate::process::Process;
 use crate::script::Target;
 
-pub(crate) use self::site::Site;
+pub(crate) use self::site::{Site, free_address};
 
 mod command;
 pub(crate) mod other;

@@ -248,7 +248,10 @@ async fn is_listed(target: &Target) -> Result<(), Failure> {
 }
 
 /// A loopback address that nothing listens on: for programs that must be told their port.
-fn free_address() -> Result<SocketAddr, Failure> {
+///
+/// # Errors
+/// If there is none.
+pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map_err(Failure::at("no free port"))

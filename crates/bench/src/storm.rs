@@ -1,0 +1,146 @@
+//! What a storm costs those who call servers that stay well, and whether anything is told or done
+//! wrongly in it: the storm of the tests, for longer.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use switchboard_testkit::storm::{Gateway, Group, Outcome, Storm, Tally};
+use tokio::process::Command;
+use tokio::time::sleep;
+
+use crate::Failure;
+use crate::compare::built_beside;
+use crate::connect::connect;
+use crate::load::{Loaded, nanoseconds};
+use crate::process::Process;
+use crate::subjects::free_address;
+
+/// How long the gateway may take until it listens.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// How often it is tried whether it does.
+const ASK_EVERY: Duration = Duration::from_millis(10);
+/// The calm run takes this share of the storm's time.
+const CALM_SHARE: u32 = 3;
+
+/// What `storm` can be told.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How long the storm takes; the calm run before it takes a third of that.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    seconds: u64,
+    /// What everything random comes from; a new one each time unless it is given.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The program to strike; by default the one that was built beside this one.
+    #[arg(long, value_name = "PATH")]
+    switchboard: Option<PathBuf>,
+}
+
+/// Rides a storm, prints what came of it, and says whether nothing was wrong.
+///
+/// # Errors
+/// If the gateway does not start.
+pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("seed {seed}");
+    let dir = tempfile::tempdir().map_err(Failure::at("no temporary folder"))?;
+    let switchboard = match &options.switchboard {
+        Some(path) => path.clone(),
+        None => built_beside("switchboard")?,
+    };
+    let storm = Storm::gather(seed).await;
+    let [listen, ops] = [free_address()?, free_address()?];
+    let gateway = start(&storm, &switchboard, dir.path(), listen, ops).await?;
+
+    let time = Duration::from_secs(options.seconds);
+    let addresses = Gateway {
+        url: &format!("http://{listen}/mcp"),
+        metrics_url: &format!("http://{ops}/metrics"),
+    };
+    let outcome = storm.ride(addresses, time / CALM_SHARE, time).await;
+    gateway.stop().await;
+    print!("{}", report(&outcome));
+    Ok(outcome.violations.count() == 0)
+}
+
+/// Starts a gateway in front of the servers of the storm, and waits until it listens.
+///
+/// # Errors
+/// If it does not, with what it said.
+async fn start(
+    storm: &Storm,
+    switchboard: &Path,
+    dir: &Path,
+    listen: SocketAddr,
+    ops: SocketAddr,
+) -> Result<Process, Failure> {
+    let mut config = storm.gateway_config();
+    config["server"]["listen"] = json!(listen);
+    config["server"]["ops_listen"] = json!(ops);
+    let file = dir.join("switchboard.json");
+    fs::write(&file, config.to_string()).map_err(Failure::at("cannot write its configuration"))?;
+    let mut command = Command::new(switchboard);
+    command.args(["serve", "-c"]).arg(file);
+    let mut gateway = Process::start(command, &dir.join("log"))?;
+    let began = Instant::now();
+    while let Err(failure) = connect(listen).await {
+        if let Some(ended) = gateway.ended() {
+            return Err(ended);
+        }
+        if began.elapsed() > START_LIMIT {
+            return Err(failure);
+        }
+        sleep(ASK_EVERY).await;
+    }
+    Ok(gateway)
+}
+
+/// What came of a storm, as Markdown.
+fn report(outcome: &Outcome) -> String {
+    let runs = [("calm", &outcome.calm), ("storm", &outcome.storm)];
+    let mut text =
+        "\n| servers that stay well | calls | p50 | p99 | worst |\n|---|---|---|---|---|\n"
+            .to_owned();
+    for (run, tally) in runs {
+        let [p50, p99, worst] = quantiles(tally);
+        let calls = tally.calls(Group::Well);
+        text += &format!("| {run} | {calls} | {p50:.1?} | {p99:.1?} | {worst:.1?} |\n");
+    }
+    text += "\n| servers that go wrong | calls |\n|---|---|\n";
+    for (end, calls) in outcome.storm.ends(Group::Ill) {
+        text += &format!("| {end} | {calls} |\n");
+    }
+    let mib = |bytes: f64| bytes / (1024.0 * 1024.0);
+    let (before, after) = (outcome.before, outcome.after);
+    text += "\n| the gateway holds | before | after |\n|---|---|---|\n";
+    text += &format!(
+        "| memory | {:.1} MiB | {:.1} MiB |\n| descriptors | {} | {} |\n| tasks | {} | {} |\n",
+        mib(before.memory),
+        mib(after.memory),
+        before.descriptors,
+        after.descriptors,
+        before.tasks,
+        after.tasks
+    );
+    text += &format!(
+        "\nAll servers were usable again after {:.1?}.\n",
+        outcome.recovered_in
+    );
+    text += &match outcome.violations.count() {
+        0 => {
+            "No wrong answer, nothing unsafe executed twice, every call ended in time.\n".to_owned()
+        }
+        count => format!("{count} times something was wrong:\n{}", outcome.violations),
+    };
+    text
+}
+
+fn quantiles(tally: &Tally) -> [Duration; 3] {
+    let latencies = tally.well.iter().copied().map(nanoseconds).collect();
+    let loaded = Loaded::new(Duration::ZERO, latencies);
+    [0.5, 0.99, 1.0].map(|share| loaded.quantile(share))
+}
