@@ -14,6 +14,7 @@ use switchboard_orchestrator::config::chains::{
     self, ChainsConfig, EquivalentsConfig, FallbackConfig,
 };
 use switchboard_orchestrator::config::{NamesConfig, nearest};
+use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
 use switchboard_policy::config::AuthConfig;
 use switchboard_telemetry::TelemetryConfig;
@@ -239,15 +240,20 @@ impl Config {
     /// Chains that are wrong in themselves, and tools in them that no backend can have: a name begins
     /// with the prefix of its backend.
     fn wrong_chains(&self) -> Vec<Problem> {
-        let problem = |(key, message)| Problem {
-            other: path(&["backends"]),
+        let wrong = chains::mistakes(&self.fallbacks, &self.equivalents).into_iter();
+        let wrong = wrong.map(|(key, message)| Problem {
+            other: key.clone(),
             key,
             message,
-        };
-        let wrong = chains::mistakes(&self.fallbacks, &self.equivalents);
+        });
         let unknown = |(key, tool): (Vec<String>, &String)| {
             let message = self.nobodys_tool(tool)?;
-            Some((key, message))
+            let other = path(&["backends"]);
+            Some(Problem {
+                key,
+                other,
+                message,
+            })
         };
         let fallbacks = self.fallbacks.iter().enumerate();
         let fallbacks = fallbacks.flat_map(|(index, fallback)| {
@@ -259,27 +265,24 @@ impl Config {
             let key = path(&["equivalents", &format!("[{index}]"), "tools"]);
             group.tools.iter().map(move |tool| (key.clone(), tool))
         });
-        let unknown = fallbacks.chain(groups).filter_map(unknown);
-        wrong.into_iter().chain(unknown).map(problem).collect()
+        wrong
+            .chain(fallbacks.chain(groups).filter_map(unknown))
+            .collect()
     }
 
     /// Why no backend can have a tool of this name, if none can.
     fn nobodys_tool(&self, tool: &str) -> Option<String> {
-        let separator = &self.names.separator;
-        let mut prefixes = Vec::new();
-        for (name, backend) in &self.backends {
-            let prefix = backend.prefix.as_deref().unwrap_or(name);
-            if prefix.is_empty() || tool.starts_with(&format!("{prefix}{separator}")) {
-                return None;
-            }
-            prefixes.push(prefix);
+        let backends = self.backends.iter();
+        let prefixes = backends.map(|(name, backend)| (&**name, backend.prefix.as_deref()));
+        let namespaces = Namespaces::new(&self.names, prefixes);
+        let anybodys = (0..self.backends.len()).any(|index| namespaces.is_plain(index));
+        if anybodys || namespaces.claimant(tool, |_| true).is_some() {
+            return None;
         }
-        let given = tool
-            .split_once(&**separator)
-            .map_or(tool, |(prefix, _)| prefix);
-        let near = nearest(given, prefixes).map_or(String::new(), |near| {
-            format!("; did you mean one of `{near}{separator}…`?")
-        });
+        let claims = (0..self.backends.len()).map(|index| namespaces.claim(index));
+        let beginning = tool.split_once(&*self.names.separator);
+        let near = beginning.and_then(|(prefix, _)| nearest(prefix, claims));
+        let near = near.map_or(String::new(), |near| format!("; did you mean `{near}…`?"));
         Some(format!("names `{tool}`, which is no backend's tool{near}"))
     }
 }
