@@ -376,10 +376,7 @@ impl Inner {
         now: Instant,
     ) -> Option<Endpoint> {
         let all: SmallVec<[&Endpoint; 8]> = endpoints.collect();
-        let canaries = || {
-            all.iter()
-                .filter(|endpoint| endpoint.is_canary_of(&call.principal))
-        };
+        let canaries = || all.iter().filter(|endpoint| endpoint.is_canary_of(call));
         let some: SmallVec<[&Endpoint; 8]> = canaries().copied().collect();
         let some = if some.is_empty() { all } else { some };
         let candidates: SmallVec<[Candidate; 8]> = some

@@ -18,20 +18,20 @@ const GOLDEN_RATIO: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// An endpoint that may be asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate {
+pub(crate) struct Candidate {
     /// Which endpoint it is, the same as long as the endpoint exists.
-    pub key: u64,
+    pub(crate) key: u64,
     /// How much it can do, compared with the others. One with 0 is asked only if all have 0.
-    pub weight: u32,
+    pub(crate) weight: u32,
     /// How many calls it is at work on.
-    pub in_flight: usize,
+    pub(crate) in_flight: usize,
     /// Which part of its weight counts, above 0 and up to 1: see [`slow_start`].
-    pub share: f32,
+    pub(crate) share: f32,
 }
 
 /// Spreads the calls of one backend over its endpoints.
 #[derive(Debug)]
-pub struct Balancer {
+pub(crate) struct Balancer {
     policy: BalancePolicy,
     calls: AtomicU64,
     turns: Mutex<HashMap<u64, f64>>,
@@ -39,8 +39,7 @@ pub struct Balancer {
 
 impl Balancer {
     /// One that has seen no calls.
-    #[must_use]
-    pub fn new(policy: BalancePolicy) -> Self {
+    pub(crate) fn new(policy: BalancePolicy) -> Self {
         Self {
             policy,
             calls: AtomicU64::new(0),
@@ -50,8 +49,7 @@ impl Balancer {
 
     /// The index of the endpoint to ask; `None` only if there is none. The candidates may be others
     /// each time.
-    #[must_use]
-    pub fn pick(&self, candidates: &[Candidate]) -> Option<usize> {
+    pub(crate) fn pick(&self, candidates: &[Candidate]) -> Option<usize> {
         if candidates.len() < 2 {
             return candidates.len().checked_sub(1);
         }
@@ -139,8 +137,7 @@ fn random_two(candidates: &[Candidate]) -> Option<usize> {
 /// The index of the endpoint that calls with this hash go to, as long as it is a candidate; `None`
 /// only if there is none. An endpoint that goes moves its own calls alone, over all others by
 /// weight; one that comes takes its part from all of them (weighted rendezvous hashing).
-#[must_use]
-pub fn sticky(hash: u64, candidates: &[Candidate]) -> Option<usize> {
+pub(crate) fn sticky(hash: u64, candidates: &[Candidate]) -> Option<usize> {
     let is_weightless = is_weightless(candidates);
     let score = |candidate: &Candidate| {
         let weight = if is_weightless { 1 } else { candidate.weight };
@@ -155,8 +152,7 @@ pub fn sticky(hash: u64, candidates: &[Candidate]) -> Option<usize> {
 
 /// Which part of its weight counts for an endpoint that recovered so long ago and warms up over so
 /// long: from a tenth, steadily, to all.
-#[must_use]
-pub fn slow_start(since_recovery: Duration, over: Duration) -> f32 {
+pub(crate) fn slow_start(since_recovery: Duration, over: Duration) -> f32 {
     if since_recovery >= over {
         return 1.0;
     }

@@ -22,7 +22,7 @@ const FAILURES: usize = 1;
 /// of a call that was admitted in another generation changes nothing: the call says how the
 /// endpoint did before.
 #[derive(Debug)]
-pub struct Breaker {
+pub(crate) struct Breaker {
     config: BreakerConfig,
     generation: AtomicU64,
     record: Mutex<Record>,
@@ -41,7 +41,7 @@ struct Record {
 
 /// What a breaker does with calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BreakerState {
+pub(crate) enum BreakerState {
     /// It admits all.
     Closed,
     /// It refuses all.
@@ -52,16 +52,16 @@ pub enum BreakerState {
 
 /// The breaker did not admit a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// How long it makes sense to wait before the next try.
-    pub retry_after: Duration,
+    pub(crate) retry_after: Duration,
 }
 
 /// A call that was admitted and owes a verdict. Dropped without one, as when the call is cancelled,
 /// it counts as if it had never been.
 #[derive(Debug)]
 #[must_use = "dropping it means that the call was cancelled"]
-pub struct Admission<'a> {
+pub(crate) struct Admission<'a> {
     breaker: &'a Breaker,
     generation: u64,
     is_judged: bool,
@@ -69,8 +69,7 @@ pub struct Admission<'a> {
 
 impl Breaker {
     /// A closed breaker.
-    #[must_use]
-    pub fn new(config: &BreakerConfig) -> Self {
+    pub(crate) fn new(config: &BreakerConfig) -> Self {
         Self {
             config: *config,
             generation: AtomicU64::new(0),
@@ -89,7 +88,7 @@ impl Breaker {
     /// # Errors
     ///
     /// If the breaker is open, or half-open while its probe is out.
-    pub fn admit(&self, now: Instant) -> Result<Admission<'_>, Refused> {
+    pub(crate) fn admit(&self, now: Instant) -> Result<Admission<'_>, Refused> {
         let generation = self.generation.load(Ordering::Acquire);
         if is_closed(generation) {
             return Ok(self.admission(generation));
@@ -98,8 +97,7 @@ impl Breaker {
     }
 
     /// What it would do with a call now.
-    #[must_use]
-    pub fn state(&self, now: Instant) -> BreakerState {
+    pub(crate) fn state(&self, now: Instant) -> BreakerState {
         match self.record.lock().probe_from {
             None => BreakerState::Closed,
             Some(probe_from) if now < probe_from => BreakerState::Open,
@@ -201,24 +199,23 @@ impl Record {
 
 impl Admission<'_> {
     /// Whether this call decides if the breaker closes.
-    #[must_use]
-    pub fn is_probe(&self) -> bool {
+    pub(crate) fn is_probe(&self) -> bool {
         !is_closed(self.generation)
     }
 
     /// The endpoint did what it should. Answers the new state, if this changed it.
-    pub fn succeeded(self, now: Instant) -> Option<BreakerState> {
+    pub(crate) fn succeeded(self, now: Instant) -> Option<BreakerState> {
         self.judge(false, now)
     }
 
     /// The endpoint failed. Answers the new state, if this changed it.
-    pub fn failed(self, now: Instant) -> Option<BreakerState> {
+    pub(crate) fn failed(self, now: Instant) -> Option<BreakerState> {
         self.judge(true, now)
     }
 
     /// The endpoint answered something that says neither, such as HTTP 429. It counts for nothing,
     /// but a probe has shown that the endpoint is back. Answers the new state, if this changed it.
-    pub fn ignored(mut self, now: Instant) -> Option<BreakerState> {
+    pub(crate) fn ignored(mut self, now: Instant) -> Option<BreakerState> {
         self.is_judged = true;
         self.is_probe().then(|| self.breaker.end_probe(false, now))
     }

@@ -15,7 +15,7 @@ const LEAST_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Lets a bounded number of calls in. Those that wait are let in in the order in which they came.
 #[derive(Debug)]
-pub struct Bulkhead {
+pub(crate) struct Bulkhead {
     config: BulkheadConfig,
     places: Arc<Semaphore>,
     queued: AtomicUsize,
@@ -24,23 +24,22 @@ pub struct Bulkhead {
 /// A call's place in the backend, which the next may have once this is dropped.
 #[derive(Debug)]
 #[must_use = "dropping it gives the place away"]
-pub struct Permit {
+pub(crate) struct Permit {
     _place: OwnedSemaphorePermit,
 }
 
 /// There was no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
+pub(crate) struct Full {
     /// How long the call had waited; none at all if the queue was full too.
-    pub queued_for: Duration,
+    pub(crate) queued_for: Duration,
     /// How long it makes sense to wait before the next try.
-    pub retry_after: Duration,
+    pub(crate) retry_after: Duration,
 }
 
 impl Bulkhead {
     /// An empty one.
-    #[must_use]
-    pub fn new(config: &BulkheadConfig) -> Self {
+    pub(crate) fn new(config: &BulkheadConfig) -> Self {
         let places = config.max_concurrent.min(Semaphore::MAX_PERMITS);
         Self {
             config: *config,
@@ -51,7 +50,7 @@ impl Bulkhead {
 
     /// A place, if there is one. A place that is given back goes to the first who waits, so this
     /// overtakes nobody.
-    pub fn try_enter(&self) -> Option<Permit> {
+    pub(crate) fn try_enter(&self) -> Option<Permit> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         Some(Permit { _place: place })
     }
@@ -62,7 +61,7 @@ impl Bulkhead {
     /// # Errors
     ///
     /// If the queue is full, or the time is up.
-    pub async fn enter(&self, deadline: Option<Instant>) -> Result<Permit, Full> {
+    pub(crate) async fn enter(&self, deadline: Option<Instant>) -> Result<Permit, Full> {
         if let Some(permit) = self.try_enter() {
             return Ok(permit);
         }
@@ -80,15 +79,15 @@ impl Bulkhead {
     }
 
     /// How many calls have a place.
-    #[must_use]
-    pub fn in_flight(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
         let places = self.config.max_concurrent.min(Semaphore::MAX_PERMITS);
         places - self.places.available_permits()
     }
 
     /// How many calls wait for one.
-    #[must_use]
-    pub fn queued(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }
 

@@ -20,7 +20,7 @@ const RETRIES: usize = 1;
 /// Like `tower::retry::budget::TpsBudget`, which reads the clock itself and knows only shares that
 /// divide one.
 #[derive(Debug)]
-pub struct RetryBudget {
+pub(crate) struct RetryBudget {
     ratio: f64,
     floor: f64,
     recent: Mutex<Window<2>>,
@@ -28,8 +28,7 @@ pub struct RetryBudget {
 
 impl RetryBudget {
     /// A budget for a backend that saw no calls.
-    #[must_use]
-    pub fn new(config: &RetryConfig) -> Self {
+    pub(crate) fn new(config: &RetryConfig) -> Self {
         Self {
             ratio: config.budget_ratio,
             floor: f64::from(config.budget_floor) * SPAN.as_secs_f64(),
@@ -38,13 +37,12 @@ impl RetryBudget {
     }
 
     /// Counts a call, once however often it is tried.
-    pub fn count_call(&self, now: Instant) {
+    pub(crate) fn count_call(&self, now: Instant) {
         self.recent.lock().add(CALLS, now);
     }
 
     /// Takes one further attempt out of the budget, if there is one.
-    #[must_use]
-    pub fn try_take(&self, now: Instant) -> bool {
+    pub(crate) fn try_take(&self, now: Instant) -> bool {
         let mut recent = self.recent.lock();
         let [calls, retries] = recent.sums(now);
         let is_allowed = (retries + 1) as f64 <= calls as f64 * self.ratio + self.floor;
@@ -57,7 +55,7 @@ impl RetryBudget {
 
 /// The pauses between the attempts of one call: exponential, with full jitter.
 #[derive(Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     base: Duration,
     cap: Duration,
     max_attempts: usize,
@@ -66,8 +64,7 @@ pub struct Backoff {
 
 impl Backoff {
     /// The pauses of a call that is now made for the first time.
-    #[must_use]
-    pub fn new(config: &RetryConfig) -> Self {
+    pub(crate) fn new(config: &RetryConfig) -> Self {
         Self {
             base: config.base,
             cap: config.cap,
@@ -78,7 +75,7 @@ impl Backoff {
 
     /// How long to wait before the next attempt, and no shorter than the server asked for. `None`
     /// if there were enough attempts, or the next would not begin before the deadline.
-    pub fn next(
+    pub(crate) fn next(
         &mut self,
         now: Instant,
         retry_after: Option<Duration>,

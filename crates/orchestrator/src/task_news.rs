@@ -260,7 +260,14 @@ impl TaskNews {
         let snapshot = self.inner.catalogue.load_full();
         let mut splice = Splice::new();
         let raw = &state.raw;
-        tasks::edit(&snapshot, &task.home.backend, raw, params, &name, &mut splice);
+        tasks::edit(
+            &snapshot,
+            &task.home.backend,
+            raw,
+            params,
+            &name,
+            &mut splice,
+        );
         let mut edited = Vec::with_capacity(raw.len());
         splice.apply(raw, params, &mut edited);
         let mut out = Vec::with_capacity(edited.len());

@@ -169,7 +169,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => (0..8usize).prop_map(Event::Cancel),
         2 => (0..70_000u64).prop_map(Event::Pass),
     ];
-    proptest::collection::vec(event, 0..300)
+    proptest::collection::vec(event, 0..150)
 }
 
 proptest! {

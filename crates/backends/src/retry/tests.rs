@@ -63,7 +63,7 @@ fn attempts_of_a_backend_that_fails_wholly(
 proptest! {
     #[test]
     fn a_backend_that_fails_wholly_sees_no_more_than_a_fifth_more_above_the_floor(
-        rates in proptest::collection::vec(1..300u64, 1..40),
+        rates in proptest::collection::vec(1..150u64, 1..25),
         max_retries in 1..5usize,
     ) {
         let budget = RetryBudget::new(&config(0.2, 0));

@@ -18,8 +18,6 @@ const NOT_BUILT: &[&[&str]] = &[
     &["profiles"],
     &["server", "admin_listen"],
     &["server", "cluster"],
-    &["backends", "*", "balance"],
-    &["backends", "*", "endpoints"],
     &["backends", "*", "instances"],
     &["backends", "*", "start"],
 ];
@@ -100,9 +98,7 @@ impl Checker {
         let (message, meant) = if not_built {
             let message =
                 "is not built yet, so it would have no effect; expected a file without it";
-            // The places of a server stand where its only one would.
-            let meant = (entry.key == "endpoints").then_some("url");
-            (message.to_owned(), meant)
+            (message.to_owned(), None)
         } else {
             let message = format!("is not a known key; expected one of {}", quoted(&known));
             match nearest(&entry.key, known) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use switchboard_backends::lists::Item;
-use switchboard_backends::status::State;
+use switchboard_backends::status::{Stage, State};
 use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::json::{Span, write_str};
 use switchboard_protocol::splice::Splice;
@@ -60,25 +60,29 @@ fn absence(source: &Source) -> Option<serde_json::Value> {
     }
     let status = &source.status;
     let lists = source.lists.as_ref();
-    let (state, reason, action) = match (status.state, lists.and_then(|l| l.missing.as_deref())) {
-        (State::Ready | State::Degraded, Some(missing)) => (
-            State::Unavailable,
-            missing,
-            "look for this backend in the gateway's log",
-        ),
-        (State::Ready | State::Degraded, None) if source.hidden => (
-            State::Starting,
-            "it answers again, and is listed when it has been well for a while",
-            "",
-        ),
-        (State::Ready | State::Degraded, None) => (State::Starting, "its lists are being read", ""),
-        (state, _) => (state, &*status.reason, state.action()),
-    };
+    let (state, stage, reason, action) =
+        match (status.state, lists.and_then(|l| l.missing.as_deref())) {
+            (State::Ready | State::Degraded, Some(missing)) => (
+                State::Unavailable,
+                Stage::Listing,
+                missing,
+                "look for this backend in the gateway's log",
+            ),
+            (State::Ready | State::Degraded, None) if source.hidden => {
+                let settling = "it answers again, and is listed when it has been well for a while";
+                (State::Starting, Stage::Listing, settling, "")
+            }
+            (State::Ready | State::Degraded, None) => {
+                let reading = "its lists are being read";
+                (State::Starting, Stage::Listing, reading, "")
+            }
+            (state, _) => (state, status.stage, &*status.reason, state.action()),
+        };
     Some(json!({
         "name": &*source.name,
         "state": state.as_str(),
         "reason": reason,
-        "stage": status.stage.as_str(),
+        "stage": stage.as_str(),
         "since": rfc3339(status.since),
         "action": action,
     }))

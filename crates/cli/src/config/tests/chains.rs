@@ -38,8 +38,6 @@ fn chains_that_cannot_work_are_mistakes() {
   - tool: search__web
     when: [sometimes]
   - tool: search__web
-    try: [braev__web]
-  - tool: search__web
     try: [brave__web]
     map: {{ brave__web: {{ query: 1, lang: {{ constant: en }} }} }}
 equivalents:
@@ -49,6 +47,12 @@ equivalents:
     );
     Place::new().file("a.yaml", text).fails_with(
         r#"
+a.yaml:5: fallbacks[0]: has no `try`; expected one
+a.yaml:6: fallbacks[0].when[0]: is `sometimes`; expected one of `unavailable`, `timeout`, `limit`, `budget`, `error`
+a.yaml:9: fallbacks[1].map.brave__web.query: is `1`; expected text or a table of keys: put it in quotes
+a.yaml:9: fallbacks[1].map.brave__web.lang.constant: is not a known key; expected one of `const`
+a.yaml:10: equivalents[0].tools: has 1 tools; expected 2 to 16
+a.yaml:12: equivalents[0].costs.search__web: `-1` is too small; expected a number of at least 0
 "#,
     );
 }
@@ -63,6 +67,20 @@ fn a_circle_of_dependencies_is_printed_and_a_wrong_name_comes_with_the_nearest()
 "#;
     Place::new().file("a.yaml", text).fails_with(
         r#"
+a.yaml:3: backends.b.depends_on: is a circle: `b` → `c` → `b`; expected one that ends, or none of them could be started first
+a.yaml:4: backends.c.depends_on: names `databse`, which is no backend; did you mean `database`?
+"#,
+    );
+}
+
+#[test]
+fn a_tool_that_no_backend_can_have_is_a_mistake() {
+    let text = format!(
+        "{BACKENDS}fallbacks:\n  - {{ tool: search__web, try: [braev__web, brave__web] }}\n"
+    );
+    Place::new().file("a.yaml", text).fails_with(
+        r#"
+a.yaml:4: fallbacks[0].try: names `braev__web`, which is no backend's tool; did you mean `brave__…`?
 "#,
     );
 }

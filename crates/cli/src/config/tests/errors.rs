@@ -123,7 +123,7 @@ start = "lazy"
 sessions = "per_user"
 max_sessions = 0
 [backends.search]
-endpoints = []
+url = "http://127.0.0.1:1"
 balance = "round_robin"
 [backends."a b"]
 command = "x"
@@ -138,13 +138,11 @@ a.toml:2: server.lisen: is not a known key; expected one of `allowed_hosts`, `al
 a.toml:3: server.drain-timeout: is not a known key; expected one of `allowed_hosts`, `allowed_origins`, `body_timeout`, `drain_timeout`, `header_timeout`, `idle_timeout`, `legacy`, `listen`, `max_body_bytes`, `max_connections`, `ops_listen`, `public_url`, `sealing_keys`, `worker_threads`; did you mean `drain_timeout`?
 a.toml:4: server.admin_listen: is not built yet, so it would have no effect; expected a file without it
 a.toml:5: server.cluster: is not built yet, so it would have no effect; expected a file without it
-a.toml:8: backends.files.argz: is not a known key; expected one of `args`, `command`, `cwd`, `env`, `era`, `exclude_tools`, `headers`, `include_tools`, `max_message_bytes`, `max_sessions`, `max_sessions_per_principal`, `prefix`, `session_idle_timeout`, `sessions`, `timeout`, `transport`, `trust_annotations`, `url`; did you mean `args`?
+a.toml:8: backends.files.argz: is not a known key; expected one of `args`, `balance`, `breaker`, `bulkhead`, `command`, `connect_timeout`, `cwd`, `depends_on`, `endpoints`, `env`, `era`, `exclude_tools`, `first_byte_timeout`, `headers`, `health`, `hide_after`, `include_tools`, `max_message_bytes`, `max_sessions`, `max_sessions_per_principal`, `on_unavailable`, `prefix`, `retry`, `safe_tools`, `session_idle_timeout`, `sessions`, `show_after`, `stale_if_error`, `stream_idle_timeout`, `timeout`, `tool_timeouts`, `transport`, `trust_annotations`, `url`; did you mean `args`?
 a.toml:9: backends.files.instances: is not built yet, so it would have no effect; expected a file without it
 a.toml:10: backends.files.start: is not built yet, so it would have no effect; expected a file without it
 a.toml:11: backends.files.sessions: is `per_user`; expected one of `shared`, `per_principal`, `per_client`
 a.toml:12: backends.files.max_sessions: `0` is too small; expected a whole number of at least 1
-a.toml:14: backends.search.endpoints: is not built yet, so it would have no effect; expected a file without it
-a.toml:15: backends.search.balance: is not built yet, so it would have no effect; expected a file without it
 a.toml:16: backends."a b": the key is not the name of a backend; expected 1 to 64 of the characters `A-Z a-z 0-9 _ -`
 a.toml:18: backend: is not a known key; expected one of `auth`, `backends`, `equivalents`, `fallbacks`, `names`, `parked_calls`, `server`, `telemetry`; did you mean `backends`?
 a.toml:19: admin: is not built yet, so it would have no effect; expected a file without it
@@ -180,8 +178,8 @@ backends:
     Place::new().file("a.yaml", text).fails_with(
         r#"
 a.yaml:1: server.listen: without an `auth` section everyone who reaches 0.0.0.0:8080 could call every backend; expected a loopback address such as 127.0.0.1:8080, or an `auth` section with `api_keys`
-a.yaml:3: backends.none: has neither `command` nor `url`; expected `command` for a local process or `url` for a remote server
-a.yaml:4: backends.both: has both `command` and `url`; expected one of them: a backend is one server
+a.yaml:3: backends.none: has neither `command` nor `url` nor `endpoints`; expected `command` for a local process or `url` for a remote server
+a.yaml:4: backends.both: has more than one of `command`, `url` and `endpoints`; expected one of them: a backend is one server
 a.yaml:5: backends.local: has `headers`, `transport`, which would have no effect beside `command`; expected `args`, `env` and `cwd` at most
 a.yaml:9: backends.remote: has `args`, `env`, `cwd`, which would have no effect beside `url`; expected `headers` and `transport` at most
 a.yaml:17: backends.b.prefix: `c` is the prefix of `a` too, so their names could not be told apart; expected a prefix that no other backend has
@@ -416,7 +414,7 @@ a.yaml:2: auth.api_keys[0].key_sha256: the value is not a SHA-256 digest; expect
 a.yaml:4: backends.a.command: is `3`; expected text of at least one character: put it in quotes
 a.yaml:4: backends.a.timeout: `never` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
 a.yaml:5: backends.b.timeout: `never` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
-a.yaml:5: backends.b: has both `command` and `url`; expected one of them: a backend is one server
+a.yaml:5: backends.b: has more than one of `command`, `url` and `endpoints`; expected one of them: a backend is one server
 a.yaml:6: backends.c.command: the environment variable `GONE` is not set; expected a value for it, or a default as in `${GONE:-default}`
 "#,
     );
@@ -469,7 +467,7 @@ fn a_slip_beside_the_right_key_hides_nothing() {
         .file("b.json", client)
         .errors();
     assert!(
-        errors.contains("b.json:1: mcpServers.a: has both `command` and `url`"),
+        errors.contains("b.json:1: mcpServers.a: has more than one of `command`, `url`"),
         "{errors}"
     );
     assert!(!errors.contains("without an `auth`"), "{errors}");

@@ -104,7 +104,7 @@ fn lists_say_who_is_missing_and_why() {
     ]);
     assert_eq!(listed(&snapshot, List::Tools), ["down__kept"]);
     let since = "2027-01-15T08:00:00Z";
-    let entry = |name: &str, state: &str, reason: &str, action: &str| json!({ "name": name, "state": state, "reason": reason, "since": since, "action": action });
+    let entry = |name: &str, state: &str, stage: &str, reason: &str, action: &str| json!({ "name": name, "state": state, "stage": stage, "reason": reason, "since": since, "action": action });
     for list in LISTS {
         assert_eq!(
             result(&snapshot, list)["_meta"]["dev.switchboard/backends"],
@@ -112,13 +112,21 @@ fn lists_say_who_is_missing_and_why() {
                 entry(
                     "down",
                     "unavailable",
+                    "connecting",
                     "no answer",
                     State::Unavailable.action()
                 ),
-                entry("new", "starting", "no answer", State::Starting.action()),
+                entry(
+                    "new",
+                    "starting",
+                    "connecting",
+                    "no answer",
+                    State::Starting.action()
+                ),
                 entry(
                     "partial",
                     "unavailable",
+                    "listing",
                     "its prompts failed",
                     "look for this backend in the gateway's log"
                 ),
