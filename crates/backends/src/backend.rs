@@ -60,6 +60,8 @@ struct Inner {
     stop: CancellationToken,
     /// What the endpoints' states come to.
     status: Mutex<Status>,
+    /// Wakes those that wait for another status.
+    changed: watch::Sender<()>,
     bulkhead: Bulkhead,
     budget: RetryBudget,
     balancer: Balancer,
@@ -78,6 +80,21 @@ impl Backend {
         shared: &Shared,
         runtime: Option<&Handle>,
     ) -> Self {
+        Self::start_after(&[], name, config, metrics, observer, shared, runtime)
+    }
+
+    /// As [`Backend::start`], but the endpoints begin to connect when all of `dependencies` are
+    /// ready, or after 60 s.
+    #[must_use]
+    pub fn start_after(
+        dependencies: &[Self],
+        name: Arc<str>,
+        config: BackendConfig,
+        metrics: BackendMetrics,
+        observer: Arc<dyn Observer>,
+        shared: &Shared,
+        runtime: Option<&Handle>,
+    ) -> Self {
         metrics.set_state(BackendState::Starting);
         let _on_runtime = runtime.map(Handle::enter);
         let tasks = TaskTracker::new();
@@ -85,6 +102,7 @@ impl Backend {
         let discovery = discovery.map(|config| Discovery::start(&name, config, &tasks));
         let inner = Arc::new(Inner {
             status: Mutex::new(Status::starting()),
+            changed: watch::Sender::new(()),
             bulkhead: Bulkhead::new(&config.bulkhead),
             budget: RetryBudget::new(&config.retry),
             balancer: Balancer::new(config.balance),
@@ -102,6 +120,7 @@ impl Backend {
             observer: Arc::new(EndpointWatch(Arc::downgrade(&inner))),
             shared: shared.clone(),
             runtime: runtime.cloned(),
+            dependencies: dependencies.to_vec(),
         };
         let started = endpoints::configured(&inner.config).into_iter();
         let started = started.map(|(place, config)| starter.start(&inner, place, config));
@@ -139,6 +158,15 @@ impl Backend {
     #[must_use]
     pub fn status(&self) -> Status {
         self.inner.status.lock().clone()
+    }
+
+    /// Waits until the backend is as `wanted` says.
+    pub(crate) async fn until(&self, wanted: impl Fn(&Self) -> bool) {
+        let mut changed = self.inner.changed.subscribe();
+        while !wanted(self) {
+            // The sender lives as long as `self`.
+            let _ = changed.changed().await;
+        }
     }
 
     /// What it offers, as last learned by the first endpoint that is ready, or else by the first
@@ -202,6 +230,18 @@ impl Backend {
                 None => return Err(tries.told(error)),
             }
         }
+    }
+
+    /// Whether making this call of `tool`, the server's own name, twice does no more than making it
+    /// once.
+    #[must_use]
+    pub fn is_safe(&self, call: &Call, tool: &str) -> bool {
+        safety::is_safe(
+            &self.inner.config,
+            self.lists().as_deref(),
+            call,
+            Some(tool),
+        )
     }
 
     /// Has the lists read again and waits until they are, at most 5 s.
@@ -464,6 +504,7 @@ impl Inner {
             State::NeedsAuth => BackendState::NeedsAuth,
         });
         *self.status.lock() = status;
+        self.changed.send_replace(());
         self.observer.changed(&self.name);
     }
 }

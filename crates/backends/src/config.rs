@@ -19,6 +19,7 @@ pub mod balance;
 pub mod breaker;
 pub mod bulkhead;
 pub mod count;
+pub mod degrade;
 pub mod discovery;
 pub mod duration;
 pub mod endpoints;
@@ -31,6 +32,7 @@ pub mod share;
 pub use self::balance::BalancePolicy;
 pub use self::breaker::BreakerConfig;
 pub use self::bulkhead::BulkheadConfig;
+pub use self::degrade::{DegradeConfig, OnUnavailable};
 pub use self::discovery::{ConsulConfig, DiscoveryConfig, DiscoverySource};
 use self::endpoints::EndpointFile;
 pub use self::endpoints::{CanaryConfig, EndpointConfig};
@@ -101,6 +103,10 @@ pub struct BackendConfig {
     pub max_message_bytes: usize,
     /// The sessions of a legacy server.
     pub sessions: SessionsConfig,
+    /// What becomes of its part of the lists while it is away.
+    pub degrade: DegradeConfig,
+    /// The backends that it waits for before it starts.
+    pub depends_on: Vec<String>,
 }
 
 /// How a backend is reached.
@@ -291,6 +297,28 @@ struct BackendFile {
     #[serde(default = "default_session_idle_timeout", with = "duration")]
     #[schemars(schema_with = "duration::positive_schema")]
     session_idle_timeout: Duration,
+    /// What becomes of its tools, prompts and resources in the lists while it is away. Calls to it
+    /// fail as calls to a server that is not available, listed or not.
+    #[serde(default)]
+    on_unavailable: OnUnavailable,
+    /// With `on_unavailable: hide`, how long it has been away before it is hidden: a duration, at
+    /// most 1 day.
+    #[serde(default = "default_hide_after", with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    hide_after: Duration,
+    /// How long it has been well again, without a break, before it is shown after it was hidden: a
+    /// duration, at most 1 day.
+    #[serde(default = "default_show_after", with = "duration")]
+    #[schemars(schema_with = "duration::schema")]
+    show_after: Duration,
+    /// How long what it offered last is shown while its lists cannot be read again, whatever
+    /// `on_unavailable` says: a duration, from 1 ms to 1 day; by default for ever.
+    #[schemars(schema_with = "duration::positive_schema")]
+    stale_if_error: Option<PositiveDuration>,
+    /// The backends that have to be ready before this one is started. After 60 s it is started
+    /// anyway, and what happens to them later does not concern it.
+    #[serde(default)]
+    depends_on: Vec<String>,
 }
 
 impl BackendConfig {
@@ -319,6 +347,8 @@ impl BackendConfig {
             retry: RetryConfig::default(),
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             sessions: SessionsConfig::default(),
+            degrade: DegradeConfig::default(),
+            depends_on: Vec::new(),
         }
     }
 
@@ -389,6 +419,14 @@ fn default_max_sessions_per_principal() -> usize {
 
 fn default_session_idle_timeout() -> Duration {
     SessionsConfig::default().idle_timeout
+}
+
+fn default_hide_after() -> Duration {
+    DegradeConfig::default().hide_after
+}
+
+fn default_show_after() -> Duration {
+    DegradeConfig::default().show_after
 }
 
 /// What is wrong with one backend. No message repeats a value.
@@ -500,6 +538,13 @@ impl TryFrom<BackendFile> for BackendConfig {
             retry: file.retry,
             max_message_bytes: file.max_message_bytes,
             sessions,
+            degrade: DegradeConfig {
+                on_unavailable: file.on_unavailable,
+                hide_after: file.hide_after,
+                show_after: file.show_after,
+                stale_if_error: file.stale_if_error.map(|time| time.0),
+            },
+            depends_on: file.depends_on,
             ..Self::new(transport)
         })
     }

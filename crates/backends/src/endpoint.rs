@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::answer::{self, Answer};
 use crate::arriving::{Arriving, Reply};
 use crate::attempt::Attempted;
+use crate::backend::Backend;
 use crate::balance::{Candidate, slow_start};
 use crate::breaker::{Admission, Breaker, BreakerState};
 use crate::config::{BackendConfig, CanaryConfig, HttpKind, TransportConfig};
@@ -102,6 +103,8 @@ pub(crate) struct Start<'a> {
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) shared: &'a Shared,
     pub(crate) runtime: Option<&'a Handle>,
+    /// The backends that have to be ready before it connects.
+    pub(crate) dependencies: &'a [Backend],
 }
 
 /// What tells one endpoint of a backend from the others.
@@ -120,7 +123,7 @@ pub(crate) struct Place {
 }
 
 impl Endpoint {
-    /// Starts the keeper of an endpoint, which begins to connect at once: on `runtime`, or else on
+    /// Starts the keeper of an endpoint, which begins to connect when its dependencies are ready: on `runtime`, or else on
     /// that of the caller, which must be one of tokio's. All tasks of the endpoint begin there, and
     /// those of a process carry each of its messages.
     pub(crate) fn start(start: Start<'_>) -> Self {
@@ -132,6 +135,7 @@ impl Endpoint {
             observer,
             shared,
             runtime,
+            dependencies,
         } = start;
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
@@ -169,7 +173,7 @@ impl Endpoint {
             shared: shared.clone(),
             config,
         });
-        let keeper = keeper::keep(Arc::clone(&inner));
+        let keeper = keeper::keep(Arc::clone(&inner), dependencies.to_vec());
         match runtime {
             Some(runtime) => inner.tasks.spawn_on(keeper, runtime),
             None => inner.tasks.spawn(keeper),

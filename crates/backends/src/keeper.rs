@@ -9,8 +9,10 @@ use switchboard_protocol::error::code;
 use switchboard_protocol::json::write_str;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::backend::Backend;
 use crate::config::{EraPin, TransportConfig};
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, OWN_META, Remembered, connect};
+use crate::dependencies::wait_for;
 use crate::endpoint::Inner;
 use crate::health::Checks;
 use crate::learn::learn;
@@ -34,8 +36,11 @@ const LEAST_AFTER_HINT: Duration = Duration::from_secs(2);
 /// However often a server says that its lists changed, they are read at most this often.
 const LEAST_BETWEEN_READS: Duration = Duration::from_millis(200);
 
-/// Keeps the backend connected until it is stopped.
-pub(crate) async fn keep(inner: Arc<Inner>) {
+/// Keeps the backend connected until it is stopped; begins when its dependencies are ready.
+pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
+    // Boxed, since it is over soon and the keeper lives on.
+    Box::pin(wait_for(&inner, &dependencies)).await;
+    drop(dependencies);
     let mut pause = Pause::default();
     let mut remembered = None;
     let mut had_connection = false;

@@ -8,7 +8,8 @@ pub(crate) fn is_shown(name: &str, include: &[String], exclude: &[String]) -> bo
 }
 
 /// Whether the whole of `name` fits; linear in the name for each `*`.
-pub(crate) fn matches(pattern: &str, name: &str) -> bool {
+#[must_use]
+pub fn matches(pattern: &str, name: &str) -> bool {
     let Some((first, rest)) = pattern.split_once('*') else {
         return pattern == name;
     };

@@ -132,6 +132,7 @@ fn sources(backends: usize, tools: usize) -> Vec<Source> {
             missing: None,
         })),
         shaped_by_credential: false,
+        hidden: false,
     };
     (0..backends).map(source).collect()
 }

@@ -10,7 +10,12 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, count, duration, parse_url};
-use switchboard_orchestrator::config::NamesConfig;
+use switchboard_orchestrator::config::chains::{
+    self, ChainsConfig, EquivalentsConfig, FallbackConfig,
+};
+use switchboard_orchestrator::config::{NamesConfig, nearest};
+use switchboard_orchestrator::names::Namespaces;
+use switchboard_orchestrator::start_order;
 use switchboard_policy::config::AuthConfig;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
@@ -38,6 +43,13 @@ pub struct Config {
     /// A name from a client's `mcpServers` may be any text.
     #[schemars(extend("propertyNames" = {"format": "backend-name"}))]
     pub backends: BTreeMap<String, BackendConfig>,
+    /// What is tried when a tool cannot answer: other tools, of other servers, in order. Each is a
+    /// call of its own, within its backend's `timeout` and what is left of the time that the client
+    /// gave; the answer says who gave it in `_meta["dev.switchboard/served_by"]`.
+    pub fallbacks: Vec<FallbackConfig>,
+    /// Tools that do the same. A call of any may be answered by another, and goes on to the next
+    /// like a fallback.
+    pub equivalents: Vec<EquivalentsConfig>,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
     /// Logs and traces.
@@ -156,7 +168,17 @@ impl Config {
         self.open_to_everyone()
             .into_iter()
             .chain(self.equal_prefixes())
+            .chain(self.wrong_dependencies())
+            .chain(self.wrong_chains())
             .collect()
+    }
+
+    /// What takes the place of a tool that cannot answer.
+    pub fn chains(&self) -> ChainsConfig {
+        ChainsConfig {
+            fallbacks: self.fallbacks.clone(),
+            equivalents: self.equivalents.clone(),
+        }
     }
 
     fn open_to_everyone(&self) -> Option<Problem> {
@@ -196,6 +218,72 @@ impl Config {
             }
         }
         problems
+    }
+}
+
+impl Config {
+    fn wrong_dependencies(&self) -> Vec<Problem> {
+        let backends = self.backends.iter();
+        let dependencies = backends
+            .map(|(name, backend)| (&**name, &*backend.depends_on))
+            .collect();
+        let mistakes = start_order::mistakes(&dependencies).into_iter();
+        mistakes
+            .map(|mistake| Problem {
+                key: path(&["backends", &mistake.backend, "depends_on"]),
+                other: path(&["backends"]),
+                message: mistake.message,
+            })
+            .collect()
+    }
+
+    /// Chains that are wrong in themselves, and tools in them that no backend can have: a name begins
+    /// with the prefix of its backend.
+    fn wrong_chains(&self) -> Vec<Problem> {
+        let wrong = chains::mistakes(&self.fallbacks, &self.equivalents).into_iter();
+        let wrong = wrong.map(|(key, message)| Problem {
+            other: key.clone(),
+            key,
+            message,
+        });
+        let unknown = |(key, tool): (Vec<String>, &String)| {
+            let message = self.nobodys_tool(tool)?;
+            let other = path(&["backends"]);
+            Some(Problem {
+                key,
+                other,
+                message,
+            })
+        };
+        let fallbacks = self.fallbacks.iter().enumerate();
+        let fallbacks = fallbacks.flat_map(|(index, fallback)| {
+            let key = path(&["fallbacks", &format!("[{index}]"), "try"]);
+            fallback.targets.iter().map(move |tool| (key.clone(), tool))
+        });
+        let groups = self.equivalents.iter().enumerate();
+        let groups = groups.flat_map(|(index, group)| {
+            let key = path(&["equivalents", &format!("[{index}]"), "tools"]);
+            group.tools.iter().map(move |tool| (key.clone(), tool))
+        });
+        wrong
+            .chain(fallbacks.chain(groups).filter_map(unknown))
+            .collect()
+    }
+
+    /// Why no backend can have a tool of this name, if none can.
+    fn nobodys_tool(&self, tool: &str) -> Option<String> {
+        let backends = self.backends.iter();
+        let prefixes = backends.map(|(name, backend)| (&**name, backend.prefix.as_deref()));
+        let namespaces = Namespaces::new(&self.names, prefixes);
+        let anybodys = (0..self.backends.len()).any(|index| namespaces.is_plain(index));
+        if anybodys || namespaces.claimant(tool, |_| true).is_some() {
+            return None;
+        }
+        let claims = (0..self.backends.len()).map(|index| namespaces.claim(index));
+        let beginning = tool.split_once(&*self.names.separator);
+        let near = beginning.and_then(|(prefix, _)| nearest(prefix, claims));
+        let near = near.map_or(String::new(), |near| format!("; did you mean `{near}…`?"));
+        Some(format!("names `{tool}`, which is no backend's tool{near}"))
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use secrecy::ExposeSecret;
+use switchboard_orchestrator::config::chains::ChainsConfig;
 use switchboard_orchestrator::{Orchestrator, Parts};
 use switchboard_policy::authenticate::Authenticator;
 use switchboard_policy::origin::{HostPolicy, HostPolicyError};
@@ -82,6 +83,8 @@ impl Gateway {
             auth,
             names,
             backends,
+            fallbacks,
+            equivalents,
             parked_calls,
             telemetry: _,
         } = config;
@@ -122,6 +125,10 @@ impl Gateway {
         let orchestrator = Orchestrator::start(Parts {
             names,
             backends,
+            chains: ChainsConfig {
+                fallbacks,
+                equivalents,
+            },
             parked_calls,
             private: auth.is_some(),
             sealer,

@@ -27,6 +27,7 @@ mod resources;
 mod skills;
 #[cfg(test)]
 mod tests;
+pub(crate) mod visibility;
 
 pub use build::{Collision, Entry, Kind, Shortened};
 pub use resources::{ADDRESS_SCHEME, Route};
@@ -51,12 +52,15 @@ pub struct Source {
     pub lists: Option<Arc<Lists>>,
     /// Whether what it offers depends on a credential of the gateway's or the caller's.
     pub shaped_by_credential: bool,
+    /// Whether what it offers is left out of the lists. It keeps its names, and can be called.
+    pub hidden: bool,
 }
 
 impl Source {
     /// Whether everything that it offers is there.
     fn is_whole(&self) -> bool {
         matches!(self.status.state, State::Ready | State::Degraded)
+            && !self.hidden
             && self
                 .lists
                 .as_ref()

@@ -1,9 +1,12 @@
-//! How names are made: the `names` section of the configuration.
+//! How names are made: the `names` section of the configuration. What takes a tool's place is in
+//! [`chains`].
 
 use std::ops::RangeInclusive;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
+
+pub mod chains;
 
 /// What [`NamesConfig::max_length`] may be. Shorter names would have no room for a prefix and the
 /// suffix of a shortened name; 128 characters is what the specification recommends as the most.
@@ -60,4 +63,27 @@ fn deserialize_max_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
         return Err(de::Error::custom("the length is not from 24 to 128"));
     }
     Ok(length)
+}
+
+/// The one of `known` that is near enough to `word` that a slip of the hand explains the
+/// difference.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let folded = fold(word);
+    known
+        .into_iter()
+        .map(|candidate| {
+            let distance = strsim::damerau_levenshtein(&folded, &fold(candidate));
+            (distance, candidate)
+        })
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+// `allowedHosts`, `allowed-hosts` and `allowed_hosts` are one word to whoever writes them.
+fn fold(word: &str) -> String {
+    word.chars()
+        .filter(|c| !matches!(c, '_' | '-'))
+        .flat_map(char::to_lowercase)
+        .collect()
 }

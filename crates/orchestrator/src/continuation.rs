@@ -40,14 +40,23 @@ pub(crate) fn seal(
         Some(state) => format!("{home}\0{state}"),
         None => home.to_string(),
     };
-    let request = request_digest(call);
-    let binding = Binding {
-        principal: &call.principal.id,
-        request,
-    };
+    seal_payload(sealer, call, "", payload.as_bytes())
+}
+
+/// Seals what goes on with this call. What is sealed for one `kind` opens for no other.
+///
+/// # Errors
+/// If it is too long.
+pub(crate) fn seal_payload(
+    sealer: &Sealer,
+    call: &Call,
+    kind: &str,
+    payload: &[u8],
+) -> Result<String, String> {
+    let binding = binding(call, kind);
     let expires = now_ms().saturating_add(u64::try_from(LIFETIME.as_millis()).unwrap_or(u64::MAX));
     sealer
-        .seal(Purpose::RequestState, &binding, expires, payload.as_bytes())
+        .seal(Purpose::RequestState, &binding, expires, payload)
         .map_err(|error| error.to_string())
 }
 
@@ -61,17 +70,7 @@ pub(crate) fn open(
     call: &Call,
     token: &str,
 ) -> Result<Continuation, ProtocolError> {
-    let request = request_digest(call);
-    let binding = Binding {
-        principal: &call.principal.id,
-        request,
-    };
-    let payload = sealer.open(Purpose::RequestState, &binding, now_ms(), token).map_err(|_| {
-        ProtocolError::invalid_params(
-            "requestState is not valid for this request: it was changed, has expired or belongs to another call; make the call again without it",
-        )
-    })?;
-    let payload = String::from_utf8(payload).unwrap_or_default();
+    let payload = open_payload(sealer, call, "", token)?;
     Ok(match payload.split_once('\0') {
         Some((home, state)) => Continuation {
             home: Home::parse(home),
@@ -82,6 +81,42 @@ pub(crate) fn open(
             state: None,
         },
     })
+}
+
+/// Opens what [`seal_payload`] sealed.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn open_payload(
+    sealer: &Sealer,
+    call: &Call,
+    kind: &str,
+    token: &str,
+) -> Result<String, ProtocolError> {
+    let binding = binding(call, kind);
+    let payload = sealer
+        .open(Purpose::RequestState, &binding, now_ms(), token)
+        .map_err(|_| invalid())?;
+    String::from_utf8(payload).map_err(|_| invalid())
+}
+
+/// The error of a token that is not valid for its request.
+pub(crate) fn invalid() -> ProtocolError {
+    ProtocolError::invalid_params(
+        "requestState is not valid for this request: it was changed, has expired or belongs to another call; make the call again without it",
+    )
+}
+
+fn binding<'c>(call: &'c Call, kind: &str) -> Binding<'c> {
+    let request = request_digest(call);
+    Binding {
+        principal: &call.principal.id,
+        // That of the plain kind stays what it was, so that tokens outlive an update.
+        request: match kind {
+            "" => request,
+            kind => digest(&[kind.as_bytes(), &request]),
+        },
+    }
 }
 
 /// What makes a request the same one: method, target and arguments. A client may write the

@@ -2,6 +2,7 @@
 //! see, where a call goes, and who is told of changes.
 
 pub mod catalogue;
+pub mod chains;
 pub mod config;
 mod continuation;
 mod dispatch;
@@ -11,6 +12,7 @@ pub mod names;
 mod orchestrator;
 mod resolve;
 mod results;
+pub mod start_order;
 mod task_news;
 mod tasks;
 

@@ -22,9 +22,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::catalogue::visibility::Visibilities;
 use crate::catalogue::{Catalogue, Extensions, List, Route, Shared, Snapshot, Source};
+use crate::chains::Chains;
 use crate::config::NamesConfig;
+use crate::config::chains::ChainsConfig;
 use crate::hub::{Filter, Hub, ListenError, Listener, MAX_URI_LEN, MAX_URIS};
+use crate::start_order;
 
 /// For this long after the start a list waits for backends that have not been learned yet.
 pub(crate) const FIRST_MOMENTS: Duration = Duration::from_secs(2);
@@ -50,6 +54,8 @@ pub struct Parts {
     pub parked_calls: ParkedCallsConfig,
     /// The backends.
     pub backends: BTreeMap<String, BackendConfig>,
+    /// What takes the place of a tool that cannot answer.
+    pub chains: ChainsConfig,
     /// Whether callers are told apart.
     pub private: bool,
     /// Seals `requestState`.
@@ -70,6 +76,7 @@ pub struct Orchestrator {
 pub(crate) struct Inner {
     names: NamesConfig,
     pub(crate) backends: BTreeMap<Arc<str>, Backend>,
+    pub(crate) chains: Chains,
     pub(crate) catalogue: Catalogue,
     hub: Hub,
     pub(crate) sealer: Sealer,
@@ -138,27 +145,24 @@ impl Orchestrator {
         parts
             .metrics
             .count_parked_calls_with(move || counted.parked_calls());
-        let mut runtimes = parts.runtimes.iter().cycle();
-        let backends: BTreeMap<Arc<str>, Backend> = parts
-            .backends
-            .into_iter()
-            .map(|(name, config)| {
-                let name: Arc<str> = name.into();
-                let runtime = config.is_process().then(|| runtimes.next()).flatten();
-                let metrics = parts.metrics.backend(&name);
-                let observer = Arc::clone(&heard) as Arc<dyn Observer>;
-                (
-                    Arc::clone(&name),
-                    Backend::start(name, config, metrics, observer, &parked, runtime),
-                )
-            })
+        let observer = Arc::clone(&heard) as Arc<dyn Observer>;
+        let backends = start_order::start(
+            parts.backends,
+            &parts.metrics,
+            &observer,
+            &parked,
+            &parts.runtimes,
+        );
+        let sources: Vec<Source> = backends
+            .values()
+            .map(|backend| source(backend, false))
             .collect();
-        let sources: Vec<Source> = backends.values().map(source).collect();
         let shared = shared(parts.private, Extensions::default());
         let catalogue = Catalogue::new(Snapshot::build(&parts.names, &sources, &shared));
         let inner = Arc::new(Inner {
             names: parts.names,
             backends,
+            chains: Chains::new(&parts.chains),
             catalogue,
             hub: Hub::default(),
             sealer: parts.sealer,
@@ -221,13 +225,16 @@ impl Orchestrator {
 
     /// Makes a call. Dropping the future cancels it.
     pub async fn call(&self, traced: TracedCall) -> Outcome {
-        let TracedCall { mut call, span } = traced;
-        let outcome = match (call.method, List::of(call.method)) {
-            (Method::Discover, _) => Ok(prepared(self.inner.catalogue.load().discover())),
-            (_, Some(list)) => Box::pin(self.list(list, &call)).await,
-            (_, None) => self.inner.call(&mut call, &span).await,
-        };
-        outcome.unwrap_or_else(Outcome::Failed)
+        let TracedCall { call, span } = traced;
+        match (call.method, List::of(call.method)) {
+            (Method::Discover, _) => prepared(self.inner.catalogue.load().discover()),
+            (_, Some(list)) => {
+                let listed = Box::pin(self.list(list, &call)).await;
+                listed.unwrap_or_else(Outcome::Failed)
+            }
+            // Outside of all that decides: each substitute passes everything again.
+            (_, None) => self.inner.call_or_substitute(call, &span).await,
+        }
     }
 
     async fn list(&self, list: List, call: &Call) -> Result<Outcome, CallError> {
@@ -331,7 +338,7 @@ fn prepared(result: &Bytes) -> Outcome {
     })
 }
 
-fn source(backend: &Backend) -> Source {
+fn source(backend: &Backend, hidden: bool) -> Source {
     let config = backend.config();
     Source {
         name: Arc::clone(backend.name()),
@@ -339,6 +346,7 @@ fn source(backend: &Backend) -> Source {
         status: backend.status(),
         lists: backend.lists(),
         shaped_by_credential: matches!(&config.transport, TransportConfig::Http { headers, .. } if !headers.is_empty()),
+        hidden,
     }
 }
 
@@ -354,13 +362,18 @@ fn shared(private: bool, extensions: Extensions) -> Shared {
 /// is listened to.
 async fn keep_catalogue(inner: Arc<Inner>) {
     let mut extensions = Extensions::default();
+    let mut visibilities = Visibilities::default();
     let mut watched_changed = inner.hub.watched_changed();
     loop {
         tokio::select! {
             () = inner.stop.cancelled() => return,
             () = inner.heard.arrived.notified() => {
                 tokio::time::sleep(COALESCE).await;
-                hear(&inner, &mut extensions);
+                hear(&inner, &mut extensions, &mut visibilities);
+            }
+            () = visibilities.next_look() => {
+                let changes = rebuild(&inner, &mut extensions, &mut visibilities);
+                inner.hub.publish_lists(changes);
             }
             changed = watched_changed.changed() => {
                 if changed.is_err() {
@@ -375,11 +388,11 @@ async fn keep_catalogue(inner: Arc<Inner>) {
     }
 }
 
-fn hear(inner: &Inner, extensions: &mut Extensions) {
+fn hear(inner: &Inner, extensions: &mut Extensions, visibilities: &mut Visibilities) {
     let said = std::mem::take(&mut *inner.heard.said.lock());
     let mut changes = said.lists;
     if said.backends {
-        changes = changes.union(rebuild(inner, extensions));
+        changes = changes.union(rebuild(inner, extensions, visibilities));
     }
     inner.hub.publish_lists(changes);
     let snapshot = inner.catalogue.load();
@@ -390,8 +403,17 @@ fn hear(inner: &Inner, extensions: &mut Extensions) {
     }
 }
 
-fn rebuild(inner: &Inner, extensions: &mut Extensions) -> ChangedLists {
-    let sources: Vec<Source> = inner.backends.values().map(source).collect();
+fn rebuild(
+    inner: &Inner,
+    extensions: &mut Extensions,
+    visibilities: &mut Visibilities,
+) -> ChangedLists {
+    let now = Instant::now();
+    let sources: Vec<Source> = inner
+        .backends
+        .values()
+        .map(|backend| source(backend, visibilities.is_hidden(backend, now)))
+        .collect();
     for lists in sources.iter().filter_map(|source| source.lists.as_ref()) {
         extensions.learn(&lists.server.extensions);
     }
@@ -416,6 +438,7 @@ mod tests {
             names: NamesConfig::default(),
             parked_calls: ParkedCallsConfig::default(),
             backends: BTreeMap::new(),
+            chains: ChainsConfig::default(),
             private: false,
             sealer: Sealer::with_random_key().expect("random bytes"),
             metrics: Arc::new(Metrics::new().expect("a registry")),

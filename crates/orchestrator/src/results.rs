@@ -100,7 +100,8 @@ pub(crate) fn outcome(
     })
 }
 
-fn unsealable(backend: &Arc<str>, detail: &str) -> CallError {
+/// The fault of a question whose state cannot be sealed.
+pub(crate) fn unsealable(backend: &Arc<str>, detail: &str) -> CallError {
     let message =
         format!("The server \"{backend}\" asked for input in a way that cannot be passed on.");
     let fault = Fault::unknown(502, "invalid_answer", message).of(backend);

@@ -113,6 +113,16 @@ pub struct Attempt {
     pub ms: u64,
 }
 
+impl Attempt {
+    /// Adds the object that stands for it in `attempts`.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"backend\":");
+        write_str(out, &self.backend);
+        let rest = format!(",\"reason\":\"{}\",\"ms\":{}}}", self.reason, self.ms);
+        out.extend_from_slice(rest.as_bytes());
+    }
+}
+
 /// A call that the gateway could not bring to an answer: a backend's, a policy's or our own fault.
 ///
 /// Its `message` is for the caller and the model behind it: one or two plain sentences with no
@@ -206,11 +216,7 @@ impl Fault {
             if index > 0 {
                 out.push(b',');
             }
-            out.extend_from_slice(b"{\"backend\":");
-            write_str(&mut out, &attempt.backend);
-            out.extend_from_slice(
-                format!(",\"reason\":\"{}\",\"ms\":{}}}", attempt.reason, attempt.ms).as_bytes(),
-            );
+            attempt.write_json(&mut out);
         }
         out.extend_from_slice(format!("],\"outcome\":\"{}\"}}", self.effect.as_str()).as_bytes());
         out

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Inner;
+use super::{Backend, Inner};
 use crate::config::BackendConfig;
 use crate::discovery::{self, Discovery};
 use crate::endpoint::{Endpoint, Place, Start};
@@ -25,6 +25,8 @@ pub(super) struct Starter {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) shared: Shared,
     pub(super) runtime: Option<Handle>,
+    /// Those that have to be ready first.
+    pub(super) dependencies: Vec<Backend>,
 }
 
 impl Starter {
@@ -37,6 +39,7 @@ impl Starter {
             observer: Arc::clone(&self.observer),
             shared: &self.shared,
             runtime: self.runtime.as_ref(),
+            dependencies: &self.dependencies,
         })
     }
 }

@@ -13,6 +13,7 @@ use switchboard_backends::lists::Item;
 use switchboard_backends::status::State;
 use switchboard_gateway::config::Config;
 use switchboard_orchestrator::catalogue::{Kind, Snapshot};
+use switchboard_orchestrator::chains;
 use switchboard_orchestrator::{Orchestrator, Parts};
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::Metrics;
@@ -84,15 +85,20 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
     let mut all_there = true;
     if connect {
         match connected(config).await {
-            Ok((snapshot, summary)) => {
+            Ok((snapshot, summary, chains)) => {
                 all_there = summary.iter().all(|backend| backend["state"] == "ready");
                 describe(&snapshot, &summary, &mut text);
+                all_there &= chains.is_empty();
+                for problem in &chains {
+                    let _ = writeln!(text, "error: {problem}");
+                }
                 let tools = snapshot.entries(Kind::Tool).len();
                 let all = report["warnings"].as_array_mut().into_iter();
                 all.for_each(|all| {
                     all.extend(too_many_tools(tools).map(|message| json!({ "message": message })))
                 });
                 report["backends"] = Value::Array(summary);
+                report["chains"] = chains.into();
                 report["collisions"] = collisions(&snapshot);
                 report["shortened"] = shortened(&snapshot);
             }
@@ -110,12 +116,15 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
     }
 }
 
-/// Starts every backend, looks at what there is, and ends them.
-async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>), String> {
+/// Starts every backend, looks at what there is, and ends them. With what is there: what is said
+/// about each backend, and what does not fit about the chains.
+async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<String>), String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let chains = config.chains();
     let orchestrator = Orchestrator::start(Parts {
         names: config.names,
         backends: config.backends,
+        chains: chains.clone(),
         parked_calls: config.parked_calls,
         private: config.auth.is_some(),
         sealer: Sealer::with_random_key().map_err(|error| error.to_string())?,
@@ -126,7 +135,8 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>), String
     let summary = orchestrator.backends().map(summary).collect();
     let snapshot = orchestrator.catalogue().load_full();
     orchestrator.shut_down().await;
-    Ok((snapshot, summary))
+    let problems = chains::check::problems(&chains, &snapshot);
+    Ok((snapshot, summary, problems))
 }
 
 /// What there is to say about one backend, for programs.

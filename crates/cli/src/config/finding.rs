@@ -47,26 +47,3 @@ impl fmt::Display for ConfigErrors {
         Ok(())
     }
 }
-
-/// `did you mean X`, if one of `known` is near enough to `word` that a slip of the hand explains
-/// the difference.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let folded = fold(word);
-    known
-        .into_iter()
-        .map(|candidate| {
-            let distance = strsim::damerau_levenshtein(&folded, &fold(candidate));
-            (distance, candidate)
-        })
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
-}
-
-// `allowedHosts`, `allowed-hosts` and `allowed_hosts` are one word to whoever writes them.
-fn fold(word: &str) -> String {
-    word.chars()
-        .filter(|c| !matches!(c, '_' | '-'))
-        .flat_map(char::to_lowercase)
-        .collect()
-}

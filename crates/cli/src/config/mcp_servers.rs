@@ -2,8 +2,8 @@
 //! Switchboard's own `backends`.
 
 use serde_json::Number;
+use switchboard_orchestrator::config::nearest;
 
-use super::finding::nearest;
 use super::node::{Entry, Node, Path, Value};
 
 /// Fields that clients know and that change nothing here.

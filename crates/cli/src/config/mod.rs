@@ -161,6 +161,8 @@ fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> C
         server: section(&mut merged, &["server"], &mut wrong).unwrap_or_default(),
         auth: section(&mut merged, &["auth"], &mut wrong),
         names: section(&mut merged, &["names"], &mut wrong).unwrap_or_default(),
+        fallbacks: section(&mut merged, &["fallbacks"], &mut wrong).unwrap_or_default(),
+        equivalents: section(&mut merged, &["equivalents"], &mut wrong).unwrap_or_default(),
         parked_calls: section(&mut merged, &["parked_calls"], &mut wrong).unwrap_or_default(),
         telemetry: section(&mut merged, &["telemetry"], &mut wrong).unwrap_or_default(),
         backends: names(&merged, "backends")

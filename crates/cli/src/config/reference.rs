@@ -31,6 +31,10 @@ fn rows(page: &mut String, path: &str, shape: Shape<'_>) {
         rows(page, &format!("{path}.NAME"), values);
         return;
     }
+    if let Some(items) = shape.items() {
+        rows(page, &format!("{path}[]"), items);
+        return;
+    }
     for (key, shape) in shape.keys() {
         let path = format!("{path}.{key}");
         let items = shape.items();

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Number, Value as Json};
+use switchboard_orchestrator::config::nearest;
 
-use super::finding::nearest;
 use super::formats;
 use super::node::{Entry, Node, Path, Value};
 use super::parse;
@@ -15,7 +15,6 @@ use super::shape::{Shape, expected, names};
 /// a gateway that starts without them would do less than its file says.
 const NOT_BUILT: &[&[&str]] = &[
     &["admin"],
-    &["fallbacks"],
     &["profiles"],
     &["server", "admin_listen"],
     &["server", "cluster"],

@@ -68,6 +68,10 @@ fn absence(source: &Source) -> Option<serde_json::Value> {
                 missing,
                 "look for this backend in the gateway's log",
             ),
+            (State::Ready | State::Degraded, None) if source.hidden => {
+                let settling = "it answers again, and is listed when it has been well for a while";
+                (State::Starting, Stage::Listing, settling, "")
+            }
             (State::Ready | State::Degraded, None) => {
                 let reading = "its lists are being read";
                 (State::Starting, Stage::Listing, reading, "")
@@ -102,6 +106,7 @@ pub(super) fn named_items(
 ) -> Vec<Vec<u8>> {
     let entries = registry.entries().iter();
     entries
+        .filter(|entry| !sources[entry.source].hidden)
         .map(|entry| {
             let mut edits = Splice::new();
             if *entry.exposed != entry.item.key {
@@ -125,7 +130,7 @@ pub(super) fn addressed_items(
     resources: &Resources,
 ) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    for source in sources {
+    for source in sources.iter().filter(|source| !source.hidden) {
         let Some(lists) = &source.lists else { continue };
         for item in list.items(lists) {
             let mut edits = Splice::new();
@@ -141,7 +146,11 @@ pub(super) fn addressed_items(
 /// The skills as they are listed.
 pub(super) fn skill_items(sources: &[Source], resources: &Resources) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    for (index, source) in sources.iter().enumerate() {
+    let shown = sources
+        .iter()
+        .enumerate()
+        .filter(|(_, source)| !source.hidden);
+    for (index, source) in shown {
         let skills = source.lists.iter().flat_map(|lists| &lists.skills);
         for item in skills {
             let mut edits = Splice::new();

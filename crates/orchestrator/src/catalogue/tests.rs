@@ -10,6 +10,7 @@ use switchboard_protocol::splice;
 use super::*;
 use switchboard_backends::status::Stage;
 
+mod chains;
 mod lists;
 mod naming;
 mod routing;
@@ -89,6 +90,7 @@ fn backend(name: &str) -> Source {
             missing: None,
         })),
         shaped_by_credential: false,
+        hidden: false,
     }
 }
 

@@ -313,3 +313,40 @@ fn storing_a_snapshot_says_which_lists_have_other_items() {
         ["r:1", "r:2"]
     );
 }
+
+#[test]
+fn what_is_hidden_leaves_the_lists_and_keeps_its_names() {
+    let offered = || {
+        backend("away")
+            .tools(&["search"])
+            .prompts(&["ask"])
+            .resources(&["a:1"])
+    };
+    let other = backend("other").tools(&["search"]);
+    let hidden = Source {
+        hidden: true,
+        ..offered()
+    };
+    let snapshot = build(&[hidden, other.clone()]);
+    assert_eq!(listed(&snapshot, List::Tools), ["other__search"]);
+    for list in [List::Prompts, List::Resources] {
+        assert_eq!(listed(&snapshot, list), Vec::<String>::new());
+    }
+    assert!(snapshot.tool("away__search").is_some());
+    assert!(matches!(snapshot.resource("a:1"), Route::One { .. }));
+    let missing = &result(&snapshot, List::Tools)["_meta"]["dev.switchboard/backends"];
+    assert_eq!(missing[0]["name"], "away");
+    assert_eq!(missing[0]["state"], "starting");
+
+    let names: Vec<_> = build(&[offered(), other])
+        .entries(Kind::Tool)
+        .iter()
+        .map(|entry| entry.exposed.to_string())
+        .collect();
+    let hidden_names: Vec<_> = snapshot
+        .entries(Kind::Tool)
+        .iter()
+        .map(|entry| entry.exposed.to_string())
+        .collect();
+    assert_eq!(names, hidden_names);
+}

@@ -1,0 +1,282 @@
+//! A call and, where its tool has some, its substitutes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use switchboard_backends::status::State;
+use switchboard_protocol::call::{Call, Completed, Outcome};
+use switchboard_protocol::error::{CallError, ProtocolError};
+use switchboard_protocol::json;
+use switchboard_protocol::splice::member;
+use switchboard_telemetry::CallSpan;
+use tokio::time::Instant;
+
+use super::judge::{Failure, is_unsendable};
+use super::substitute::substitute;
+use super::told::{Told, whole};
+use super::{Route, state};
+use crate::orchestrator::Inner;
+use crate::results::unsealable;
+
+/// A call that goes through several tools.
+struct Chained<'a> {
+    call: &'a Call,
+    called: &'a str,
+    route: Route<'a>,
+    span: &'a CallSpan,
+}
+
+impl Inner {
+    /// Makes a call, and if it fails that of its tool's substitutes. What is rare is boxed, since it
+    /// would make the future of every call larger.
+    pub(crate) async fn call_or_substitute(&self, mut call: Box<Call>, span: &CallSpan) -> Outcome {
+        let given = call.deadline;
+        if !self.chains.may_concern(&call) {
+            if state::is_of_substitute(&call) {
+                return Box::pin(self.go_on(&call, span)).await;
+            }
+            return self.call_once(&mut call, span).await;
+        }
+        if self.is_in_a_group(&call) {
+            return Box::pin(self.call_group(&call, span)).await;
+        }
+        let began = Instant::now();
+        let outcome = self.call_once(&mut call, span).await;
+        let Some(failure) = Failure::of(&outcome) else {
+            return outcome;
+        };
+        call.deadline = given;
+        let took = began.elapsed();
+        Box::pin(self.fall_back(&call, outcome, failure, took, span)).await
+    }
+
+    async fn call_once(&self, call: &mut Call, span: &CallSpan) -> Outcome {
+        let outcome = self.call(call, span).await;
+        outcome.unwrap_or_else(Outcome::Failed)
+    }
+
+    fn is_in_a_group(&self, call: &Call) -> bool {
+        let called = call.target();
+        called.is_some_and(|called| self.chains.group(&called).is_some())
+    }
+
+    /// Goes on behind a call that failed, if its tool has substitutes.
+    async fn fall_back(
+        &self,
+        call: &Call,
+        outcome: Outcome,
+        failure: Failure,
+        took: Duration,
+        span: &CallSpan,
+    ) -> Outcome {
+        let called = call.target().unwrap_or_default();
+        let Some(fallback) = self.chains.fallback(&called) else {
+            return outcome;
+        };
+        let is_safe = || self.is_safe(call, &called);
+        if !failure.may_be_followed(&fallback.terms, is_safe) {
+            return outcome;
+        }
+        let mut told = Told::default();
+        told.failed(&self.backend_of(&called, &outcome), outcome, took);
+        let route = Route::Fallback(fallback);
+        let chained = Chained {
+            call,
+            called: &called,
+            route,
+            span,
+        };
+        self.call_from(&chained, 1, told).await
+    }
+
+    /// Makes a call of one of several equivalent tools.
+    async fn call_group(&self, call: &Call, span: &CallSpan) -> Outcome {
+        let called = call.target().unwrap_or_default();
+        let Some((group, member)) = self.chains.group(&called) else {
+            return Outcome::Failed(ProtocolError::invalid_params("Unknown tool").into());
+        };
+        let snapshot = self.catalogue.load_full();
+        let is_available = |tool: &str| {
+            let entry = snapshot.tool(tool);
+            entry.is_some_and(|entry| {
+                let state = snapshot.sources()[entry.source].status.state;
+                matches!(state, State::Ready | State::Degraded)
+            })
+        };
+        let route = Route::Group {
+            group,
+            called: member,
+            order: group.order(Instant::now(), is_available),
+        };
+        let chained = Chained {
+            call,
+            called: &called,
+            route,
+            span,
+        };
+        self.call_from(&chained, 0, Told::default()).await
+    }
+
+    /// Calls the tools from this place on until one answers.
+    async fn call_from(&self, chained: &Chained<'_>, first: usize, mut told: Told) -> Outcome {
+        let Chained {
+            call,
+            called,
+            route,
+            span,
+        } = chained;
+        for at in first..route.len() {
+            let began = Instant::now();
+            if let Some(deadline) = call.deadline
+                && began.into_std() >= deadline
+                && !told.is_empty()
+            {
+                break;
+            }
+            let step = route.step(at);
+            let tool = step.map_or(*called, |(tool, _)| tool);
+            let attempt = match step {
+                None => Ok((*call).clone()),
+                Some((tool, mappings)) => substitute(call, tool, mappings, None),
+            };
+            let mut attempt = match attempt {
+                Ok(attempt) => attempt,
+                Err(error) => {
+                    let message = format!("the arguments do not fit its tool {tool}: {error}");
+                    let outcome = Outcome::Failed(ProtocolError::invalid_params(message).into());
+                    told.failed(&self.backend_of(tool, &outcome), outcome, Duration::ZERO);
+                    continue;
+                }
+            };
+            // What is collected can be said to be of a substitute; what is the first cannot.
+            attempt.takes_arriving &= told.is_empty();
+            let outcome = self.call_once(&mut attempt, span).await;
+            let failure = Failure::of(&outcome);
+            route.measure(at, began, failure.is_some());
+            let is_followed = match failure {
+                Some(failure) => {
+                    failure.may_be_followed(route.terms(), || self.is_safe(&attempt, tool))
+                }
+                // The first is the caller's own call: what is wrong with it is for the caller.
+                None => step.is_some() && is_unsendable(&outcome),
+            };
+            let backend = self.backend_of(tool, &outcome);
+            if is_followed {
+                told.failed(&backend, outcome, began.elapsed());
+                continue;
+            }
+            if step.is_none() && told.is_empty() {
+                return outcome;
+            }
+            return match outcome {
+                // An end like that of all the others.
+                Outcome::Failed(CallError::Fault(_)) if !told.is_empty() => {
+                    told.failed(&backend, outcome, began.elapsed());
+                    Outcome::Failed(told.all_failed().into())
+                }
+                outcome => self.served(&told, call, outcome, &backend, step.map(|_| tool), called),
+            };
+        }
+        Outcome::Failed(told.all_failed().into())
+    }
+
+    /// The question's answer goes to the tool that asked, which is not the one that the call names.
+    async fn go_on(&self, call: &Call, span: &CallSpan) -> Outcome {
+        let (tool, token) = match state::open(&self.sealer, call) {
+            Ok(opened) => opened,
+            Err(error) => return Outcome::Failed(error.into()),
+        };
+        let called = call.target().unwrap_or_default();
+        let attempt = match self.chains.mappings(&called, &tool) {
+            Some(mappings) => substitute(call, &tool, mappings, Some(&token)).ok(),
+            None => None,
+        };
+        let Some(mut attempt) = attempt else {
+            let gone = "requestState belongs to a tool that no longer stands in for this one";
+            return Outcome::Failed(ProtocolError::invalid_params(gone).into());
+        };
+        let outcome = self.call_once(&mut attempt, span).await;
+        let backend = self.backend_of(&tool, &outcome);
+        self.served(
+            &Told::default(),
+            call,
+            outcome,
+            &backend,
+            Some(&tool),
+            &called,
+        )
+    }
+
+    /// An outcome that says who it is of. A question of a substitute comes back under the name that
+    /// the client called.
+    fn served(
+        &self,
+        told: &Told,
+        call: &Call,
+        outcome: Outcome,
+        backend: &Arc<str>,
+        substitute: Option<&str>,
+        called: &str,
+    ) -> Outcome {
+        let tool = substitute.unwrap_or(called);
+        match outcome {
+            Outcome::Complete(Completed { result, is_error }) => Outcome::Complete(Completed {
+                result: told.spliced(result, backend, tool, None),
+                is_error,
+            }),
+            Outcome::InputRequired(result) => {
+                let raw = whole(result);
+                let token = member(&raw, "requestState").and_then(json::as_str);
+                let sealed = match (substitute, token) {
+                    (Some(tool), Some(token)) => {
+                        state::seal(&self.sealer, call, tool, &token).map(Some)
+                    }
+                    _ => Ok(None),
+                };
+                match sealed {
+                    Ok(sealed) => Outcome::InputRequired(told.spliced(
+                        raw.clone().into(),
+                        backend,
+                        tool,
+                        sealed.as_deref(),
+                    )),
+                    Err(detail) => Outcome::Failed(unsealable(backend, &detail)),
+                }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Whether calling this tool twice does no more than calling it once.
+    fn is_safe(&self, call: &Call, tool: &str) -> bool {
+        let snapshot = self.catalogue.load();
+        snapshot.tool(tool).is_some_and(|entry| {
+            let backend = self.backends.get(&entry.backend);
+            backend.is_some_and(|backend| backend.is_safe(call, entry.original()))
+        })
+    }
+
+    /// The backend of a tool, known or not.
+    fn backend_of(&self, tool: &str, outcome: &Outcome) -> Arc<str> {
+        if let Outcome::Failed(CallError::Fault(fault)) = outcome
+            && let Some(backend) = &fault.backend
+        {
+            return Arc::clone(backend);
+        }
+        let snapshot = self.catalogue.load();
+        let known = snapshot.tool(tool).map(|entry| Arc::clone(&entry.backend));
+        known.unwrap_or_else(|| Arc::from(tool))
+    }
+}
+
+impl Route<'_> {
+    /// Takes note of how long the call at this place took.
+    fn measure(&self, at: usize, began: Instant, failed: bool) {
+        if let Self::Group { group, order, .. } = self
+            && let Some(member) = order.get(at)
+        {
+            let now = Instant::now();
+            group.measure(*member, now, now.saturating_duration_since(began), failed);
+        }
+    }
+}

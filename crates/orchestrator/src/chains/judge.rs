@@ -1,0 +1,219 @@
+//! Whether a failed call is followed by one of another server.
+
+use switchboard_protocol::call::Outcome;
+use switchboard_protocol::error::{CallError, Effect, Fault, code};
+
+use crate::config::chains::When;
+
+/// On which terms the next server is called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Terms {
+    pub(crate) when: Vec<When>,
+    pub(crate) only_safe: bool,
+}
+
+/// What a failed call did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// Nothing, for certain.
+    Nothing,
+    /// The server says that it failed; how far it came nobody knows.
+    Refused,
+    /// It may be all done.
+    Unknown,
+}
+
+/// A failure that another server may make good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) when: When,
+    pub(crate) done: Done,
+}
+
+impl Failure {
+    /// What failed; `None` for what is an answer, or the caller's own mistake.
+    pub(crate) fn of(outcome: &Outcome) -> Option<Self> {
+        match outcome {
+            Outcome::Complete(completed) if completed.is_error => Some(Self {
+                when: When::Error,
+                done: Done::Refused,
+            }),
+            Outcome::Complete(_) | Outcome::Arriving(_) | Outcome::InputRequired(_) => None,
+            Outcome::Failed(CallError::Protocol(_)) => None,
+            Outcome::Failed(CallError::Backend { .. }) => Some(Self {
+                when: When::Error,
+                done: Done::Refused,
+            }),
+            Outcome::Failed(CallError::Fault(fault)) => Self::of_fault(fault),
+        }
+    }
+
+    fn of_fault(fault: &Fault) -> Option<Self> {
+        let when = match (fault.code, fault.reason) {
+            (402, _) => When::Budget,
+            (429, _) | (503, "overloaded") => When::Limit,
+            (504, _) => When::Timeout,
+            (502 | 503, _) => When::Unavailable,
+            // What a policy refuses it refuses for a reason.
+            _ => return None,
+        };
+        let done = match (fault.effect, fault.code, fault.reason) {
+            (Effect::NotSent, ..) => Done::Nothing,
+            // Refused before anything was looked at.
+            (Effect::Failed, 402 | 429, _) | (Effect::Failed, _, "needs_auth") => Done::Nothing,
+            (Effect::Failed, ..) => Done::Refused,
+            (Effect::Unknown, ..) => Done::Unknown,
+        };
+        Some(Self { when, done })
+    }
+
+    /// Whether the next server may be called. An uncertain outcome of a tool that is not known to
+    /// be safe never is followed by another (decision 4 of the design).
+    pub(crate) fn may_be_followed(self, terms: &Terms, is_safe: impl FnOnce() -> bool) -> bool {
+        terms.when.contains(&self.when)
+            && match self.done {
+                Done::Nothing => true,
+                Done::Refused => !terms.only_safe || is_safe(),
+                Done::Unknown => is_safe(),
+            }
+    }
+}
+
+/// Whether a substitute was refused by the gateway before anything was sent: nobody has its name,
+/// or its arguments are not what its headers need.
+pub(crate) fn is_unsendable(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Failed(CallError::Protocol(error))
+            if matches!(error.code, code::INVALID_PARAMS | code::HEADER_MISMATCH)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use switchboard_protocol::call::Completed;
+    use switchboard_protocol::error::ProtocolError;
+
+    fn fault(code: u16, reason: &'static str, effect: Effect) -> Outcome {
+        let fault = Fault {
+            effect,
+            ..Fault::unknown(code, reason, "")
+        };
+        Outcome::Failed(fault.into())
+    }
+
+    fn complete(is_error: bool) -> Outcome {
+        Outcome::Complete(Completed {
+            result: Default::default(),
+            is_error,
+        })
+    }
+
+    #[test]
+    fn failures_are_sorted_by_what_they_are_and_what_they_did() {
+        use Effect::{Failed, NotSent, Unknown};
+        for (outcome, expected) in [
+            (
+                fault(503, "unavailable", NotSent),
+                Some((When::Unavailable, Done::Nothing)),
+            ),
+            (
+                fault(503, "unavailable", Failed),
+                Some((When::Unavailable, Done::Refused)),
+            ),
+            (
+                fault(502, "connection_lost", Unknown),
+                Some((When::Unavailable, Done::Unknown)),
+            ),
+            (
+                fault(502, "needs_auth", Failed),
+                Some((When::Unavailable, Done::Nothing)),
+            ),
+            (
+                fault(504, "timeout", Unknown),
+                Some((When::Timeout, Done::Unknown)),
+            ),
+            (
+                fault(504, "timeout", NotSent),
+                Some((When::Timeout, Done::Nothing)),
+            ),
+            (
+                fault(429, "backend_limit", Failed),
+                Some((When::Limit, Done::Nothing)),
+            ),
+            (
+                fault(503, "overloaded", NotSent),
+                Some((When::Limit, Done::Nothing)),
+            ),
+            (
+                fault(402, "over_budget", Failed),
+                Some((When::Budget, Done::Nothing)),
+            ),
+            (fault(403, "forbidden", Failed), None),
+            (fault(422, "arguments", Failed), None),
+            (complete(true), Some((When::Error, Done::Refused))),
+            (complete(false), None),
+            (
+                Outcome::Failed(ProtocolError::invalid_params("").into()),
+                None,
+            ),
+        ] {
+            let failure = Failure::of(&outcome).map(|failure| (failure.when, failure.done));
+            assert_eq!(failure, expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn only_what_did_nothing_or_is_safe_is_followed() {
+        for (done, only_safe, if_unsafe) in [
+            (Done::Nothing, true, true),
+            (Done::Refused, true, false),
+            (Done::Refused, false, true),
+            (Done::Unknown, true, false),
+            (Done::Unknown, false, false),
+        ] {
+            let when = When::Timeout;
+            let failure = Failure { when, done };
+            let terms = |when: Vec<When>| Terms { when, only_safe };
+            let asked = terms(vec![when]);
+            assert_eq!(failure.may_be_followed(&asked, || false), if_unsafe);
+            assert!(failure.may_be_followed(&asked, || true), "{done:?}");
+            let other = terms(vec![When::Error]);
+            assert!(!failure.may_be_followed(&other, || true), "{done:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_chain_executes_an_unsafe_tool_twice(
+            attempts in proptest::collection::vec((0_u8..6, any::<bool>()), 1..16),
+            only_safe in any::<bool>(),
+        ) {
+            let terms = Terms {
+                when: vec![When::Unavailable, When::Timeout, When::Limit, When::Budget, When::Error],
+                only_safe,
+            };
+            let mut executed_unsafe = 0;
+            for (kind, executes) in attempts {
+                // An attempt whose outcome is uncertain may have done everything; one that was not
+                // sent, or was refused with 429, has done nothing.
+                let (outcome, executed) = match kind {
+                    0 => (fault(503, "unavailable", Effect::NotSent), false),
+                    1 => (fault(429, "backend_limit", Effect::Failed), false),
+                    2 => (fault(504, "timeout", Effect::Unknown), executes),
+                    3 => (fault(502, "connection_lost", Effect::Unknown), executes),
+                    4 => (fault(502, "server_error", Effect::Unknown), executes),
+                    _ => (complete(false), true),
+                };
+                executed_unsafe += u32::from(executed);
+                let Some(failure) = Failure::of(&outcome) else { break };
+                if !failure.may_be_followed(&terms, || false) {
+                    break;
+                }
+            }
+            prop_assert!(executed_unsafe <= 1);
+        }
+    }
+}
