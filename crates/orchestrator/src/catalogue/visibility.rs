@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn one_that_flaps_stays_as_it_is() {
-        let flapping = "-".repeat(29) + &"+".repeat(1);
+        let flapping = "-".repeat(29) + "+";
         let mut shown = visibility(None, OnUnavailable::Hide);
         let start = Instant::now();
         assert!(!history(&mut shown, start, &flapping.repeat(20)).contains(&true));
