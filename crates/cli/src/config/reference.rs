@@ -70,7 +70,7 @@ fn kind(shape: Shape<'_>) -> String {
     if choices.is_empty() {
         let mut kind = expected(shape);
         if let Some(items) = shape.items().filter(|items| items.keys().next().is_none()) {
-            let _ = write!(kind, ", each {}", expected(items));
+            let _ = write!(kind, ", each {}", self::kind(items));
         }
         return kind;
     }

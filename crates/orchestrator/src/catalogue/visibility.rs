@@ -17,6 +17,10 @@ pub(crate) struct Visibilities(HashMap<Arc<str>, Visibility>);
 impl Visibilities {
     /// Whether a backend is hidden now.
     pub(crate) fn is_hidden(&mut self, backend: &Backend, now: Instant) -> bool {
+        // What was never listed cannot leave the lists, and is shown as soon as it is there.
+        if backend.lists().is_none() {
+            return false;
+        }
         let is_well = matches!(backend.status().state, State::Ready | State::Degraded);
         let visibility = self.0.entry(Arc::clone(backend.name()));
         let visibility = visibility.or_insert_with(|| Visibility::new(&backend.config().degrade));
@@ -120,7 +124,7 @@ mod tests {
 
     #[test]
     fn one_that_flaps_stays_as_it_is() {
-        let flapping = "-".repeat(29) + &"+".repeat(1);
+        let flapping = "-".repeat(29) + "+";
         let mut shown = visibility(None, OnUnavailable::Hide);
         let start = Instant::now();
         assert!(!history(&mut shown, start, &flapping.repeat(20)).contains(&true));

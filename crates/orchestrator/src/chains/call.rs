@@ -221,11 +221,11 @@ impl Inner {
         let tool = substitute.unwrap_or(called);
         match outcome {
             Outcome::Complete(Completed { result, is_error }) => Outcome::Complete(Completed {
-                result: told.spliced(result, backend, tool, None),
+                result: told.spliced(&result, backend, tool, None),
                 is_error,
             }),
             Outcome::InputRequired(result) => {
-                let raw = whole(result);
+                let raw = whole(&result);
                 let token = member(&raw, "requestState").and_then(json::as_str);
                 let sealed = match (substitute, token) {
                     (Some(tool), Some(token)) => {
@@ -235,7 +235,7 @@ impl Inner {
                 };
                 match sealed {
                     Ok(sealed) => Outcome::InputRequired(told.spliced(
-                        raw.clone().into(),
+                        &result,
                         backend,
                         tool,
                         sealed.as_deref(),

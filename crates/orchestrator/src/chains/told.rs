@@ -55,7 +55,7 @@ impl Told {
                 self.refused(attempt("not_callable"), &error.message);
             }
             Outcome::Complete(Completed { result, .. }) => {
-                let text = first_text(&whole(result));
+                let text = first_text(&whole(&result));
                 self.refused(attempt("error"), &text.unwrap_or_default());
             }
             Outcome::Arriving(_) | Outcome::InputRequired(_) => {}
@@ -96,7 +96,7 @@ impl Told {
     /// A result with who gave it, and with `state` in the place of its `requestState`.
     pub(super) fn spliced(
         &self,
-        result: Payload,
+        result: &Payload,
         backend: &str,
         tool: &str,
         state: Option<&str>,
@@ -159,7 +159,7 @@ impl Told {
 }
 
 /// A payload in one piece.
-pub(super) fn whole(payload: Payload) -> Bytes {
+pub(super) fn whole(payload: &Payload) -> Bytes {
     match payload.segments() {
         [one] => one.clone(),
         segments => segments.concat().into(),
@@ -245,11 +245,11 @@ mod tests {
             ),
         ] {
             let result = Payload::from(result.as_bytes().to_vec());
-            assert_eq!(text(&told.spliced(result, "b", "b__t", None)), expected);
+            assert_eq!(text(&told.spliced(&result, "b", "b__t", None)), expected);
         }
         let asked = Payload::from(br#"{"requestState":"old","_meta":{}}"#.to_vec());
         assert_eq!(
-            text(&told.spliced(asked, "b", "b__t", Some("new"))),
+            text(&told.spliced(&asked, "b", "b__t", Some("new"))),
             format!(r#"{{"requestState":"new","_meta":{{{said}}}}}"#)
         );
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::chains::check::problems;
 use crate::config::chains::ChainsConfig;
 
-fn tool(name: &str, schema: serde_json::Value) -> Item {
+fn tool(name: &str, schema: &Value) -> Item {
     item_of(&json!({ "name": name, "inputSchema": schema }), "name")
 }
 
@@ -17,13 +17,13 @@ fn snapshot() -> Snapshot {
     });
     let open = json!({ "type": "object", "properties": { "query": {}, "n": {} } });
     build(&[
-        backend("brave").with(|lists| lists.tools.push(tool("web", closed))),
-        backend("search").with(|lists| lists.tools.push(tool("web", open))),
+        backend("brave").with(|lists| lists.tools.push(tool("web", &closed))),
+        backend("search").with(|lists| lists.tools.push(tool("web", &open))),
         backend("later").unlearned(State::Unavailable),
     ])
 }
 
-fn said(fallbacks: serde_json::Value, equivalents: serde_json::Value) -> Vec<String> {
+fn said(fallbacks: Value, equivalents: Value) -> Vec<String> {
     let config = ChainsConfig {
         fallbacks: serde_json::from_value(fallbacks).unwrap(),
         equivalents: serde_json::from_value(equivalents).unwrap(),
@@ -48,7 +48,7 @@ fn names_that_do_not_exist_are_reported_but_for_those_not_learned_yet() {
 
 #[test]
 fn arguments_that_are_missing_or_not_taken_are_reported() {
-    let fallback = |map: serde_json::Value| json!([{ "tool": "search__*", "try": ["brave__web"], "map": { "brave__web": map } }]);
+    let fallback = |map: Value| json!([{ "tool": "search__*", "try": ["brave__web"], "map": { "brave__web": map } }]);
     assert_eq!(
         said(fallback(json!({})), json!([])),
         [
