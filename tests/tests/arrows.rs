@@ -80,6 +80,7 @@ const LEGACY_EDGES: &[(&str, &[&str])] = &[
             "attempt.rs",
             "backend.rs",
             "connect.rs",
+            "endpoint.rs",
             "keeper.rs",
             "learn.rs",
             "lib.rs",

@@ -291,7 +291,7 @@ const MISTAKES: [(u64, &str, &str); 7] = [
     (2, "server.lisen", "did you mean `listen`?"),
     (3, "server.drain_timeout", "`soon` is not a duration"),
     (6, "auth.api_keys[0].key_sha256", "64 hexadecimal digits"),
-    (8, "backends.both", "both `command` and `url`"),
+    (8, "backends.both", "more than one of `command`, `url`"),
     (12, "backends.remote.url", "NOT_SET_ANYWHERE"),
     (14, "backends.typo.comand", "did you mean `command`?"),
     (15, "names.max_length", "from 24 to 128"),

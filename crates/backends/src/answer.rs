@@ -159,7 +159,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
                 "The answer of the server \"{name}\" is larger than the gateway takes. {check} Ask for less."
             ),
         ),
-        LinkError::Invalid(_) => (
+        LinkError::Invalid(_) | LinkError::HandshakeRefused(_) => (
             502,
             "invalid_answer",
             Effect::Unknown,

@@ -368,10 +368,7 @@ impl Inner {
         let mut all: SmallVec<[&Endpoint; 8]> = endpoints.collect();
         let first = all.iter().map(|endpoint| endpoint.priority()).min();
         all.retain(|endpoint| Some(endpoint.priority()) == first);
-        let canaries = || {
-            all.iter()
-                .filter(|endpoint| endpoint.is_canary_of(&call.principal))
-        };
+        let canaries = || all.iter().filter(|endpoint| endpoint.is_canary_of(call));
         let some: SmallVec<[&Endpoint; 8]> = canaries().copied().collect();
         let some = if some.is_empty() { all } else { some };
         let candidates: SmallVec<[Candidate; 8]> = some

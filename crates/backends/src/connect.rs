@@ -7,6 +7,7 @@ use ::http::Uri;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use switchboard_protocol::call::ClientSession;
+use switchboard_protocol::error::code;
 use tokio::sync::Notify;
 use tokio_util::sync::DropGuard;
 
@@ -95,6 +96,9 @@ impl From<LinkError> for ConnectError {
             LinkError::Invalid(reason) => {
                 format!("it does not answer as an MCP server does ({reason}): check its address")
             }
+            LinkError::HandshakeRefused(code) => format!(
+                "it does not answer as an MCP server does (it refuses the handshake with error {code}): check its address"
+            ),
             LinkError::Full => "too many requests wait for it".to_owned(),
         };
         Self { reason, needs_auth }
@@ -234,8 +238,34 @@ async fn connect_stdio(
             Probe::Legacy(how) => found = how,
         }
     }
-    let agreed = legacy::initialize(&guarded.link, &Introduction::FULL, None, found).await?;
-    Ok(guarded.into_connection(agreed, None))
+    match legacy::initialize(&guarded.link, &Introduction::FULL, None, found).await {
+        Ok(agreed) => Ok(guarded.into_connection(agreed, None)),
+        Err(error) => {
+            let agreed = asked_too_early(&guarded.link, known, error).await?;
+            Ok(guarded.into_connection(agreed, None))
+        }
+    }
+}
+
+/// A modern server that took longer to start than the question which era it speaks may wait
+/// refuses the handshake with an error that modern servers alone have (specification:
+/// `basic/transports/stdio`, Backward Compatibility). By then it has started: it is asked again.
+async fn asked_too_early(
+    link: &Link,
+    known: Remembered,
+    error: LinkError,
+) -> Result<Agreed, ConnectError> {
+    let is_modern = matches!(
+        error,
+        LinkError::HandshakeRefused(code::UNSUPPORTED_VERSION)
+    );
+    if is_modern
+        && known.era != EraPin::Legacy
+        && let Probe::Modern(agreed) = probe(link).await
+    {
+        return Ok(agreed);
+    }
+    Err(error.into())
 }
 
 async fn connect_http(
@@ -269,7 +299,10 @@ async fn connect_http(
                 status: 400 | 404 | 405,
                 ..
             }) if kind == HttpKind::Auto => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let agreed = asked_too_early(&link, known, error).await?;
+                return Ok(agreed.over(link, Some(http)));
+            }
         }
     }
     let guarded = Guarded::new(http_sse::connect(&http, Arc::clone(inbox)).await?);

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
-use switchboard_protocol::call::{Call, Principal};
+use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel};
@@ -186,11 +186,9 @@ impl Endpoint {
         &self.inner.breaker
     }
 
-    /// Whether the calls of this principal go here before all others.
-    pub(crate) fn is_canary_of(&self, principal: &Principal) -> bool {
-        let CanaryConfig { principals, groups } = &self.inner.place.canary;
-        principals.contains(&principal.id)
-            || groups.iter().any(|group| principal.groups.contains(group))
+    /// Whether this call goes here before anywhere else.
+    pub(crate) fn is_canary_of(&self, call: &Call) -> bool {
+        self.inner.place.canary.names(call)
     }
 
     /// Those with a lower number are asked first.
@@ -297,18 +295,22 @@ impl Endpoint {
                 Err(_) => Err(answer::not_connected(&inner.name, State::Starting, "").into()),
             },
         };
-        let result = match connection {
-            Ok(connection) => {
-                let deadline = started + limit;
-                // Pinned first: `select!` would move the whole future of the attempt twice.
-                let mut attempt = pin!(self.inner.attempt(call, rewrite, parent, connection));
-                tokio::select! {
-                    biased;
-                    result = &mut attempt => result,
-                    () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&inner.name, limit).into()),
-                }
+        let connection = match connection {
+            Ok(connection) => connection,
+            // Nothing was tried, so nothing is known of the endpoint that its keeper does not know.
+            Err(mut error) => {
+                abandoned.answered();
+                inner.count_failed(call.method, started.elapsed(), &mut error);
+                return Err(error);
             }
-            Err(error) => Err(error),
+        };
+        let deadline = started + limit;
+        // Pinned first: `select!` would move the whole future of the attempt twice.
+        let mut attempt = pin!(self.inner.attempt(call, rewrite, parent, connection));
+        let result = tokio::select! {
+            biased;
+            result = &mut attempt => result,
+            () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&inner.name, limit).into()),
         };
         abandoned.answered();
         let now = Instant::now();
@@ -498,6 +500,17 @@ impl Inner {
         // What its lists and its session are worth is looked at as well.
         self.suspicion.notify_one();
         self.tell();
+    }
+
+    /// A health check, or a reading of the lists, went well: that is as good as a call to see
+    /// whether the endpoint is back.
+    pub(crate) fn probed(&self) {
+        let now = Instant::now();
+        if self.breaker.state(now) == BreakerState::HalfOpen
+            && let Ok(admission) = self.breaker.admit(now)
+        {
+            self.judge(admission, Verdict::Answered, now);
+        }
     }
 
     /// Takes note of how a call ended.

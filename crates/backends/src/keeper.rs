@@ -212,8 +212,12 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
             failed = checks.finished() => {
                 match failed {
                     Some(error) => inner.set_status(checks.state(&error), Stage::Checking, &error.reason),
-                    None if failing.is_none() => ready(inner),
-                    None => {}
+                    None => {
+                        inner.probed();
+                        if failing.is_none() {
+                            ready(inner);
+                        }
+                    }
                 }
                 false
             }
@@ -233,7 +237,9 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
         last_read = Instant::now();
         next_read = match read {
             Ok(()) => {
-                failing = None;
+                if failing.take().is_some() {
+                    inner.probed();
+                }
                 if checks.are_well() {
                     ready(inner);
                 }

@@ -97,6 +97,9 @@ pub(crate) enum LinkError {
     /// The answer is not one.
     #[error("invalid answer: {0}")]
     Invalid(String),
+    /// `initialize` was answered with an error of this code.
+    #[error("invalid answer: it refuses the handshake with error {0}")]
+    HandshakeRefused(i64),
     /// Too many requests wait on this link already.
     #[error("too many requests in flight")]
     Full,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use switchboard_protocol::error::{Attempt, CallError, Fault};
+use switchboard_protocol::error::{Attempt, CallError, Effect, Fault};
 
 use crate::retry::Backoff;
 
@@ -19,6 +19,8 @@ pub(crate) struct Tries {
     /// The shortest time until one of those may be asked again.
     retry_after: Option<Duration>,
     attempts: Vec<Attempt>,
+    /// The last fault that leaves open whether the call took effect.
+    uncertain: Option<Box<Fault>>,
 }
 
 impl Tries {
@@ -29,6 +31,7 @@ impl Tries {
             refused: SmallVec::new(),
             retry_after: None,
             attempts: Vec::new(),
+            uncertain: None,
         }
     }
 
@@ -47,23 +50,29 @@ impl Tries {
         self.retry_after = Some(known.min(retry_after));
     }
 
-    /// An endpoint failed it, and another attempt follows. Those that refused may let it in by
-    /// then.
+    /// An endpoint failed it. Those that refused it may let in another attempt.
     pub(crate) fn failed(&mut self, endpoint: u64, fault: &Fault) {
         self.failed.push(endpoint);
         self.refused.clear();
         self.attempts.extend(fault.attempts.iter().cloned());
+        if fault.effect == Effect::Unknown {
+            self.uncertain = Some(Box::new(fault.clone()));
+        }
     }
 
-    /// The last error, with all attempts.
-    pub(crate) fn told(&mut self, error: CallError) -> CallError {
-        match error {
-            CallError::Fault(mut fault) if !self.attempts.is_empty() => {
-                self.attempts.append(&mut fault.attempts);
-                fault.attempts = std::mem::take(&mut self.attempts);
-                CallError::Fault(fault)
+    /// What the caller is told in the end: the last error, with all attempts. A fault that says
+    /// that nothing was done gives way to an earlier one that cannot.
+    pub(crate) fn told(self, error: CallError) -> CallError {
+        match (error, self.uncertain) {
+            (CallError::Fault(fault), uncertain) => {
+                let is_uncertain = fault.effect == Effect::Unknown;
+                let told = uncertain.filter(|_| !is_uncertain).unwrap_or(fault);
+                CallError::Fault(Box::new(Fault {
+                    attempts: self.attempts,
+                    ..*told
+                }))
             }
-            error => error,
+            (error, _) => error,
         }
     }
 
@@ -80,5 +89,60 @@ impl Tries {
             ..Fault::not_sent("breaker_open", message)
         }
         .of(backend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(reason: &'static str, effect: Effect) -> Fault {
+        let attempt = Attempt {
+            backend: "b".into(),
+            reason,
+            ms: 1,
+        };
+        Fault {
+            effect,
+            attempts: vec![attempt],
+            ..Fault::unknown(502, reason, "")
+        }
+    }
+
+    fn told(faults: &[(&'static str, Effect)], last: Fault) -> Fault {
+        let mut tries = Tries::new();
+        for (index, (reason, effect)) in faults.iter().enumerate() {
+            tries.failed(index as u64, &fault(reason, *effect));
+        }
+        match tries.told(last.into()) {
+            CallError::Fault(fault) => *fault,
+            other => panic!("a fault, not {other}"),
+        }
+    }
+
+    #[test]
+    fn what_may_have_been_done_is_never_told_as_not_done() {
+        let faults = [
+            ("timeout", Effect::Unknown),
+            ("unavailable", Effect::NotSent),
+        ];
+        let told = told(&faults, fault("unavailable", Effect::NotSent));
+        assert_eq!((told.reason, told.effect), ("timeout", Effect::Unknown));
+        let reasons: Vec<_> = told.attempts.iter().map(|attempt| attempt.reason).collect();
+        assert_eq!(reasons, ["timeout", "unavailable"]);
+    }
+
+    #[test]
+    fn who_was_let_in_nowhere_hears_of_what_failed_before() {
+        let mut tries = Tries::new();
+        tries.failed(1, &fault("server_error", Effect::Unknown));
+        tries.refused(1, Duration::from_secs(5));
+        tries.refused(2, Duration::from_secs(3));
+        let refused = tries.left_alone(&"b".into());
+        assert_eq!(refused.retry_after_ms, Some(3_000));
+        let CallError::Fault(told) = tries.told(refused.into()) else {
+            panic!("a fault");
+        };
+        assert_eq!((told.reason, told.attempts.len()), ("server_error", 1));
     }
 }

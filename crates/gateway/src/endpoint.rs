@@ -79,7 +79,7 @@ impl EndpointParts {
                 .insert(ALLOW, HeaderValue::from_static("POST"));
             return Ok(response);
         }
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         let peer = Some(peer);
         if is_legacy {
             return Box::pin(self.legacy.serve(head, body, &principal, peer)).await;
@@ -98,7 +98,10 @@ impl EndpointParts {
             Incoming::Call(call) if call.method == Method::Listen => {
                 listen::respond(&self.orchestrator, &self.metrics, &call).await
             }
-            Incoming::Call(call) => Ok(stream::respond(self.run(call)).await),
+            Incoming::Call(mut call) => {
+                call.headers = std::mem::take(&mut head.headers);
+                Ok(stream::respond(self.run(call)).await)
+            }
         }
     }
 

@@ -433,6 +433,7 @@ mod tests {
             log_level: None,
             sink: None,
             deadline: None,
+            headers: http::HeaderMap::new(),
             takes_arriving: false,
         };
         let future = orchestrator.call(TracedCall {

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -43,6 +44,32 @@ pub trait Sink: Send + Sync {
     /// Takes one complete JSON-RPC notification, or answers `false` if there is no room or nobody
     /// listens. Never blocks: whoever reads for many calls cannot wait for one.
     fn offer(&self, notification: Bytes) -> bool;
+
+    /// Whether this progress is more than any before, whoever told it: the caller is told no other
+    /// (specification: `basic/patterns/progress`), though a call may be made again elsewhere.
+    fn rises(&self, _progress: f64) -> bool {
+        true
+    }
+}
+
+/// The highest progress that a caller was told of.
+#[derive(Debug)]
+pub struct HighestProgress(AtomicU64);
+
+impl Default for HighestProgress {
+    fn default() -> Self {
+        Self(AtomicU64::new(f64::NEG_INFINITY.to_bits()))
+    }
+}
+
+impl HighestProgress {
+    /// Takes note of a value; whether it is higher than all before.
+    pub fn rises(&self, value: f64) -> bool {
+        let higher = |known: u64| (value > f64::from_bits(known)).then(|| value.to_bits());
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, higher)
+            .is_ok()
+    }
 }
 
 /// The session of a legacy client, as far as what stands behind the edges may reach it: to relay
@@ -82,6 +109,9 @@ pub struct Call {
     /// The `Mcp-Param-*` headers that came with it; `None` if it did not come over HTTP and so has
     /// none to check.
     pub param_headers: Option<HeaderMap>,
+    /// The headers of the request that it came in, to decide by: no server is ever sent any. Empty if
+    /// it did not come in one of its own.
+    pub headers: HeaderMap,
     /// Minimum severity of logs wanted; `None`: no logs.
     pub log_level: Option<LogLevel>,
     /// Where progress and logs go; `None` if the caller wants neither.

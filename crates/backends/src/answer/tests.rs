@@ -16,6 +16,7 @@ fn call() -> Call {
         log_level: None,
         sink: None,
         deadline: None,
+        headers: ::http::HeaderMap::new(),
         takes_arriving: false,
     }
 }

@@ -1,7 +1,10 @@
 //! The places where one server runs.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
+use switchboard_protocol::call::Call;
 use url::Url;
 
 use super::parse_url;
@@ -29,13 +32,27 @@ pub struct CanaryConfig {
     pub principals: Vec<String>,
     /// Those who belong to one of these groups.
     pub groups: Vec<String>,
+    /// Those whose requests have one of these headers, by name, with this value. Clients of
+    /// 2025-11-25 or older are told by principal and group alone.
+    #[schemars(extend("propertyNames" = {"format": "header-name"}))]
+    pub headers: BTreeMap<String, String>,
 }
 
 impl CanaryConfig {
-    /// Whether it names anybody.
+    /// Whether this call is somebody's whom it names.
     #[must_use]
-    pub fn is_any(&self) -> bool {
-        !(self.principals.is_empty() && self.groups.is_empty())
+    pub fn names(&self, call: &Call) -> bool {
+        let principal = &call.principal;
+        let has = |(name, value): (&String, &String)| {
+            let found = call.headers.get(name.as_str());
+            found.is_some_and(|found| found.as_bytes() == value.as_bytes())
+        };
+        self.principals.contains(&principal.id)
+            || self
+                .groups
+                .iter()
+                .any(|group| principal.groups.contains(group))
+            || self.headers.iter().any(has)
     }
 }
 

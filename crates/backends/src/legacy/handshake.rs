@@ -105,9 +105,7 @@ pub(crate) async fn initialize(
     };
     let Some(result) = response.result.map(|span| response.slice(span)) else {
         let code = response.error_code().unwrap_or_default();
-        return Err(LinkError::Invalid(format!(
-            "it refuses the handshake with error {code}"
-        )));
+        return Err(LinkError::HandshakeRefused(code));
     };
     let version = member(result, "protocolVersion").and_then(json::as_str);
     wire.version = version

@@ -186,6 +186,7 @@ mod tests {
             log_level: None,
             sink: None,
             deadline: None,
+            headers: ::http::HeaderMap::new(),
             takes_arriving: false,
         }
     }

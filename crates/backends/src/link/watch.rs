@@ -20,7 +20,6 @@ pub(crate) struct Watch {
     /// The id that the request went out with, which is its token upstream.
     id: u64,
     log_level: Option<LogLevel>,
-    last_progress: Option<f64>,
     /// The call, if it is one that can wait for its client: then that hears in this one's place.
     parked: Option<Arc<ParkedCall>>,
     is_call: bool,
@@ -136,7 +135,6 @@ impl Watch {
                 .and(call.request.meta.progress_token)
                 .map(|span| call.request.bytes(span)),
             log_level: call.log_level,
-            last_progress: None,
             parked: None,
             is_call: true,
             is_subscription: false,
@@ -208,10 +206,9 @@ impl Watch {
                     .params
                     .progress
                     .and_then(|span| number(notification.slice(span)));
-                match (value, self.last_progress) {
-                    (None, _) => return false,
-                    (Some(value), Some(last)) if value <= last => return false,
-                    (value, _) => self.last_progress = value,
+                let sink = self.sink.as_ref();
+                if !value.is_some_and(|value| sink.is_some_and(|sink| sink.rises(value))) {
+                    return false;
                 }
                 let mut splice = Splice::new();
                 splice.replace(token_span, token.to_vec());

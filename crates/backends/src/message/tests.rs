@@ -17,6 +17,7 @@ fn call(text: &str) -> Call {
         log_level: None,
         sink: None,
         deadline: None,
+        headers: ::http::HeaderMap::new(),
         takes_arriving: false,
     }
 }

@@ -170,6 +170,7 @@ fn request(name: &str, arguments: &Value) -> Result<Call, String> {
         log_level: Some(LogLevel::Warning),
         sink: Some(Arc::new(Terminal)),
         deadline: None,
+        headers: http::HeaderMap::new(),
         takes_arriving: false,
     })
 }

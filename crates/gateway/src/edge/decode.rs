@@ -316,6 +316,7 @@ pub(crate) fn decode(
             log_level,
             sink: None,
             deadline: None,
+            headers: HeaderMap::new(),
             takes_arriving: true,
             request,
         }))),

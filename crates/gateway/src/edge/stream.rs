@@ -12,7 +12,7 @@ use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::Frame;
-use switchboard_protocol::call::{Outcome, Payload, Sink};
+use switchboard_protocol::call::{HighestProgress, Outcome, Payload, Sink};
 use switchboard_protocol::method::Method;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep, sleep};
@@ -34,6 +34,7 @@ pub(crate) const COMMENT: &[u8] = b":\n\n";
 /// The end of a call's notifications that the call holds.
 struct Notifications {
     sender: mpsc::Sender<Bytes>,
+    highest: HighestProgress,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
@@ -48,6 +49,10 @@ impl Sink for Notifications {
             self.waiting_bytes.fetch_sub(size, Ordering::Relaxed);
         }
         taken
+    }
+
+    fn rises(&self, progress: f64) -> bool {
+        self.highest.rises(progress)
     }
 }
 
@@ -84,6 +89,7 @@ pub(crate) fn notifications() -> (Arc<dyn Sink>, Queue) {
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let sink = Notifications {
         sender,
+        highest: HighestProgress::default(),
         waiting_bytes: Arc::clone(&waiting_bytes),
     };
     (

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use switchboard_protocol::call::{Call, Outcome, Payload, Sink};
+use switchboard_protocol::call::{Call, HighestProgress, Outcome, Payload, Sink};
 use switchboard_protocol::capabilities::Question as Kind;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
@@ -78,9 +78,14 @@ struct Wanted {
 struct CallSink {
     log: Arc<EventLog>,
     version: Version,
+    highest: HighestProgress,
 }
 
 impl Sink for CallSink {
+    fn rises(&self, progress: f64) -> bool {
+        self.highest.rises(progress)
+    }
+
     fn offer(&self, notification: Bytes) -> bool {
         match translate::notification(self.version, &notification) {
             Some(notification) => self.log.offer(notification),
@@ -224,8 +229,10 @@ impl LegacyCall {
             sink: Some(Arc::new(CallSink {
                 log: Arc::clone(&self.log),
                 version: self.version(),
+                highest: HighestProgress::default(),
             })),
             deadline: None,
+            headers: http::HeaderMap::new(),
             takes_arriving: false,
         })
     }

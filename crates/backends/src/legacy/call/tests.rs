@@ -257,6 +257,7 @@ fn call_with(
         log_level: sink.as_ref().map(|(_, level)| *level),
         sink: sink.map(|(sink, _)| sink),
         deadline: None,
+        headers: ::http::HeaderMap::new(),
         takes_arriving: false,
     }
 }

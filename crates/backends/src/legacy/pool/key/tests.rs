@@ -52,6 +52,7 @@ fn call(principal: &str, capabilities: &str) -> Call {
         log_level: None,
         sink: None,
         deadline: None,
+        headers: ::http::HeaderMap::new(),
         takes_arriving: false,
     }
 }
