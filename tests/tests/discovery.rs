@@ -97,7 +97,7 @@ async fn endpoints_come_and_go_and_no_call_fails() {
     let calling = async || {
         while !is_over.load(Ordering::Relaxed) {
             let answer = front.client.call("s__echo", json!({})).await;
-            let server = &answer.result()["structuredContent"]["server"];
+            let server = &answer.result()["structuredContent"]["server"]["label"];
             assert!(server.is_string(), "{}", answer.raw);
         }
     };

@@ -9,11 +9,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Backend, Inner};
+use crate::Shared;
 use crate::config::BackendConfig;
 use crate::discovery::{self, Discovery};
 use crate::endpoint::{Endpoint, Place, Start};
 use crate::endpoints;
-use crate::legacy::Shared;
 use crate::status::Observer;
 
 /// How often an endpoint that is gone is asked whether it still has calls. The first time is long

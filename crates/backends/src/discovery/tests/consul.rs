@@ -178,6 +178,16 @@ async fn a_change_is_heard_of_while_the_question_waits() {
 }
 
 #[tokio::test]
+async fn its_task_ends_while_a_question_waits() {
+    let consul = FakeConsul::start(7, &json!([instance("10.0.0.1", "", 80)])).await;
+    let Started { discovery, tasks } = Started::new(consul.config());
+    consul.is_asked_for(7).await;
+    drop(discovery);
+    tasks.close();
+    timeout(PATIENCE, tasks.wait()).await.unwrap();
+}
+
+#[tokio::test]
 async fn an_index_that_goes_back_begins_anew() {
     let consul = FakeConsul::start(7, &json!([instance("10.0.0.1", "", 80)])).await;
     let started = Started::new(consul.config());
