@@ -155,11 +155,17 @@ async fn follow(
 
 /// The first loopback MCP endpoint that a line contains.
 fn endpoint(line: &str) -> Option<&str> {
+    ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| endpoint_of(line, scheme))
+}
+
+fn endpoint_of<'l>(line: &'l str, scheme: &str) -> Option<&'l str> {
     const PATH: &str = "/mcp";
     let mut rest = line;
-    while let Some(start) = rest.find("http://127.0.0.1:") {
+    while let Some(start) = rest.find(&format!("{scheme}127.0.0.1:")) {
         rest = &rest[start..];
-        let authority_end = rest["http://".len()..].find('/')? + "http://".len();
+        let authority_end = rest[scheme.len()..].find('/')? + scheme.len();
         let end = authority_end + PATH.len();
         if rest[authority_end..].starts_with(PATH)
             && !rest[end..].starts_with(|next: char| next.is_alphanumeric() || next == '/')
@@ -184,6 +190,8 @@ mod tests {
             endpoint("http://127.0.0.1:81/metrics and http://127.0.0.1:80/mcp"),
             url
         );
+        let secure = Some("https://127.0.0.1:80/mcp");
+        assert_eq!(endpoint("listening on https://127.0.0.1:80/mcp"), secure);
         assert_eq!(endpoint("http://127.0.0.1:80/mcp/{profile}"), None);
         assert_eq!(endpoint("http://127.0.0.1:80"), None);
     }

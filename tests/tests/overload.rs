@@ -124,7 +124,6 @@ async fn holds_under_overload(mut config: Value) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs server.max_in_flight"]
 async fn a_gateway_with_a_cap_keeps_its_goodput() {
     holds_under_overload(json!({ "server": { "max_in_flight": FIT } })).await;
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -20,6 +21,7 @@ use switchboard_policy::config::AuthConfig;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
+pub use crate::heartbeat::HeartbeatConfig;
 pub use crate::legacy::LegacyClientsConfig;
 use crate::workers::MAX_WORKERS;
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub equivalents: Vec<EquivalentsConfig>,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
+    /// How the gateway shows that it still works.
+    pub heartbeat: HeartbeatConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -63,6 +67,10 @@ pub struct ServerConfig {
     /// The address of the endpoint `/mcp`: an IP address and a port; port 0 takes a free one.
     #[schemars(with = "String", extend("format" = "socket-address", "default" = "127.0.0.1:8080"))]
     pub listen: SocketAddr,
+    /// The certificate with which the endpoint speaks TLS: HTTP/1.1 and HTTP/2, whichever the client
+    /// prefers. Without it the endpoint speaks plain HTTP.
+    #[schemars(with = "TlsConfig")]
+    pub tls: Option<TlsConfig>,
     /// The address of `/healthz`, `/readyz` and `/metrics`, for probes and scrapers, who need no
     /// credential; `off` or null opens none.
     #[serde(deserialize_with = "deserialize_ops_listen")]
@@ -104,6 +112,16 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "count::deserialize")]
     #[schemars(range(min = 1))]
     pub max_connections: usize,
+    /// The most calls that are under way at once, at least 1. More are refused at once, with 503
+    /// and a hint when to try again.
+    #[serde(deserialize_with = "count::deserialize")]
+    #[schemars(range(min = 1))]
+    pub max_in_flight: usize,
+    /// How late a worker thread may be with what it has to do before it refuses calls in the same
+    /// way: a duration, at most 1 day; 0: however late.
+    #[serde(deserialize_with = "duration::deserialize")]
+    #[schemars(schema_with = "duration::schema", extend("default" = "1s"))]
+    pub max_queue_delay: Duration,
     /// The largest body of a request, in bytes, at least 1.
     #[serde(deserialize_with = "count::deserialize")]
     #[schemars(range(min = 1))]
@@ -129,11 +147,26 @@ pub struct ServerConfig {
     pub legacy: LegacyClientsConfig,
 }
 
+/// A certificate and its key. Both files are looked at every 10 s; when they have changed and are a
+/// valid pair, new connections use it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsConfig {
+    /// The file of the certificate and of those that vouch for it, in this order, in PEM. A
+    /// relative path is meant from the folder of the configuration file.
+    #[schemars(with = "String")]
+    pub cert: PathBuf,
+    /// The file of the private key, in PEM: PKCS #8, PKCS #1 or SEC1, not encrypted.
+    #[schemars(with = "String")]
+    pub key: PathBuf,
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Self {
             listen: SocketAddr::new(loopback, 8080),
+            tls: None,
             ops_listen: Some(SocketAddr::new(loopback, 9464)),
             public_url: None,
             allowed_hosts: Vec::new(),
@@ -141,6 +174,8 @@ impl Default for ServerConfig {
             drain_timeout: Duration::from_secs(30),
             sealing_keys: Vec::new(),
             max_connections: 10_000,
+            max_in_flight: 10_000,
+            max_queue_delay: Duration::from_secs(1),
             max_body_bytes: 4 * 1024 * 1024,
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),

@@ -10,13 +10,17 @@ mod count;
 mod deadline;
 mod edge;
 mod endpoint;
+mod heartbeat;
 mod legacy;
 mod listener;
 mod ops;
 mod paths;
 mod server;
+mod shed;
 mod stack;
+mod tls;
 mod trace;
 mod workers;
 
 pub use server::{Gateway, StartError};
+pub use tls::TlsError;

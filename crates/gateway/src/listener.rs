@@ -2,12 +2,14 @@
 //!
 //! A connection is always in one of these states, and leaves each in bounded time:
 //!
-//! - no request yet, or a head begun: cut after [`Limits::header_timeout`];
+//! - no request yet, over TLS also no handshake, or a head begun: cut after
+//!   [`Limits::header_timeout`];
 //! - no request in flight: told to finish after [`Limits::idle_timeout`] (`GOAWAY`, or the end of
 //!   the stream), cut after another [`Limits::header_timeout`];
 //! - a request in flight, until the last byte of its answer is handed over: as long as it takes,
 //!   for how long a call may run is its own affair; but a peer that takes no byte of what waits
-//!   for it is cut after [`Limits::idle_timeout`];
+//!   for it, over HTTP/2 also one that makes no room for an answer in its window, is cut after
+//!   [`Limits::idle_timeout`];
 //! - everything said: the peer has a second to close its side.
 //!
 //! The time that a request's body may take is checked by whoever reads it.
@@ -25,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use self::connection::Connections;
 pub(crate) use self::service::{HttpApp, HttpService};
+use crate::tls::Certificate;
 use crate::workers::Workers;
 
 mod activity;
@@ -77,7 +80,8 @@ impl Default for Limits {
     }
 }
 
-/// Serves HTTP/1.1 and HTTP/2 (with prior knowledge) on `listener` until `drain` is cancelled and
+/// Serves HTTP/1.1 and HTTP/2 (with prior knowledge) on `listener`, over TLS if there is a
+/// `certificate`, until `drain` is cancelled and
 /// all connections are gone.
 ///
 /// `app` may be an [`axum::Router`]. A request future or body is dropped when its peer goes away.
@@ -92,6 +96,7 @@ impl Default for Limits {
 /// is dropped before, they are all told to stop at once.
 pub(crate) async fn serve<A: HttpApp>(
     listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
     app: A,
     limits: Limits,
     metrics: Option<Arc<Metrics>>,
@@ -101,15 +106,16 @@ pub(crate) async fn serve<A: HttpApp>(
     let tasks = TaskTracker::new();
     let cut = CancellationToken::new();
     let _cut_when_dropped = cut.clone().drop_guard();
-    let connections = Connections::new(
+    let connections = Connections {
+        certificate,
         app,
         limits,
-        drain.clone(),
-        cut.clone(),
-        tasks.clone(),
+        drain: drain.clone(),
+        cut: cut.clone(),
+        tasks: tasks.clone(),
         metrics,
         workers,
-    );
+    };
 
     drain
         .run_until_cancelled(accept_all(&listener, &connections, limits.max_connections))

@@ -1,6 +1,7 @@
 //! The gateway as a whole: put together, bound, served, drained.
 
 use std::future::Future;
+use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +21,13 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Config, ServerConfig};
 use crate::edge::decode::BodyLimits;
 use crate::endpoint::EndpointParts;
+use crate::heartbeat::{Heartbeat, Target};
 use crate::legacy;
 use crate::listener::{self, Limits};
 use crate::ops;
+use crate::shed::InFlight;
 use crate::stack::{ENDPOINT, HttpParts, call_stack, cors};
+use crate::tls::{Certificate, TlsError};
 use crate::workers::Workers;
 
 /// Connections of probes and scrapers.
@@ -49,6 +53,12 @@ pub enum StartError {
     /// No sealing key could be made.
     #[error("cannot make a sealing key: {0}")]
     Random(#[from] SealError),
+    /// The certificate of the listener is not usable.
+    #[error("server.tls: {0}")]
+    Tls(#[from] TlsError),
+    /// There is nothing to call the URL of the heartbeat with.
+    #[error("heartbeat: {0}")]
+    Heartbeat(#[source] reqwest::Error),
     /// The system gives no threads.
     #[error("cannot start the worker threads: {0}")]
     Workers(#[source] std::io::Error),
@@ -58,6 +68,7 @@ pub enum StartError {
 pub struct Gateway {
     server: ServerConfig,
     listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
     ops_listener: Option<TcpListener>,
     orchestrator: Orchestrator,
     legacy: legacy::Edge,
@@ -65,6 +76,7 @@ pub struct Gateway {
     ops: axum::Router,
     draining: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
+    heartbeat: Heartbeat,
     workers: Workers,
 }
 
@@ -86,8 +98,13 @@ impl Gateway {
             fallbacks,
             equivalents,
             parked_calls,
+            heartbeat,
             telemetry: _,
         } = config;
+        let certificate = match server.tls.clone() {
+            Some(files) => Some(Arc::new(Certificate::load(files)?)),
+            None => None,
+        };
         let listener = bind(server.listen).await?;
         let ops_listener = match server.ops_listen {
             Some(address) => Some(bind(address).await?),
@@ -118,10 +135,15 @@ impl Gateway {
         let (sealer, session_sealer) = (sealer()?, sealer()?);
         let ask_timeout = parked_calls.timeout;
 
+        let heartbeat_target = match heartbeat.url {
+            Some(url) => Some(Target::new(url).map_err(StartError::Heartbeat)?),
+            None => None,
+        };
         let workers = Workers::start(server.worker_threads).map_err(StartError::Workers)?;
         let runtime = tokio::runtime::Handle::current();
         let on_workers = workers.alive_tasks();
-        metrics.count_tasks_with(move || runtime.metrics().num_alive_tasks() + on_workers());
+        let main = runtime.clone();
+        metrics.count_tasks_with(move || main.metrics().num_alive_tasks() + on_workers());
         let orchestrator = Orchestrator::start(Parts {
             names,
             backends,
@@ -135,7 +157,17 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             runtimes: workers.runtimes().cloned().collect(),
         });
-        let calls = call_stack(sampler, Arc::clone(&metrics), orchestrator.clone());
+        let in_flight = Arc::new(InFlight::new(
+            server.max_in_flight,
+            server.max_queue_delay,
+            Arc::clone(&metrics),
+        ));
+        let calls = call_stack(
+            sampler,
+            Arc::clone(&metrics),
+            Arc::clone(&in_flight),
+            orchestrator.clone(),
+        );
         let limits = BodyLimits {
             bytes: server.max_body_bytes,
             timeout: server.body_timeout,
@@ -159,6 +191,7 @@ impl Gateway {
             cors: cors(origins),
             authenticator: Arc::new(Authenticator::new(auth.as_ref())),
             metrics: Arc::clone(&metrics),
+            in_flight,
             endpoint: Arc::new(EndpointParts {
                 limits,
                 metrics: Arc::clone(&metrics),
@@ -167,6 +200,16 @@ impl Gateway {
                 legacy: legacy.clone(),
             }),
             http_sse: server.legacy.http_sse,
+        };
+        let heartbeat = Heartbeat {
+            interval: heartbeat.interval,
+            target: heartbeat_target,
+            orchestrator: orchestrator.clone(),
+            runtimes: iter::once(&runtime)
+                .chain(workers.runtimes())
+                .cloned()
+                .collect(),
+            metrics: Arc::clone(&metrics),
         };
         let draining = Arc::new(AtomicBool::new(false));
         let ops = ops::router(
@@ -177,6 +220,7 @@ impl Gateway {
         Ok(Self {
             server,
             listener,
+            certificate,
             ops_listener,
             orchestrator,
             legacy,
@@ -184,6 +228,7 @@ impl Gateway {
             ops,
             draining,
             metrics,
+            heartbeat,
             workers,
         })
     }
@@ -193,7 +238,12 @@ impl Gateway {
     /// # Errors
     /// If the system does not tell.
     pub fn url(&self) -> std::io::Result<String> {
-        Ok(format!("http://{}{ENDPOINT}", self.listener.local_addr()?))
+        let scheme = match self.certificate {
+            Some(_) => "https",
+            None => "http",
+        };
+        let address = self.listener.local_addr()?;
+        Ok(format!("{scheme}://{address}{ENDPOINT}"))
     }
 
     /// The address of probes and scrapers, if there is one.
@@ -214,6 +264,7 @@ impl Gateway {
         let Self {
             server,
             listener,
+            certificate,
             ops_listener,
             orchestrator,
             legacy,
@@ -221,6 +272,7 @@ impl Gateway {
             ops,
             draining,
             metrics,
+            heartbeat,
             workers,
         } = self;
         let limits = Limits {
@@ -233,6 +285,7 @@ impl Gateway {
         let (drain, end) = (CancellationToken::new(), CancellationToken::new());
         let serving = listener::serve(
             listener,
+            certificate.clone(),
             app,
             limits,
             Some(metrics),
@@ -247,7 +300,7 @@ impl Gateway {
         let serving_ops = async {
             if let Some(listener) = ops_listener {
                 let here = Workers::here();
-                listener::serve(listener, ops, ops_limits, None, &here, end.clone()).await;
+                listener::serve(listener, None, ops, ops_limits, None, &here, end.clone()).await;
             }
         };
         let draining = async {
@@ -257,8 +310,14 @@ impl Gateway {
             orchestrator.close_streams();
             drain.cancel();
         };
+        let watching_certificate = async {
+            if let Some(certificate) = &certificate {
+                drain.run_until_cancelled(certificate.watch()).await;
+            }
+        };
         let main = async {
-            tokio::join!(serving, draining);
+            let beating = drain.run_until_cancelled(heartbeat.beat());
+            tokio::join!(serving, draining, watching_certificate, beating);
             // Before the backends, since calls that lost their client may run there.
             legacy.shut_down().await;
             orchestrator.shut_down().await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::Response;
+use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use switchboard_orchestrator::Orchestrator;
 use switchboard_policy::authenticate::Authenticator;
@@ -26,13 +27,14 @@ use crate::edge::respond;
 use crate::endpoint::{Endpoint, EndpointParts};
 use crate::listener::{HttpApp, HttpService};
 use crate::paths::Paths;
+use crate::shed::{InFlight, Shed, ShedLayer};
 use crate::trace::{Trace, TraceLayer};
 
 /// Where the endpoint is.
 pub(crate) const ENDPOINT: &str = "/mcp";
 
 /// The call storey, with a name that callers can write.
-pub(crate) type CallService = Trace<Deadline<Orchestrator>>;
+pub(crate) type CallService = Trace<Shed<Deadline<Orchestrator>>>;
 
 /// A call on its way through the call storey.
 pub(crate) type CallFuture = <CallService as tower::Service<Box<Call>>>::Future;
@@ -45,6 +47,8 @@ pub(crate) struct HttpParts {
     pub(crate) cors: Option<CorsLayer>,
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) metrics: Arc<Metrics>,
+    /// How much is under way, and may be.
+    pub(crate) in_flight: Arc<InFlight>,
     pub(crate) endpoint: Arc<EndpointParts>,
     /// Whether the paths of HTTP+SSE are served too.
     pub(crate) http_sse: bool,
@@ -63,6 +67,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
         cors,
         authenticator,
         metrics,
+        in_flight,
         endpoint,
         http_sse,
     } = parts;
@@ -76,6 +81,10 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
         }))
         // Before authentication, since a preflight carries no credential.
         .layer(option_layer(cors))
+        // Before authentication and the body: under load a refusal has to cost nearly nothing.
+        .layer(CheckLayer::new(move |request: &Request<Body>| {
+            in_flight.check(request)
+        }))
         // Before the body is read, so that a stranger costs a hash and no more.
         .layer(AuthenticateLayer { authenticator });
     let endpoint = Endpoint::new(endpoint, peer.ip());
@@ -87,11 +96,14 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
 pub(crate) fn call_stack(
     sampler: Sampler,
     metrics: Arc<Metrics>,
+    in_flight: Arc<InFlight>,
     orchestrator: Orchestrator,
 ) -> CallService {
     ServiceBuilder::new()
         // Sees how every call ends, also one that nobody waits for any more.
         .layer(TraceLayer { sampler, metrics })
+        // Before anything is done for a call: who made it, on whatever connection, does not matter.
+        .layer(ShedLayer { in_flight })
         // Before anything waits: what a client gives the call counts from here.
         .layer(DeadlineLayer)
         // Resolves the name, and makes the call.
@@ -120,6 +132,7 @@ pub(crate) fn cors(origins: Vec<HeaderValue>) -> Option<CorsLayer> {
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([
             HeaderName::from_static("www-authenticate"),
+            RETRY_AFTER,
             header::SESSION_ID,
         ])
         .max_age(std::time::Duration::from_secs(600));

@@ -179,6 +179,16 @@ label! {
 }
 
 label! {
+    /// `reason` of a call that the gateway did not take on.
+    ShedReason {
+        /// As many calls are under way as may be.
+        InFlight = "in_flight",
+        /// The worker thread is late with those that it has.
+        QueueDelay = "queue_delay",
+    }
+}
+
+label! {
     /// `result` of the wish to try a failed call again.
     Retry {
         /// It was tried again.

@@ -10,7 +10,7 @@ mod tests;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -19,7 +19,7 @@ use prometheus::{
 };
 
 use crate::labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, Retry,
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, Retry, ShedReason,
 };
 use families::Family;
 use readings::Reading;
@@ -53,6 +53,8 @@ pub struct Metrics {
     legacy_sessions: IntGauge,
     legacy_streams: IntGauge,
     calls_in_flight: IntGauge,
+    shed: Box<[IntCounter]>,
+    health_round: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
 }
@@ -67,6 +69,7 @@ impl Metrics {
         let server_duration = histogram(&registry, &families::SERVER_DURATION)?;
         let build = gauges(&registry, &families::BUILD_INFO)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let shed = counters(&registry, &families::SHED)?;
         for collector in readings::process()? {
             registry.register(collector)?;
         }
@@ -86,6 +89,11 @@ impl Metrics {
             legacy_sessions: gauge(&registry, &families::LEGACY_SESSIONS)?,
             legacy_streams: gauge(&registry, &families::LEGACY_STREAMS)?,
             calls_in_flight: gauge(&registry, &families::CALLS_IN_FLIGHT)?,
+            shed: ShedReason::ALL
+                .iter()
+                .map(|reason| shed.with_label_values(&[reason.as_str()]))
+                .collect(),
+            health_round: gauge(&registry, &families::HEALTH_ROUND)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
             http_handles: STATUSES.map(|_| OnceLock::new()).collect(),
             registry,
@@ -174,6 +182,19 @@ impl Metrics {
     /// Counts a call in flight until the guard is dropped.
     pub fn call_in_flight(&self) -> GaugeGuard {
         GaugeGuard::new(&self.calls_in_flight)
+    }
+
+    /// Counts a call, or a request before it became one, that the gateway did not take on.
+    pub fn shed(&self, reason: ShedReason) {
+        self.shed[reason as usize].inc();
+    }
+
+    /// Notes that a health round was completed just now.
+    pub fn health_round_completed(&self) {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seconds = since_1970.unwrap_or_default().as_secs();
+        self.health_round
+            .set(i64::try_from(seconds).unwrap_or(i64::MAX));
     }
 
     /// Counts one answered HTTP request.

@@ -6,6 +6,7 @@ use switchboard_testkit::client::{Answer, Client, Draft, call};
 use switchboard_tests::front::{Front, faulty};
 
 mod bodies;
+mod frames;
 mod headers;
 mod requests;
 mod sockets;

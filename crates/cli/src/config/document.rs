@@ -142,7 +142,7 @@ impl Document {
             let finding = self.finding(&mistake.path, mistake.line, mistake.message);
             findings.errors.push(finding);
         }
-        self.resolve_folders();
+        self.resolve_paths();
     }
 
     pub(super) fn finding(&self, path: &Path, line: usize, message: String) -> Finding {
@@ -169,7 +169,7 @@ impl Document {
         for entry in ignored {
             if matches!(
                 entry.key.as_str(),
-                "auth" | "backends" | "names" | "parked_calls" | "server"
+                "auth" | "backends" | "heartbeat" | "names" | "parked_calls" | "server"
             ) {
                 let message = "is ignored in a file with `mcpServers`: put it in a file of its own";
                 let path = Path::default().entry(&entry);
@@ -217,20 +217,33 @@ impl Document {
         }
     }
 
-    /// A relative `cwd` is meant from the folder of the file that says it.
-    fn resolve_folders(&mut self) {
-        let backends = self.root.entries_mut().iter_mut();
-        for backends in backends.filter(|entry| entry.key == "backends") {
-            for backend in backends.node.entries_mut() {
-                for field in backend.node.entries_mut() {
-                    if field.key == "cwd"
-                        && let Value::Text(cwd) = &mut field.node.value
-                        && let Some(absolute) = self.folder.join(&*cwd).to_str()
-                    {
-                        *cwd = absolute.to_owned();
-                    }
-                }
-            }
+    /// A relative path is meant from the folder of the file that says it.
+    fn resolve_paths(&mut self) {
+        for keys in PATHS {
+            resolve(&mut self.root, keys, &self.folder);
+        }
+    }
+}
+
+/// The keys of a configuration whose values are paths; `*` stands for any name.
+const PATHS: [&[&str]; 3] = [
+    &["backends", "*", "cwd"],
+    &["server", "tls", "cert"],
+    &["server", "tls", "key"],
+];
+
+fn resolve(node: &mut Node, keys: &[&str], folder: &path::Path) {
+    let Some((key, below)) = keys.split_first() else {
+        if let Value::Text(text) = &mut node.value
+            && let Some(absolute) = folder.join(&*text).to_str()
+        {
+            *text = absolute.to_owned();
+        }
+        return;
+    };
+    for entry in node.entries_mut() {
+        if *key == "*" || entry.key == *key {
+            resolve(&mut entry.node, below, folder);
         }
     }
 }

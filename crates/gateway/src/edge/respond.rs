@@ -148,6 +148,14 @@ fn fault_error(fault: &Fault) -> Vec<u8> {
     out
 }
 
+/// The response to a request that nobody looked at, for want of something that may be there soon.
+pub(crate) fn unavailable(fault: &Fault) -> Response {
+    json(Message {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        body: enveloped(None, "error", &fault_error(fault).into()),
+    })
+}
+
 /// The response to a request that did not become a call.
 pub(crate) fn rejected(rejection: &Rejection) -> Response {
     let body = enveloped(

@@ -40,6 +40,18 @@ struct State {
     finishing: bool,
     /// On HTTP/2 bytes come for many reasons, so none of them means that a head has begun.
     multiplexed: bool,
+    /// The answers whose next piece the peer can have, and since when, the earliest first. Over
+    /// HTTP/2 alone, where a peer takes bytes of other kinds and none of an answer's: at most one
+    /// for each stream.
+    offers: Vec<Offer>,
+    next_offer: u64,
+}
+
+/// A piece of an answer that the peer has not made room for.
+#[derive(Clone, Copy, Debug)]
+struct Offer {
+    id: u64,
+    since: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +79,8 @@ impl Activity {
                 blocked: None,
                 finishing: false,
                 multiplexed: false,
+                offers: Vec::new(),
+                next_offer: 0,
             }),
         }
     }
@@ -122,7 +136,27 @@ impl Activity {
                 Phase::Busy(1)
             }
         };
-        Busy(Arc::clone(self))
+        Busy {
+            activity: Arc::clone(self),
+            multiplexed,
+            offer: None,
+        }
+    }
+
+    fn offer(&self) -> u64 {
+        let mut state = self.state.lock();
+        let id = state.next_offer;
+        state.next_offer += 1;
+        let since = Instant::now();
+        state.offers.push(Offer { id, since });
+        id
+    }
+
+    fn withdraw(&self, id: u64) {
+        let offers = &mut self.state.lock().offers;
+        if let Some(at) = offers.iter().position(|offer| offer.id == id) {
+            offers.remove(at);
+        }
     }
 
     fn end(&self) {
@@ -152,12 +186,15 @@ impl Activity {
             Phase::Idle(since) => Some((since + self.idle_timeout, Action::Finish)),
             Phase::Lingering(since) => Some((since + LINGER, Action::Cut)),
         };
-        let of_writes = state
+        let of_peer = state
             .blocked
+            .into_iter()
+            .chain(state.offers.first().map(|offer| offer.since))
+            .min()
             .map(|since| (since + self.idle_timeout, Action::Cut));
-        match (of_phase, of_writes) {
-            (Some(phase), Some(writes)) if writes.0 < phase.0 => Some(writes),
-            (None, writes) => writes,
+        match (of_phase, of_peer) {
+            (Some(phase), Some(peer)) if peer.0 < phase.0 => Some(peer),
+            (None, peer) => peer,
             (phase, _) => phase,
         }
     }
@@ -171,11 +208,33 @@ impl Activity {
 
 /// A request in flight.
 #[derive(Debug)]
-pub(super) struct Busy(Arc<Activity>);
+pub(super) struct Busy {
+    activity: Arc<Activity>,
+    multiplexed: bool,
+    offer: Option<u64>,
+}
+
+impl Busy {
+    /// The next piece of the answer is there for the peer to make room for. Over HTTP/1 the socket
+    /// shows whether it does.
+    pub(super) fn offers(&mut self) {
+        if self.multiplexed && self.offer.is_none() {
+            self.offer = Some(self.activity.offer());
+        }
+    }
+
+    /// The peer has made room.
+    pub(super) fn taken(&mut self) {
+        if let Some(offer) = self.offer.take() {
+            self.activity.withdraw(offer);
+        }
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.end();
+        self.taken();
+        self.activity.end();
     }
 }
 

@@ -1,10 +1,11 @@
 //! One connection from its acceptance to its end.
 
-use std::future::poll_fn;
+use std::future::{poll_fn, ready};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker, ready as poll_ready};
 use std::time::Duration;
 
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,9 +13,12 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use pin_project_lite::pin_project;
 use switchboard_telemetry::Metrics;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +26,7 @@ use super::Limits;
 use super::activity::{Action, Activity};
 use super::io_watch::Watched;
 use super::service::{ConnectionService, HttpApp};
+use crate::tls::Certificate;
 use crate::workers::Workers;
 
 /// The least that hyper takes as the size of its buffers.
@@ -43,37 +48,21 @@ const STREAM_SEND_BUFFER: usize = 64 * 1024;
 
 /// What the connections of one listener share.
 pub(super) struct Connections<'w, A> {
-    app: A,
-    limits: Limits,
-    drain: CancellationToken,
-    cut: CancellationToken,
-    tasks: TaskTracker,
+    /// With which they speak TLS, if they do.
+    pub(super) certificate: Option<Arc<Certificate>>,
+    pub(super) app: A,
+    pub(super) limits: Limits,
+    /// Cancelled when every connection has to finish what it runs.
+    pub(super) drain: CancellationToken,
+    /// Cancelled when every connection has to end.
+    pub(super) cut: CancellationToken,
+    pub(super) tasks: TaskTracker,
     /// Where the connections are counted, if they are.
-    metrics: Option<Arc<Metrics>>,
-    workers: &'w Workers,
+    pub(super) metrics: Option<Arc<Metrics>>,
+    pub(super) workers: &'w Workers,
 }
 
-impl<'w, A: HttpApp> Connections<'w, A> {
-    pub(super) fn new(
-        app: A,
-        limits: Limits,
-        drain: CancellationToken,
-        cut: CancellationToken,
-        tasks: TaskTracker,
-        metrics: Option<Arc<Metrics>>,
-        workers: &'w Workers,
-    ) -> Self {
-        Self {
-            app,
-            limits,
-            drain,
-            cut,
-            tasks,
-            metrics,
-            workers,
-        }
-    }
-
+impl<A: HttpApp> Connections<'_, A> {
     /// Starts the task of a connection; it keeps `slot` until it ends.
     pub(super) fn start(&self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
         // The worker that it is put on has a poller of its own.
@@ -84,6 +73,31 @@ impl<'w, A: HttpApp> Connections<'w, A> {
                 return;
             }
         };
+        // Two kinds of tasks, so that plain HTTP pays nothing for TLS.
+        match &self.certificate {
+            None => self.spawn(stream, peer, slot, |stream| ready(Ok(stream))),
+            Some(certificate) => {
+                let acceptor = TlsAcceptor::from(certificate.current());
+                let within = self.limits.header_timeout;
+                let ends = [self.drain.child_token(), self.cut.child_token()];
+                self.spawn(stream, peer, slot, move |stream| {
+                    handshake(acceptor, stream, within, ends)
+                });
+            }
+        }
+    }
+
+    /// Starts the task of a connection whose bytes are HTTP after `open`.
+    fn spawn<S, F>(
+        &self,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        slot: OwnedSemaphorePermit,
+        open: impl FnOnce(Watched) -> F + Send + 'static,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = io::Result<S>> + Send + 'static,
+    {
         let cut = self.cut.child_token();
         let activity = Arc::new(Activity::new(&self.limits, Instant::now()));
         let service =
@@ -110,7 +124,13 @@ impl<'w, A: HttpApp> Connections<'w, A> {
                     return;
                 }
             };
-            let io = TokioIo::new(Watched::new(stream, Arc::clone(&activity)));
+            let io = match open(Watched::new(stream, Arc::clone(&activity))).await {
+                Ok(stream) => TokioIo::new(stream),
+                Err(error) => {
+                    tracing::debug!(%peer, %error, "a connection did not come to HTTP");
+                    return;
+                }
+            };
             let connection = pin!(builder.serve_connection(io, service));
             match drive(connection, &activity, &drain, &cut).await {
                 Ended::Itself(Ok(())) => {}
@@ -120,6 +140,32 @@ impl<'w, A: HttpApp> Connections<'w, A> {
             drop((slot, counted, place));
         };
         self.tasks.spawn_on(connection, &runtime);
+    }
+}
+
+/// Agrees on keys with the peer, unless that takes too long or one of `ends` comes: nothing is lost
+/// that the peer was promised.
+async fn handshake(
+    acceptor: TlsAcceptor,
+    stream: Watched,
+    within: Duration,
+    ends: [CancellationToken; 2],
+) -> io::Result<TlsStream<Watched>> {
+    let [drain, cut] = &ends;
+    let accepted = timeout(within, acceptor.accept(stream));
+    let accepted = drain
+        .run_until_cancelled(cut.run_until_cancelled(accepted))
+        .await;
+    match accepted.flatten() {
+        Some(Ok(accepted)) => accepted,
+        Some(Err(_)) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "no TLS handshake in time",
+        )),
+        None => Err(io::Error::new(
+            io::ErrorKind::Interrupted,
+            "the gateway ends",
+        )),
     }
 }
 
@@ -201,7 +247,7 @@ async fn drive<C: GracefulConnection>(
             {
                 timer.as_mut().reset(at);
             }
-            ready!(timer.as_mut().poll(cx));
+            poll_ready!(timer.as_mut().poll(cx));
             let now = Instant::now();
             match due {
                 Some((at, Action::Cut)) if at <= now => return Poll::Ready(Ended::Itself(Ok(()))),

@@ -156,7 +156,10 @@ impl<S: HttpService> Future for ResponseFuture<S> {
                 response
             }
         };
-        let busy = this.busy.take();
+        let mut busy = this.busy.take();
+        if let Some(busy) = &mut busy {
+            busy.offers();
+        }
         Poll::Ready(Ok(response.map(|body| InFlight { body, busy })))
     }
 }
@@ -178,10 +181,19 @@ impl<B: Body<Data = Bytes>> Body for InFlight<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project().body.as_pin_mut() {
-            Some(body) => body.poll_frame(cx),
-            None => Poll::Ready(None),
+        let this = self.project();
+        let Some(body) = this.body.as_pin_mut() else {
+            return Poll::Ready(None);
+        };
+        // Over HTTP/2 hyper asks as soon as the peer has room for what comes next.
+        if let Some(busy) = this.busy {
+            busy.taken();
         }
+        let frame = body.poll_frame(cx);
+        if let (Poll::Ready(Some(Ok(_))), Some(busy)) = (&frame, this.busy) {
+            busy.offers();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -84,7 +84,7 @@ impl Server {
         let probe = Arc::new(Probe::default());
         let (app, told) = (router(&probe), drain.clone());
         let task = tokio::spawn(async move {
-            serve(listener, app, limits, None, &Workers::here(), told).await;
+            serve(listener, None, app, limits, None, &Workers::here(), told).await;
         });
         Self {
             address,

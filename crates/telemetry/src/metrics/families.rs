@@ -53,6 +53,10 @@ families! {
         "Calls whose legacy server waits for an answer of their client.";
     CALLS_IN_FLIGHT: "gauge" "switchboard_calls_in_flight" []
         "Calls that have begun and not ended.";
+    SHED: "counter" "switchboard_shed_total" ["reason"]
+        "Calls and requests refused because the gateway has as much to do as it may.";
+    HEALTH_ROUND: "gauge" "switchboard_health_round_completed_timestamp_seconds" []
+        "When everything in the gateway last answered in time, in seconds since 1970; 0 before.";
     HTTP_REQUESTS: "counter" "switchboard_http_requests_total" ["status"]
         "Answered HTTP requests by status code.";
     TELEMETRY_DROPPED: "counter" "switchboard_telemetry_dropped_total" ["signal"]

@@ -40,6 +40,26 @@ fn a_request_in_flight_has_no_deadline_here() {
 }
 
 #[test]
+fn an_offer_that_nobody_takes_has_the_deadline_of_the_earliest() {
+    let activity = new();
+    let (mut one, mut other) = (activity.begin(true), activity.begin(true));
+    one.offers();
+    let earliest = activity.deadline();
+    assert_eq!(action(&activity), Some(Action::Cut));
+    other.offers();
+    assert_eq!(activity.deadline(), earliest);
+    one.taken();
+    assert_eq!(action(&activity), Some(Action::Cut));
+    drop(other);
+    assert_eq!(action(&activity), None);
+
+    let plain = new();
+    let mut busy = plain.begin(false);
+    busy.offers();
+    assert_eq!(action(&plain), None);
+}
+
+#[test]
 fn bytes_begin_a_head_only_where_nothing_else_is_sent() {
     let plain = new();
     drop(plain.begin(false));

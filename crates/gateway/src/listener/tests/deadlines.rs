@@ -185,3 +185,41 @@ async fn a_peer_that_takes_nothing_is_cut() {
     drop(stream);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_peer_that_opens_no_window_is_cut_though_it_answers_pings() {
+    let server = Server::start(Limits {
+        idle_timeout: SHORT,
+        ..patient()
+    })
+    .await;
+    let (mut sender, connection) = h2_client::connect(&server).await;
+    let flood = within(sender.send_request(h2_client::request("/flood"))).await;
+    // Keeps the answer without reading it; the connection goes on in its task.
+    let unread = flood.unwrap();
+    let _ = within(connection).await;
+    server.until_running(0).await;
+    drop(unread);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_http2_answer_that_says_nothing_for_long_is_not_cut() {
+    let server = Server::start(Limits {
+        header_timeout: SHORT,
+        idle_timeout: SHORT,
+        ..patient()
+    })
+    .await;
+    let (mut sender, _connection) = h2_client::connect(&server).await;
+    let drip = within(sender.send_request(h2_client::request("/drip"))).await;
+    let mut body = drip.unwrap().into_body();
+    for _ in 0..2 {
+        tokio::time::sleep(SHORT * 3).await;
+        server.probe.go_on.notify_one();
+        let frame = within(http_body_util::BodyExt::frame(&mut body)).await;
+        assert_eq!(frame.unwrap().unwrap().into_data().unwrap(), ".");
+    }
+    drop((body, sender));
+    server.stop().await;
+}

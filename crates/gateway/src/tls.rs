@@ -1,0 +1,144 @@
+//! TLS on the listener: certificates that are exchanged while connections are open.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, ServerConfig};
+
+use crate::config::TlsConfig;
+
+/// How often the files are looked at. Whoever renews certificates does so hours before the old ones
+/// end.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// The versions of HTTP that are spoken, the preferred one first (RFC 7301).
+const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Why a pair of a certificate and a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read, or holds nothing of its kind.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: pem::Error,
+    },
+    /// The certificate and the key are not of one pair, or of a kind that is not known.
+    #[error("cannot use {} with {}: {source}", cert.display(), key.display())]
+    Pair {
+        /// The file of the certificate.
+        cert: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+        /// What is wrong with them.
+        source: rustls::Error,
+    },
+}
+
+/// The certificate of the listener, as of the last time that its files held a valid pair.
+pub(crate) struct Certificate {
+    files: TlsConfig,
+    current: ArcSwap<ServerConfig>,
+    /// When the files were written that were looked at last, valid or not.
+    seen: Mutex<Written>,
+}
+
+/// When the two files were written, as far as is known.
+type Written = [Option<SystemTime>; 2];
+
+impl Certificate {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// [`TlsError`], if they hold no valid pair.
+    pub(crate) fn load(files: TlsConfig) -> Result<Self, TlsError> {
+        // Before they are read, so that a change meanwhile is seen later.
+        let seen = written(&files);
+        Ok(Self {
+            current: ArcSwap::from_pointee(read(&files)?),
+            seen: Mutex::new(seen),
+            files,
+        })
+    }
+
+    /// What a handshake that begins now uses.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        self.current.load_full()
+    }
+
+    /// Looks at the files for ever, and takes what they hold when they have changed.
+    pub(crate) async fn watch(self: &Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let this = Arc::clone(self);
+            // Fails only if looking panics or the runtime ends.
+            let _ = tokio::task::spawn_blocking(move || this.look()).await;
+        }
+    }
+
+    /// Takes a changed pair if it is valid. A pair that is not is reported once: while the files stay
+    /// as they are, they are not read again.
+    fn look(&self) {
+        let now = written(&self.files);
+        if std::mem::replace(&mut *self.seen.lock(), now) == now {
+            return;
+        }
+        match read(&self.files) {
+            Ok(config) => {
+                self.current.store(Arc::new(config));
+                tracing::info!("the listener's certificate was exchanged");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the listener keeps its old certificate");
+            }
+        }
+    }
+}
+
+fn written(files: &TlsConfig) -> Written {
+    [&files.cert, &files.key].map(|file| std::fs::metadata(file).and_then(|it| it.modified()).ok())
+}
+
+fn read(files: &TlsConfig) -> Result<ServerConfig, TlsError> {
+    let chain = certificates(&files.cert).map_err(file_error(&files.cert))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(file_error(&files.key))?;
+    let pair_error = |source| TlsError::Pair {
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        source,
+    };
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(pair_error)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(pair_error)?;
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
+    Ok(config)
+}
+
+/// The certificate and those that vouch for it, at least one.
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    let chain = CertificateDer::pem_file_iter(file)?.collect::<Result<Vec<_>, _>>()?;
+    if chain.is_empty() {
+        return Err(pem::Error::NoItemsFound);
+    }
+    Ok(chain)
+}
+
+fn file_error(path: &Path) -> impl FnOnce(pem::Error) -> TlsError {
+    let path = path.to_owned();
+    move |source| TlsError::File { path, source }
+}
+
+#[cfg(test)]
+mod tests;

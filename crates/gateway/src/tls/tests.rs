@@ -1,0 +1,81 @@
+use super::*;
+
+use std::fs;
+
+use rcgen::generate_simple_self_signed;
+
+struct Folder {
+    folder: tempfile::TempDir,
+    files: TlsConfig,
+    /// Of the last change: later by a second each time, however coarse the file system's clock is.
+    time: SystemTime,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let files = TlsConfig {
+            cert: folder.path().join("cert.pem"),
+            key: folder.path().join("key.pem"),
+        };
+        let mut this = Self {
+            folder,
+            files,
+            time: SystemTime::now(),
+        };
+        this.renew();
+        this
+    }
+
+    fn write(&mut self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        self.time += Duration::from_secs(1);
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(self.time).unwrap();
+    }
+
+    fn renew(&mut self) {
+        let pair = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        self.write("cert.pem", &pair.cert.pem());
+        self.write("key.pem", &pair.signing_key.serialize_pem());
+    }
+}
+
+#[test]
+fn a_new_pair_is_taken_and_a_bad_one_is_not() {
+    let mut folder = Folder::new();
+    let certificate = Certificate::load(folder.files.clone()).unwrap();
+    let first = certificate.current();
+    certificate.look();
+    assert!(Arc::ptr_eq(&first, &certificate.current()));
+
+    folder.write("cert.pem", "no certificate");
+    certificate.look();
+    assert!(Arc::ptr_eq(&first, &certificate.current()));
+
+    folder.renew();
+    certificate.look();
+    let second = certificate.current();
+    assert!(!Arc::ptr_eq(&first, &second));
+
+    // Half of a renewal: the old key does not belong to the new certificate.
+    let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    folder.write("cert.pem", &other.cert.pem());
+    certificate.look();
+    assert!(Arc::ptr_eq(&second, &certificate.current()));
+    folder.write("key.pem", &other.signing_key.serialize_pem());
+    certificate.look();
+    assert!(!Arc::ptr_eq(&second, &certificate.current()));
+}
+
+#[test]
+fn files_without_a_pair_are_an_error_that_names_them() {
+    let mut folder = Folder::new();
+    folder.write("key.pem", "");
+    let error = Certificate::load(folder.files.clone()).err().unwrap();
+    assert!(error.to_string().contains("key.pem"), "{error}");
+    folder.write("cert.pem", "");
+    let error = Certificate::load(folder.files).err().unwrap();
+    assert!(error.to_string().contains("cert.pem"), "{error}");
+}
