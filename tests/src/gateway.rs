@@ -14,6 +14,9 @@ use crate::tools;
 /// The revision that the tests speak to the gateway.
 pub const MODERN: &str = "2026-07-28";
 
+/// The name of the configuration file.
+const FILE: &str = "switchboard.json";
+
 /// How long the backends may take until all of them are there.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -23,7 +26,7 @@ pub struct Gateway {
     server: Server,
     http: reqwest::Client,
     // Holds the configuration file for as long as the gateway may read it again.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Gateway {
@@ -32,17 +35,24 @@ impl Gateway {
     /// # Panics
     ///
     /// If it does not start to listen.
-    pub async fn start(mut config: Value) -> Self {
-        config["server"]["listen"] = json!("127.0.0.1:0");
-        config["server"]["ops_listen"] = json!("127.0.0.1:0");
+    pub async fn start(config: Value) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("switchboard.json");
-        std::fs::write(&file, config.to_string()).expect("the folder is ours");
+        write(&folder, config);
         Self {
-            server: Server::start(serve(&file)).await,
+            server: Server::start(serve(&folder.path().join(FILE))).await,
             http: reqwest::Client::new(),
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Puts another configuration in the place of the one that the gateway was started with.
+    pub fn rewrite(&self, config: Value) {
+        write(&self.folder, config);
+    }
+
+    /// Asks the gateway to read its configuration again.
+    pub fn hang_up(&self) {
+        self.server.hang_up();
     }
 
     /// The gateway's MCP endpoint.
@@ -119,6 +129,15 @@ impl Gateway {
         let status = self.server.stop().await;
         assert!(status.success(), "the gateway ended with {status}");
     }
+}
+
+/// Writes a configuration with free ports: beside the old one, whose place it takes as a whole.
+fn write(folder: &TempDir, mut config: Value) {
+    config["server"]["listen"] = json!("127.0.0.1:0");
+    config["server"]["ops_listen"] = json!("127.0.0.1:0");
+    let new = folder.path().join("new.json");
+    std::fs::write(&new, config.to_string()).expect("the folder is ours");
+    std::fs::rename(new, folder.path().join(FILE)).expect("the folder is ours");
 }
 
 fn serve(config: &Path) -> Command {

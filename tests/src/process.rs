@@ -101,12 +101,22 @@ impl Server {
         }
     }
 
-    /// Sends the signal to stop, unless the program has been waited for.
+    /// Asks the program to read its configuration again.
+    pub fn hang_up(&self) {
+        self.send(Signal::HUP);
+    }
+
+    /// Sends the signal to stop.
     fn terminate(&self) {
+        self.send(Signal::TERM);
+    }
+
+    /// Sends a signal, unless the program has been waited for.
+    fn send(&self, signal: Signal) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());
         if let Some(process) = id.and_then(Pid::from_raw) {
             // It may have ended a moment ago, of itself.
-            let _ = kill_process(process, Signal::TERM);
+            let _ = kill_process(process, signal);
         }
     }
 }

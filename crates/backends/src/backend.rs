@@ -3,6 +3,7 @@
 mod follow;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ struct Inner {
     bulkhead: Bulkhead,
     budget: RetryBudget,
     balancer: Balancer,
+    /// Whether another has taken its place, so that it tells nothing any more.
+    is_retired: AtomicBool,
 }
 
 impl Backend {
@@ -106,6 +109,7 @@ impl Backend {
             bulkhead: Bulkhead::new(&config.bulkhead),
             budget: RetryBudget::new(&config.retry),
             balancer: Balancer::new(config.balance),
+            is_retired: AtomicBool::new(false),
             name,
             config,
             metrics,
@@ -306,6 +310,24 @@ impl Backend {
         if let Some(endpoint) = endpoints.iter().find(at_home) {
             endpoint.listen_to_tasks(ids, sink).await;
         }
+    }
+
+    /// Shows its state again, in metrics and to whoever observes it, after another of the same name
+    /// has shown its own.
+    pub fn show(&self) {
+        self.inner.look();
+    }
+
+    /// Has it show and tell nothing any more, since it is no longer the one of its name. Calls are
+    /// answered until [`Backend::shut_down`].
+    pub fn retire(&self) {
+        self.inner.is_retired.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody uses it: this is its only handle, and no call is in it.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.inner) == 1 && self.inner.bulkhead.in_flight() == 0
     }
 
     /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its
@@ -512,21 +534,29 @@ impl Inner {
 /// What the endpoints of a backend tell goes through here.
 struct EndpointWatch(Weak<Inner>);
 
+impl EndpointWatch {
+    /// The backend, unless another has taken its place.
+    fn in_use(&self) -> Option<Arc<Inner>> {
+        let backend = self.0.upgrade()?;
+        (!backend.is_retired.load(Ordering::Relaxed)).then_some(backend)
+    }
+}
+
 impl Observer for EndpointWatch {
     fn changed(&self, _backend: &str) {
-        if let Some(backend) = self.0.upgrade() {
+        if let Some(backend) = self.in_use() {
             backend.look();
         }
     }
 
     fn lists_changed(&self, name: &str, lists: ChangedLists) {
-        if let Some(backend) = self.0.upgrade() {
+        if let Some(backend) = self.in_use() {
             backend.observer.lists_changed(name, lists);
         }
     }
 
     fn resource_updated(&self, name: &str, uri: &str) {
-        if let Some(backend) = self.0.upgrade() {
+        if let Some(backend) = self.in_use() {
             backend.observer.resource_updated(name, uri);
         }
     }

@@ -79,7 +79,6 @@ impl Bulkhead {
     }
 
     /// How many calls have a place.
-    #[cfg(test)]
     pub(crate) fn in_flight(&self) -> usize {
         let places = self.config.max_concurrent.min(Semaphore::MAX_PERMITS);
         places - self.places.available_permits()

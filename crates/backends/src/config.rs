@@ -23,6 +23,7 @@ pub mod degrade;
 pub mod discovery;
 pub mod duration;
 pub mod endpoints;
+mod equality;
 pub mod health;
 pub mod parked;
 pub mod retry;
@@ -52,7 +53,9 @@ pub const DEFAULT_MAX_MESSAGE_BYTES: usize = 16 * 1024 * 1024;
 pub const LEAST_MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
 /// An MCP server behind the gateway.
-#[derive(Clone, Debug, Deserialize)]
+///
+/// Two are equal if everything is, secrets included.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "BackendFile")]
 pub struct BackendConfig {
     /// How the server is reached.

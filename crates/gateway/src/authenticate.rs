@@ -11,11 +11,12 @@ use axum::response::Response;
 use futures_util::future::Either;
 use http::header::WWW_AUTHENTICATE;
 use http::{Request, StatusCode};
-use switchboard_policy::authenticate::{AuthError, Authenticator};
+use switchboard_policy::authenticate::AuthError;
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::error::code;
 use tower::{Layer, Service};
 
+use crate::access::AccessInForce;
 use crate::edge::decode::Rejection;
 use crate::edge::respond;
 
@@ -28,7 +29,7 @@ pub(crate) struct Authenticated {
 /// Makes [`Authenticate`].
 #[derive(Clone)]
 pub(crate) struct AuthenticateLayer {
-    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) access: AccessInForce,
 }
 
 impl<S> Layer<S> for AuthenticateLayer {
@@ -37,7 +38,7 @@ impl<S> Layer<S> for AuthenticateLayer {
     fn layer(&self, inner: S) -> Authenticate<S> {
         Authenticate {
             inner,
-            authenticator: Arc::clone(&self.authenticator),
+            access: Arc::clone(&self.access),
         }
     }
 }
@@ -46,7 +47,7 @@ impl<S> Layer<S> for AuthenticateLayer {
 #[derive(Clone)]
 pub(crate) struct Authenticate<S> {
     inner: S,
-    authenticator: Arc<Authenticator>,
+    access: AccessInForce,
 }
 
 impl<S> Service<Request<Body>> for Authenticate<S>
@@ -62,7 +63,8 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match self.authenticator.authenticate(request.headers()) {
+        let access = self.access.load();
+        match access.authenticator.authenticate(request.headers()) {
             Ok(principal) => {
                 let authenticated = Authenticated { principal, request };
                 Either::Right(self.inner.call(authenticated))

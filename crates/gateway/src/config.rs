@@ -94,7 +94,11 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "deserialize_origins")]
     #[schemars(extend("items" = {"type": "string", "format": "origin"}))]
     pub allowed_origins: Vec<String>,
-    /// How long calls that run may still take when the gateway stops: a duration such as `30s`
+    /// Whether the files that the configuration came from are watched, so that a change is in force
+    /// some seconds later; SIGHUP has them read again in any case.
+    pub watch_config: bool,
+    /// How long calls that run may still take when the gateway stops, or their backend is replaced
+    /// by a reload: a duration such as `30s`
     /// or a number of seconds, at most 1 day.
     #[serde(deserialize_with = "duration::deserialize")]
     #[schemars(schema_with = "duration::schema", extend("default" = "30s"))]
@@ -171,6 +175,7 @@ impl Default for ServerConfig {
             public_url: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
+            watch_config: true,
             drain_timeout: Duration::from_secs(30),
             sealing_keys: Vec::new(),
             max_connections: 10_000,

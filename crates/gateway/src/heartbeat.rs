@@ -123,7 +123,13 @@ async fn all_answer(runtimes: &[Handle], orchestrator: &Orchestrator) -> bool {
     let threads = runtimes.iter().map(|runtime| runtime.spawn(async {}));
     let answers = async {
         try_join_all(threads).await?;
-        tokio::spawn(async move { orchestrator.backends().for_each(|it| drop(it.status())) }).await
+        tokio::spawn(async move {
+            orchestrator
+                .backends()
+                .iter()
+                .for_each(|it| drop(it.status()))
+        })
+        .await
     };
     matches!(timeout(ROUND_TIMEOUT, answers).await, Ok(Ok(())))
 }

@@ -3,6 +3,7 @@
 //!
 //! Begin to read at `stack`: it is the table of contents.
 
+mod access;
 mod authenticate;
 mod check;
 pub mod config;
@@ -15,6 +16,7 @@ mod legacy;
 mod listener;
 mod ops;
 mod paths;
+mod reload;
 mod server;
 mod shed;
 mod stack;
@@ -22,5 +24,6 @@ mod tls;
 mod trace;
 mod workers;
 
+pub use reload::{ReloadError, Reloaded, Reloader};
 pub use server::{Gateway, StartError};
 pub use tls::TlsError;

@@ -20,9 +20,12 @@ pub(crate) fn router(
     orchestrator: Orchestrator,
     draining: Arc<AtomicBool>,
 ) -> Router {
+    // Backends that a reload adds start beside others that work.
+    let was_ready = Arc::new(AtomicBool::new(false));
     let ready = move || {
-        let is_ready =
-            !draining.load(Ordering::Relaxed) && !orchestrator.catalogue().load().is_starting();
+        let all_known = !orchestrator.catalogue().load().is_starting();
+        let was_ready = was_ready.fetch_or(all_known, Ordering::Relaxed);
+        let is_ready = !draining.load(Ordering::Relaxed) && (was_ready || all_known);
         async move {
             if is_ready {
                 (StatusCode::OK, "ready\n")

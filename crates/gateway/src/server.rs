@@ -7,26 +7,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::HeaderValue;
+use arc_swap::ArcSwap;
 use secrecy::ExposeSecret;
-use switchboard_orchestrator::config::chains::ChainsConfig;
 use switchboard_orchestrator::{Orchestrator, Parts};
-use switchboard_policy::authenticate::Authenticator;
-use switchboard_policy::origin::{HostPolicy, HostPolicyError};
+use switchboard_policy::origin::HostPolicyError;
 use switchboard_protocol::token::{KeyError, SealError, Sealer};
 use switchboard_telemetry::{Metrics, Sampler};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, ServerConfig};
+use crate::access::Access;
+use crate::config::Config;
 use crate::edge::decode::BodyLimits;
 use crate::endpoint::EndpointParts;
 use crate::heartbeat::{Heartbeat, Target};
 use crate::legacy;
 use crate::listener::{self, Limits};
 use crate::ops;
+use crate::reload::Reloader;
 use crate::shed::InFlight;
-use crate::stack::{ENDPOINT, HttpParts, call_stack, cors};
+use crate::stack::{ENDPOINT, HttpParts, call_stack};
 use crate::tls::{Certificate, TlsError};
 use crate::workers::Workers;
 
@@ -66,7 +66,8 @@ pub enum StartError {
 
 /// A gateway whose backends are starting and whose sockets are bound.
 pub struct Gateway {
-    server: ServerConfig,
+    config: Config,
+    bound: SocketAddr,
     listener: TcpListener,
     certificate: Option<Arc<Certificate>>,
     ops_listener: Option<TcpListener>,
@@ -75,6 +76,7 @@ pub struct Gateway {
     app: HttpParts,
     ops: axum::Router,
     draining: Arc<AtomicBool>,
+    drain: CancellationToken,
     metrics: Arc<Metrics>,
     heartbeat: Heartbeat,
     workers: Workers,
@@ -90,17 +92,7 @@ impl Gateway {
         metrics: Arc<Metrics>,
         sampler: Sampler,
     ) -> Result<Self, StartError> {
-        let Config {
-            server,
-            auth,
-            names,
-            backends,
-            fallbacks,
-            equivalents,
-            parked_calls,
-            heartbeat,
-            telemetry: _,
-        } = config;
+        let server = &config.server;
         let certificate = match server.tls.clone() {
             Some(files) => Some(Arc::new(Certificate::load(files)?)),
             None => None,
@@ -114,12 +106,7 @@ impl Gateway {
             address: server.listen,
             source,
         })?;
-        let hosts = HostPolicy::new(
-            bound,
-            server.public_url.as_ref(),
-            &server.allowed_hosts,
-            &server.allowed_origins,
-        )?;
+        let access = Access::new(bound, server, config.auth.as_ref())?;
         let keys: Vec<&[u8]> = server
             .sealing_keys
             .iter()
@@ -133,9 +120,8 @@ impl Gateway {
             })
         };
         let (sealer, session_sealer) = (sealer()?, sealer()?);
-        let ask_timeout = parked_calls.timeout;
 
-        let heartbeat_target = match heartbeat.url {
+        let heartbeat_target = match config.heartbeat.url.clone() {
             Some(url) => Some(Target::new(url).map_err(StartError::Heartbeat)?),
             None => None,
         };
@@ -145,14 +131,11 @@ impl Gateway {
         let main = runtime.clone();
         metrics.count_tasks_with(move || main.metrics().num_alive_tasks() + on_workers());
         let orchestrator = Orchestrator::start(Parts {
-            names,
-            backends,
-            chains: ChainsConfig {
-                fallbacks,
-                equivalents,
-            },
-            parked_calls,
-            private: auth.is_some(),
+            names: config.names.clone(),
+            backends: config.backends.clone(),
+            chains: config.chains(),
+            parked_calls: config.parked_calls,
+            private: config.auth.is_some(),
             sealer,
             metrics: Arc::clone(&metrics),
             runtimes: workers.runtimes().cloned().collect(),
@@ -175,21 +158,14 @@ impl Gateway {
         let legacy = legacy::Edge::start(legacy::Parts {
             config: server.legacy.clone(),
             limits,
-            ask_timeout,
+            ask_timeout: config.parked_calls.timeout,
             sealer: session_sealer,
             metrics: Arc::clone(&metrics),
             orchestrator: orchestrator.clone(),
             calls: calls.clone(),
         });
-        let origins = server
-            .allowed_origins
-            .iter()
-            .filter_map(|origin| HeaderValue::from_str(origin).ok())
-            .collect();
         let app = HttpParts {
-            hosts: Arc::new(hosts),
-            cors: cors(origins),
-            authenticator: Arc::new(Authenticator::new(auth.as_ref())),
+            access: Arc::new(ArcSwap::from_pointee(access)),
             metrics: Arc::clone(&metrics),
             in_flight,
             endpoint: Arc::new(EndpointParts {
@@ -202,7 +178,7 @@ impl Gateway {
             http_sse: server.legacy.http_sse,
         };
         let heartbeat = Heartbeat {
-            interval: heartbeat.interval,
+            interval: config.heartbeat.interval,
             target: heartbeat_target,
             orchestrator: orchestrator.clone(),
             runtimes: iter::once(&runtime)
@@ -218,7 +194,8 @@ impl Gateway {
             Arc::clone(&draining),
         );
         Ok(Self {
-            server,
+            config,
+            bound,
             listener,
             certificate,
             ops_listener,
@@ -227,6 +204,7 @@ impl Gateway {
             app,
             ops,
             draining,
+            drain: CancellationToken::new(),
             metrics,
             heartbeat,
             workers,
@@ -258,11 +236,25 @@ impl Gateway {
         &self.orchestrator
     }
 
+    /// What puts a changed configuration in force while the gateway runs. Take one: another would
+    /// not know what this one did.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader {
+            in_force: self.config.clone(),
+            bound: self.bound,
+            access: Arc::clone(&self.app.access),
+            orchestrator: self.orchestrator.clone(),
+            drain: self.drain.clone(),
+        }
+    }
+
     /// Serves until `shutdown` resolves, then drains: no new connections, streams end gracefully,
     /// calls have `server.drain_timeout` to finish, and the backends end last.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
-            server,
+            config,
+            bound: _,
             listener,
             certificate,
             ops_listener,
@@ -271,10 +263,12 @@ impl Gateway {
             app,
             ops,
             draining,
+            drain,
             metrics,
             heartbeat,
             workers,
         } = self;
+        let server = &config.server;
         let limits = Limits {
             max_connections: server.max_connections,
             header_timeout: server.header_timeout,
@@ -282,7 +276,7 @@ impl Gateway {
             drain_timeout: server.drain_timeout,
             ..Limits::default()
         };
-        let (drain, end) = (CancellationToken::new(), CancellationToken::new());
+        let end = CancellationToken::new();
         let serving = listener::serve(
             listener,
             certificate.clone(),

@@ -8,7 +8,6 @@ use axum::response::Response;
 use http::header::RETRY_AFTER;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
 use switchboard_orchestrator::Orchestrator;
-use switchboard_policy::authenticate::Authenticator;
 use switchboard_policy::origin::HostPolicy;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::code;
@@ -18,6 +17,7 @@ use tower::ServiceBuilder;
 use tower::util::option_layer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
+use crate::access::AccessInForce;
 use crate::authenticate::AuthenticateLayer;
 use crate::check::CheckLayer;
 use crate::count::CountLayer;
@@ -42,10 +42,7 @@ pub(crate) type CallFuture = <CallService as tower::Service<Box<Call>>>::Future;
 /// What the HTTP storey is made of, the same for all connections.
 #[derive(Clone)]
 pub(crate) struct HttpParts {
-    pub(crate) hosts: Arc<HostPolicy>,
-    /// Lets pages of the allowed origins call, if there are any.
-    pub(crate) cors: Option<CorsLayer>,
-    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) access: AccessInForce,
     pub(crate) metrics: Arc<Metrics>,
     /// How much is under way, and may be.
     pub(crate) in_flight: Arc<InFlight>,
@@ -63,21 +60,21 @@ impl HttpApp for HttpParts {
 /// Bytes become calls: the storey of one connection.
 fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
     let HttpParts {
-        hosts,
-        cors,
-        authenticator,
+        access,
         metrics,
         in_flight,
         endpoint,
         http_sse,
     } = parts;
+    let cors = access.load().cors.clone();
+    let in_force = Arc::clone(&access);
     let layers = ServiceBuilder::new()
         // Sees every answer of the endpoint, whoever below gives it.
         .layer(CountLayer { metrics })
         // Before anything else is believed: a page of another site must not reach us through a name
         // of its own.
         .layer(CheckLayer::new(move |request: &Request<Body>| {
-            check_host(&hosts, request)
+            check_host(&in_force.load().hosts, request)
         }))
         // Before authentication, since a preflight carries no credential.
         .layer(option_layer(cors))
@@ -86,7 +83,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
             in_flight.check(request)
         }))
         // Before the body is read, so that a stranger costs a hash and no more.
-        .layer(AuthenticateLayer { authenticator });
+        .layer(AuthenticateLayer { access });
     let endpoint = Endpoint::new(endpoint, peer.ip());
     Paths::new(layers.service(endpoint), http_sse)
 }

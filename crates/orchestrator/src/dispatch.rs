@@ -128,9 +128,8 @@ impl Inner {
         span: &CallSpan,
     ) -> Result<Outcome, CallError> {
         let Some(backend) = self.backends.get(&destination.backend) else {
-            return Err(ProtocolError::new(
-                code::INTERNAL_ERROR,
-                "the catalogue names a backend that is not there",
+            return Err(ProtocolError::invalid_params(
+                "its server has just been taken out of the gateway; list again what there is",
             )
             .into());
         };

@@ -1,6 +1,7 @@
 //! One virtual server out of many: the catalogue of what all backends offer, the names that clients
 //! see, where a call goes, and who is told of changes.
 
+mod backends;
 pub mod catalogue;
 pub mod chains;
 pub mod config;
@@ -10,6 +11,7 @@ mod home;
 pub mod hub;
 pub mod names;
 mod orchestrator;
+mod reload;
 mod resolve;
 mod results;
 pub mod start_order;
@@ -17,4 +19,5 @@ mod task_news;
 mod tasks;
 
 pub use orchestrator::{Orchestrator, Parts, TracedCall};
+pub use reload::{Exchanged, Reload, ShutDown};
 pub use task_news::TaskNews;

@@ -1,11 +1,15 @@
 //! The one virtual server: all backends, their catalogue, and the calls that go through.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::future::{Future, pending};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
 use switchboard_backends::Backend;
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, TransportConfig};
@@ -18,17 +22,18 @@ use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::{CallSpan, Metrics};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::backends::{Backends, Starter};
 use crate::catalogue::visibility::Visibilities;
 use crate::catalogue::{Catalogue, Extensions, List, Route, Shared, Snapshot, Source};
 use crate::chains::Chains;
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
 use crate::hub::{Filter, Hub, ListenError, Listener, MAX_URI_LEN, MAX_URIS};
-use crate::start_order;
+use crate::reload::Reloads;
 
 /// For this long after the start a list waits for backends that have not been learned yet.
 pub(crate) const FIRST_MOMENTS: Duration = Duration::from_secs(2);
@@ -74,24 +79,48 @@ pub struct Orchestrator {
 }
 
 pub(crate) struct Inner {
-    names: NamesConfig,
-    pub(crate) backends: BTreeMap<Arc<str>, Backend>,
-    pub(crate) chains: Chains,
+    naming: Mutex<Naming>,
+    pub(crate) backends: Backends,
+    pub(crate) reloads: Reloads,
+    pub(crate) chains: ArcSwap<Chains>,
     pub(crate) catalogue: Catalogue,
     hub: Hub,
     pub(crate) sealer: Sealer,
-    private: bool,
     started: Instant,
-    heard: Arc<Heard>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
+    pub(crate) heard: Arc<Heard>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// What a snapshot is made with beside what the backends offer. Locked for as long as one is made,
+/// so that an older one never follows a newer one.
+struct Naming {
+    names: NamesConfig,
+    private: bool,
+    chains: ChainsConfig,
+    /// Those that any backend was ever learned to have.
+    extensions: Extensions,
+    visibilities: Visibilities,
+}
+
+impl Naming {
+    fn snapshot(&self, sources: &[Source]) -> Snapshot {
+        let shared = Shared {
+            private: self.private,
+            extensions: self.extensions.clone(),
+            ..Shared::new(env!("CARGO_PKG_VERSION"))
+        };
+        Snapshot::build(&self.names, sources, &shared)
+    }
 }
 
 /// What backends say, until the catalogue's task looks.
 #[derive(Default)]
-struct Heard {
+pub(crate) struct Heard {
     arrived: Notify,
-    said: parking_lot::Mutex<Said>,
+    /// Wakes reloads that wait for new backends.
+    changed: Notify,
+    said: Mutex<Said>,
 }
 
 /// What servers said to have changed.
@@ -109,11 +138,17 @@ impl Heard {
         note(&mut self.said.lock());
         self.arrived.notify_one();
     }
+
+    /// The next change of a backend's state after this was called.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.notified()
+    }
 }
 
 impl Observer for Heard {
     fn changed(&self, _backend: &str) {
         self.note(|said| said.backends = true);
+        self.changed.notify_waiters();
     }
 
     fn lists_changed(&self, _backend: &str, lists: ChangedLists) {
@@ -145,28 +180,33 @@ impl Orchestrator {
         parts
             .metrics
             .count_parked_calls_with(move || counted.parked_calls());
-        let observer = Arc::clone(&heard) as Arc<dyn Observer>;
-        let backends = start_order::start(
-            parts.backends,
-            &parts.metrics,
-            &observer,
-            &parked,
-            &parts.runtimes,
-        );
-        let sources: Vec<Source> = backends
-            .values()
-            .map(|backend| source(backend, false))
-            .collect();
-        let shared = shared(parts.private, Extensions::default());
-        let catalogue = Catalogue::new(Snapshot::build(&parts.names, &sources, &shared));
-        let inner = Arc::new(Inner {
+        let starter = Starter {
+            metrics: parts.metrics,
+            observer: Arc::clone(&heard) as Arc<dyn Observer>,
+            shared: parked,
+            runtimes: parts.runtimes,
+            next_runtime: AtomicUsize::new(0),
+        };
+        let backends = Backends::start(starter, parts.backends);
+        let naming = Naming {
             names: parts.names,
+            private: parts.private,
+            chains: parts.chains,
+            extensions: Extensions::default(),
+            visibilities: Visibilities::default(),
+        };
+        let chains = Chains::new(&naming.chains);
+        let all = backends.all();
+        let sources: Vec<Source> = all.values().map(|backend| source(backend, false)).collect();
+        let catalogue = Catalogue::new(naming.snapshot(&sources));
+        let inner = Arc::new(Inner {
+            naming: Mutex::new(naming),
             backends,
-            chains: Chains::new(&parts.chains),
+            chains: ArcSwap::from_pointee(chains),
+            reloads: Reloads::default(),
             catalogue,
             hub: Hub::default(),
             sealer: parts.sealer,
-            private: parts.private,
             started: Instant::now(),
             heard,
             stop: CancellationToken::new(),
@@ -186,9 +226,10 @@ impl Orchestrator {
         &self.inner.catalogue
     }
 
-    /// The backends, by name.
-    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
-        self.inner.backends.values()
+    /// The backends in force, by name.
+    #[must_use]
+    pub fn backends(&self) -> Vec<Backend> {
+        self.inner.backends.all().values().cloned().collect()
     }
 
     /// Waits until every backend has been learned or has failed, but not beyond `until`.
@@ -215,7 +256,7 @@ impl Orchestrator {
         if !listener.uris().is_empty() {
             let wanted = self.inner.by_backend(listener.uris());
             let waiting = wanted.into_iter().filter_map(|(name, uris)| {
-                let backend = self.inner.backends.get(&name)?.clone();
+                let backend = self.inner.backends.get(&name)?;
                 Some(async move { backend.watches(&uris).await })
             });
             let _ = timeout(SUBSCRIBE_WAIT, join_all(waiting)).await;
@@ -261,14 +302,17 @@ impl Orchestrator {
     /// Tells the legacy servers that the roots of a client have changed, as far as they hold a
     /// session for it. Takes at most 10 s.
     pub async fn roots_changed(&self, principal: &str, client: &str) {
-        let backends = self.inner.backends.values();
-        join_all(backends.map(|backend| backend.roots_changed(principal, Some(client)))).await;
+        let backends = self.inner.backends.all();
+        let told = backends
+            .values()
+            .map(|backend| backend.roots_changed(principal, Some(client)));
+        join_all(told).await;
     }
 
     /// Has every backend close what it holds for a legacy client that is gone; `client` is the id
     /// of its session.
     pub fn client_gone(&self, client: &str) {
-        for backend in self.inner.backends.values() {
+        for backend in self.inner.backends.all().values() {
             backend.client_gone(client);
         }
     }
@@ -282,9 +326,11 @@ impl Orchestrator {
     pub async fn shut_down(&self) {
         self.close_streams();
         self.inner.stop.cancel();
+        self.inner.reloads.settled().await;
         self.inner.tasks.close();
-        join_all(self.inner.backends.values().map(Backend::shut_down)).await;
-        self.inner.tasks.wait().await;
+        let backends = self.inner.backends.all();
+        let all = join_all(backends.values().map(Backend::shut_down));
+        tokio::join!(all, self.inner.tasks.wait());
     }
 }
 
@@ -328,6 +374,36 @@ impl Inner {
         }
         by_backend
     }
+
+    /// The resources of one backend that somebody listens to.
+    pub(crate) fn watched_at(&self, backend: &str) -> BTreeSet<Arc<str>> {
+        let mut by_backend = self.by_backend(&self.hub.watched());
+        by_backend.remove(backend).unwrap_or_default()
+    }
+
+    /// Makes a new snapshot, with names that are made so, and tells listeners. `touched` are the
+    /// backends that were started anew.
+    pub(crate) fn rename<'n>(
+        &self,
+        names: NamesConfig,
+        chains: ChainsConfig,
+        private: bool,
+        touched: impl Iterator<Item = &'n Arc<str>>,
+    ) {
+        {
+            let mut naming = self.naming.lock();
+            naming.names = names;
+            naming.private = private;
+            // What was measured of the tools in them is kept if they are the same.
+            if naming.chains != chains {
+                self.chains.store(Arc::new(Chains::new(&chains)));
+                naming.chains = chains;
+            }
+            touched.for_each(|name| naming.visibilities.forget(name));
+        }
+        self.heard.note(|said| said.backends = true);
+        hear(self);
+    }
 }
 
 /// A result that was made when the catalogue was.
@@ -350,29 +426,26 @@ fn source(backend: &Backend, hidden: bool) -> Source {
     }
 }
 
-fn shared(private: bool, extensions: Extensions) -> Shared {
-    Shared {
-        private,
-        extensions,
-        ..Shared::new(env!("CARGO_PKG_VERSION"))
-    }
-}
-
 /// Makes a new snapshot whenever a backend changed, tells listeners, and has the servers tell what
 /// is listened to.
 async fn keep_catalogue(inner: Arc<Inner>) {
-    let mut extensions = Extensions::default();
-    let mut visibilities = Visibilities::default();
     let mut watched_changed = inner.hub.watched_changed();
     loop {
+        let look_at = inner.naming.lock().visibilities.next_look();
+        let next_look = async {
+            match look_at {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
             () = inner.stop.cancelled() => return,
             () = inner.heard.arrived.notified() => {
                 tokio::time::sleep(COALESCE).await;
-                hear(&inner, &mut extensions, &mut visibilities);
+                hear(&inner);
             }
-            () = visibilities.next_look() => {
-                let changes = rebuild(&inner, &mut extensions, &mut visibilities);
+            () = next_look => {
+                let changes = rebuild(&inner);
                 inner.hub.publish_lists(changes);
             }
             changed = watched_changed.changed() => {
@@ -382,17 +455,17 @@ async fn keep_catalogue(inner: Arc<Inner>) {
             }
         }
         let mut by_backend = inner.by_backend(&inner.hub.watched());
-        for (name, backend) in &inner.backends {
+        for (name, backend) in inner.backends.all().iter() {
             backend.watch_resources(&by_backend.remove(name).unwrap_or_default());
         }
     }
 }
 
-fn hear(inner: &Inner, extensions: &mut Extensions, visibilities: &mut Visibilities) {
+fn hear(inner: &Inner) {
     let said = std::mem::take(&mut *inner.heard.said.lock());
     let mut changes = said.lists;
     if said.backends {
-        changes = changes.union(rebuild(inner, extensions, visibilities));
+        changes = changes.union(rebuild(inner));
     }
     inner.hub.publish_lists(changes);
     let snapshot = inner.catalogue.load();
@@ -403,24 +476,19 @@ fn hear(inner: &Inner, extensions: &mut Extensions, visibilities: &mut Visibilit
     }
 }
 
-fn rebuild(
-    inner: &Inner,
-    extensions: &mut Extensions,
-    visibilities: &mut Visibilities,
-) -> ChangedLists {
+fn rebuild(inner: &Inner) -> ChangedLists {
+    let mut naming = inner.naming.lock();
     let now = Instant::now();
-    let sources: Vec<Source> = inner
-        .backends
-        .values()
-        .map(|backend| source(backend, visibilities.is_hidden(backend, now)))
-        .collect();
+    let backends = inner.backends.all();
+    let sources = backends.values().map(|backend| {
+        let is_hidden = naming.visibilities.is_hidden(backend, now);
+        source(backend, is_hidden)
+    });
+    let sources: Vec<Source> = sources.collect();
     for lists in sources.iter().filter_map(|source| source.lists.as_ref()) {
-        extensions.learn(&lists.server.extensions);
+        naming.extensions.learn(&lists.server.extensions);
     }
-    let shared = shared(inner.private, extensions.clone());
-    inner
-        .catalogue
-        .store(Snapshot::build(&inner.names, &sources, &shared))
+    inner.catalogue.store(naming.snapshot(&sources))
 }
 
 #[cfg(test)]

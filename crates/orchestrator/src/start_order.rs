@@ -1,22 +1,13 @@
 //! In which order backends are started: those that another depends on before it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use switchboard_backends::config::BackendConfig;
-use switchboard_backends::status::Observer;
-use switchboard_backends::{Backend, Shared};
-use switchboard_telemetry::Metrics;
-use tokio::runtime::Handle;
 
-/// Starts every backend behind those that it depends on; those that depend on nothing begin at once.
-pub(crate) fn start(
+/// The configurations of backends, each behind those of the backends that it depends on.
+pub(crate) fn ordered(
     mut configs: BTreeMap<String, BackendConfig>,
-    metrics: &Metrics,
-    observer: &Arc<dyn Observer>,
-    shared: &Shared,
-    runtimes: &[Handle],
-) -> BTreeMap<Arc<str>, Backend> {
+) -> Vec<(String, BackendConfig)> {
     let dependencies = configs
         .iter()
         .map(|(name, config)| (&**name, &*config.depends_on))
@@ -24,29 +15,10 @@ pub(crate) fn start(
     // A cycle is refused with the configuration.
     let order = order(&dependencies);
     let order = order.unwrap_or_else(|_| configs.keys().cloned().collect());
-    let mut runtimes = runtimes.iter().cycle();
-    let mut started = BTreeMap::<Arc<str>, Backend>::new();
-    for name in order {
-        let Some(config) = configs.remove(&name) else {
-            continue;
-        };
-        let name: Arc<str> = name.into();
-        let named = config.depends_on.iter();
-        let dependencies: Vec<Backend> = named
-            .filter_map(|name| started.get(&**name).cloned())
-            .collect();
-        let backend = Backend::start_after(
-            &dependencies,
-            Arc::clone(&name),
-            config.clone(),
-            metrics.backend(&name),
-            Arc::clone(observer),
-            shared,
-            config.is_process().then(|| runtimes.next()).flatten(),
-        );
-        started.insert(name, backend);
-    }
-    started
+    let entries = order
+        .into_iter()
+        .filter_map(|name| configs.remove_entry(&name));
+    entries.collect()
 }
 
 /// What is wrong with the dependencies of one backend.

@@ -199,7 +199,7 @@ impl TaskNews {
             ids.push(task.id.clone());
         }
         for (home, ids) in by_home {
-            let Some(backend) = self.inner.backends.get(&home.backend).cloned() else {
+            let Some(backend) = self.inner.backends.get(&home.backend) else {
                 continue;
             };
             let sink = Arc::new(TaskSink {

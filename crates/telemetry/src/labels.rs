@@ -199,6 +199,18 @@ label! {
 }
 
 label! {
+    /// `result` of reading the configuration again.
+    Reload {
+        /// What it says now is in force, but for what needs a restart.
+        Done = "ok",
+        /// It says what it said before.
+        Unchanged = "unchanged",
+        /// It is wrong, or could not be read; nothing was changed.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// `to`: what the breaker of an endpoint did.
     BreakerTurn {
         /// It lets no call in for a while.

@@ -19,7 +19,8 @@ use prometheus::{
 };
 
 use crate::labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, Retry, ShedReason,
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, Reload, Retry,
+    ShedReason,
 };
 use families::Family;
 use readings::Reading;
@@ -48,6 +49,8 @@ pub struct Metrics {
     backend_refused: IntCounterVec,
     backend_retries: IntCounterVec,
     backend_breaker: IntCounterVec,
+    config_reloads: IntCounterVec,
+    config_reloaded: IntGauge,
     connections: IntGauge,
     listen_streams: IntGauge,
     legacy_sessions: IntGauge,
@@ -70,6 +73,12 @@ impl Metrics {
         let build = gauges(&registry, &families::BUILD_INFO)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let shed = counters(&registry, &families::SHED)?;
+        let config_reloads = counters(&registry, &families::CONFIG_RELOADS)?;
+        for result in Reload::ALL {
+            config_reloads.with_label_values(&[result.as_str()]);
+        }
+        let config_reloaded = gauge(&registry, &families::CONFIG_RELOADED)?;
+        config_reloaded.set(1);
         for collector in readings::process()? {
             registry.register(collector)?;
         }
@@ -84,6 +93,8 @@ impl Metrics {
             backend_refused: counters(&registry, &families::BACKEND_REFUSED)?,
             backend_retries: counters(&registry, &families::BACKEND_RETRIES)?,
             backend_breaker: counters(&registry, &families::BACKEND_BREAKER)?,
+            config_reloads,
+            config_reloaded,
             connections: gauge(&registry, &families::CONNECTIONS)?,
             listen_streams: gauge(&registry, &families::LISTEN_STREAMS)?,
             legacy_sessions: gauge(&registry, &families::LEGACY_SESSIONS)?,
@@ -156,6 +167,28 @@ impl Metrics {
                 })
                 .collect(),
         }))
+    }
+
+    /// Takes away what is shown of a backend that is no longer configured; what was counted stays.
+    pub fn forget_backend(&self, name: &str) {
+        for state in BackendState::ALL {
+            // The only error is that there is none.
+            let _ = self
+                .backend_state
+                .remove_label_values(&[name, state.as_str()]);
+        }
+        for gauges in [&self.backend_tools, &self.backend_sessions] {
+            let _ = gauges.remove_label_values(&[name]);
+        }
+    }
+
+    /// Counts how a reload of the configuration ended.
+    pub fn config_reloaded(&self, result: Reload) {
+        self.config_reloads
+            .with_label_values(&[result.as_str()])
+            .inc();
+        self.config_reloaded
+            .set(i64::from(result != Reload::Failed));
     }
 
     /// Counts an open client connection until the guard is dropped.

@@ -17,7 +17,7 @@ use super::{duration, parse_header_value, parse_url};
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Where the endpoints of a backend are found, and how often it is looked up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiscoveryConfig {
     /// Who knows them.
     pub source: DiscoverySource,
@@ -28,7 +28,7 @@ pub struct DiscoveryConfig {
 }
 
 /// Who knows the endpoints of a backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiscoverySource {
     /// A name with addresses: A and AAAA records.
     Dns {
@@ -47,7 +47,7 @@ pub enum DiscoverySource {
 }
 
 /// A service in Consul.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsulConfig {
     /// The address of an agent or a server.
     pub url: Url,

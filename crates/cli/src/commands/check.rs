@@ -132,7 +132,7 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<Str
         runtimes: Vec::new(),
     });
     orchestrator.known(Instant::now() + START).await;
-    let summary = orchestrator.backends().map(summary).collect();
+    let summary = orchestrator.backends().iter().map(summary).collect();
     let snapshot = orchestrator.catalogue().load_full();
     orchestrator.shut_down().await;
     let problems = chains::check::problems(&chains, &snapshot);

@@ -16,14 +16,17 @@ use switchboard_telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use self::reloading::{Reloading, Watched};
 use super::{counted, failed, load, misused, print};
+
+mod reloading;
 
 /// How long the first screen waits for backends that start.
 const FIRST_SCREEN: Duration = Duration::from_secs(10);
 
 /// Runs the gateway until it is told to end.
 pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
-    let loaded = match load(files, listen) {
+    let loaded = match load(files, listen.clone()) {
         Ok(loaded) => loaded,
         Err(errors) => return misused(&errors.to_string()),
     };
@@ -42,22 +45,39 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
         Ok(shutdown) => shutdown,
         Err(error) => return failed(&format!("cannot wait for signals: {error}")),
     };
+    // Before anything is started: the signal ends a process that does not listen to it.
+    let hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return failed(&format!("cannot wait for signals: {error}")),
+    };
+    let watched = Watched::new(loaded.files).await;
+    let is_watching = loaded.config.server.watch_config;
     raise_file_limit();
     let needs_key = loaded.config.auth.is_some();
     let begun = SystemTime::now();
-    let gateway = match Gateway::start(loaded.config, metrics, telemetry.sampler()).await {
-        Ok(gateway) => gateway,
-        Err(error) => return failed(&error.to_string()),
-    };
+    let gateway =
+        match Gateway::start(loaded.config, Arc::clone(&metrics), telemetry.sampler()).await {
+            Ok(gateway) => gateway,
+            Err(error) => return failed(&error.to_string()),
+        };
     let screen = match gateway.url() {
         Ok(url) => first_screen(&gateway, url, needs_key, begun),
         Err(error) => return failed(&format!("the listener has no address: {error}")),
     };
+    let reloading = Reloading {
+        sources: files.to_vec(),
+        listen,
+        watched,
+        is_watching,
+        hangups,
+        reloader: gateway.reloader(),
+        metrics,
+    };
+    let beside = async { tokio::join!(screen, reloading.keep()).1 };
     let running = gateway.run(shutdown);
-    let mut running = std::pin::pin!(running);
     tokio::select! {
-        () = &mut running => {}
-        () = screen => running.await,
+        () = running => {}
+        never = beside => match never {},
     }
     ExitCode::SUCCESS
 }
@@ -114,12 +134,13 @@ fn first_screen(
 
 fn backends(orchestrator: &Orchestrator, url: &str, needs_key: bool, begun: SystemTime) -> String {
     let mut out = String::from("\n  backends\n");
-    let width = orchestrator
-        .backends()
+    let all = orchestrator.backends();
+    let width = all
+        .iter()
         .map(|backend| backend.name().len())
         .max()
         .unwrap_or(0);
-    for backend in orchestrator.backends() {
+    for backend in &all {
         let _ = writeln!(
             out,
             "    {:width$}  {}",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use switchboard_backends::config::{count, duration};
 
 /// Clients that speak 2025-11-25 or older hold a session. These are its bounds.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct LegacyClientsConfig {
     /// Whether the paths `/sse` and `/messages` serve clients of 2024-11-05, which know only

@@ -8,7 +8,7 @@ use std::time::Duration;
 use switchboard_backends::Backend;
 use switchboard_backends::config::DegradeConfig;
 use switchboard_backends::status::State;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 /// Whether each backend is shown.
 #[derive(Debug, Default)]
@@ -27,12 +27,14 @@ impl Visibilities {
         visibility.look(is_well, now)
     }
 
-    /// Resolves when some backend is to be hidden, or shown again, by time alone.
-    pub(crate) async fn next_look(&self) {
-        match self.0.values().filter_map(Visibility::next_look).min() {
-            Some(next) => sleep_until(next).await,
-            None => std::future::pending().await,
-        }
+    /// When some backend is to be hidden, or shown again, by time alone.
+    pub(crate) fn next_look(&self) -> Option<Instant> {
+        self.0.values().filter_map(Visibility::next_look).min()
+    }
+
+    /// A backend of this name is there no longer, or is another one.
+    pub(crate) fn forget(&mut self, backend: &str) {
+        self.0.remove(backend);
     }
 }
 

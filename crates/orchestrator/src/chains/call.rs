@@ -31,7 +31,7 @@ impl Inner {
     /// would make the future of every call larger.
     pub(crate) async fn call_or_substitute(&self, mut call: Box<Call>, span: &CallSpan) -> Outcome {
         let given = call.deadline;
-        if !self.chains.may_concern(&call) {
+        if !self.chains.load().may_concern(&call) {
             if state::is_of_substitute(&call) {
                 return Box::pin(self.go_on(&call, span)).await;
             }
@@ -57,7 +57,7 @@ impl Inner {
 
     fn is_in_a_group(&self, call: &Call) -> bool {
         let called = call.target();
-        called.is_some_and(|called| self.chains.group(&called).is_some())
+        called.is_some_and(|called| self.chains.load().group(&called).is_some())
     }
 
     /// Goes on behind a call that failed, if its tool has substitutes.
@@ -70,7 +70,8 @@ impl Inner {
         span: &CallSpan,
     ) -> Outcome {
         let called = call.target().unwrap_or_default();
-        let Some(fallback) = self.chains.fallback(&called) else {
+        let chains = self.chains.load_full();
+        let Some(fallback) = chains.fallback(&called) else {
             return outcome;
         };
         let is_safe = || self.is_safe(call, &called);
@@ -92,7 +93,8 @@ impl Inner {
     /// Makes a call of one of several equivalent tools.
     async fn call_group(&self, call: &Call, span: &CallSpan) -> Outcome {
         let called = call.target().unwrap_or_default();
-        let Some((group, member)) = self.chains.group(&called) else {
+        let chains = self.chains.load_full();
+        let Some((group, member)) = chains.group(&called) else {
             return Outcome::Failed(ProtocolError::invalid_params("Unknown tool").into());
         };
         let snapshot = self.catalogue.load_full();
@@ -187,7 +189,8 @@ impl Inner {
             Err(error) => return Outcome::Failed(error.into()),
         };
         let called = call.target().unwrap_or_default();
-        let attempt = match self.chains.mappings(&called, &tool) {
+        let chains = self.chains.load_full();
+        let attempt = match chains.mappings(&called, &tool) {
             Some(mappings) => substitute(call, &tool, mappings, Some(&token)).ok(),
             None => None,
         };

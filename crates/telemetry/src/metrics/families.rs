@@ -41,6 +41,10 @@ families! {
         "Further attempts at calls that failed.";
     BACKEND_BREAKER: "counter" "switchboard_backend_breaker_turns_total" ["backend", "to"]
         "Times that the breaker of one of the backend's endpoints opened or closed.";
+    CONFIG_RELOADS: "counter" "switchboard_config_reloads_total" ["result"]
+        "Times that the configuration was read again: it changed something (ok), nothing (unchanged), or was refused (failed).";
+    CONFIG_RELOADED: "gauge" "switchboard_config_last_reload_successful" []
+        "1 if the configuration was accepted when it was last read, at the start or at a reload; else 0.";
     CONNECTIONS: "gauge" "switchboard_connections" []
         "Open client connections.";
     LISTEN_STREAMS: "gauge" "switchboard_listen_streams" []

@@ -1,0 +1,51 @@
+//! Who may call from where: what a reload exchanges under connections that are open.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use switchboard_policy::authenticate::Authenticator;
+use switchboard_policy::config::AuthConfig;
+use switchboard_policy::origin::{HostPolicy, HostPolicyError};
+use tower_http::cors::CorsLayer;
+
+use crate::config::ServerConfig;
+use crate::stack::cors;
+
+/// The rules in force; each request looks at them anew.
+pub(crate) type AccessInForce = Arc<ArcSwap<Access>>;
+
+/// The rules of one configuration.
+pub(crate) struct Access {
+    pub(crate) hosts: HostPolicy,
+    pub(crate) authenticator: Authenticator,
+    /// Lets pages of the allowed origins call, if there are any. A connection keeps what was in
+    /// force when it was made; `hosts` refuses pages that may not call any longer all the same.
+    pub(crate) cors: Option<CorsLayer>,
+}
+
+impl Access {
+    /// The rules of a listener that is bound to this address.
+    ///
+    /// # Errors
+    /// If a host or an origin is none.
+    pub(crate) fn new(
+        bound: SocketAddr,
+        server: &ServerConfig,
+        auth: Option<&AuthConfig>,
+    ) -> Result<Self, HostPolicyError> {
+        let origins = server.allowed_origins.iter();
+        let origins = origins.filter_map(|origin| HeaderValue::from_str(origin).ok());
+        Ok(Self {
+            hosts: HostPolicy::new(
+                bound,
+                server.public_url.as_ref(),
+                &server.allowed_hosts,
+                &server.allowed_origins,
+            )?,
+            authenticator: Authenticator::new(auth),
+            cors: cors(origins.collect()),
+        })
+    }
+}

@@ -1,0 +1,16 @@
+use super::*;
+
+#[test]
+fn keys_that_need_a_restart_are_named_and_others_are_not() {
+    let old = Config::default();
+    let mut new = old.clone();
+    new.server.allowed_hosts = vec!["mcp.example.com".to_owned()];
+    new.server.watch_config = false;
+    new.names.separator = "-".to_owned();
+    assert!(needs_restart(&old, &new).is_empty());
+    new.server.listen.set_port(1);
+    new.server.sealing_keys = vec![SecretString::from("k".repeat(32))];
+    new.telemetry.log.level = "debug".to_owned();
+    let keys = ["server.listen", "server.sealing_keys", "telemetry"];
+    assert_eq!(needs_restart(&old, &new), keys);
+}
