@@ -375,7 +375,8 @@ async fn a_canary_gets_the_calls_of_those_it_names() {
     let fakes = fakes(&["stable", "canary"]).await;
     let mut endpoints = places(&fakes);
     endpoints[1]["weight"] = json!(0);
-    endpoints[1]["canary"] = json!({ "principals": ["alice"], "headers": { "x-canary": "yes" } });
+    endpoints[1]["canary"] =
+        json!({ "principals": ["key:alice"], "headers": { "x-canary": "yes" } });
     let front = Front::start(json!({
         "auth": { "api_keys": [
             { "name": "alice", "key_sha256": DIGEST_OF_ALICE },

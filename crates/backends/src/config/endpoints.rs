@@ -28,7 +28,7 @@ pub struct EndpointConfig {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CanaryConfig {
-    /// The principals, by name.
+    /// The principals; that of an API key is `key:` and the name of the key.
     pub principals: Vec<String>,
     /// Those who belong to one of these groups.
     pub groups: Vec<String>,

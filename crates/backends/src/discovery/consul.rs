@@ -1,5 +1,5 @@
 //! Places that Consul knows: the instances of a service whose checks pass, from its health API by
-//! blocking queries (https://developer.hashicorp.com/consul/api-docs/features/blocking).
+//! blocking queries (<https://developer.hashicorp.com/consul/api-docs/features/blocking>).
 
 use std::sync::Arc;
 use std::time::Duration;
