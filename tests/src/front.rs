@@ -75,7 +75,11 @@ impl Front {
     /// # Panics
     ///
     /// If it does not start to listen.
-    pub async fn start(config: Value) -> Self {
+    pub async fn start(mut config: Value) -> Self {
+        // The thread that reads files comes and goes, and threads are counted.
+        if config["server"]["watch_config"].is_null() {
+            config["server"]["watch_config"] = json!(false);
+        }
         let gateway = Gateway::start(config).await;
         let metrics_url = until("the address of the metrics", async || {
             let output = gateway.server().output();

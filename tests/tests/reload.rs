@@ -244,7 +244,11 @@ async fn a_removed_api_key_is_refused_at_the_next_request_of_an_open_connection(
 
 #[tokio::test]
 async fn a_changed_file_is_noticed_and_what_needs_a_restart_is_named() {
-    let front = Front::of(json!({ "a": faulty(&[]) })).await;
+    let front = Front::start(json!({
+        "server": { "watch_config": true },
+        "backends": { "a": faulty(&[]) },
+    }))
+    .await;
     front.wait_until("a", true).await;
     let before = counted(&front).await;
     front.gateway.rewrite(json!({
