@@ -234,6 +234,20 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
     fault.of(backend).with_detail(error.to_string())
 }
 
+/// The fault of a call that goes on with something in an endpoint that is there no longer. Another
+/// one does not know of it, and might begin it anew.
+pub(crate) fn home_gone(backend: &Arc<str>) -> Fault {
+    let message = format!(
+        "The place of the server \"{backend}\" where this began is gone. Nothing was executed now; what was done before is not known: check before you begin again."
+    );
+    Fault {
+        retryable: false,
+        retry_after_ms: None,
+        ..Fault::not_sent("unavailable", message)
+    }
+    .of(backend)
+}
+
 /// The fault of a call for which there was no place in the backend.
 pub(crate) fn full(backend: &Arc<str>, retry_after: Duration) -> Fault {
     let fault = fault(backend, &LinkError::Full);

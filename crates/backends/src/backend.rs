@@ -404,12 +404,17 @@ impl Inner {
             self.metrics.refused(Refusal::BreakerOpen);
             CallError::from(tries.left_alone(&self.name))
         };
+        if rewrite.endpoint.is_some() {
+            let at_home = |endpoint: &&Endpoint| rewrite.endpoint == Some(endpoint.key());
+            // A call that is parked in a legacy server holds its session itself.
+            let parked = |endpoint: &&Endpoint| endpoint.finds_parked(rewrite);
+            let home = endpoints.iter().find(at_home);
+            let home = home.or_else(|| endpoints.iter().find(parked));
+            let home = home.ok_or_else(|| answer::home_gone(&self.name))?;
+            return Some(home).filter(open).cloned().ok_or_else(refused);
+        }
         if let [only] = endpoints.as_slice() {
             return Some(only).filter(open).cloned().ok_or_else(refused);
-        }
-        let at_home = |endpoint: &&Endpoint| rewrite.endpoint == Some(endpoint.key());
-        if let Some(home) = endpoints.iter().find(at_home) {
-            return Some(home).filter(open).cloned().ok_or_else(refused);
         }
         let untried = |endpoint: &&Endpoint| open(endpoint) && !tries.has_failed(endpoint.key());
         let well = |endpoint: &&Endpoint| untried(endpoint) && endpoint.is_well();
@@ -465,6 +470,11 @@ impl Inner {
         let CallError::Fault(fault) = error else {
             return None;
         };
+        let params = &call.request.params;
+        let is_answer = params.request_state.is_some() || params.input_responses.is_some();
+        if is_answer && fault.effect != Effect::NotSent {
+            return None;
+        }
         let is_safe = || {
             let target = call.target();
             let tool = rewrite.target.or(target.as_deref());

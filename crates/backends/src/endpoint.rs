@@ -190,6 +190,11 @@ impl Endpoint {
         &self.inner.breaker
     }
 
+    /// Whether the call goes on with one that is parked, in this endpoint or another.
+    pub(crate) fn finds_parked(&self, rewrite: &Rewrite<'_>) -> bool {
+        legacy::is_parked(&self.inner, rewrite)
+    }
+
     /// Whether this call goes here before anywhere else.
     pub(crate) fn is_canary_of(&self, call: &Call) -> bool {
         self.inner.place.canary.names(call)

@@ -11,6 +11,10 @@ use crate::window::Window;
 /// How far the budget looks back.
 const SPAN: Duration = Duration::from_secs(10);
 
+/// A server that asks for more time than this is not waited for: the call would keep its place in the
+/// bulkhead from others. Its caller is told how long to wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 const CALLS: usize = 0;
 const RETRIES: usize = 1;
 
@@ -81,7 +85,8 @@ impl Backoff {
         retry_after: Option<Duration>,
         deadline: Option<Instant>,
     ) -> Option<Duration> {
-        if self.attempts >= self.max_attempts {
+        let is_too_long = retry_after.is_some_and(|after| after > LONGEST_WAIT);
+        if self.attempts >= self.max_attempts || is_too_long {
             return None;
         }
         let doubled = u32::try_from(self.attempts - 1)

@@ -21,6 +21,8 @@ pub(super) struct Told {
     last: Option<Fault>,
     is_uncertain: bool,
     may_work_later: bool,
+    /// Whether a server said that it failed; how far it came nobody knows.
+    has_refused: bool,
     retry_after_ms: Option<u64>,
 }
 
@@ -63,6 +65,7 @@ impl Told {
     }
 
     fn refused(&mut self, attempt: Attempt, message: &str) {
+        self.has_refused |= attempt.reason == "error";
         let name = &attempt.backend;
         self.said.push(match quoted(message) {
             quoted if quoted.is_empty() => format!("The server \"{name}\" answered with an error."),
@@ -128,12 +131,13 @@ impl Told {
     /// The fault of a call that nobody could answer: what was tried, what each said, what to do.
     pub(super) fn all_failed(self) -> Fault {
         let last = self.last;
-        let advice = match (self.is_uncertain, self.may_work_later) {
-            (true, _) => {
-                "One of them may or may not have done the work: check before you call again."
-            }
-            (false, true) => "Try again later, or go on without it.",
-            (false, false) => "Calling again will not help: go on without it.",
+        let may_have_begun = self.is_uncertain || self.has_refused;
+        let advice = if self.is_uncertain || (may_have_begun && self.may_work_later) {
+            "One of them may or may not have done the work: check before you call again."
+        } else if self.may_work_later {
+            "Try again later, or go on without it."
+        } else {
+            "Calling again will not help: go on without it."
         };
         let message = format!(
             "None of the {} servers that were tried could answer. {} {advice}",
@@ -146,8 +150,8 @@ impl Told {
             backend: last.as_ref().and_then(|fault| fault.backend.clone()),
             message,
             detail: last.and_then(|fault| fault.detail),
-            retryable: !self.is_uncertain && self.may_work_later,
-            retry_after_ms: self.retry_after_ms.filter(|_| !self.is_uncertain),
+            retryable: !may_have_begun && self.may_work_later,
+            retry_after_ms: self.retry_after_ms.filter(|_| !may_have_begun),
             effect: if self.is_uncertain {
                 Effect::Unknown
             } else {
@@ -263,12 +267,13 @@ mod tests {
         assert_eq!(
             fault.message,
             "None of the 2 servers that were tried could answer. The server \"a\" is not available. \
-             The server \"b\" answered with an error: no such thing. Try again later, or go on \
-             without it."
+             The server \"b\" answered with an error: no such thing. One of them may or may not have \
+             done the work: check before you call again."
         );
         let reasons: Vec<_> = fault.attempts.iter().map(|tried| tried.reason).collect();
         assert_eq!(reasons, ["unavailable", "error"]);
-        assert!(fault.retryable);
+        // How far the second came is not known.
+        assert!(!fault.retryable);
         assert_eq!(fault.effect, Effect::Failed);
     }
 
