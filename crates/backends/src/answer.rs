@@ -52,6 +52,7 @@ pub(crate) fn interpret(
         return Err(CallError::Backend {
             code: mapped,
             error: raw,
+            is_failure: false,
         });
     }
     let Some(result) = response.result else {
@@ -95,7 +96,8 @@ fn modern_code(call: &Call, original: i64) -> i64 {
 }
 
 /// What a call fails with that got no answer. A status that carried a JSON-RPC error is the
-/// backend's own error; all else is the gateway's fault to tell.
+/// backend's own error, unless it says that the call was not taken (429, 503): what is before the
+/// server often says that in the form of JSON-RPC. All else is the gateway's fault to tell.
 pub(crate) fn failure(
     backend: &Arc<str>,
     call: &Call,
@@ -105,8 +107,14 @@ pub(crate) fn failure(
     match error {
         LinkError::Status {
             error: Some(response),
+            status,
             ..
-        } => match interpret(backend, call, version, *response) {
+        } if !matches!(status, 429 | 503) => match interpret(backend, call, version, *response) {
+            Err(CallError::Backend { code, error, .. }) => CallError::Backend {
+                code,
+                error,
+                is_failure: status >= 500,
+            },
             Err(error) => error,
             Ok(_) => {
                 let error = LinkError::Invalid("a failure with a result".to_owned());

@@ -1,5 +1,6 @@
 //! A large result, handed on while it arrives.
 
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
@@ -9,11 +10,12 @@ use bytes::Bytes;
 use hyper::body::Body;
 use parking_lot::Mutex;
 use switchboard_protocol::call::{Piece, ResultStream};
-use switchboard_protocol::error::CallError;
+use switchboard_protocol::error::{CallError, Fault};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::passage::{Edit, Parts, Passage, Refusal};
 use switchboard_telemetry::ErrorType;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::{self, Answer};
@@ -93,17 +95,17 @@ impl Arriving {
             max_message,
         } = self.large;
         let (account, limit) = (self.account, self.limit);
-        let (tasks, deadline) = (account.inner.tasks.clone(), account.started + limit);
+        let (tasks, stop) = (account.inner.tasks.clone(), account.inner.stop.clone());
+        let deadline = account.started + limit;
         let name = Arc::clone(&account.inner.name);
         let source = Arc::new(Source {
-            limit,
-            open: Mutex::new(Some(Open {
+            flow: Mutex::new(Flow::Open(Box::new(Open {
                 rest,
                 account,
                 reader: None,
-            })),
+            }))),
         });
-        let closing = tasks.spawn(close_at(deadline, Arc::downgrade(&source)));
+        let closing = tasks.spawn(close_at(deadline, limit, stop, Arc::downgrade(&source)));
         Box::new(Edited {
             passage: Passage::new(id, method, edit),
             parts: Parts::default(),
@@ -117,12 +119,18 @@ impl Arriving {
     }
 }
 
-/// Where a result comes from. It is closed at its deadline whether or not anybody reads: a client
-/// that takes nothing would keep the server busy for as long as it likes.
+/// Where a result comes from. It is closed at its deadline, or with its endpoint, whether or not
+/// anybody reads: a client that takes nothing would keep the server busy for as long as it likes.
 struct Source {
-    limit: Duration,
-    /// None when the response has ended, broke off or ran out of time.
-    open: Mutex<Option<Open>>,
+    flow: Mutex<Flow>,
+}
+
+enum Flow {
+    Open(Box<Open>),
+    /// The response has ended, or broke off, and the reader knows.
+    Ended,
+    /// It was closed before its end, for this reason.
+    Closed(Fault),
 }
 
 struct Open {
@@ -136,8 +144,8 @@ struct Open {
 enum Broken {
     /// Something is wrong with the response.
     Response(LinkError),
-    /// It took too long, which was counted.
-    OutOfTime,
+    /// It was closed, which was counted.
+    Closed(Box<Fault>),
 }
 
 impl From<LinkError> for Broken {
@@ -152,17 +160,28 @@ impl From<Refusal> for Broken {
     }
 }
 
-async fn close_at(deadline: Instant, source: Weak<Source>) {
-    sleep_until(deadline).await;
+async fn close_at(
+    deadline: Instant,
+    limit: Duration,
+    stop: CancellationToken,
+    source: Weak<Source>,
+) {
+    let in_time = stop.run_until_cancelled(sleep_until(deadline)).await;
     let Some(source) = source.upgrade() else {
         return;
     };
-    let Some(mut open) = source.close() else {
+    let closed = source.close_with(|open| {
+        let name = &open.account.inner.name;
+        match in_time {
+            Some(()) => answer::timed_out(name, limit),
+            None => answer::fault(name, &LinkError::Lost("its endpoint ended".to_owned())),
+        }
+    });
+    let Some((mut open, fault)) = closed else {
         return;
     };
     // The connection to the server goes first: that cancels the call.
     drop(open.rest);
-    let fault = answer::timed_out(&open.account.inner.name, source.limit);
     open.account.broke_off(fault.into());
     if let Some(reader) = open.reader.take() {
         reader.wake();
@@ -170,15 +189,37 @@ async fn close_at(deadline: Instant, source: Weak<Source>) {
 }
 
 impl Source {
-    fn close(&self) -> Option<Open> {
-        self.open.lock().take()
+    /// Ends it; what it was, if nobody has done so before.
+    fn end(&self) -> Option<Box<Open>> {
+        let mut flow = self.flow.lock();
+        match mem::replace(&mut *flow, Flow::Ended) {
+            Flow::Open(open) => Some(open),
+            Flow::Ended | Flow::Closed(_) => None,
+        }
+    }
+
+    /// Closes it before its end, and has its reader hear why; nothing if it has ended.
+    fn close_with(&self, why: impl FnOnce(&Open) -> Fault) -> Option<(Box<Open>, Fault)> {
+        let mut flow = self.flow.lock();
+        let Flow::Open(open) = &*flow else {
+            return None;
+        };
+        let fault = why(open);
+        match mem::replace(&mut *flow, Flow::Closed(fault.clone())) {
+            Flow::Open(open) => Some((open, fault)),
+            Flow::Ended | Flow::Closed(_) => None,
+        }
     }
 
     /// The next chunk of the response, and whether it is the last; no chunk at its end.
     fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Result<(Option<Bytes>, bool), Broken>> {
-        let mut open = self.open.lock();
-        let Some(open) = &mut *open else {
-            return Poll::Ready(Err(Broken::OutOfTime));
+        let mut flow = self.flow.lock();
+        let open = match &mut *flow {
+            Flow::Open(open) => open,
+            Flow::Ended => return Poll::Ready(Ok((None, true))),
+            Flow::Closed(why) => {
+                return Poll::Ready(Err(Broken::Closed(Box::new(why.clone()))));
+            }
         };
         match Pin::new(&mut open.rest).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -255,19 +296,19 @@ impl<E: Edit> Edited<E> {
     /// The server has said all: what the client takes its time for from now on is not the server's.
     fn arrived(&mut self) {
         self.closing = None;
-        if let Some(mut open) = self.source.close() {
+        if let Some(mut open) = self.source.end() {
             open.account.arrived(self.passage.is_error());
         }
     }
 
     fn broke_off(&mut self, broken: Broken) -> CallError {
-        let fault = match (broken, self.source.close()) {
+        let fault = match (broken, self.source.end()) {
             (Broken::Response(error), Some(mut open)) => {
                 let fault = answer::fault(&open.account.inner.name, &error);
                 return open.account.broke_off(fault.into());
             }
             (Broken::Response(error), None) => answer::fault(&self.name, &error),
-            (Broken::OutOfTime, _) => answer::timed_out(&self.name, self.source.limit),
+            (Broken::Closed(why), _) => *why,
         };
         fault.into()
     }

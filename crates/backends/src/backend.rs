@@ -52,6 +52,8 @@ struct Inner {
     observer: Arc<dyn Observer>,
     /// In the configured order, or that of places. A change makes a new set.
     endpoints: ArcSwap<Vec<Endpoint>>,
+    /// Those that are no longer among them, until nothing is left in them.
+    leaving: Mutex<Vec<Endpoint>>,
     /// Why endpoints are not found, if they are to be found.
     problem: Option<watch::Receiver<Option<Problem>>>,
     /// The resources whose changes somebody wants to hear of.
@@ -115,6 +117,7 @@ impl Backend {
             metrics,
             observer,
             endpoints: ArcSwap::default(),
+            leaving: Mutex::default(),
             problem: discovery.as_ref().map(Discovery::problem),
             watched: Mutex::default(),
             tasks,
@@ -124,7 +127,7 @@ impl Backend {
             observer: Arc::new(EndpointWatch(Arc::downgrade(&inner))),
             shared: shared.clone(),
             runtime: runtime.cloned(),
-            dependencies: dependencies.to_vec(),
+            dependencies: dependencies.iter().map(Self::downgrade).collect(),
         };
         let started = endpoints::configured(&inner.config).into_iter();
         let started = started.map(|(place, config)| starter.start(&inner, place, config));
@@ -137,6 +140,10 @@ impl Backend {
         // What an endpoint said before it was among them.
         inner.look();
         Self { inner }
+    }
+
+    fn downgrade(&self) -> Weak<Inner> {
+        Arc::downgrade(&self.inner)
     }
 
     /// Its name in the configuration.
@@ -305,9 +312,11 @@ impl Backend {
         ids: &[String],
         sink: Arc<dyn Sink>,
     ) {
-        let endpoints = self.inner.endpoints.load_full();
-        let at_home = |at: &&Endpoint| endpoint.is_none_or(|endpoint| at.key() == endpoint);
-        if let Some(endpoint) = endpoints.iter().find(at_home) {
+        let found = match endpoint {
+            Some(key) => self.inner.home(key),
+            None => self.inner.endpoints.load().first().cloned(),
+        };
+        if let Some(endpoint) = found {
             endpoint.listen_to_tasks(ids, sink).await;
         }
     }
@@ -335,13 +344,16 @@ impl Backend {
     pub async fn shut_down(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
+        let known = self.inner.endpoints.load_full();
         let tasks = timeout(SHUTDOWN_DEADLINE, self.inner.tasks.wait());
-        let (ended, ()) = tokio::join!(tasks, self.inner.shut_down_endpoints());
+        let (ended, ()) = tokio::join!(tasks, endpoints::shut_down(&known));
         if ended.is_err() {
             tracing::warn!(backend = %self.inner.name, "to look for endpoints did not end in time");
         }
-        // Those that were found in the last moment.
-        self.inner.shut_down_endpoints().await;
+        let found_meanwhile = self.inner.endpoints.load_full();
+        if !Arc::ptr_eq(&known, &found_meanwhile) {
+            endpoints::shut_down(&found_meanwhile).await;
+        }
     }
 }
 
@@ -396,7 +408,7 @@ impl Inner {
     ) -> Result<Endpoint, CallError> {
         let endpoints = self.endpoints.load();
         let open = |endpoint: &&Endpoint| !tries.is_refused(endpoint.key());
-        if endpoints.is_empty() {
+        if endpoints.is_empty() && rewrite.endpoint.is_none() {
             let Status { state, reason, .. } = self.status.lock().clone();
             return Err(answer::not_connected(&self.name, state, &reason).into());
         }
@@ -404,14 +416,17 @@ impl Inner {
             self.metrics.refused(Refusal::BreakerOpen);
             CallError::from(tries.left_alone(&self.name))
         };
-        if rewrite.endpoint.is_some() {
-            let at_home = |endpoint: &&Endpoint| rewrite.endpoint == Some(endpoint.key());
+        if let Some(key) = rewrite.endpoint {
             // A call that is parked in a legacy server holds its session itself.
-            let parked = |endpoint: &&Endpoint| endpoint.finds_parked(rewrite);
-            let home = endpoints.iter().find(at_home);
-            let home = home.or_else(|| endpoints.iter().find(parked));
+            let parked = || {
+                endpoints
+                    .iter()
+                    .find(|at| at.finds_parked(rewrite))
+                    .cloned()
+            };
+            let home = self.home(key).or_else(parked);
             let home = home.ok_or_else(|| answer::home_gone(&self.name))?;
-            return Some(home).filter(open).cloned().ok_or_else(refused);
+            return Some(home).filter(|home| open(&home)).ok_or_else(refused);
         }
         if let [only] = endpoints.as_slice() {
             return Some(only).filter(open).cloned().ok_or_else(refused);
@@ -423,6 +438,16 @@ impl Inner {
             .iter()
             .find_map(|tier| self.pick(call, endpoints.iter().filter(tier), now));
         picked.ok_or_else(refused)
+    }
+
+    /// The endpoint of this key, which may be about to leave.
+    fn home(&self, key: u64) -> Option<Endpoint> {
+        let endpoints = self.endpoints.load();
+        let found = endpoints.iter().find(|endpoint| endpoint.key() == key);
+        found.cloned().or_else(|| {
+            let leaving = self.leaving.lock();
+            leaving.iter().find(|leaving| leaving.key() == key).cloned()
+        })
     }
 
     /// One of these, for this call.
@@ -518,11 +543,6 @@ impl Inner {
                 ..Status::starting()
             },
         }
-    }
-
-    async fn shut_down_endpoints(&self) {
-        let endpoints = self.endpoints.load_full();
-        join_all(endpoints.iter().map(Endpoint::shut_down)).await;
     }
 
     /// Looks at all endpoints again, and tells whoever observes the backend.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::config::BreakerConfig;
 use crate::window::Window;
 
-/// What a call that comes while the probe is out is told to wait: the probe's end is not known.
+/// What a call that comes while the probe is out is told to wait at most: it may end any time.
 const WHILE_PROBING: Duration = Duration::from_secs(1);
 
 const CALLS: usize = 0;
@@ -18,9 +18,13 @@ const FAILURES: usize = 1;
 
 /// The breaker of one endpoint.
 ///
-/// Its generation grows whenever it opens or closes, and it is closed while that is even. A verdict
-/// of a call that was admitted in another generation changes nothing: the call says how the
+/// Its generation changes whenever it opens or closes, and it is closed while that is even. A
+/// verdict of a call that was admitted in another generation changes nothing: the call says how the
 /// endpoint did before.
+///
+/// A probe is out for `open_for` at most: a server that lets it hang until its call's deadline, or
+/// answers it slowly, must not keep all others away for so long. The next probe joins it then, and
+/// the first that ends decides.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     config: BreakerConfig,
@@ -36,7 +40,8 @@ struct Record {
     openings: u32,
     /// When it admits the next probe; `None` while it is closed.
     probe_from: Option<Instant>,
-    is_probing: bool,
+    /// Until when the latest probe keeps others away; `None` if there is none out.
+    probing_until: Option<Instant>,
 }
 
 /// What a breaker does with calls.
@@ -46,7 +51,7 @@ pub(crate) enum BreakerState {
     Closed,
     /// It refuses all.
     Open,
-    /// It admits one at a time, to see whether the endpoint is back.
+    /// It admits one, to see whether the endpoint is back.
     HalfOpen,
 }
 
@@ -64,6 +69,8 @@ pub(crate) struct Refused {
 pub(crate) struct Admission<'a> {
     breaker: &'a Breaker,
     generation: u64,
+    /// What the record has as `probing_until` as long as this is its latest probe.
+    probing_until: Option<Instant>,
     is_judged: bool,
 }
 
@@ -78,7 +85,7 @@ impl Breaker {
                 consecutive_failures: 0,
                 openings: 0,
                 probe_from: None,
-                is_probing: false,
+                probing_until: None,
             }),
         }
     }
@@ -87,11 +94,11 @@ impl Breaker {
     ///
     /// # Errors
     ///
-    /// If the breaker is open, or half-open while its probe is out.
+    /// If the breaker is open, or half-open while a probe is out.
     pub(crate) fn admit(&self, now: Instant) -> Result<Admission<'_>, Refused> {
         let generation = self.generation.load(Ordering::Acquire);
         if is_closed(generation) {
-            return Ok(self.admission(generation));
+            return Ok(self.admission(generation, None));
         }
         self.admit_probe(now)
     }
@@ -105,10 +112,11 @@ impl Breaker {
         }
     }
 
-    fn admission(&self, generation: u64) -> Admission<'_> {
+    fn admission(&self, generation: u64, probing_until: Option<Instant>) -> Admission<'_> {
         Admission {
             breaker: self,
             generation,
+            probing_until,
             is_judged: false,
         }
     }
@@ -117,20 +125,36 @@ impl Breaker {
         let mut record = self.record.lock();
         let generation = self.generation.load(Ordering::Relaxed);
         let Some(probe_from) = record.probe_from else {
-            return Ok(self.admission(generation));
+            return Ok(self.admission(generation, None));
         };
         if now < probe_from {
             return Err(Refused {
                 retry_after: probe_from - now,
             });
         }
-        if record.is_probing {
+        if let Some(until) = record.probing_until
+            && now < until
+        {
             return Err(Refused {
-                retry_after: WHILE_PROBING,
+                retry_after: WHILE_PROBING.min(until - now),
             });
         }
-        record.is_probing = true;
-        Ok(self.admission(generation))
+        record.probing_until = Some(now + self.config.open_for);
+        Ok(self.admission(generation, record.probing_until))
+    }
+
+    /// Closes it if it has been half-open for `open_for` and no call has said anything: the endpoint
+    /// was seen to be back in another way, and perhaps nobody calls it before it is known to be. As
+    /// long as there are calls, they decide: a server may be well and fail at what it is for.
+    /// Answers the new state, if this changed it.
+    pub(crate) fn recovered(&self, now: Instant) -> Option<BreakerState> {
+        let mut record = self.record.lock();
+        let calls_decide_until = match (record.probe_from, record.probing_until) {
+            (None, _) => return None,
+            (Some(_), Some(probing_until)) => probing_until,
+            (Some(probe_from), None) => probe_from + self.config.open_for,
+        };
+        (now >= calls_decide_until).then(|| self.close(&mut record))
     }
 
     fn count(&self, generation: u64, has_failed: bool, now: Instant) -> Option<BreakerState> {
@@ -153,12 +177,21 @@ impl Breaker {
         Some(BreakerState::Open)
     }
 
-    fn end_probe(&self, has_failed: bool, now: Instant) -> BreakerState {
+    fn end_probe(&self, generation: u64, has_failed: bool, now: Instant) -> Option<BreakerState> {
         let mut record = self.record.lock();
-        if has_failed {
-            record.open(&self.config, now);
-            return BreakerState::Open;
+        if self.generation.load(Ordering::Relaxed) != generation {
+            return None;
         }
+        if !has_failed {
+            return Some(self.close(&mut record));
+        }
+        record.open(&self.config, now);
+        // It stays odd: what another probe says from now on is of the past.
+        self.generation.store(generation + 2, Ordering::Release);
+        Some(BreakerState::Open)
+    }
+
+    fn close(&self, record: &mut Record) -> BreakerState {
         record.close();
         self.generation.fetch_add(1, Ordering::Release);
         BreakerState::Closed
@@ -185,7 +218,7 @@ impl Record {
         // Without jitter, all gateways would probe the same server in the same moment.
         self.probe_from = Some(now + full.mul_f64(1.0 - fastrand::f64() / 5.0));
         self.openings = self.openings.saturating_add(1);
-        self.is_probing = false;
+        self.probing_until = None;
     }
 
     fn close(&mut self) {
@@ -193,7 +226,7 @@ impl Record {
         self.consecutive_failures = 0;
         self.openings = 0;
         self.probe_from = None;
-        self.is_probing = false;
+        self.probing_until = None;
     }
 }
 
@@ -217,13 +250,16 @@ impl Admission<'_> {
     /// but a probe has shown that the endpoint is back. Answers the new state, if this changed it.
     pub(crate) fn ignored(mut self, now: Instant) -> Option<BreakerState> {
         self.is_judged = true;
-        self.is_probe().then(|| self.breaker.end_probe(false, now))
+        if self.is_probe() {
+            return self.breaker.end_probe(self.generation, false, now);
+        }
+        None
     }
 
     fn judge(mut self, has_failed: bool, now: Instant) -> Option<BreakerState> {
         self.is_judged = true;
         if self.is_probe() {
-            return Some(self.breaker.end_probe(has_failed, now));
+            return self.breaker.end_probe(self.generation, has_failed, now);
         }
         self.breaker.count(self.generation, has_failed, now)
     }
@@ -231,8 +267,13 @@ impl Admission<'_> {
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        if self.is_probe() && !self.is_judged {
-            self.breaker.record.lock().is_probing = false;
+        if !self.is_probe() || self.is_judged {
+            return;
+        }
+        let mut record = self.breaker.record.lock();
+        // Else another is out by now.
+        if record.probing_until == self.probing_until {
+            record.probing_until = None;
         }
     }
 }

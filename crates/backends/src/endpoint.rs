@@ -123,8 +123,8 @@ pub(crate) struct Place {
 }
 
 impl Endpoint {
-    /// Starts the keeper of an endpoint, which begins to connect when its dependencies are ready: on `runtime`, or else on
-    /// that of the caller, which must be one of tokio's. All tasks of the endpoint begin there, and
+    /// Starts the keeper of an endpoint, which begins to connect when its dependencies are ready: on
+    /// `runtime`, or else on that of the caller, which must be one of tokio's. All tasks of the endpoint begin there, and
     /// those of a process carry each of its messages.
     pub(crate) fn start(start: Start<'_>) -> Self {
         let Start {
@@ -210,9 +210,17 @@ impl Endpoint {
         self.inner.weight.store(weight, Ordering::Relaxed);
     }
 
-    /// Whether no attempt is under way.
+    /// Whether nothing is left in it: no attempt is under way, no call waits for its client in a
+    /// session, and no task is known that a client may come back for.
     pub(crate) fn is_idle(&self) -> bool {
         self.inner.in_flight.load(Ordering::Relaxed) == 0
+            && !self.inner.pool.is_leased()
+            && self.inner.legacy_tasks.is_empty()
+    }
+
+    /// Whether both are handles of one endpoint.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Whether calls are better sent here than to one that is not.
@@ -493,15 +501,19 @@ impl Inner {
             Verdict::Nothing => admission.ignored(now),
             Verdict::Failed => admission.failed(now),
         };
-        let Some(state) = turned else {
-            return;
-        };
+        if let Some(state) = turned {
+            self.breaker_turned(state, now);
+        }
+    }
+
+    /// Says that its breaker opened or closed.
+    fn breaker_turned(&self, state: BreakerState, now: Instant) {
         *self.breaker_turned.lock() = SystemTime::now();
         let endpoint = self.place.label.as_deref();
         if state == BreakerState::Closed {
             *self.recovered.lock() = Some(now);
             self.metrics.breaker_turned(BreakerTurn::Closed);
-            tracing::info!(backend = %self.name, endpoint, "calls succeed again: its breaker is closed");
+            tracing::info!(backend = %self.name, endpoint, "it is back: its breaker is closed");
         } else {
             self.metrics.breaker_turned(BreakerTurn::Open);
             tracing::warn!(backend = %self.name, endpoint, "calls keep failing: its breaker is open");
@@ -511,14 +523,12 @@ impl Inner {
         self.tell();
     }
 
-    /// A health check, or a reading of the lists, went well: that is as good as a call to see
-    /// whether the endpoint is back.
+    /// A health check, or a reading of the lists, went well: that closes the breaker if no call is
+    /// there to do it.
     pub(crate) fn probed(&self) {
         let now = Instant::now();
-        if self.breaker.state(now) == BreakerState::HalfOpen
-            && let Ok(admission) = self.breaker.admit(now)
-        {
-            self.judge(admission, Verdict::Answered, now);
+        if let Some(state) = self.breaker.recovered(now) {
+            self.breaker_turned(state, now);
         }
     }
 

@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+
 use crate::config::{BackendConfig, CanaryConfig, TransportConfig};
 use crate::discovery;
-use crate::endpoint::Place;
+use crate::endpoint::{Endpoint, Place};
 use crate::status::{State, Status};
 
-/// The endpoints that a configuration names, in its order: each with the configuration of a backend that is
-/// nowhere else.
+/// Ends these endpoints and all that they own.
+pub(crate) async fn shut_down(endpoints: &[Endpoint]) {
+    join_all(endpoints.iter().map(Endpoint::shut_down)).await;
+}
+
+/// The endpoints that a configuration names, in its order: each with the configuration of a backend
+/// that is nowhere else.
 pub(crate) fn configured(config: &BackendConfig) -> Vec<(Place, BackendConfig)> {
     let TransportConfig::Http { headers, kind, .. } = &config.transport else {
         return vec![(Place::only(), config.clone())];

@@ -23,7 +23,10 @@ impl Verdict {
     /// What an error says.
     pub(crate) fn of(error: &CallError) -> Self {
         match error {
-            CallError::Backend { .. } => Self::Answered,
+            CallError::Backend { is_failure, .. } => match is_failure {
+                true => Self::Failed,
+                false => Self::Answered,
+            },
             CallError::Protocol(_) => Self::Nothing,
             CallError::Fault(fault) => match fault.reason {
                 "unavailable" | "connection_lost" | "invalid_answer" | "server_error"

@@ -236,6 +236,8 @@ pub enum CallError {
         code: i64,
         /// The error object as JSON.
         error: Bytes,
+        /// Whether it came with an HTTP status that says that the server itself failed (5xx).
+        is_failure: bool,
     },
     /// Nobody answered, or nobody may.
     #[error(transparent)]

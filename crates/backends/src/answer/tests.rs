@@ -1,4 +1,5 @@
 use super::*;
+use crate::safety::Verdict;
 use bytes::Bytes;
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::envelope::{Envelope, Message};
@@ -51,6 +52,30 @@ fn the_error_in_a_status_is_the_backends_own() {
     ] {
         let error = failure_of(version, 400, Some(NOT_FOUND));
         assert!(matches!(error, CallError::Backend { code, .. } if code == expected));
+    }
+}
+
+#[test]
+fn a_status_says_whether_the_server_failed_whatever_the_error_in_it() {
+    for (status, expected) in [(500, true), (502, true), (400, false), (200, false)] {
+        let error = failure_of(Version::LATEST, status, Some(NOT_FOUND));
+        let CallError::Backend { is_failure, .. } = error else {
+            panic!("its own error, not {error:?}");
+        };
+        assert_eq!(is_failure, expected, "{status}");
+        let verdict = match expected {
+            true => Verdict::Failed,
+            false => Verdict::Answered,
+        };
+        assert_eq!(Verdict::of(&error), verdict, "{status}");
+    }
+}
+
+#[test]
+fn what_was_not_taken_is_a_fault_even_with_an_error_of_json_rpc() {
+    for (status, expected) in [(429, "backend_limit"), (503, "unavailable")] {
+        let error = failure_of(Version::LATEST, status, Some(NOT_FOUND));
+        assert_eq!(reason(&error), expected);
     }
 }
 

@@ -16,8 +16,8 @@ use crate::endpoint::{Endpoint, Place, Start};
 use crate::endpoints;
 use crate::status::Observer;
 
-/// How often an endpoint that is gone is asked whether it still has calls. The first time is long
-/// after the last call was sent there.
+/// How often an endpoint that leaves is asked whether anything is left in it. The first time is long
+/// after the last new call was sent there.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What endpoints are started with beside what the backend has.
@@ -25,12 +25,14 @@ pub(super) struct Starter {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) shared: Shared,
     pub(super) runtime: Option<Handle>,
-    /// Those that have to be ready first.
-    pub(super) dependencies: Vec<Backend>,
+    /// Those that have to be ready first. Not held: one that a reload has replaced is to end.
+    pub(super) dependencies: Vec<Weak<Inner>>,
 }
 
 impl Starter {
     pub(super) fn start(&self, backend: &Inner, place: Place, config: BackendConfig) -> Endpoint {
+        let dependencies = self.dependencies.iter().filter_map(Weak::upgrade);
+        let dependencies: Vec<_> = dependencies.map(|inner| Backend { inner }).collect();
         Endpoint::start(Start {
             name: Arc::clone(&backend.name),
             place,
@@ -39,7 +41,7 @@ impl Starter {
             observer: Arc::clone(&self.observer),
             shared: &self.shared,
             runtime: self.runtime.as_ref(),
-            dependencies: &self.dependencies,
+            dependencies: &dependencies,
         })
     }
 }
@@ -52,19 +54,19 @@ pub(super) async fn follow(backend: Weak<Inner>, discovery: Discovery, starter: 
             changed = places.changed() => changed,
             changed = problem.changed() => changed,
         };
-        let (Ok(()), Some(backend)) = (changed, backend.upgrade()) else {
+        let (Ok(()), Some(this)) = (changed, backend.upgrade()) else {
             return;
         };
         let found = Arc::clone(&places.borrow_and_update());
-        backend.replace(&found, &starter);
-        backend.look();
+        this.replace(&backend, &found, &starter);
+        this.look();
     }
 }
 
 impl Inner {
     /// Makes these places the endpoints: those that are new are started, those that stay are as
-    /// they were, those that are gone end with their last call.
-    fn replace(&self, found: &[discovery::Place], starter: &Starter) {
+    /// they were, those that are gone end when nothing is left in them.
+    fn replace(&self, this: &Weak<Self>, found: &[discovery::Place], starter: &Starter) {
         let current = self.endpoints.load_full();
         let mut next: Vec<Endpoint> = Vec::with_capacity(found.len());
         // Held until they are in the set, so that none misses a change of what is watched.
@@ -83,17 +85,32 @@ impl Inner {
         }
         let stays = |endpoint: &&Endpoint| next.iter().any(|next| next.key() == endpoint.key());
         let gone: Vec<_> = current.iter().filter(|known| !stays(known)).collect();
-        let longest = self.config.longest_timeout();
-        for endpoint in gone {
-            let retiring = retire(endpoint.clone(), longest, self.stop.clone());
-            self.tasks.spawn(retiring);
-        }
+        let longest = self
+            .config
+            .longest_timeout()
+            .max(starter.shared.lot.timeout());
+        self.leaving.lock().extend(gone.iter().copied().cloned());
         self.endpoints.store(Arc::new(next));
+        for endpoint in gone {
+            let leaving = leave(
+                Weak::clone(this),
+                endpoint.clone(),
+                longest,
+                self.stop.clone(),
+            );
+            self.tasks.spawn(leaving);
+        }
     }
 }
 
-/// Ends an endpoint when its last call has ended, or the longest that a call may take is over.
-async fn retire(endpoint: Endpoint, longest: Duration, stop: CancellationToken) {
+/// Ends an endpoint when nothing is left in it, or the longest that a call may take or wait for its
+/// client is over.
+async fn leave(
+    backend: Weak<Inner>,
+    endpoint: Endpoint,
+    longest: Duration,
+    stop: CancellationToken,
+) {
     let idle = async {
         sleep(LOOK).await;
         while !endpoint.is_idle() {
@@ -102,5 +119,9 @@ async fn retire(endpoint: Endpoint, longest: Duration, stop: CancellationToken) 
     };
     // However the wait ended, the endpoint does too.
     let _ = stop.run_until_cancelled(timeout(longest, idle)).await;
+    if let Some(backend) = backend.upgrade() {
+        let mut leaving = backend.leaving.lock();
+        leaving.retain(|leaving| !leaving.is(&endpoint));
+    }
     endpoint.shut_down().await;
 }

@@ -93,6 +93,69 @@ fn one_probe_at_a_time_is_admitted_and_closes_it() {
 }
 
 #[test]
+fn a_probe_that_hangs_keeps_others_away_for_a_while_only() {
+    let (breaker, now) = open_breaker();
+    let first_at = now + second(5);
+    let hanging = breaker.admit(first_at).unwrap();
+    assert!(breaker.admit(first_at + second(4)).is_err());
+    let next_at = first_at + second(5);
+    let next = breaker.admit(next_at).unwrap();
+    assert!(next.is_probe());
+    // It is no longer the latest: giving it up makes no room for a third.
+    drop(hanging);
+    assert!(breaker.admit(next_at).is_err());
+    assert_eq!(next.succeeded(next_at), Some(BreakerState::Closed));
+}
+
+#[test]
+fn the_first_probe_that_ends_decides() {
+    for slow_one_fails in [false, true] {
+        let (breaker, now) = open_breaker();
+        let slow = breaker.admit(now + second(5)).unwrap();
+        let later = now + second(10);
+        let other = breaker.admit(later).unwrap();
+        let (turned, stays) = if slow_one_fails {
+            (slow.failed(later), other.succeeded(later))
+        } else {
+            (slow.succeeded(later), other.failed(later))
+        };
+        let expected = match slow_one_fails {
+            false => BreakerState::Closed,
+            true => BreakerState::Open,
+        };
+        assert_eq!((turned, stays), (Some(expected), None));
+        assert_eq!(breaker.state(later), expected);
+    }
+}
+
+#[test]
+fn a_health_check_closes_it_only_when_no_call_says_anything() {
+    let (breaker, now) = open_breaker();
+    assert_eq!(breaker.recovered(now), None, "it has just opened");
+    assert_eq!(breaker.recovered(now + second(5)), None, "a call may come");
+    let later = now + second(10);
+    let hanging = breaker.admit(later).unwrap();
+    assert_eq!(breaker.recovered(later), None, "a call is about to say it");
+    let much_later = later + second(5);
+    assert_eq!(breaker.recovered(much_later), Some(BreakerState::Closed));
+    assert_eq!(breaker.recovered(much_later), None, "it is closed");
+    assert_eq!(hanging.failed(much_later), None, "that was before");
+    assert_eq!(breaker.state(much_later), BreakerState::Closed);
+}
+
+#[test]
+fn a_health_check_does_not_contradict_calls_that_fail() {
+    let (breaker, mut now) = open_breaker();
+    for _ in 0..100 {
+        now += second(1);
+        if let Ok(probe) = breaker.admit(now) {
+            probe.failed(now);
+        }
+        assert_eq!(breaker.recovered(now), None);
+    }
+}
+
+#[test]
 fn an_answer_that_says_nothing_closes_it_if_it_is_the_probes() {
     let (breaker, now) = open_breaker();
     let later = now + second(5);
@@ -157,6 +220,7 @@ enum Event {
     Fail(usize),
     Ignore(usize),
     Cancel(usize),
+    Recover,
     Pass(u64),
 }
 
@@ -167,6 +231,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         6 => (0..8usize).prop_map(Event::Fail),
         1 => (0..8usize).prop_map(Event::Ignore),
         1 => (0..8usize).prop_map(Event::Cancel),
+        1 => Just(Event::Recover),
         2 => (0..70_000u64).prop_map(Event::Pass),
     ];
     proptest::collection::vec(event, 0..150)
@@ -174,9 +239,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 
 proptest! {
     #[test]
-    fn no_sequence_of_events_gets_it_stuck_or_two_probes_out(events in events()) {
+    fn no_sequence_of_events_gets_it_stuck_or_probes_out_at_once(events in events()) {
         let (breaker, mut now) = breaker();
         let mut calls: Vec<Admission<'_>> = Vec::new();
+        let (mut probed, mut was_cancelled) = (None::<Instant>, false);
         for event in events {
             let before = breaker.state(now);
             match event {
@@ -184,15 +250,26 @@ proptest! {
                     Ok(call) => {
                         prop_assert_ne!(before, BreakerState::Open);
                         prop_assert_eq!(call.is_probe(), before == BreakerState::HalfOpen);
+                        if call.is_probe() {
+                            let is_out = calls.iter().any(|known| known.generation == call.generation);
+                            let waited = probed.is_none_or(|at| now - at >= second(5));
+                            prop_assert!(!is_out || waited || was_cancelled);
+                            (probed, was_cancelled) = (Some(now), false);
+                        }
                         calls.push(call);
                     }
                     Err(_) => prop_assert_ne!(before, BreakerState::Closed),
                 },
+                Event::Recover => {
+                    let turned = breaker.recovered(now);
+                    prop_assert!(turned.is_none() || before == BreakerState::HalfOpen);
+                }
                 Event::Pass(ms) => now += Duration::from_millis(ms),
                 Event::Succeed(n) | Event::Fail(n) | Event::Ignore(n) | Event::Cancel(n) => {
                     if n < calls.len() {
                         let call = calls.remove(n);
                         let is_probe = call.is_probe();
+                        was_cancelled |= is_probe && matches!(event, Event::Cancel(_));
                         let change = match event {
                             Event::Succeed(_) => call.succeeded(now),
                             Event::Fail(_) => call.failed(now),
@@ -206,7 +283,6 @@ proptest! {
                     }
                 }
             }
-            prop_assert!(calls.iter().filter(|call| call.is_probe()).count() <= 1);
         }
 
         calls.clear();

@@ -31,8 +31,9 @@ pub struct BreakerConfig {
     )]
     #[schemars(schema_with = "duration::positive_schema", extend("default" = "10s"))]
     pub window: Duration,
-    /// How long it stays open before one call may probe the endpoint: a duration, from 1 ms to 1
-    /// day. It doubles with every probe that fails; each time up to a fifth is taken off at random.
+    /// How long it stays open before one call may probe the endpoint, and how long that call keeps
+    /// others away: a duration, from 1 ms to 1 day. How long it stays open doubles with every probe
+    /// that fails; each time up to a fifth is taken off at random.
     #[serde(
         deserialize_with = "duration::deserialize_positive",
         serialize_with = "duration::serialize"

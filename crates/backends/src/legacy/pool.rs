@@ -174,6 +174,11 @@ impl Pool {
         self.core.lease(&wish, until, open).await
     }
 
+    /// Whether any session is held, or being opened, for a call.
+    pub(crate) fn is_leased(&self) -> bool {
+        self.core.places.lock().is_leased()
+    }
+
     /// Closes the sessions of a legacy client that is gone, whatever runs in them.
     pub(crate) fn client_gone(&self, client: &str) {
         self.end_where(|key| key.client.as_deref() == Some(client));

@@ -232,6 +232,7 @@ pub(crate) fn error_among(responses: &[u8]) -> Option<CallError> {
     Some(CallError::Backend {
         code: code.unwrap_or(code::INTERNAL_ERROR),
         error: Bytes::copy_from_slice(error),
+        is_failure: false,
     })
 }
 

@@ -218,6 +218,12 @@ impl Tasks {
         format!("{:x}.{number}", self.owner)
     }
 
+    /// Whether it knows of none.
+    pub(crate) fn is_empty(&self) -> bool {
+        let books = self.books.lock();
+        books.known.is_empty() && books.making.is_empty()
+    }
+
     fn find(&self, name: &str, principal: &str) -> Option<Arc<Task>> {
         let (owner, number) = name.split_once('.')?;
         if u64::from_str_radix(owner, 16) != Ok(self.owner) {

@@ -70,7 +70,7 @@ pub(crate) fn member(method: Method, outcome: Outcome) -> (StatusCode, &'static 
         Outcome::Failed(CallError::Protocol(error)) => {
             (status_of(error.code), "error", error.to_json().into())
         }
-        Outcome::Failed(CallError::Backend { code, error }) => {
+        Outcome::Failed(CallError::Backend { code, error, .. }) => {
             // Of a backend's own errors only those keep a status that say what is wrong with the
             // client's request.
             let status = if code == code::METHOD_NOT_FOUND {

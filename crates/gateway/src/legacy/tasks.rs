@@ -333,6 +333,7 @@ pub(super) fn needs_tasks(outcome: &Outcome) -> bool {
     let Outcome::Failed(CallError::Backend {
         code: code::MISSING_CLIENT_CAPABILITY,
         error,
+        ..
     }) = outcome
     else {
         return false;
@@ -430,6 +431,7 @@ fn failed(task: &[u8]) -> CallError {
     CallError::Backend {
         code: number.unwrap_or(code::INTERNAL_ERROR),
         error: Bytes::copy_from_slice(error),
+        is_failure: false,
     }
 }
 

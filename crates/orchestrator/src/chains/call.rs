@@ -11,10 +11,11 @@ use switchboard_protocol::splice::member;
 use switchboard_telemetry::CallSpan;
 use tokio::time::Instant;
 
+use super::group::Group;
 use super::judge::{Failure, is_unsendable};
 use super::substitute::substitute;
 use super::told::{Told, whole};
-use super::{Route, state};
+use super::{Chains, Route, state};
 use crate::orchestrator::Inner;
 use crate::results::unsealable;
 
@@ -30,24 +31,16 @@ impl Inner {
     /// Makes a call, and if it fails that of its tool's substitutes. What is rare is boxed, since it
     /// would make the future of every call larger.
     pub(crate) async fn call_or_substitute(&self, mut call: Box<Call>, span: &CallSpan) -> Outcome {
-        let given = call.deadline;
-        if !self.chains.load().may_concern(&call) {
+        let chains = self.chains.load();
+        if !chains.may_concern(&call) {
+            drop(chains);
             if state::is_of_substitute(&call) {
                 return Box::pin(self.go_on(&call, span)).await;
             }
             return self.call_once(&mut call, span).await;
         }
-        if self.is_in_a_group(&call) {
-            return Box::pin(self.call_group(&call, span)).await;
-        }
-        let began = Instant::now();
-        let outcome = self.call_once(&mut call, span).await;
-        let Some(failure) = Failure::of(&outcome) else {
-            return outcome;
-        };
-        call.deadline = given;
-        let took = began.elapsed();
-        Box::pin(self.fall_back(&call, outcome, failure, took, span)).await
+        let chains = Arc::clone(&chains);
+        Box::pin(self.call_chained(&chains, call, span)).await
     }
 
     async fn call_once(&self, call: &mut Call, span: &CallSpan) -> Outcome {
@@ -55,48 +48,52 @@ impl Inner {
         outcome.unwrap_or_else(Outcome::Failed)
     }
 
-    fn is_in_a_group(&self, call: &Call) -> bool {
-        let called = call.target();
-        called.is_some_and(|called| self.chains.load().group(&called).is_some())
-    }
-
-    /// Goes on behind a call that failed, if its tool has substitutes.
-    async fn fall_back(
-        &self,
-        call: &Call,
-        outcome: Outcome,
-        failure: Failure,
-        took: Duration,
-        span: &CallSpan,
-    ) -> Outcome {
+    /// Makes a call that may be of a tool with substitutes: as these chains say to its end, whatever
+    /// is configured meanwhile.
+    async fn call_chained(&self, chains: &Chains, mut call: Box<Call>, span: &CallSpan) -> Outcome {
         let called = call.target().unwrap_or_default();
-        let chains = self.chains.load_full();
+        if let Some((group, member)) = chains.group(&called) {
+            return self.call_group(group, member, &call, span).await;
+        }
         let Some(fallback) = chains.fallback(&called) else {
-            return outcome;
+            return self.call_once(&mut call, span).await;
         };
-        let is_safe = || self.is_safe(call, &called);
-        if !failure.may_be_followed(&fallback.terms, is_safe) {
+        let called = called.into_owned();
+        // Asked before: what the tool says of itself afterwards it says of another call.
+        let is_safe = self.is_safe(&call, &called);
+        let given = call.deadline;
+        let began = Instant::now();
+        let outcome = self.call_once(&mut call, span).await;
+        let failure = Failure::of(&outcome);
+        let is_followed = failure.is_some_and(|it| it.may_be_followed(&fallback.terms, is_safe));
+        if !is_followed {
             return outcome;
         }
+        call.deadline = given;
         let mut told = Told::default();
-        told.failed(&self.backend_of(&called, &outcome), outcome, took);
-        let route = Route::Fallback(fallback);
+        told.failed(
+            &self.backend_of(&called, &outcome),
+            outcome,
+            began.elapsed(),
+        );
         let chained = Chained {
-            call,
+            call: &call,
             called: &called,
-            route,
+            route: Route::Fallback(fallback),
             span,
         };
         self.call_from(&chained, 1, told).await
     }
 
-    /// Makes a call of one of several equivalent tools.
-    async fn call_group(&self, call: &Call, span: &CallSpan) -> Outcome {
+    /// Makes a call of one of several equivalent tools: of this member of a group.
+    async fn call_group(
+        &self,
+        group: &Group,
+        member: usize,
+        call: &Call,
+        span: &CallSpan,
+    ) -> Outcome {
         let called = call.target().unwrap_or_default();
-        let chains = self.chains.load_full();
-        let Some((group, member)) = chains.group(&called) else {
-            return Outcome::Failed(ProtocolError::invalid_params("Unknown tool").into());
-        };
         let snapshot = self.catalogue.load_full();
         let is_available = |tool: &str| {
             let entry = snapshot.tool(tool);
@@ -152,13 +149,12 @@ impl Inner {
             };
             // What is collected can be said to be of a substitute; what is the first cannot.
             attempt.takes_arriving &= told.is_empty();
+            let is_safe = self.is_safe(&attempt, tool);
             let outcome = self.call_once(&mut attempt, span).await;
             let failure = Failure::of(&outcome);
             route.measure(at, began, failure.is_some());
             let is_followed = match failure {
-                Some(failure) => {
-                    failure.may_be_followed(route.terms(), || self.is_safe(&attempt, tool))
-                }
+                Some(failure) => failure.may_be_followed(route.terms(), is_safe),
                 // The first is the caller's own call: what is wrong with it is for the caller.
                 None => step.is_some() && is_unsendable(&outcome),
             };

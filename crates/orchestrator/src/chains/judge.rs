@@ -69,12 +69,12 @@ impl Failure {
 
     /// Whether the next server may be called. An uncertain outcome of a tool that is not known to
     /// be safe never is followed by another (decision 4 of the design).
-    pub(crate) fn may_be_followed(self, terms: &Terms, is_safe: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn may_be_followed(self, terms: &Terms, is_safe: bool) -> bool {
         terms.when.contains(&self.when)
             && match self.done {
                 Done::Nothing => true,
-                Done::Refused => !terms.only_safe || is_safe(),
-                Done::Unknown => is_safe(),
+                Done::Refused => !terms.only_safe || is_safe,
+                Done::Unknown => is_safe,
             }
     }
 }
@@ -178,10 +178,10 @@ mod tests {
             let failure = Failure { when, done };
             let terms = |when: Vec<When>| Terms { when, only_safe };
             let asked = terms(vec![when]);
-            assert_eq!(failure.may_be_followed(&asked, || false), if_unsafe);
-            assert!(failure.may_be_followed(&asked, || true), "{done:?}");
+            assert_eq!(failure.may_be_followed(&asked, false), if_unsafe);
+            assert!(failure.may_be_followed(&asked, true), "{done:?}");
             let other = terms(vec![When::Error]);
-            assert!(!failure.may_be_followed(&other, || true), "{done:?}");
+            assert!(!failure.may_be_followed(&other, true), "{done:?}");
         }
     }
 
@@ -209,7 +209,7 @@ mod tests {
                 };
                 executed_unsafe += u32::from(executed);
                 let Some(failure) = Failure::of(&outcome) else { break };
-                if !failure.may_be_followed(&terms, || false) {
+                if !failure.may_be_followed(&terms, false) {
                     break;
                 }
             }

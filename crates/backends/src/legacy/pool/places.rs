@@ -91,6 +91,11 @@ impl Places {
         self.places.len()
     }
 
+    /// Whether any session is held, or being opened, for a call.
+    pub(super) fn is_leased(&self) -> bool {
+        self.places.values().any(|place| !place.is_idle())
+    }
+
     /// Whether there are no sessions and no calls that wait for one.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {

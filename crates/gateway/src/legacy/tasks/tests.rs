@@ -134,6 +134,7 @@ fn a_servers_need_of_tasks_is_told_from_other_needs() {
         Outcome::Failed(CallError::Backend {
             code: code::MISSING_CLIENT_CAPABILITY,
             error: error.to_string().into(),
+            is_failure: false,
         })
     };
     assert!(needs_tasks(&failed(
