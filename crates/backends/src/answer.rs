@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Response;
-use switchboard_protocol::error::{CallError, Effect, Fault, code};
+use switchboard_protocol::error::{CallError, Effect, Fault, Reason, code};
 use switchboard_protocol::json::Span;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::splice::Splice;
@@ -134,10 +134,9 @@ pub(crate) fn not_whole(backend: &Arc<str>) -> Fault {
 pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
     let name = &**backend;
     let check = "It may or may not have done the work: check before you call again.";
-    let (status, reason, effect, retryable, message) = match error {
+    let (reason, effect, retryable, message) = match error {
         LinkError::NotSent(_) => (
-            503,
-            "unavailable",
+            Reason::Unavailable,
             Effect::NotSent,
             true,
             format!(
@@ -145,22 +144,19 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Lost(_) => (
-            502,
-            "connection_lost",
+            Reason::ConnectionLost,
             Effect::Unknown,
             false,
             format!("The connection to the server \"{name}\" broke before it answered. {check}"),
         ),
         LinkError::Silent => (
-            504,
-            "timeout",
+            Reason::Timeout,
             Effect::Unknown,
             false,
             format!("The server \"{name}\" kept silent for too long. {check}"),
         ),
         LinkError::TooLarge => (
-            502,
-            "answer_too_large",
+            Reason::AnswerTooLarge,
             Effect::Unknown,
             false,
             format!(
@@ -168,8 +164,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Invalid(_) | LinkError::HandshakeRefused(_) => (
-            502,
-            "invalid_answer",
+            Reason::InvalidAnswer,
             Effect::Unknown,
             false,
             format!(
@@ -177,8 +172,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Full => (
-            503,
-            "overloaded",
+            Reason::Overloaded,
             Effect::NotSent,
             true,
             format!(
@@ -186,8 +180,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Unauthorized(_) => (
-            502,
-            "needs_auth",
+            Reason::NeedsAuth,
             Effect::Failed,
             false,
             format!(
@@ -195,8 +188,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Status { status: 429, .. } => (
-            429,
-            "backend_limit",
+            Reason::BackendLimit,
             Effect::Failed,
             true,
             format!(
@@ -204,8 +196,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Status { status: 503, .. } => (
-            503,
-            "unavailable",
+            Reason::Unavailable,
             // A proxy before the server may say so after the server has done the work.
             Effect::Unknown,
             false,
@@ -214,15 +205,13 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
         LinkError::Status {
             status: 400..=499, ..
         } => (
-            502,
-            "refused",
+            Reason::Refused,
             Effect::Failed,
             false,
             format!("The server \"{name}\" refused the request."),
         ),
         LinkError::Status { .. } => (
-            502,
-            "server_error",
+            Reason::ServerError,
             Effect::Unknown,
             false,
             format!("The server \"{name}\" failed while it answered. {check}"),
@@ -237,7 +226,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
         effect,
         retry_after_ms: retry_after
             .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
-        ..Fault::unknown(status, reason, message)
+        ..Fault::unknown(reason, message)
     };
     fault.of(backend).with_detail(error.to_string())
 }
@@ -251,7 +240,7 @@ pub(crate) fn home_gone(backend: &Arc<str>) -> Fault {
     Fault {
         retryable: false,
         retry_after_ms: None,
-        ..Fault::not_sent("unavailable", message)
+        ..Fault::not_sent(Reason::Unavailable, message)
     }
     .of(backend)
 }
@@ -272,7 +261,7 @@ pub(crate) fn timed_out(backend: &Arc<str>, after: Duration) -> Fault {
         "The server \"{backend}\" did not answer within {}. It may or may not have done the work: check before you call again.",
         words(after)
     );
-    Fault::unknown(504, "timeout", message).of(backend)
+    Fault::unknown(Reason::Timeout, message).of(backend)
 }
 
 /// The fault of a call to a backend that is not there (yet).
@@ -291,12 +280,7 @@ pub(crate) fn not_connected(backend: &Arc<str>, state: State, why: &str) -> Faul
             "The server \"{backend}\" is not available{why}. Nothing was executed: try again later, or go on without it."
         )
     };
-    let reason = if state == State::Ready {
-        "unavailable"
-    } else {
-        state.as_str()
-    };
-    Fault::not_sent(reason, message).of(backend)
+    Fault::not_sent(state.reason(), message).of(backend)
 }
 
 fn words(duration: Duration) -> String {

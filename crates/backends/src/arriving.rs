@@ -353,7 +353,7 @@ impl Account {
         if let CallError::Fault(fault) = &error {
             tracing::warn!(
                 backend = %self.inner.name,
-                reason = fault.reason,
+                reason = fault.reason.as_str(),
                 detail = fault.detail.as_deref().unwrap_or_default(),
                 "a large result broke off on its way to the client"
             );

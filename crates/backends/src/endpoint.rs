@@ -485,7 +485,7 @@ impl Inner {
                 return Ok(connection);
             }
             let status = self.status.read().clone();
-            if !matches!(status.state, State::Starting | State::Ready) {
+            if matches!(status.state, State::Unavailable | State::NeedsAuth) {
                 return Err(answer::not_connected(&self.name, status.state, &status.reason).into());
             }
             if changed.changed().await.is_err() {
@@ -549,7 +549,7 @@ impl Inner {
         if let Err(CallError::Fault(fault)) = &result
             && let Some(detail) = &fault.detail
         {
-            tracing::debug!(backend = %self.name, reason = fault.reason, detail, "a call failed");
+            tracing::debug!(backend = %self.name, reason = fault.reason.as_str(), detail, "a call failed");
         }
         result
     }

@@ -1,7 +1,7 @@
 //! Which calls may be made again though they may have been executed (decision 4 of the design).
 
 use switchboard_protocol::call::Call;
-use switchboard_protocol::error::{CallError, Effect, Fault};
+use switchboard_protocol::error::{CallError, Effect, Fault, Reason};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::splice::member;
 
@@ -28,10 +28,9 @@ impl Verdict {
                 false => Self::Answered,
             },
             CallError::Protocol(_) => Self::Nothing,
-            CallError::Fault(fault) => match fault.reason {
-                "unavailable" | "connection_lost" | "invalid_answer" | "server_error"
-                | "timeout" => Self::Failed,
-                _ => Self::Nothing,
+            CallError::Fault(fault) => match fault.reason.is_failure_of_backend() {
+                true => Self::Failed,
+                false => Self::Nothing,
             },
         }
     }
@@ -39,16 +38,13 @@ impl Verdict {
 
 /// Whether the same call may be made again after this fault, perhaps elsewhere.
 pub(crate) fn may_try_again(fault: &Fault, is_safe: impl FnOnce() -> bool) -> bool {
-    match (fault.effect, fault.reason) {
+    match fault.reason {
         // It waited for a place, or for a start, as long as it may.
-        (_, "overloaded" | "starting") => false,
-        (Effect::NotSent, _) => true,
-        // HTTP 429: refused before anything was done.
-        (Effect::Failed, "backend_limit") => true,
-        (_, "unavailable" | "connection_lost" | "invalid_answer" | "server_error" | "timeout") => {
-            is_safe()
-        }
-        _ => false,
+        Reason::Overloaded | Reason::Starting => false,
+        _ if fault.effect == Effect::NotSent => true,
+        // Refused before anything was done.
+        Reason::BackendLimit => true,
+        reason => reason.is_failure_of_backend() && is_safe(),
     }
 }
 
@@ -96,26 +92,26 @@ fn is_harmless(lists: &Lists, tool: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn fault(effect: Effect, reason: &'static str) -> Fault {
+    fn fault(effect: Effect, reason: Reason) -> Fault {
         Fault {
             effect,
-            ..Fault::unknown(503, reason, "")
+            ..Fault::unknown(reason, "")
         }
     }
 
     #[test]
     fn only_what_was_not_done_or_does_no_harm_is_tried_again() {
         for (effect, reason, if_unsafe, if_safe) in [
-            (Effect::NotSent, "unavailable", true, true),
-            (Effect::NotSent, "overloaded", false, false),
-            (Effect::NotSent, "starting", false, false),
-            (Effect::Failed, "backend_limit", true, true),
-            (Effect::Failed, "unavailable", false, true),
-            (Effect::Failed, "needs_auth", false, false),
-            (Effect::Failed, "refused", false, false),
-            (Effect::Unknown, "timeout", false, true),
-            (Effect::Unknown, "connection_lost", false, true),
-            (Effect::Unknown, "answer_too_large", false, false),
+            (Effect::NotSent, Reason::Unavailable, true, true),
+            (Effect::NotSent, Reason::Overloaded, false, false),
+            (Effect::NotSent, Reason::Starting, false, false),
+            (Effect::Failed, Reason::BackendLimit, true, true),
+            (Effect::Failed, Reason::Unavailable, false, true),
+            (Effect::Failed, Reason::NeedsAuth, false, false),
+            (Effect::Failed, Reason::Refused, false, false),
+            (Effect::Unknown, Reason::Timeout, false, true),
+            (Effect::Unknown, Reason::ConnectionLost, false, true),
+            (Effect::Unknown, Reason::AnswerTooLarge, false, false),
         ] {
             let fault = fault(effect, reason);
             assert_eq!(may_try_again(&fault, || false), if_unsafe, "{reason}");

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use switchboard_protocol::error::Reason;
+
 /// The state of a backend, as lists and metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -18,6 +20,16 @@ pub enum State {
 }
 
 impl State {
+    /// Why a call to a backend in this state that has no connection fails.
+    #[must_use]
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::Starting => Reason::Starting,
+            Self::NeedsAuth => Reason::NeedsAuth,
+            Self::Ready | Self::Degraded | Self::Unavailable => Reason::Unavailable,
+        }
+    }
+
     /// The word in `_meta["dev.switchboard/backends"]`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use switchboard_protocol::error::{Attempt, CallError, Effect, Fault};
+use switchboard_protocol::error::{Attempt, CallError, Effect, Fault, Reason};
 
 use crate::retry::Backoff;
 
@@ -86,7 +86,7 @@ impl Tries {
         );
         Fault {
             retry_after_ms: Some(ms.max(1)),
-            ..Fault::not_sent("breaker_open", message)
+            ..Fault::not_sent(Reason::BreakerOpen, message)
         }
         .of(backend)
     }
@@ -96,7 +96,7 @@ impl Tries {
 mod tests {
     use super::*;
 
-    fn fault(reason: &'static str, effect: Effect) -> Fault {
+    fn fault(reason: Reason, effect: Effect) -> Fault {
         let attempt = Attempt {
             backend: "b".into(),
             reason,
@@ -105,14 +105,14 @@ mod tests {
         Fault {
             effect,
             attempts: vec![attempt],
-            ..Fault::unknown(502, reason, "")
+            ..Fault::unknown(reason, "")
         }
     }
 
-    fn told(faults: &[(&'static str, Effect)], last: Fault) -> Fault {
+    fn told(faults: &[(Reason, Effect)], last: Fault) -> Fault {
         let mut tries = Tries::new();
         for (index, (reason, effect)) in faults.iter().enumerate() {
-            tries.failed(index as u64, &fault(reason, *effect));
+            tries.failed(index as u64, &fault(*reason, *effect));
         }
         match tries.told(last.into()) {
             CallError::Fault(fault) => *fault,
@@ -123,19 +123,22 @@ mod tests {
     #[test]
     fn what_may_have_been_done_is_never_told_as_not_done() {
         let faults = [
-            ("timeout", Effect::Unknown),
-            ("unavailable", Effect::NotSent),
+            (Reason::Timeout, Effect::Unknown),
+            (Reason::Unavailable, Effect::NotSent),
         ];
-        let told = told(&faults, fault("unavailable", Effect::NotSent));
-        assert_eq!((told.reason, told.effect), ("timeout", Effect::Unknown));
+        let told = told(&faults, fault(Reason::Unavailable, Effect::NotSent));
+        assert_eq!(
+            (told.reason, told.effect),
+            (Reason::Timeout, Effect::Unknown)
+        );
         let reasons: Vec<_> = told.attempts.iter().map(|attempt| attempt.reason).collect();
-        assert_eq!(reasons, ["timeout", "unavailable"]);
+        assert_eq!(reasons, [Reason::Timeout, Reason::Unavailable]);
     }
 
     #[test]
     fn who_was_let_in_nowhere_hears_of_what_failed_before() {
         let mut tries = Tries::new();
-        tries.failed(1, &fault("server_error", Effect::Unknown));
+        tries.failed(1, &fault(Reason::ServerError, Effect::Unknown));
         tries.refused(1, Duration::from_secs(5));
         tries.refused(2, Duration::from_secs(3));
         let refused = tries.left_alone(&"b".into());
@@ -143,6 +146,6 @@ mod tests {
         let CallError::Fault(told) = tries.told(refused.into()) else {
             panic!("a fault");
         };
-        assert_eq!((told.reason, told.attempts.len()), ("server_error", 1));
+        assert_eq!((told.reason, told.attempts.len()), (Reason::ServerError, 1));
     }
 }

@@ -16,7 +16,7 @@ use http::{HeaderValue, Method, Request};
 use pin_project_lite::pin_project;
 use switchboard_orchestrator::TracedCall;
 use switchboard_protocol::call::{Outcome, Piece, ResultStream};
-use switchboard_protocol::error::{CallError, Fault};
+use switchboard_protocol::error::{CallError, Fault, Reason};
 use switchboard_protocol::header;
 use switchboard_telemetry::{Metrics, ShedReason};
 use tower::{Layer, Service};
@@ -104,7 +104,7 @@ impl InFlight {
         let message = format!(
             "The gateway is overloaded: {why}. Nothing was executed. Try again in a second."
         );
-        Box::new(Fault::not_sent("overloaded", message))
+        Box::new(Fault::not_sent(Reason::Overloaded, message))
     }
 }
 

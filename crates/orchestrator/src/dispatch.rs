@@ -213,5 +213,5 @@ fn absent(source: &Source) -> Fault {
             source.status.reason
         )
     };
-    Fault::not_sent(source.status.state.as_str(), message).of(name)
+    Fault::not_sent(source.status.state.reason(), message).of(name)
 }

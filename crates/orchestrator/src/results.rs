@@ -9,7 +9,7 @@ use switchboard_backends::Answer;
 use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::capabilities::{ClientCapabilities, Question};
-use switchboard_protocol::error::{CallError, Fault, ProtocolError};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason};
 use switchboard_protocol::json::{self, Span};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::passage::Edit;
@@ -104,7 +104,7 @@ pub(crate) fn outcome(
 pub(crate) fn unsealable(backend: &Arc<str>, detail: &str) -> CallError {
     let message =
         format!("The server \"{backend}\" asked for input in a way that cannot be passed on.");
-    let fault = Fault::unknown(502, "invalid_answer", message).of(backend);
+    let fault = Fault::unknown(Reason::InvalidAnswer, message).of(backend);
     fault.with_detail(detail).into()
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use switchboard_backends::{Answer, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Completed, Outcome};
-use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::extension;
 use switchboard_protocol::json::{self, Span};
 use switchboard_protocol::splice::{Splice, member};
@@ -260,6 +260,6 @@ fn invalid(backend: &Arc<str>, detail: &str) -> Outcome {
     let message = format!(
         "The server \"{backend}\" answered with a task that cannot be passed on. It may or may not be at work: check before you call again."
     );
-    let fault = Fault::unknown(502, "invalid_answer", message).of(backend);
+    let fault = Fault::unknown(Reason::InvalidAnswer, message).of(backend);
     Outcome::Failed(fault.with_detail(detail).into())
 }

@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use crate::json::write_str;
 
+mod reason;
+
+pub use self::reason::Reason;
+
 /// JSON-RPC error codes (specification: `basic/index`, Error Codes).
 pub mod code {
     /// The bytes are not JSON.
@@ -107,8 +111,8 @@ impl Effect {
 pub struct Attempt {
     /// The backend tried.
     pub backend: Arc<str>,
-    /// Why it failed, a word from the closed list of reasons.
-    pub reason: &'static str,
+    /// Why it failed.
+    pub reason: Reason,
     /// How long it took, in milliseconds.
     pub ms: u64,
 }
@@ -132,8 +136,8 @@ impl Attempt {
 pub struct Fault {
     /// Positive, following HTTP: 403, 429, 502, 503, 504.
     pub code: u16,
-    /// A word from the closed list of reasons, such as `timeout`.
-    pub reason: &'static str,
+    /// What happened, in one word.
+    pub reason: Reason,
     /// The backend concerned.
     pub backend: Option<Arc<str>>,
     /// For the caller: what happened, what to do next.
@@ -152,11 +156,11 @@ pub struct Fault {
 
 impl Fault {
     /// One of a call that may or may not have taken effect, so that making it again is not to be
-    /// advised. `code`, `reason` and `message` are as the fields say.
+    /// advised.
     #[must_use]
-    pub fn unknown(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn unknown(reason: Reason, message: impl Into<String>) -> Self {
         Self {
-            code,
+            code: reason.code(),
             reason,
             backend: None,
             message: message.into(),
@@ -171,12 +175,24 @@ impl Fault {
     /// One of a call that reached nobody, for want of something that may be there a second later
     /// (503).
     #[must_use]
-    pub fn not_sent(reason: &'static str, message: impl Into<String>) -> Self {
+    pub fn not_sent(reason: Reason, message: impl Into<String>) -> Self {
         Self {
+            code: 503,
             retryable: true,
             retry_after_ms: Some(1000),
             effect: Effect::NotSent,
-            ..Self::unknown(503, reason, message)
+            ..Self::unknown(reason, message)
+        }
+    }
+
+    /// Whether nothing was executed, for certain: it was not sent, or was refused before anything was
+    /// looked at.
+    #[must_use]
+    pub fn did_nothing(&self) -> bool {
+        match self.effect {
+            Effect::NotSent => true,
+            Effect::Failed => matches!(self.reason, Reason::BackendLimit | Reason::NeedsAuth),
+            Effect::Unknown => false,
         }
     }
 

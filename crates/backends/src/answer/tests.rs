@@ -34,14 +34,14 @@ fn failure_of(version: Version, status: u16, body: Option<&'static str>) -> Call
     failure(&Arc::from("one"), &call(), version, error)
 }
 
-fn reason(error: &CallError) -> &'static str {
+fn reason(error: &CallError) -> Reason {
     match error {
         CallError::Fault(fault) => fault.reason,
         other => panic!("no fault: {other:?}"),
     }
 }
 
-const NOT_FOUND: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"no"}}"#;
+const NOT_FOUND: &str = r#"{"jsonrpc":"2.0","id":1,Reason::Error:{"code":-32002,"message":"no"}}"#;
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[]}}"#;
 
 #[test]
@@ -73,7 +73,7 @@ fn a_status_says_whether_the_server_failed_whatever_the_error_in_it() {
 
 #[test]
 fn what_was_not_taken_is_a_fault_even_with_an_error_of_json_rpc() {
-    for (status, expected) in [(429, "backend_limit"), (503, "unavailable")] {
+    for (status, expected) in [(429, Reason::BackendLimit), (503, Reason::Unavailable)] {
         let error = failure_of(Version::LATEST, status, Some(NOT_FOUND));
         assert_eq!(reason(&error), expected);
     }
@@ -83,16 +83,16 @@ fn what_was_not_taken_is_a_fault_even_with_an_error_of_json_rpc() {
 fn a_status_without_an_error_is_a_fault() {
     assert_eq!(
         reason(&failure_of(Version::LATEST, 503, None)),
-        "unavailable"
+        Reason::Unavailable
     );
     for body in [None, Some(NOT_FOUND)] {
         assert_eq!(
             reason(&failure_of(Version::LATEST, 401, body)),
-            "needs_auth"
+            Reason::NeedsAuth
         );
     }
     let odd = failure_of(Version::LATEST, 400, Some(RESULT));
-    assert_eq!(reason(&odd), "invalid_answer");
+    assert_eq!(reason(&odd), Reason::InvalidAnswer);
 }
 
 #[test]
@@ -104,6 +104,6 @@ fn an_answer_has_a_result() {
     neither.result = None;
     assert_eq!(
         reason(&interpreted(neither).expect_err("no result")),
-        "invalid_answer"
+        Reason::InvalidAnswer
     );
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::capabilities::{ClientCapabilities, Question};
 use switchboard_protocol::envelope::{Envelope, Response};
-use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::version::Version;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
@@ -224,8 +224,7 @@ impl ParkedCall {
             return;
         }
         let fault = Fault::unknown(
-            502,
-            "too_many_rounds",
+            Reason::TooManyRounds,
             "The server asked again and again what it could not be told, and was cancelled.",
         );
         let ended = Err(Failed::Call(fault.of(&self.backend).into()));

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use switchboard_protocol::call::{Call, ClientSession};
-use switchboard_protocol::error::{CallError, Fault};
+use switchboard_protocol::error::{CallError, Fault, Reason};
 use switchboard_telemetry::{BackendMetrics, GaugeShare};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -415,7 +415,7 @@ impl Core {
             "The server \"{}\" is busy: every session that calls may have with it is in use. Nothing was executed: try again in a moment.",
             self.backend
         );
-        Fault::not_sent("overloaded", message).of(&self.backend)
+        Fault::not_sent(Reason::Overloaded, message).of(&self.backend)
     }
 }
 

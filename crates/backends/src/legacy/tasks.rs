@@ -16,7 +16,7 @@ use std::time::Duration;
 use switchboard_protocol::TASK_KEY;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Response;
-use switchboard_protocol::error::{CallError, Fault, ProtocolError};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason};
 use switchboard_protocol::extension::{self, RELATED_TASK};
 use switchboard_protocol::json;
 use switchboard_protocol::method::Method;
@@ -736,8 +736,7 @@ fn gone() -> ProtocolError {
 fn unanswered(inner: &Inner) -> Fault {
     fault(
         inner,
-        504,
-        "unanswered",
+        Reason::Unanswered,
         "asked something about this task, and nobody answered in time. It may or may not have done the work: check before you call again.",
     )
 }
@@ -745,8 +744,7 @@ fn unanswered(inner: &Inner) -> Fault {
 fn not_kept(inner: &Inner) -> Fault {
     fault(
         inner,
-        502,
-        "answer_too_large",
+        Reason::AnswerTooLarge,
         "has ended this task, and the gateway could not keep the result. The work was done: check before you call again.",
     )
 }
@@ -756,12 +754,12 @@ fn overloaded(inner: &Inner) -> Fault {
         "The server \"{}\" has too many tasks at work. Nothing was executed: try again in a moment.",
         inner.name
     );
-    Fault::not_sent("overloaded", message).of(&inner.name)
+    Fault::not_sent(Reason::Overloaded, message).of(&inner.name)
 }
 
-fn fault(inner: &Inner, code: u16, reason: &'static str, what: &str) -> Fault {
+fn fault(inner: &Inner, reason: Reason, what: &str) -> Fault {
     let message = format!("The server \"{}\" {what}", inner.name);
-    Fault::unknown(code, reason, message).of(&inner.name)
+    Fault::unknown(reason, message).of(&inner.name)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use switchboard_protocol::call::{Call, HighestProgress, Outcome, Payload, Sink};
 use switchboard_protocol::capabilities::Question as Kind;
 use switchboard_protocol::envelope::Envelope;
-use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::json;
 use switchboard_protocol::method::{LogLevel, Method};
 use switchboard_protocol::splice::{for_each_member, member};
@@ -395,9 +395,7 @@ pub(super) fn flat(payload: &Payload) -> Bytes {
 }
 
 pub(super) fn unanswered() -> CallError {
-    Fault::unknown(
-        504,
-        "unanswered",
+    Fault::unknown(Reason::Unanswered,
         "The server asked the user something, and no answer came in time. Whether it did anything is not known.",
     )
     .into()
@@ -405,8 +403,7 @@ pub(super) fn unanswered() -> CallError {
 
 pub(super) fn too_many_rounds() -> CallError {
     Fault::unknown(
-        502,
-        "too_many_rounds",
+        Reason::TooManyRounds,
         "The server asked the user something again and again, and was not answered any more.",
     )
     .into()
@@ -414,8 +411,7 @@ pub(super) fn too_many_rounds() -> CallError {
 
 fn too_many_questions() -> CallError {
     Fault::unknown(
-        503,
-        "overloaded",
+        Reason::Overloaded,
         "The server asked the user more than can be asked at once.",
     )
     .into()

@@ -42,7 +42,7 @@ fn post() -> Request<Body> {
 
 fn is_overload(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Failed(CallError::Fault(fault))
-        if fault.reason == "overloaded" && fault.retry_after_ms == Some(1000))
+        if fault.reason == Reason::Overloaded && fault.retry_after_ms == Some(1000))
 }
 
 #[tokio::test]

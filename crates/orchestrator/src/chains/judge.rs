@@ -1,7 +1,7 @@
 //! Whether a failed call is followed by one of another server.
 
 use switchboard_protocol::call::Outcome;
-use switchboard_protocol::error::{CallError, Effect, Fault, code};
+use switchboard_protocol::error::{CallError, Effect, Fault, Reason, code};
 
 use crate::config::chains::When;
 
@@ -44,27 +44,34 @@ impl Failure {
                 when: When::Error,
                 done: Done::Refused,
             }),
-            Outcome::Failed(CallError::Fault(fault)) => Self::of_fault(fault),
+            Outcome::Failed(CallError::Fault(fault)) => Some(Self::of_fault(fault)),
         }
     }
 
-    fn of_fault(fault: &Fault) -> Option<Self> {
-        let when = match (fault.code, fault.reason) {
-            (402, _) => When::Budget,
-            (429, _) | (503, "overloaded") => When::Limit,
-            (504, _) => When::Timeout,
-            (502 | 503, _) => When::Unavailable,
-            // What a policy refuses it refuses for a reason.
-            _ => return None,
+    fn of_fault(fault: &Fault) -> Self {
+        let when = match fault.reason {
+            Reason::BackendLimit | Reason::Overloaded => When::Limit,
+            Reason::Timeout | Reason::Unanswered => When::Timeout,
+            Reason::Error | Reason::NotCallable => When::Error,
+            Reason::Starting
+            | Reason::Unavailable
+            | Reason::NeedsAuth
+            | Reason::BreakerOpen
+            | Reason::TooManyRounds
+            | Reason::ConnectionLost
+            | Reason::AnswerTooLarge
+            | Reason::InvalidAnswer
+            | Reason::ServerError
+            | Reason::Refused
+            | Reason::AllFailed => When::Unavailable,
         };
-        let done = match (fault.effect, fault.code, fault.reason) {
-            (Effect::NotSent, ..) => Done::Nothing,
-            // Refused before anything was looked at.
-            (Effect::Failed, 402 | 429, _) | (Effect::Failed, _, "needs_auth") => Done::Nothing,
-            (Effect::Failed, ..) => Done::Refused,
-            (Effect::Unknown, ..) => Done::Unknown,
+        let done = match fault.effect {
+            _ if fault.did_nothing() => Done::Nothing,
+            Effect::NotSent => Done::Nothing,
+            Effect::Failed => Done::Refused,
+            Effect::Unknown => Done::Unknown,
         };
-        Some(Self { when, done })
+        Self { when, done }
     }
 
     /// Whether the next server may be called. An uncertain outcome of a tool that is not known to
@@ -96,10 +103,10 @@ mod tests {
     use switchboard_protocol::call::Completed;
     use switchboard_protocol::error::ProtocolError;
 
-    fn fault(code: u16, reason: &'static str, effect: Effect) -> Outcome {
+    fn fault(reason: Reason, effect: Effect) -> Outcome {
         let fault = Fault {
             effect,
-            ..Fault::unknown(code, reason, "")
+            ..Fault::unknown(reason, "")
         };
         Outcome::Failed(fault.into())
     }
@@ -116,43 +123,37 @@ mod tests {
         use Effect::{Failed, NotSent, Unknown};
         for (outcome, expected) in [
             (
-                fault(503, "unavailable", NotSent),
+                fault(Reason::Unavailable, NotSent),
                 Some((When::Unavailable, Done::Nothing)),
             ),
             (
-                fault(503, "unavailable", Failed),
+                fault(Reason::Unavailable, Failed),
                 Some((When::Unavailable, Done::Refused)),
             ),
             (
-                fault(502, "connection_lost", Unknown),
+                fault(Reason::ConnectionLost, Unknown),
                 Some((When::Unavailable, Done::Unknown)),
             ),
             (
-                fault(502, "needs_auth", Failed),
+                fault(Reason::NeedsAuth, Failed),
                 Some((When::Unavailable, Done::Nothing)),
             ),
             (
-                fault(504, "timeout", Unknown),
+                fault(Reason::Timeout, Unknown),
                 Some((When::Timeout, Done::Unknown)),
             ),
             (
-                fault(504, "timeout", NotSent),
+                fault(Reason::Timeout, NotSent),
                 Some((When::Timeout, Done::Nothing)),
             ),
             (
-                fault(429, "backend_limit", Failed),
+                fault(Reason::BackendLimit, Failed),
                 Some((When::Limit, Done::Nothing)),
             ),
             (
-                fault(503, "overloaded", NotSent),
+                fault(Reason::Overloaded, NotSent),
                 Some((When::Limit, Done::Nothing)),
             ),
-            (
-                fault(402, "over_budget", Failed),
-                Some((When::Budget, Done::Nothing)),
-            ),
-            (fault(403, "forbidden", Failed), None),
-            (fault(422, "arguments", Failed), None),
             (complete(true), Some((When::Error, Done::Refused))),
             (complete(false), None),
             (
@@ -200,11 +201,11 @@ mod tests {
                 // An attempt whose outcome is uncertain may have done everything; one that was not
                 // sent, or was refused with 429, has done nothing.
                 let (outcome, executed) = match kind {
-                    0 => (fault(503, "unavailable", Effect::NotSent), false),
-                    1 => (fault(429, "backend_limit", Effect::Failed), false),
-                    2 => (fault(504, "timeout", Effect::Unknown), executes),
-                    3 => (fault(502, "connection_lost", Effect::Unknown), executes),
-                    4 => (fault(502, "server_error", Effect::Unknown), executes),
+                    0 => (fault(Reason::Unavailable, Effect::NotSent), false),
+                    1 => (fault(Reason::BackendLimit, Effect::Failed), false),
+                    2 => (fault(Reason::Timeout, Effect::Unknown), executes),
+                    3 => (fault(Reason::ConnectionLost, Effect::Unknown), executes),
+                    4 => (fault(Reason::ServerError, Effect::Unknown), executes),
                     _ => (complete(false), true),
                 };
                 executed_unsafe += u32::from(executed);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use switchboard_protocol::call::{Completed, Outcome, Payload};
-use switchboard_protocol::error::{Attempt, CallError, Effect, Fault};
+use switchboard_protocol::error::{Attempt, CallError, Effect, Fault, Reason};
 use switchboard_protocol::json::{self, Span, write_str};
 use switchboard_protocol::splice::{Splice, for_each_item, for_each_member, member};
 
@@ -29,7 +29,7 @@ pub(super) struct Told {
 impl Told {
     /// Takes note of a call of a backend's that failed.
     pub(super) fn failed(&mut self, backend: &Arc<str>, outcome: Outcome, took: Duration) {
-        let attempt = |reason: &'static str| Attempt {
+        let attempt = |reason: Reason| Attempt {
             backend: Arc::clone(backend),
             reason,
             ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -51,21 +51,21 @@ impl Told {
             }
             Outcome::Failed(CallError::Backend { error, .. }) => {
                 let message = member(&error, "message").and_then(json::as_str);
-                self.refused(attempt("error"), &message.unwrap_or_default());
+                self.refused(attempt(Reason::Error), &message.unwrap_or_default());
             }
             Outcome::Failed(CallError::Protocol(error)) => {
-                self.refused(attempt("not_callable"), &error.message);
+                self.refused(attempt(Reason::NotCallable), &error.message);
             }
             Outcome::Complete(Completed { result, .. }) => {
                 let text = first_text(&whole(&result));
-                self.refused(attempt("error"), &text.unwrap_or_default());
+                self.refused(attempt(Reason::Error), &text.unwrap_or_default());
             }
             Outcome::Arriving(_) | Outcome::InputRequired(_) => {}
         }
     }
 
     fn refused(&mut self, attempt: Attempt, message: &str) {
-        self.has_refused |= attempt.reason == "error";
+        self.has_refused |= attempt.reason == Reason::Error;
         let name = &attempt.backend;
         self.said.push(match quoted(message) {
             quoted if quoted.is_empty() => format!("The server \"{name}\" answered with an error."),
@@ -146,7 +146,7 @@ impl Told {
         );
         Fault {
             code: last.as_ref().map_or(502, |fault| fault.code),
-            reason: "all_failed",
+            reason: Reason::AllFailed,
             backend: last.as_ref().and_then(|fault| fault.backend.clone()),
             message,
             detail: last.and_then(|fault| fault.detail),
@@ -226,7 +226,7 @@ mod tests {
             "The server \"{name}\" is not available. Nothing was executed: try again later, or go on without it."
         );
         Outcome::Failed(
-            Fault::not_sent("unavailable", message)
+            Fault::not_sent(Reason::Unavailable, message)
                 .of(&named(name))
                 .into(),
         )
@@ -271,7 +271,7 @@ mod tests {
              done the work: check before you call again."
         );
         let reasons: Vec<_> = fault.attempts.iter().map(|tried| tried.reason).collect();
-        assert_eq!(reasons, ["unavailable", "error"]);
+        assert_eq!(reasons, [Reason::Unavailable, Reason::Error]);
         // How far the second came is not known.
         assert!(!fault.retryable);
         assert_eq!(fault.effect, Effect::Failed);
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn an_uncertain_attempt_makes_the_whole_uncertain() {
         let mut told = Told::default();
-        let timeout = Fault::unknown(504, "timeout", "The server \"a\" did not answer.");
+        let timeout = Fault::unknown(Reason::Timeout, "The server \"a\" did not answer.");
         let outcome = Outcome::Failed(timeout.of(&named("a")).into());
         told.failed(&named("a"), outcome, Duration::ZERO);
         told.failed(&named("b"), unavailable("b"), Duration::ZERO);

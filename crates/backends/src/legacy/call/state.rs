@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::capabilities::Question;
 use switchboard_protocol::envelope::Envelope;
-use switchboard_protocol::error::{Fault, ProtocolError, code};
+use switchboard_protocol::error::{Fault, ProtocolError, Reason, code};
 use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
 use tokio::sync::oneshot;
@@ -145,8 +145,7 @@ impl Kept {
 
 fn not_kept() -> Fault {
     Fault::unknown(
-        502,
-        "answer_too_large",
+        Reason::AnswerTooLarge,
         "The server answered while the call waited for its client, and the gateway could not keep the answer. The call was executed: check before you make it again.",
     )
 }

@@ -706,7 +706,7 @@ async fn a_server_that_goes_on_asking_is_given_up() {
     let Err(Failed::Call(CallError::Fault(fault))) = leg.ended().await else {
         panic!("it goes on");
     };
-    assert_eq!(fault.reason, "too_many_rounds");
+    assert_eq!(fault.reason, Reason::TooManyRounds);
     gateway.ends().await;
 }
 
@@ -823,7 +823,7 @@ async fn an_outcome_that_cannot_be_kept_is_said_to_be_lost() {
         let Err(Failed::Call(CallError::Fault(fault))) = *ended else {
             panic!("it was kept");
         };
-        assert_eq!(fault.reason, "answer_too_large");
+        assert_eq!(fault.reason, Reason::AnswerTooLarge);
     }
     // A question that does not fit is refused.
     let mut other = gateway.server();

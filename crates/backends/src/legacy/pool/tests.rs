@@ -13,7 +13,7 @@ use crate::link::Wire;
 use crate::link::inbox::Inbox;
 use crate::link::mux::{Incoming, MessageReader, MessageWriter, Mux, WriteError};
 use crate::lists::{Features, Found, Server};
-use switchboard_protocol::error::Effect;
+use switchboard_protocol::error::{Effect, Reason};
 
 /// Whatever waits for something that has to happen waits no longer than this, of paused time.
 const SOON: Duration = Duration::from_secs(1);
@@ -232,7 +232,7 @@ fn apart(principal: &str) -> Wish {
     wish(Some(principal), Sharing::Apart { may_share: false })
 }
 
-fn refusal(result: Result<Lease, CallError>) -> (u16, &'static str, Effect, String) {
+fn refusal(result: Result<Lease, CallError>) -> (u16, Reason, Effect, String) {
     match result.map(drop) {
         Err(CallError::Fault(fault)) => (fault.code, fault.reason, fault.effect, fault.message),
         other => panic!("{other:?} instead of a fault"),
@@ -340,7 +340,10 @@ async fn at_the_cap_an_idle_session_makes_room_and_else_there_is_none() {
     assert_eq!(bench.opened(), 3, "the longest idle one was closed");
     let began = Instant::now();
     let (code, reason, effect, message) = refusal(bench.lease(&apart("ann")).await);
-    assert_eq!((code, reason, effect), (503, "overloaded", Effect::NotSent));
+    assert_eq!(
+        (code, reason, effect),
+        (503, Reason::Overloaded, Effect::NotSent)
+    );
     assert!(message.contains("Nothing was executed"), "{message}");
     assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
     let ann = bench.ask(&apart("ann")).await;
@@ -362,8 +365,8 @@ async fn a_session_that_was_opened_for_somebody_is_not_closed_for_another() {
     bench.open_gate();
     let [ann, bob, eve] = others;
     let ann = ann.await.expect("joined").expect("a session");
-    assert_eq!(refusal(bob.await.expect("joined")).1, "overloaded");
-    assert_eq!(refusal(eve.await.expect("joined")).1, "overloaded");
+    assert_eq!(refusal(bob.await.expect("joined")).1, Reason::Overloaded);
+    assert_eq!(refusal(eve.await.expect("joined")).1, Reason::Overloaded);
     ann.answered();
     assert_eq!(bench.opened(), 1);
     bench.end().await;
@@ -393,7 +396,10 @@ async fn a_principal_has_a_cap_of_its_own() {
         bench.leased(&apart("ann")).await,
         bench.leased(&apart("ann")).await,
     ];
-    assert_eq!(refusal(bench.lease(&apart("ann")).await).1, "overloaded");
+    assert_eq!(
+        refusal(bench.lease(&apart("ann")).await).1,
+        Reason::Overloaded
+    );
     bench.leased(&apart("bob")).await.answered();
     drop(held);
     bench.end().await;
@@ -423,7 +429,7 @@ async fn in_a_session_that_is_kept_calls_wait_for_their_turn() {
     assert!(!second.is_finished());
     first.answered();
     let second = second.await.expect("joined").expect("its turn");
-    assert_eq!(refusal(bench.lease(&ann).await).1, "overloaded");
+    assert_eq!(refusal(bench.lease(&ann).await).1, Reason::Overloaded);
     second.answered();
     assert_eq!(bench.opened(), 1);
     bench.end().await;
@@ -508,7 +514,7 @@ async fn whoever_waits_is_told_why_there_is_no_session() {
         let (code, reason, effect, message) = refusal(asking.await.expect("joined"));
         assert_eq!(
             (code, reason, effect),
-            (503, "unavailable", Effect::NotSent)
+            (503, Reason::Unavailable, Effect::NotSent)
         );
         assert!(message.contains("it is tired"), "{message}");
     }
@@ -527,7 +533,7 @@ async fn the_deadline_of_a_call_bounds_its_waiting() {
     let wish = apart("ann");
     let open = || Arc::clone(&bench.server).open();
     let refused = bench.core.lease(&wish, until, open).await;
-    assert_eq!(refusal(refused).1, "starting");
+    assert_eq!(refusal(refused).1, Reason::Starting);
     assert_eq!(began.elapsed().as_secs(), 3);
     bench.end().await;
 }
