@@ -2,9 +2,13 @@
 //! in another where that is safe, and one that keeps failing is left alone.
 
 use serde_json::{Value, json};
+
 use switchboard_testkit::client::Answer;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, RefusedPort, Transport};
 use switchboard_tests::front::{Front, assert_fault, remote, until};
+
+/// What a client says in `_meta` of how long it waits, in milliseconds.
+const TIMEOUT_KEY: &str = "dev.switchboard/timeoutMs";
 
 /// A backend `s` with these endpoints and settings.
 async fn front(endpoints: Value, settings: Value) -> Front {
@@ -328,7 +332,7 @@ async fn the_shortest_of_all_times_holds() {
 
     let hurried = |tool: &str, ms: Value| {
         let mut message = switchboard_testkit::client::call(tool, &json!({ "ms": 60_000 }));
-        message["params"]["_meta"]["dev.switchboard/timeoutMs"] = ms;
+        message["params"]["_meta"][TIMEOUT_KEY] = ms;
         message
     };
     let answer = front.client.ask(&hurried("s__delay", json!(150))).await;
@@ -343,6 +347,63 @@ async fn the_shortest_of_all_times_holds() {
     // The key is the gateway's own.
     let sent = String::from_utf8_lossy(&fakes[0].requests_of("tools/call")[1].body).into_owned();
     assert!(!sent.contains("dev.switchboard"), "{sent}");
+    front.gateway.stop().await;
+}
+
+/// A call of `delay` that its client gives this many milliseconds.
+fn hurried(ms: u64) -> Value {
+    let mut message = switchboard_testkit::client::call("s__delay", &json!({ "ms": 60_000 }));
+    message["params"]["_meta"][TIMEOUT_KEY] = json!(ms);
+    message
+}
+
+#[tokio::test]
+async fn a_client_in_a_hurry_opens_no_breaker_and_ends_no_probe() {
+    let fakes = fakes(&["a"]).await;
+    let settings = json!({ "breaker": { "consecutive_failures": 3, "open_for": "300ms" } });
+    let front = front(places(&fakes), settings).await;
+    for _ in 0..10 {
+        let answer = front.client.ask(&hurried(1)).await;
+        assert_fault(&answer, 504, "s");
+    }
+    front.works("s").await;
+
+    fakes[0].fail_calls(Fault::Status(500));
+    for _ in 0..3 {
+        front.client.call("s__echo", json!({})).await;
+    }
+    fakes[0].behave(Behaviour::default());
+    until("a hurried call becomes the probe", async || {
+        let answer = front.client.ask(&hurried(5)).await;
+        (answer.fault()["reason"] == "timeout").then_some(())
+    })
+    .await;
+    // It neither opened the breaker anew nor closed it, and is in nobody's way.
+    front.works("s").await;
+    let turns = front
+        .metrics("switchboard_backend_breaker_turns_total")
+        .await;
+    let opened: f64 = turns
+        .iter()
+        .filter(|(labels, _)| labels.contains("open"))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(opened, 1.0, "{turns:?}");
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn progress_does_not_extend_the_time_of_a_call() {
+    let fakes = fakes(&["a"]).await;
+    let settings = json!({ "timeout": "600ms" });
+    let front = front(places(&fakes), settings).await;
+    let arguments = json!({ "n": 1_000, "ms": 50, "name": "me" });
+    let mut message = switchboard_testkit::client::call("s__report", &arguments);
+    message["params"]["_meta"]["progressToken"] = json!("t");
+    let answer = front.client.ask(&message).await;
+    assert_fault(&answer, 504, "s");
+    let heard = answer.notifications.len();
+    assert!(heard > 2, "{heard} notifications came before the end");
     front.gateway.stop().await;
 }
 

@@ -233,7 +233,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
 
 /// The fault of a call that goes on with something in an endpoint that is there no longer. Another
 /// one does not know of it, and might begin it anew.
-pub(crate) fn home_gone(backend: &Arc<str>) -> Fault {
+pub(crate) fn endpoint_gone(backend: &Arc<str>) -> Fault {
     let message = format!(
         "The place of the server \"{backend}\" where this began is gone. Nothing was executed now; what was done before is not known: check before you begin again."
     );
@@ -241,6 +241,33 @@ pub(crate) fn home_gone(backend: &Arc<str>) -> Fault {
         retryable: false,
         retry_after_ms: None,
         ..Fault::not_sent(Reason::Unavailable, message)
+    }
+    .of(backend)
+}
+
+/// The fault of a call that no breaker lets in.
+pub(crate) fn breaker_open(backend: &Arc<str>, retry_after: Duration) -> Fault {
+    let ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+    let message = format!(
+        "Calls to the server \"{backend}\" keep failing, so it is left alone for a while. Nothing was executed: try again in {} s, or go on without it.",
+        retry_after.as_secs().max(1)
+    );
+    Fault {
+        retry_after_ms: Some(ms.max(1)),
+        ..Fault::not_sent(Reason::BreakerOpen, message)
+    }
+    .of(backend)
+}
+
+/// The fault of a call whose time was over before it could be sent.
+pub(crate) fn too_late(backend: &Arc<str>) -> Fault {
+    let message = format!(
+        "The time for this call was over before it could be sent to the server \"{backend}\". Nothing was executed: call again, with more time."
+    );
+    Fault {
+        code: Reason::Timeout.code(),
+        retry_after_ms: None,
+        ..Fault::not_sent(Reason::Timeout, message)
     }
     .of(backend)
 }

@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::answer::{self, Answer};
-use crate::attempt::AttemptSpan;
 use crate::bulkhead::Permit;
 use crate::endpoint::{InFlight, Inner};
+use crate::exchange::AttemptSpan;
 use crate::link::LinkError;
 use crate::link::http::Large;
 use crate::link::pool::ResponseBody;
@@ -46,15 +46,22 @@ pub enum Reply {
 pub struct Arriving {
     large: Large,
     account: Account,
-    limit: Duration,
+    limit: Limit,
+}
+
+/// How long a call may take in all.
+#[derive(Clone, Copy)]
+pub(crate) struct Limit {
+    pub(crate) limit: Duration,
+    /// Whether that is the client's wish.
+    pub(crate) is_clients: bool,
 }
 
 impl Arriving {
-    /// `limit` is how long the call may take in all.
     pub(crate) fn new(
         inner: Arc<Inner>,
         started: Instant,
-        limit: Duration,
+        limit: Limit,
         large: Large,
         span: AttemptSpan,
     ) -> Self {
@@ -96,7 +103,7 @@ impl Arriving {
         } = self.large;
         let (account, limit) = (self.account, self.limit);
         let (tasks, stop) = (account.inner.tasks.clone(), account.inner.stop.clone());
-        let deadline = account.started + limit;
+        let deadline = account.started + limit.limit;
         let name = Arc::clone(&account.inner.name);
         let source = Arc::new(Source {
             flow: Mutex::new(Flow::Open(Box::new(Open {
@@ -140,6 +147,17 @@ struct Open {
     reader: Option<Waker>,
 }
 
+impl Open {
+    /// Whether its reader waits for the server, and not the server for its reader.
+    fn is_waited_for(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        self.reader.is_some()
+            && Pin::new(&mut self.rest)
+                .poll_frame(&mut context)
+                .is_pending()
+    }
+}
+
 /// Why a result breaks off.
 enum Broken {
     /// Something is wrong with the response.
@@ -160,20 +178,17 @@ impl From<Refusal> for Broken {
     }
 }
 
-async fn close_at(
-    deadline: Instant,
-    limit: Duration,
-    stop: CancellationToken,
-    source: Weak<Source>,
-) {
+async fn close_at(deadline: Instant, limit: Limit, stop: CancellationToken, source: Weak<Source>) {
     let in_time = stop.run_until_cancelled(sleep_until(deadline)).await;
     let Some(source) = source.upgrade() else {
         return;
     };
+    let mut is_backends = true;
     let closed = source.close_with(|open| {
+        is_backends = in_time.is_some() && !limit.is_clients && open.is_waited_for();
         let name = &open.account.inner.name;
         match in_time {
-            Some(()) => answer::timed_out(name, limit),
+            Some(()) => answer::timed_out(name, limit.limit),
             None => answer::fault(name, &LinkError::Lost("its endpoint ended".to_owned())),
         }
     });
@@ -182,7 +197,10 @@ async fn close_at(
     };
     // The connection to the server goes first: that cancels the call.
     drop(open.rest);
-    open.account.broke_off(fault.into());
+    match is_backends {
+        true => open.account.broke_off(fault.into()),
+        false => open.account.given_up(fault.into()),
+    };
     if let Some(reader) = open.reader.take() {
         reader.wake();
     }
@@ -199,9 +217,9 @@ impl Source {
     }
 
     /// Closes it before its end, and has its reader hear why; nothing if it has ended.
-    fn close_with(&self, why: impl FnOnce(&Open) -> Fault) -> Option<(Box<Open>, Fault)> {
+    fn close_with(&self, why: impl FnOnce(&mut Open) -> Fault) -> Option<(Box<Open>, Fault)> {
         let mut flow = self.flow.lock();
-        let Flow::Open(open) = &*flow else {
+        let Flow::Open(open) = &mut *flow else {
             return None;
         };
         let fault = why(open);
@@ -223,6 +241,7 @@ impl Source {
         };
         match Pin::new(&mut open.rest).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
+                open.reader = None;
                 let chunk = frame.into_data().unwrap_or_default();
                 Poll::Ready(Ok((Some(chunk), open.rest.is_end_stream())))
             }
@@ -339,14 +358,20 @@ impl Account {
         self.inner.count(self.method, self.started.elapsed(), error);
     }
 
-    /// The client cannot be told why, so the log is.
-    fn broke_off(&mut self, mut error: CallError) -> CallError {
-        self.end();
+    /// The server did not say all.
+    fn broke_off(&mut self, error: CallError) -> CallError {
+        // That it began was its verdict; that it broke off is another. It probes nothing, since it
+        // is older than whatever opened the breaker.
         let now = Instant::now();
-        // That it began was its verdict; that it broke off is another.
-        if let Ok(admission) = self.inner.breaker.admit(now) {
+        if let Some(admission) = self.inner.breaker.admit_if_closed() {
             self.inner.judge(admission, Verdict::of(&error), now);
         }
+        self.given_up(error)
+    }
+
+    /// It ended before the server had said all. The client cannot be told why, so the log is.
+    fn given_up(&mut self, mut error: CallError) -> CallError {
+        self.end();
         self.span.record_arrived(Some("_OTHER"));
         self.inner
             .count_failed(self.method, self.started.elapsed(), &mut error);

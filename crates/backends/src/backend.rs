@@ -1,6 +1,6 @@
 //! The handle of one backend: a configured server, wherever it runs.
 
-mod follow;
+mod membership;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,11 +20,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::follow::{Starter, follow};
+use self::membership::{EndpointStarter, apply_discovery};
 use crate::answer::{self, Answer};
 use crate::arriving::Reply;
 use crate::balance::{Balancer, Candidate, sticky};
+use crate::breaker::Refused;
 use crate::bulkhead::{Bulkhead, Permit};
+use crate::call_attempts::CallAttempts;
 use crate::config::{BackendConfig, SessionScope};
 use crate::discovery::{Discovery, Problem};
 use crate::endpoint::{Endpoint, SHUTDOWN_DEADLINE};
@@ -35,7 +37,6 @@ use crate::message::Rewrite;
 use crate::retry::{Backoff, RetryBudget};
 use crate::safety;
 use crate::status::{ChangedLists, Observer, State, Status};
-use crate::tries::Tries;
 
 /// One MCP server behind the gateway, at one or more endpoints. Cheap to clone.
 ///
@@ -43,6 +44,20 @@ use crate::tries::Tries;
 #[derive(Clone)]
 pub struct Backend {
     inner: Arc<Inner>,
+}
+
+/// What a backend is started with beside its configuration.
+#[derive(Clone)]
+pub struct BackendContext {
+    /// Where it counts.
+    pub metrics: BackendMetrics,
+    /// Who hears of changes.
+    pub observer: Arc<dyn Observer>,
+    /// What all backends share.
+    pub shared: Shared,
+    /// Where all its tasks begin, and those of a process carry each of its messages; `None`: on the
+    /// runtime of who starts it, which must be one of tokio's.
+    pub runtime: Option<Handle>,
 }
 
 struct Inner {
@@ -73,35 +88,17 @@ struct Inner {
 }
 
 impl Backend {
-    /// Starts the endpoints of a backend, which begin to connect at once: on `runtime`, or else on
-    /// that of the caller, which must be one of tokio's. All tasks of the backend begin there, and
-    /// those of a process carry each of its messages.
+    /// Starts the endpoints of a backend, which begin to connect when all of `dependencies` are ready,
+    /// or after 60 s.
     #[must_use]
     pub fn start(
         name: Arc<str>,
         config: BackendConfig,
-        metrics: BackendMetrics,
-        observer: Arc<dyn Observer>,
-        shared: &Shared,
-        runtime: Option<&Handle>,
-    ) -> Self {
-        Self::start_after(&[], name, config, metrics, observer, shared, runtime)
-    }
-
-    /// As [`Backend::start`], but the endpoints begin to connect when all of `dependencies` are
-    /// ready, or after 60 s.
-    #[must_use]
-    pub fn start_after(
+        context: BackendContext,
         dependencies: &[Self],
-        name: Arc<str>,
-        config: BackendConfig,
-        metrics: BackendMetrics,
-        observer: Arc<dyn Observer>,
-        shared: &Shared,
-        runtime: Option<&Handle>,
     ) -> Self {
-        metrics.set_state(BackendState::Starting);
-        let _on_runtime = runtime.map(Handle::enter);
+        context.metrics.set_state(BackendState::Starting);
+        let _on_runtime = context.runtime.as_ref().map(Handle::enter);
         let tasks = TaskTracker::new();
         let discovery = config.discovery.as_ref();
         let discovery = discovery.map(|config| Discovery::start(&name, config, &tasks));
@@ -114,8 +111,8 @@ impl Backend {
             is_retired: AtomicBool::new(false),
             name,
             config,
-            metrics,
-            observer,
+            metrics: context.metrics.clone(),
+            observer: Arc::clone(&context.observer),
             endpoints: ArcSwap::default(),
             leaving: Mutex::default(),
             problem: discovery.as_ref().map(Discovery::problem),
@@ -123,22 +120,23 @@ impl Backend {
             tasks,
             stop: CancellationToken::new(),
         });
-        let starter = Starter {
-            observer: Arc::new(EndpointWatch(Arc::downgrade(&inner))),
-            shared: shared.clone(),
-            runtime: runtime.cloned(),
+        let starter = EndpointStarter {
+            context: BackendContext {
+                observer: Arc::new(EndpointWatch(Arc::downgrade(&inner))),
+                ..context.clone()
+            },
             dependencies: dependencies.iter().map(Self::downgrade).collect(),
         };
         let started = endpoints::configured(&inner.config).into_iter();
-        let started = started.map(|(place, config)| starter.start(&inner, place, config));
+        let started = started.map(|(spec, config)| starter.start(&inner, spec, config));
         inner.endpoints.store(Arc::new(started.collect()));
         if let Some(discovery) = discovery {
-            let following = follow(Arc::downgrade(&inner), discovery, starter);
+            let applying = apply_discovery(Arc::downgrade(&inner), discovery, starter);
             let stop = inner.stop.clone();
-            inner.tasks.spawn(stop.run_until_cancelled_owned(following));
+            inner.tasks.spawn(stop.run_until_cancelled_owned(applying));
         }
         // What an endpoint said before it was among them.
-        inner.look();
+        inner.refresh_status();
         Self { inner }
     }
 
@@ -225,10 +223,11 @@ impl Backend {
         // Before anything is tried: what does not fit waits for a bounded time, or is refused.
         let permit = backend.enter(call).await?;
         backend.budget.count_call(Instant::now());
-        let mut tries = Tries::new();
+        let mut attempts = CallAttempts::new();
         // Around all that may differ from attempt to attempt.
         loop {
-            let error = match backend.attempt(call, rewrite, parent, &mut tries).await {
+            let attempt = backend.attempt_next(call, rewrite, parent, &mut attempts);
+            let error = match attempt.await {
                 Ok(Reply::Whole(answer)) => return Ok(Reply::Whole(answer)),
                 Ok(Reply::Arriving(mut arriving)) => {
                     arriving.keep(permit);
@@ -236,9 +235,13 @@ impl Backend {
                 }
                 Err(error) => error,
             };
-            match backend.pause(call, rewrite, &error, &mut tries) {
+            let pause = match backend.may_retry(call, rewrite, &error) {
+                true => backend.backoff(call, &error, &mut attempts),
+                false => None,
+            };
+            match pause {
                 Some(pause) => Box::pin(sleep(pause)).await,
-                None => return Err(tries.told(error)),
+                None => return Err(attempts.into_error(error)),
             }
         }
     }
@@ -324,7 +327,7 @@ impl Backend {
     /// Shows its state again, in metrics and to whoever observes it, after another of the same name
     /// has shown its own.
     pub fn show(&self) {
-        self.inner.look();
+        self.inner.refresh_status();
     }
 
     /// Has it show and tell nothing any more, since it is no longer the one of its name. Calls are
@@ -363,7 +366,7 @@ impl Inner {
         if let Some(permit) = self.bulkhead.try_enter() {
             return Ok(permit);
         }
-        let deadline = call.deadline.map(Instant::from_std);
+        let deadline = call.deadline.map(|deadline| Instant::from_std(deadline.at));
         // Boxed, since it is rare.
         let entered = Box::pin(self.bulkhead.enter(deadline)).await;
         entered.map_err(|full| {
@@ -373,49 +376,38 @@ impl Inner {
     }
 
     /// One attempt, at the endpoint whose turn it is and whose breaker lets it in.
-    async fn attempt(
+    async fn attempt_next(
         &self,
         call: &Call,
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
-        tries: &mut Tries,
+        attempts: &mut CallAttempts,
     ) -> Result<Reply, CallError> {
         let started = Instant::now();
         loop {
-            let endpoint = self.choose(call, rewrite, tries, started)?;
-            match endpoint.breaker().admit(started) {
-                Err(refused) => tries.refused(endpoint.key(), refused.retry_after),
-                Ok(admission) => {
-                    let attempt = endpoint.attempt(call, rewrite, parent, started, admission);
-                    let result = attempt.await;
-                    if let Err(CallError::Fault(fault)) = &result {
-                        tries.failed(endpoint.key(), fault);
-                    }
-                    return result;
+            let endpoint = self.choose(call, rewrite, attempts, started)?;
+            // Refused only if another call has become the probe since it was chosen.
+            if let Ok(admission) = endpoint.breaker().admit(started) {
+                let attempt = endpoint.attempt(call, rewrite, parent, started, admission);
+                let result = attempt.await;
+                if let Err(CallError::Fault(fault)) = &result {
+                    attempts.failed(endpoint.key(), fault);
                 }
+                return result;
             }
         }
     }
 
-    /// The endpoint to ask next: where the call belongs, or out of those that are well, or of
-    /// all if none is; first of those that have not failed it.
+    /// The endpoint to ask next, of those whose breaker lets calls in: where the call belongs, or
+    /// out of those that are well, or of all if none is; first of those that have not failed it.
     fn choose(
         &self,
         call: &Call,
         rewrite: &Rewrite<'_>,
-        tries: &Tries,
+        attempts: &CallAttempts,
         now: Instant,
     ) -> Result<Endpoint, CallError> {
         let endpoints = self.endpoints.load();
-        let open = |endpoint: &&Endpoint| !tries.is_refused(endpoint.key());
-        if endpoints.is_empty() && rewrite.endpoint.is_none() {
-            let Status { state, reason, .. } = self.status.lock().clone();
-            return Err(answer::not_connected(&self.name, state, &reason).into());
-        }
-        let refused = || {
-            self.metrics.refused(Refusal::BreakerOpen);
-            CallError::from(tries.left_alone(&self.name))
-        };
         if let Some(key) = rewrite.endpoint {
             // A call that is parked in a legacy server holds its session itself.
             let parked = || {
@@ -425,19 +417,52 @@ impl Inner {
                     .cloned()
             };
             let home = self.home(key).or_else(parked);
-            let home = home.ok_or_else(|| answer::home_gone(&self.name))?;
-            return Some(home).filter(|home| open(&home)).ok_or_else(refused);
+            let home = home.ok_or_else(|| answer::endpoint_gone(&self.name))?;
+            self.open_of(std::slice::from_ref(&home), now)?;
+            return Ok(home);
         }
-        if let [only] = endpoints.as_slice() {
-            return Some(only).filter(open).cloned().ok_or_else(refused);
+        if endpoints.is_empty() {
+            let Status { state, reason, .. } = self.status.lock().clone();
+            return Err(answer::not_connected(&self.name, state, &reason).into());
         }
-        let untried = |endpoint: &&Endpoint| open(endpoint) && !tries.has_failed(endpoint.key());
-        let well = |endpoint: &&Endpoint| untried(endpoint) && endpoint.is_well();
-        let tiers: [&dyn Fn(&&Endpoint) -> bool; 3] = [&well, &untried, &open];
-        let picked = tiers
+        let open = self.open_of(&endpoints, now)?;
+        if let [only] = open.as_slice() {
+            return Ok(Endpoint::clone(only));
+        }
+        let untried = |endpoint: &&&Endpoint| !attempts.has_failed_at(endpoint.key());
+        let well = |endpoint: &&&Endpoint| untried(endpoint) && endpoint.is_well();
+        let any = |_: &&&Endpoint| true;
+        let tiers: [&dyn Fn(&&&Endpoint) -> bool; 3] = [&well, &untried, &any];
+        let mut picked = tiers
             .iter()
-            .find_map(|tier| self.pick(call, endpoints.iter().filter(tier), now));
-        picked.ok_or_else(refused)
+            .filter_map(|tier| self.pick(call, open.iter().filter(tier).copied(), now));
+        picked.next().ok_or_else(|| self.breaker_open(None))
+    }
+
+    /// Those of these whose breaker lets a call in; an error if there are none.
+    fn open_of<'e>(
+        &self,
+        endpoints: &'e [Endpoint],
+        now: Instant,
+    ) -> Result<SmallVec<[&'e Endpoint; 8]>, CallError> {
+        let mut soonest = None::<Duration>;
+        let is_open = |endpoint: &&Endpoint| match endpoint.breaker().refuses(now) {
+            None => true,
+            Some(Refused { retry_after }) => {
+                soonest = Some(soonest.map_or(retry_after, |soonest| soonest.min(retry_after)));
+                false
+            }
+        };
+        let open: SmallVec<[&Endpoint; 8]> = endpoints.iter().filter(is_open).collect();
+        match open.is_empty() {
+            true => Err(self.breaker_open(soonest)),
+            false => Ok(open),
+        }
+    }
+
+    fn breaker_open(&self, retry_after: Option<Duration>) -> CallError {
+        self.metrics.refused(Refusal::BreakerOpen);
+        answer::breaker_open(&self.name, retry_after.unwrap_or_default()).into()
     }
 
     /// The endpoint of this key, which may be about to leave.
@@ -484,37 +509,40 @@ impl Inner {
         }
     }
 
-    /// How long to wait before the next attempt; `None` if there is to be none.
-    fn pause(
+    /// Whether another attempt does no more than the first, if the first failed like this.
+    fn may_retry(&self, call: &Call, rewrite: &Rewrite<'_>, error: &CallError) -> bool {
+        let CallError::Fault(fault) = error else {
+            return false;
+        };
+        // Without an attempt nothing has changed since nobody could be asked.
+        let was_attempted = !fault.attempts.is_empty();
+        was_attempted
+            && safety::may_try_again(call, fault, || {
+                let target = call.target();
+                let tool = rewrite.target.or(target.as_deref());
+                safety::is_safe(&self.config, self.lists().as_deref(), call, tool)
+            })
+    }
+
+    /// How long to wait before the next attempt; `None` if there are no more, there is no time left
+    /// for it, or the budget is spent.
+    fn backoff(
         &self,
         call: &Call,
-        rewrite: &Rewrite<'_>,
         error: &CallError,
-        tries: &mut Tries,
+        attempts: &mut CallAttempts,
     ) -> Option<Duration> {
-        let CallError::Fault(fault) = error else {
-            return None;
-        };
-        let params = &call.request.params;
-        let is_answer = params.request_state.is_some() || params.input_responses.is_some();
-        if is_answer && fault.effect != Effect::NotSent {
-            return None;
-        }
-        let is_safe = || {
-            let target = call.target();
-            let tool = rewrite.target.or(target.as_deref());
-            safety::is_safe(&self.config, self.lists().as_deref(), call, tool)
-        };
-        if fault.attempts.is_empty() || !safety::may_try_again(fault, is_safe) {
-            return None;
-        }
         let now = Instant::now();
+        let retry_after = match error {
+            // What was not sent has no word of the server's in it.
+            CallError::Fault(fault) if fault.effect != Effect::NotSent => {
+                fault.retry_after_ms.map(Duration::from_millis)
+            }
+            _ => None,
+        };
+        let deadline = call.deadline.map(|deadline| Instant::from_std(deadline.at));
         let config = &self.config.retry;
-        let backoff = tries.backoff.get_or_insert_with(|| Backoff::new(config));
-        let retry_after = fault.retry_after_ms.map(Duration::from_millis);
-        // What was not sent has no word of the server's in it.
-        let retry_after = retry_after.filter(|_| fault.effect != Effect::NotSent);
-        let deadline = call.deadline.map(Instant::from_std);
+        let backoff = attempts.backoff.get_or_insert_with(|| Backoff::new(config));
         let pause = backoff.next(now, retry_after, deadline)?;
         let is_allowed = self.budget.try_take(now);
         self.metrics.retried(match is_allowed {
@@ -531,11 +559,11 @@ impl Inner {
     }
 
     /// What the states of the endpoints come to, or why there are none.
-    fn together(&self) -> Status {
+    fn aggregate_status(&self) -> Status {
         let endpoints = self.endpoints.load();
         let problem = self.problem.as_ref().filter(|_| endpoints.is_empty());
         match problem.map(|problem| *problem.borrow()) {
-            None => endpoints::together(endpoints.iter().map(Endpoint::status)),
+            None => endpoints::aggregate_status(endpoints.iter().map(Endpoint::status)),
             Some(None) => Status::starting(),
             Some(Some(problem)) => Status {
                 state: State::Unavailable,
@@ -546,8 +574,8 @@ impl Inner {
     }
 
     /// Looks at all endpoints again, and tells whoever observes the backend.
-    fn look(&self) {
-        let status = self.together();
+    fn refresh_status(&self) {
+        let status = self.aggregate_status();
         self.metrics.set_state(match status.state {
             State::Starting => BackendState::Starting,
             State::Ready => BackendState::Ready,
@@ -575,7 +603,7 @@ impl EndpointWatch {
 impl Observer for EndpointWatch {
     fn changed(&self, _backend: &str) {
         if let Some(backend) = self.in_use() {
-            backend.look();
+            backend.refresh_status();
         }
     }
 

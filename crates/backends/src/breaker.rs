@@ -8,13 +8,11 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::BreakerConfig;
-use crate::window::Window;
+use crate::pause::doubled;
+use crate::window::{Counts, Window};
 
 /// What a call that comes while the probe is out is told to wait at most: it may end any time.
 const WHILE_PROBING: Duration = Duration::from_secs(1);
-
-const CALLS: usize = 0;
-const FAILURES: usize = 1;
 
 /// The breaker of one endpoint.
 ///
@@ -34,10 +32,11 @@ pub(crate) struct Breaker {
 
 #[derive(Debug)]
 struct Record {
-    recent: Window<2>,
+    /// The calls, of which those are marked that failed.
+    recent: Window,
     consecutive_failures: usize,
     /// How often it has opened since it was last closed.
-    openings: u32,
+    openings: usize,
     /// When it admits the next probe; `None` while it is closed.
     probe_from: Option<Instant>,
     /// Until when the latest probe keeps others away; `None` if there is none out.
@@ -96,11 +95,25 @@ impl Breaker {
     ///
     /// If the breaker is open, or half-open while a probe is out.
     pub(crate) fn admit(&self, now: Instant) -> Result<Admission<'_>, Refused> {
-        let generation = self.generation.load(Ordering::Acquire);
-        if is_closed(generation) {
-            return Ok(self.admission(generation, None));
+        match self.admit_if_closed() {
+            Some(admission) => Ok(admission),
+            None => self.admit_probe(now),
         }
-        self.admit_probe(now)
+    }
+
+    /// Admits a call that is to be no probe.
+    pub(crate) fn admit_if_closed(&self) -> Option<Admission<'_>> {
+        let generation = self.generation.load(Ordering::Acquire);
+        is_closed(generation).then(|| self.admission(generation, None))
+    }
+
+    /// Whether it would refuse a call now, and what the call would be told. While the breaker is
+    /// closed, this is one atomic load.
+    pub(crate) fn refuses(&self, now: Instant) -> Option<Refused> {
+        if is_closed(self.generation.load(Ordering::Acquire)) {
+            return None;
+        }
+        self.record.lock().refuses(now)
     }
 
     /// What it would do with a call now.
@@ -124,20 +137,11 @@ impl Breaker {
     fn admit_probe(&self, now: Instant) -> Result<Admission<'_>, Refused> {
         let mut record = self.record.lock();
         let generation = self.generation.load(Ordering::Relaxed);
-        let Some(probe_from) = record.probe_from else {
+        if record.probe_from.is_none() {
             return Ok(self.admission(generation, None));
-        };
-        if now < probe_from {
-            return Err(Refused {
-                retry_after: probe_from - now,
-            });
         }
-        if let Some(until) = record.probing_until
-            && now < until
-        {
-            return Err(Refused {
-                retry_after: WHILE_PROBING.min(until - now),
-            });
+        if let Some(refused) = record.refuses(now) {
+            return Err(refused);
         }
         record.probing_until = Some(now + self.config.open_for);
         Ok(self.admission(generation, record.probing_until))
@@ -162,12 +166,12 @@ impl Breaker {
         if self.generation.load(Ordering::Relaxed) != generation {
             return None;
         }
-        record.recent.add(CALLS, now);
+        record.recent.add(now);
         if !has_failed {
             record.consecutive_failures = 0;
             return None;
         }
-        record.recent.add(FAILURES, now);
+        record.recent.mark(now);
         record.consecutive_failures += 1;
         if !record.is_too_much(&self.config, now) {
             return None;
@@ -203,18 +207,26 @@ fn is_closed(generation: u64) -> bool {
 }
 
 impl Record {
+    fn refuses(&self, now: Instant) -> Option<Refused> {
+        let retry_after = match (self.probe_from?, self.probing_until) {
+            (probe_from, _) if now < probe_from => probe_from - now,
+            (_, Some(until)) if now < until => WHILE_PROBING.min(until - now),
+            _ => return None,
+        };
+        Some(Refused { retry_after })
+    }
+
     fn is_too_much(&mut self, config: &BreakerConfig, now: Instant) -> bool {
         if self.consecutive_failures >= config.consecutive_failures {
             return true;
         }
-        let [calls, failures] = self.recent.sums(now);
-        calls >= config.min_calls as u64 && failures as f64 >= config.failure_rate * calls as f64
+        let Counts { calls, marked } = self.recent.sums(now);
+        calls >= config.min_calls as u64 && marked as f64 >= config.failure_rate * calls as f64
     }
 
     fn open(&mut self, config: &BreakerConfig, now: Instant) {
-        let doubled = 1u32.checked_shl(self.openings).unwrap_or(u32::MAX);
         let longest = config.max_open_for.max(config.open_for);
-        let full = config.open_for.saturating_mul(doubled).min(longest);
+        let full = doubled(config.open_for, self.openings, longest);
         // Without jitter, all gateways would probe the same server in the same moment.
         self.probe_from = Some(now + full.mul_f64(1.0 - fastrand::f64() / 5.0));
         self.openings = self.openings.saturating_add(1);

@@ -11,20 +11,19 @@ use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel};
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer::{self, Answer};
-use crate::arriving::{Arriving, Reply};
-use crate::attempt::Attempted;
-use crate::backend::Backend;
+use crate::arriving::{Arriving, Limit, Reply};
+use crate::backend::{Backend, BackendContext};
 use crate::balance::{Candidate, slow_start};
 use crate::breaker::{Admission, Breaker, BreakerState};
 use crate::config::{BackendConfig, CanaryConfig, HttpKind, TransportConfig};
 use crate::connect::Connection;
+use crate::exchange::Exchanged;
 use crate::keeper;
 use crate::legacy::{self, Pool, Shared, Tasks};
 use crate::link::Link;
@@ -52,7 +51,7 @@ pub(crate) struct Endpoint {
 pub(crate) struct Inner {
     /// The backend's name.
     pub(crate) name: Arc<str>,
-    pub(crate) place: Place,
+    pub(crate) spec: EndpointSpec,
     pub(crate) config: BackendConfig,
     pub(crate) metrics: BackendMetrics,
     pub(crate) observer: Arc<dyn Observer>,
@@ -91,25 +90,9 @@ pub(crate) struct Inner {
     pub(crate) shared: Shared,
 }
 
-/// What an endpoint is started with.
-pub(crate) struct Start<'a> {
-    /// The backend's name.
-    pub(crate) name: Arc<str>,
-    /// Which of the backend's endpoints this is.
-    pub(crate) place: Place,
-    /// The backend's configuration, with the transport of this endpoint.
-    pub(crate) config: BackendConfig,
-    pub(crate) metrics: BackendMetrics,
-    pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) shared: &'a Shared,
-    pub(crate) runtime: Option<&'a Handle>,
-    /// The backends that have to be ready before it connects.
-    pub(crate) dependencies: &'a [Backend],
-}
-
 /// What tells one endpoint of a backend from the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct EndpointSpec {
     /// The same in every process and after every restart.
     pub(crate) key: u64,
     /// For the log and for metrics; `None` where there is but one.
@@ -123,20 +106,21 @@ pub(crate) struct Place {
 }
 
 impl Endpoint {
-    /// Starts the keeper of an endpoint, which begins to connect when its dependencies are ready: on
-    /// `runtime`, or else on that of the caller, which must be one of tokio's. All tasks of the endpoint begin there, and
-    /// those of a process carry each of its messages.
-    pub(crate) fn start(start: Start<'_>) -> Self {
-        let Start {
-            name,
-            place,
-            config,
+    /// Starts the keeper of an endpoint of the backend `name`, which begins to connect when its
+    /// dependencies are ready. `config` is the backend's, with the transport of this endpoint.
+    pub(crate) fn start(
+        name: Arc<str>,
+        spec: EndpointSpec,
+        config: BackendConfig,
+        context: &BackendContext,
+        dependencies: Vec<Backend>,
+    ) -> Self {
+        let BackendContext {
             metrics,
             observer,
             shared,
             runtime,
-            dependencies,
-        } = start;
+        } = context.clone();
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let pool = Pool::new(
@@ -148,8 +132,8 @@ impl Endpoint {
         );
         let inner = Arc::new(Inner {
             name,
-            weight: AtomicU32::new(place.weight),
-            place,
+            weight: AtomicU32::new(spec.weight),
+            spec,
             inbox: Arc::new(Inbox::new(metrics.clone(), tasks.clone())),
             metrics,
             observer,
@@ -170,12 +154,12 @@ impl Endpoint {
             tasks,
             pool,
             legacy_tasks: Tasks::default(),
-            shared: shared.clone(),
+            shared,
             config,
         });
-        let keeper = keeper::keep(Arc::clone(&inner), dependencies.to_vec());
+        let keeper = keeper::keep(Arc::clone(&inner), dependencies);
         match runtime {
-            Some(runtime) => inner.tasks.spawn_on(keeper, runtime),
+            Some(runtime) => inner.tasks.spawn_on(keeper, &runtime),
             None => inner.tasks.spawn(keeper),
         };
         Self { inner }
@@ -183,7 +167,7 @@ impl Endpoint {
 
     /// The same in every process and after every restart.
     pub(crate) fn key(&self) -> u64 {
-        self.inner.place.key
+        self.inner.spec.key
     }
 
     pub(crate) fn breaker(&self) -> &Breaker {
@@ -197,12 +181,12 @@ impl Endpoint {
 
     /// Whether this call goes here before anywhere else.
     pub(crate) fn is_canary_of(&self, call: &Call) -> bool {
-        self.inner.place.canary.names(call)
+        self.inner.spec.canary.names(call)
     }
 
     /// Those with a lower number are asked first.
     pub(crate) fn priority(&self) -> u16 {
-        self.inner.place.priority
+        self.inner.spec.priority
     }
 
     /// Changes its share of the calls.
@@ -294,6 +278,13 @@ impl Endpoint {
         admission: Admission<'_>,
     ) -> Result<Reply, CallError> {
         let inner = &*self.inner;
+        let is_clients = call.deadline.is_some_and(|deadline| deadline.is_clients);
+        let limit = call.deadline.map_or(inner.config.timeout, |deadline| {
+            deadline.at.saturating_duration_since(started.into_std())
+        });
+        if limit.is_zero() {
+            return Err(answer::too_late(&inner.name).into());
+        }
         let in_flight = InFlight::begin(&inner.in_flight);
         let abandoned = Abandoned {
             inner,
@@ -301,18 +292,7 @@ impl Endpoint {
             started,
             answered: false,
         };
-        let limit = call.deadline.map_or(inner.config.timeout, |deadline| {
-            deadline.saturating_duration_since(started.into_std())
-        });
-        let connection = match inner.connection.load_full() {
-            Some(connection) => Ok(Some(connection)),
-            None if legacy::is_parked(inner, rewrite) => Ok(None),
-            None => match tokio::time::timeout(limit, inner.connected()).await {
-                Ok(connected) => connected.map(Some),
-                Err(_) => Err(answer::not_connected(&inner.name, State::Starting, "").into()),
-            },
-        };
-        let connection = match connection {
+        let connection = match inner.connection_within(limit, rewrite).await {
             Ok(connection) => connection,
             // Nothing was tried, so nothing is known of the endpoint that its keeper does not know.
             Err(mut error) => {
@@ -321,35 +301,37 @@ impl Endpoint {
                 return Err(error);
             }
         };
-        let deadline = started + limit;
-        // Pinned first: `select!` would move the whole future of the attempt twice.
-        let mut attempt = pin!(self.inner.attempt(call, rewrite, parent, connection));
+        // Pinned first: `select!` would move the whole future of the exchange twice.
+        let mut exchange = pin!(self.inner.exchange(call, rewrite, parent, connection));
         let result = tokio::select! {
             biased;
-            result = &mut attempt => result,
-            () = tokio::time::sleep_until(deadline) => Err(answer::timed_out(&inner.name, limit).into()),
+            result = &mut exchange => Some(result),
+            () = tokio::time::sleep_until(started + limit) => None,
         };
         abandoned.answered();
         let now = Instant::now();
-        let verdict = match &result {
-            Ok(_) => Verdict::Answered,
-            Err(error) => Verdict::of(error),
-        };
-        inner.judge(admission, verdict, now);
+        // A client that gives it too little time says nothing of the endpoint.
+        let is_hurried = is_clients && result.is_none();
+        let result = result.unwrap_or_else(|| Err(answer::timed_out(&inner.name, limit).into()));
+        if is_hurried {
+            drop(admission);
+        } else {
+            inner.judge(admission, Verdict::of_result(&result), now);
+        }
         let result = match result {
-            Ok(Attempted::Large(large)) => {
+            Ok(Exchanged::Large(large)) => {
                 let (large, span) = *large;
+                let limit = Limit { limit, is_clients };
                 let arriving = Arriving::new(Arc::clone(&self.inner), started, limit, large, span);
                 return Ok(Reply::Arriving(Box::new(arriving.holding(in_flight))));
             }
-            Ok(Attempted::Whole(answer)) => Ok(answer),
+            Ok(Exchanged::Whole(mut answer)) => {
+                answer.endpoint = self.key();
+                Ok(answer)
+            }
             Err(error) => Err(error),
         };
-        let answer = inner.finish(call, now - started, result)?;
-        Ok(Reply::Whole(Answer {
-            endpoint: self.key(),
-            ..answer
-        }))
+        inner.finish(call, now - started, result).map(Reply::Whole)
     }
 
     /// Has the lists read again and waits until they are, at most 5 s.
@@ -437,7 +419,7 @@ impl Inner {
                 *self.recovered.lock() = Some(Instant::now());
             }
         }
-        let endpoint = self.place.label.as_deref();
+        let endpoint = self.spec.label.as_deref();
         match state {
             State::Ready => self.log_ready(),
             State::Starting => tracing::info!(backend = %self.name, endpoint, "starting: {reason}"),
@@ -461,7 +443,7 @@ impl Inner {
         let offers: Vec<_> = server.offers().collect();
         tracing::info!(
             backend = %self.name,
-            endpoint = self.place.label.as_deref(),
+            endpoint = self.spec.label.as_deref(),
             era = server.version.era().as_str(),
             version = server.version.as_str(),
             found = %server.found,
@@ -474,6 +456,24 @@ impl Inner {
     pub(crate) fn tell(&self) {
         self.changed.send_replace(());
         self.observer.changed(&self.name);
+    }
+
+    /// The connection, or none if the call goes on where it waits. Takes at most `limit`.
+    async fn connection_within(
+        &self,
+        limit: Duration,
+        rewrite: &Rewrite<'_>,
+    ) -> Result<Option<Arc<Connection>>, CallError> {
+        if let Some(connection) = self.connection.load_full() {
+            return Ok(Some(connection));
+        }
+        if legacy::is_parked(self, rewrite) {
+            return Ok(None);
+        }
+        match tokio::time::timeout(limit, self.connected()).await {
+            Ok(connected) => connected.map(Some),
+            Err(_) => Err(answer::not_connected(&self.name, State::Starting, "").into()),
+        }
     }
 
     /// The connection, or why there is none. Waits only while nothing has gone wrong yet.
@@ -509,7 +509,7 @@ impl Inner {
     /// Says that its breaker opened or closed.
     fn breaker_turned(&self, state: BreakerState, now: Instant) {
         *self.breaker_turned.lock() = SystemTime::now();
-        let endpoint = self.place.label.as_deref();
+        let endpoint = self.spec.label.as_deref();
         if state == BreakerState::Closed {
             *self.recovered.lock() = Some(now);
             self.metrics.breaker_turned(BreakerTurn::Closed);

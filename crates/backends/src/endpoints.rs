@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::config::{BackendConfig, CanaryConfig, TransportConfig};
 use crate::discovery;
-use crate::endpoint::{Endpoint, Place};
+use crate::endpoint::{Endpoint, EndpointSpec};
 use crate::status::{State, Status};
 
 /// Ends these endpoints and all that they own.
@@ -16,21 +16,21 @@ pub(crate) async fn shut_down(endpoints: &[Endpoint]) {
 
 /// The endpoints that a configuration names, in its order: each with the configuration of a backend
 /// that is nowhere else.
-pub(crate) fn configured(config: &BackendConfig) -> Vec<(Place, BackendConfig)> {
+pub(crate) fn configured(config: &BackendConfig) -> Vec<(EndpointSpec, BackendConfig)> {
     let TransportConfig::Http { headers, kind, .. } = &config.transport else {
-        return vec![(Place::only(), config.clone())];
+        return vec![(EndpointSpec::only(), config.clone())];
     };
     if config.discovery.is_some() {
         return Vec::new();
     }
     if config.endpoints.is_empty() {
-        return vec![(Place::only(), config.clone())];
+        return vec![(EndpointSpec::only(), config.clone())];
     }
     let several = config.endpoints.iter().map(|endpoint| {
-        let place = Place {
+        let spec = EndpointSpec {
             weight: endpoint.weight,
             canary: endpoint.canary.clone(),
-            ..Place::at(endpoint.url.as_str(), endpoint.url.authority())
+            ..EndpointSpec::at(endpoint.url.as_str(), endpoint.url.authority())
         };
         let transport = TransportConfig::Http {
             url: endpoint.url.clone(),
@@ -43,23 +43,26 @@ pub(crate) fn configured(config: &BackendConfig) -> Vec<(Place, BackendConfig)> 
             endpoints: Vec::new(),
             ..config.clone()
         };
-        (place, config)
+        (spec, config)
     });
     several.collect()
 }
 
 /// An endpoint that was found, with its configuration.
-pub(crate) fn found(config: &BackendConfig, found: &discovery::Place) -> (Place, BackendConfig) {
+pub(crate) fn found(
+    config: &BackendConfig,
+    found: &discovery::Place,
+) -> (EndpointSpec, BackendConfig) {
     let discovery::Place {
         priority,
         address,
         host,
         weight,
     } = found;
-    let place = Place {
+    let spec = EndpointSpec {
         weight: *weight,
         priority: *priority,
-        ..Place::at(
+        ..EndpointSpec::at(
             &format!("{priority} {address} {host}"),
             &address.to_string(),
         )
@@ -68,10 +71,10 @@ pub(crate) fn found(config: &BackendConfig, found: &discovery::Place) -> (Place,
     if let TransportConfig::Http { address: at, .. } = &mut config.transport {
         *at = Some(*address);
     }
-    (place, config)
+    (spec, config)
 }
 
-impl Place {
+impl EndpointSpec {
     /// That of a backend with one endpoint.
     fn only() -> Self {
         Self {
@@ -102,7 +105,7 @@ pub(crate) fn digest(text: &str) -> u64 {
 }
 
 /// What the states of a backend's endpoints come to.
-pub(crate) fn together(statuses: impl Iterator<Item = Status>) -> Status {
+pub(crate) fn aggregate_status(statuses: impl Iterator<Item = Status>) -> Status {
     let all: Vec<Status> = statuses.collect();
     if let [only] = all.as_slice() {
         return only.clone();
@@ -159,16 +162,16 @@ mod tests {
             (&[NeedsAuth, Unavailable], Unavailable),
             (&[NeedsAuth, NeedsAuth], NeedsAuth),
         ] {
-            let together = together(endpoints.iter().map(|state| status(*state)));
+            let together = aggregate_status(endpoints.iter().map(|state| status(*state)));
             assert_eq!(together.state, expected, "{endpoints:?}");
         }
     }
 
     #[test]
-    fn places_differ_and_stay_what_they_are() {
-        let place = Place::at("http://a:1/mcp", "a:1");
-        assert_eq!(place, Place::at("http://a:1/mcp", "a:1"));
-        assert_ne!(place.key, Place::at("http://b:1/mcp", "b:1").key);
-        assert_eq!(place.key, 12_280_658_947_389_918_300);
+    fn keys_differ_and_stay_what_they_are() {
+        let spec = EndpointSpec::at("http://a:1/mcp", "a:1");
+        assert_eq!(spec, EndpointSpec::at("http://a:1/mcp", "a:1"));
+        assert_ne!(spec.key, EndpointSpec::at("http://b:1/mcp", "b:1").key);
+        assert_eq!(spec.key, 12_280_658_947_389_918_300);
     }
 }

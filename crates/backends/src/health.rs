@@ -12,6 +12,7 @@ use crate::endpoint::Inner;
 use crate::link::watch::Watch;
 use crate::link::{LinkError, next_id};
 use crate::message;
+use crate::pause::jittered;
 use crate::status::State;
 
 type Check = Pin<Box<dyn Future<Output = Result<(), ConnectError>> + Send>>;
@@ -71,7 +72,7 @@ impl Checks {
 fn next(inner: Arc<Inner>, connection: Arc<Connection>) -> Check {
     Box::pin(async move {
         let config = &inner.config.health;
-        sleep(config.interval.mul_f64(0.9 + fastrand::f64() / 5.0)).await;
+        sleep(jittered(config.interval)).await;
         match timeout(config.timeout, ask(config, &connection)).await {
             Ok(answer) => answer.map_err(ConnectError::from),
             Err(_) => Err(ConnectError::new(format!(

@@ -21,7 +21,7 @@ use crate::link::watch::Watch;
 use crate::link::{Link, LinkError, error_code, next_id};
 use crate::lists::Features;
 use crate::message;
-use crate::pause::Pause;
+use crate::pause::{Pause, jittered};
 use crate::status::{ChangedLists, Stage, State};
 
 /// A session that lasted no longer than this was lost at once.
@@ -289,7 +289,7 @@ fn refresh_period(inner: &Inner) -> Duration {
     let period = hint.map_or(DEFAULT_REFRESH, |ttl| {
         Duration::from_millis(ttl).clamp(LEAST_REFRESH, DEFAULT_REFRESH)
     });
-    period.mul_f64(0.9 + fastrand::f64() / 5.0)
+    jittered(period)
 }
 
 type Stream = Pin<Box<dyn Future<Output = bool> + Send>>;

@@ -7,17 +7,18 @@
 
 mod answer;
 mod arriving;
-mod attempt;
 mod backend;
 mod balance;
 mod breaker;
 mod bulkhead;
+mod call_attempts;
 pub mod config;
 mod connect;
 mod dependencies;
 mod discovery;
 mod endpoint;
 mod endpoints;
+mod exchange;
 mod health;
 mod keeper;
 mod learn;
@@ -31,11 +32,10 @@ mod retry;
 mod safety;
 pub mod status;
 mod tasks;
-mod tries;
 mod window;
 
 pub use answer::Answer;
 pub use arriving::{Arriving, Reply};
-pub use backend::Backend;
+pub use backend::{Backend, BackendContext};
 pub use legacy::Shared;
 pub use message::{RequestState, Rewrite};

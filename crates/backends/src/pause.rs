@@ -9,16 +9,31 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// No pause is longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// `base`, doubled so many times, and no longer than `longest`.
+pub(crate) fn doubled(base: Duration, times: usize, longest: Duration) -> Duration {
+    let factor = u32::try_from(times)
+        .ok()
+        .and_then(|times| 1u32.checked_shl(times))
+        .unwrap_or(u32::MAX);
+    base.saturating_mul(factor).min(longest)
+}
+
+/// A period, up to a tenth shorter or longer by chance, so that what is done in many places is not
+/// done everywhere in the same moment.
+pub(crate) fn jittered(period: Duration) -> Duration {
+    period.mul_f64(0.9 + fastrand::f64() / 5.0)
+}
+
 /// Exponential pauses with jitter, half a second to half a minute.
 #[derive(Default)]
 pub(crate) struct Pause {
-    tries: u32,
+    tries: usize,
 }
 
 impl Pause {
     /// The pause after one more failure.
     pub(crate) fn next(&mut self) -> Duration {
-        let full = SHORTEST.saturating_mul(1 << self.tries.min(6)).min(LONGEST);
+        let full = doubled(SHORTEST, self.tries, LONGEST);
         self.tries = self.tries.saturating_add(1);
         full.mul_f64(0.5 + fastrand::f64() / 2.0)
     }

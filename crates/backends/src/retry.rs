@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::config::RetryConfig;
-use crate::window::Window;
+use crate::pause::doubled;
+use crate::window::{Counts, Window};
 
 /// How far the budget looks back.
 const SPAN: Duration = Duration::from_secs(10);
@@ -14,9 +15,6 @@ const SPAN: Duration = Duration::from_secs(10);
 /// A server that asks for more time than this is not waited for: the call would keep its place in the
 /// bulkhead from others. Its caller is told how long to wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-
-const CALLS: usize = 0;
-const RETRIES: usize = 1;
 
 /// How many further attempts a backend may see: within any ten seconds a share of the calls, and a
 /// few a second. So a backend that fails wholly is not buried under retries.
@@ -27,7 +25,8 @@ const RETRIES: usize = 1;
 pub(crate) struct RetryBudget {
     ratio: f64,
     floor: f64,
-    recent: Mutex<Window<2>>,
+    /// The calls, with a mark for each further attempt.
+    recent: Mutex<Window>,
 }
 
 impl RetryBudget {
@@ -42,16 +41,16 @@ impl RetryBudget {
 
     /// Counts a call, once however often it is tried.
     pub(crate) fn count_call(&self, now: Instant) {
-        self.recent.lock().add(CALLS, now);
+        self.recent.lock().add(now);
     }
 
     /// Takes one further attempt out of the budget, if there is one.
     pub(crate) fn try_take(&self, now: Instant) -> bool {
         let mut recent = self.recent.lock();
-        let [calls, retries] = recent.sums(now);
-        let is_allowed = (retries + 1) as f64 <= calls as f64 * self.ratio + self.floor;
+        let Counts { calls, marked } = recent.sums(now);
+        let is_allowed = (marked + 1) as f64 <= calls as f64 * self.ratio + self.floor;
         if is_allowed {
-            recent.add(RETRIES, now);
+            recent.mark(now);
         }
         is_allowed
     }
@@ -89,11 +88,7 @@ impl Backoff {
         if self.attempts >= self.max_attempts || is_too_long {
             return None;
         }
-        let doubled = u32::try_from(self.attempts - 1)
-            .ok()
-            .and_then(|exponent| 1u32.checked_shl(exponent))
-            .unwrap_or(u32::MAX);
-        let longest = self.base.saturating_mul(doubled).min(self.cap);
+        let longest = doubled(self.base, self.attempts - 1, self.cap);
         // Added to what the server asked for, which it asks of everybody in the same moment.
         let pause = longest
             .mul_f64(fastrand::f64())

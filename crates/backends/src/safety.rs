@@ -20,6 +20,14 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
+    /// What an attempt's end says.
+    pub(crate) fn of_result<T>(result: &Result<T, CallError>) -> Self {
+        match result {
+            Ok(_) => Self::Answered,
+            Err(error) => Self::of(error),
+        }
+    }
+
     /// What an error says.
     pub(crate) fn of(error: &CallError) -> Self {
         match error {
@@ -37,15 +45,23 @@ impl Verdict {
 }
 
 /// Whether the same call may be made again after this fault, perhaps elsewhere.
-pub(crate) fn may_try_again(fault: &Fault, is_safe: impl FnOnce() -> bool) -> bool {
+pub(crate) fn may_try_again(call: &Call, fault: &Fault, is_safe: impl FnOnce() -> bool) -> bool {
     match fault.reason {
         // It waited for a place, or for a start, as long as it may.
         Reason::Overloaded | Reason::Starting => false,
         _ if fault.effect == Effect::NotSent => true,
+        // The question was asked once.
+        _ if answers_a_question(call) => false,
         // Refused before anything was done.
         Reason::BackendLimit => true,
         reason => reason.is_failure_of_backend() && is_safe(),
     }
+}
+
+/// Whether the call answers what the server asked (specification: `basic/patterns/mrtr`).
+fn answers_a_question(call: &Call) -> bool {
+    let params = &call.request.params;
+    params.request_state.is_some() || params.input_responses.is_some()
 }
 
 /// Whether making this call twice does no more than making it once: reads, and tools of which the
@@ -58,8 +74,7 @@ pub(crate) fn is_safe(
     call: &Call,
     tool: Option<&str>,
 ) -> bool {
-    let params = &call.request.params;
-    if params.request_state.is_some() || params.input_responses.is_some() {
+    if answers_a_question(call) {
         return false;
     }
     match call.method {
@@ -90,7 +105,32 @@ fn is_harmless(lists: &Lists, tool: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use switchboard_protocol::call::Principal;
+    use switchboard_protocol::envelope::Envelope;
+    use switchboard_protocol::version::Version;
+
+    fn call(params: &str) -> Call {
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t"{params}}}}}"#
+        );
+        Call {
+            request: Envelope::parse(text.into()).expect("a request"),
+            method: Method::ToolsCall,
+            principal: Arc::new(Principal::anonymous()),
+            version: Version::LATEST,
+            client: None,
+            peer: None,
+            param_headers: None,
+            headers: ::http::HeaderMap::new(),
+            log_level: None,
+            sink: None,
+            deadline: None,
+            takes_arriving: false,
+        }
+    }
 
     fn fault(effect: Effect, reason: Reason) -> Fault {
         Fault {
@@ -113,9 +153,26 @@ mod tests {
             (Effect::Unknown, Reason::ConnectionLost, false, true),
             (Effect::Unknown, Reason::AnswerTooLarge, false, false),
         ] {
-            let fault = fault(effect, reason);
-            assert_eq!(may_try_again(&fault, || false), if_unsafe, "{reason}");
-            assert_eq!(may_try_again(&fault, || true), if_safe, "{reason}");
+            let (call, fault) = (call(""), fault(effect, reason));
+            assert_eq!(
+                may_try_again(&call, &fault, || false),
+                if_unsafe,
+                "{reason}"
+            );
+            assert_eq!(may_try_again(&call, &fault, || true), if_safe, "{reason}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_a_question_is_given_again_only_if_it_was_not_sent() {
+        for params in [r#","requestState":"s""#, r#","inputResponses":{}"#] {
+            let call = call(params);
+            let unsent = fault(Effect::NotSent, Reason::Unavailable);
+            assert!(may_try_again(&call, &unsent, || true));
+            let limited = fault(Effect::Failed, Reason::BackendLimit);
+            assert!(!may_try_again(&call, &limited, || true));
+            let late = fault(Effect::Unknown, Reason::Timeout);
+            assert!(!may_try_again(&call, &late, || true));
         }
     }
 }

@@ -11,7 +11,7 @@ use switchboard_backends::config::BackendConfig;
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::lists::Found;
 use switchboard_backends::status::{ChangedLists, Observer, State};
-use switchboard_backends::{Backend, RequestState, Rewrite, Shared};
+use switchboard_backends::{Backend, BackendContext, RequestState, Rewrite, Shared};
 use switchboard_protocol::call::{Call, ClientSession, Principal};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::CallError;
@@ -69,15 +69,13 @@ async fn backend(mut config: Value, url: &str) -> Backend {
     config["url"] = url.into();
     let config: BackendConfig = serde_json::from_value(config).expect("a configuration");
     let metrics = Metrics::new().expect("metrics");
-    let shared = Shared::new(ParkedCallsConfig::default());
-    let backend = Backend::start(
-        "b".into(),
-        config,
-        metrics.backend("b"),
-        Arc::new(Quiet),
-        &shared,
-        None,
-    );
+    let context = BackendContext {
+        metrics: metrics.backend("b"),
+        observer: Arc::new(Quiet),
+        shared: Shared::new(ParkedCallsConfig::default()),
+        runtime: None,
+    };
+    let backend = Backend::start("b".into(), config, context, &[]);
     until("ready", || backend.status().state == State::Ready).await;
     backend
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, Ready, ready};
 use switchboard_orchestrator::TracedCall;
-use switchboard_protocol::call::{Call, Outcome};
+use switchboard_protocol::call::{Call, Deadline as CallDeadline, Outcome};
 use switchboard_protocol::error::{CallError, ProtocolError};
 use tokio::time::Instant;
 use tower::{Layer, Service};
@@ -47,9 +47,10 @@ where
         match asked(&traced.call) {
             Ok(None) => {}
             Ok(Some(time)) => {
-                let asked = (Instant::now() + time).into_std();
-                let call = &mut traced.call;
-                call.deadline = Some(call.deadline.map_or(asked, |known| known.min(asked)));
+                traced.call.end_by(CallDeadline {
+                    at: (Instant::now() + time).into_std(),
+                    is_clients: true,
+                });
             }
             Err(error) => return Either::Right(ready(Ok(Outcome::Failed(error)))),
         }

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use switchboard_backends::Backend;
-use switchboard_backends::Shared;
 use switchboard_backends::config::BackendConfig;
 use switchboard_backends::status::Observer;
+use switchboard_backends::{Backend, BackendContext, Shared};
 use switchboard_telemetry::Metrics;
 use tokio::runtime::Handle;
 
@@ -76,24 +75,19 @@ impl Starter {
         config: BackendConfig,
         dependencies: &[Backend],
     ) -> Backend {
-        let metrics = self.metrics.backend(&name);
-        let observer = Arc::clone(&self.observer);
-        let runtime = config.is_process().then(|| self.runtime()).flatten();
-        Backend::start_after(
-            dependencies,
-            name,
-            config,
-            metrics,
-            observer,
-            &self.shared,
-            runtime,
-        )
+        let context = BackendContext {
+            metrics: self.metrics.backend(&name),
+            observer: Arc::clone(&self.observer),
+            shared: self.shared.clone(),
+            runtime: config.is_process().then(|| self.runtime()).flatten(),
+        };
+        Backend::start(name, config, context, dependencies)
     }
 
-    fn runtime(&self) -> Option<&Handle> {
+    fn runtime(&self) -> Option<Handle> {
         let turn = self.next_runtime.fetch_add(1, Ordering::Relaxed);
         let index = turn.checked_rem(self.runtimes.len())?;
-        self.runtimes.get(index)
+        self.runtimes.get(index).cloned()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use switchboard_backends::status::State;
 use switchboard_backends::{Reply, RequestState, Rewrite};
-use switchboard_protocol::call::{Call, Outcome};
+use switchboard_protocol::call::{Call, Deadline, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::CallSpan;
@@ -60,8 +60,20 @@ impl Inner {
             return Ok(refused);
         };
         let mut changed = self.catalogue.changed();
-        backend.refresh().await;
-        let _ = timeout(Duration::from_secs(1), changed.changed()).await;
+        let read_again = async {
+            backend.refresh().await;
+            let _ = timeout(Duration::from_secs(1), changed.changed()).await;
+        };
+        let in_time = match ends_at(call) {
+            Some(deadline) => timeout_at(deadline, read_again).await.is_ok(),
+            None => {
+                read_again.await;
+                true
+            }
+        };
+        if !in_time {
+            return Ok(refused);
+        }
         self.try_once(call, continuation, span).await
     }
 
@@ -108,9 +120,7 @@ impl Inner {
                 .get(&source.name)
                 .map_or(FIRST_MOMENTS, |backend| backend.config().timeout);
             let limit = began + limit;
-            let deadline = call
-                .deadline
-                .map_or(limit, |deadline| Instant::from_std(deadline).min(limit));
+            let deadline = ends_at(call).map_or(limit, |deadline| deadline.min(limit));
             drop(snapshot);
             if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
                 return Err(fault.into());
@@ -142,8 +152,10 @@ impl Inner {
         }
         let param_headers = mirrored(destination, call)?;
         let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
-        let limit = (began + backend.config().timeout_of(tool)).into_std();
-        call.deadline = Some(call.deadline.map_or(limit, |deadline| deadline.min(limit)));
+        call.end_by(Deadline {
+            at: (began + backend.config().timeout_of(tool)).into_std(),
+            is_clients: false,
+        });
         let rewrite = Rewrite {
             target: Some(&destination.target),
             request_state: match continuation.map(|continuation| continuation.state.as_deref()) {
@@ -164,6 +176,10 @@ impl Inner {
             Err(error) => Outcome::Failed(error),
         })
     }
+}
+
+fn ends_at(call: &Call) -> Option<Instant> {
+    call.deadline.map(|deadline| Instant::from_std(deadline.at))
 }
 
 /// Checks the `Mcp-Param-*` headers that came, and makes those that go on. Ones that the tool's

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use switchboard_backends::{Answer, RequestState, Rewrite};
-use switchboard_protocol::call::{Call, Completed, Outcome};
+use switchboard_protocol::call::{Call, Completed, Deadline, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::extension;
 use switchboard_protocol::json::{self, Span};
@@ -118,8 +118,10 @@ impl Inner {
                 Some((task, backend))
             })
             .ok_or_else(unknown)?;
-        let limit = (began + backend.config().timeout).into_std();
-        call.deadline = Some(call.deadline.map_or(limit, |deadline| deadline.min(limit)));
+        call.end_by(Deadline {
+            at: (began + backend.config().timeout).into_std(),
+            is_clients: false,
+        });
         let rewrite = Rewrite {
             target: Some(&task.id),
             request_state: RequestState::Keep,

@@ -117,9 +117,18 @@ pub struct Call {
     /// Where progress and logs go; `None` if the caller wants neither.
     pub sink: Option<Arc<dyn Sink>>,
     /// When an answer is too late.
-    pub deadline: Option<Instant>,
+    pub deadline: Option<Deadline>,
     /// Whether the caller takes [`Outcome::Arriving`]; else every result is collected first.
     pub takes_arriving: bool,
+}
+
+/// When an answer to a call is too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// Then.
+    pub at: Instant,
+    /// Whether that is the client's wish, so that to miss it says nothing of the server.
+    pub is_clients: bool,
 }
 
 impl std::fmt::Debug for Call {
@@ -133,6 +142,13 @@ impl std::fmt::Debug for Call {
 }
 
 impl Call {
+    /// Has it end by then, unless it is to end earlier anyway.
+    pub fn end_by(&mut self, deadline: Deadline) {
+        if self.deadline.is_none_or(|known| deadline.at < known.at) {
+            self.deadline = Some(deadline);
+        }
+    }
+
     /// The tool, prompt or resource that the call names, escapes resolved.
     #[must_use]
     pub fn target(&self) -> Option<Cow<'_, str>> {

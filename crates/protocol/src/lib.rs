@@ -6,6 +6,8 @@
 
 /// Keys of `_meta` that begin with this are the gateway's own and never cross it.
 pub const OWN_META_PREFIX: &str = "dev.switchboard/";
+/// The key of `_meta` under which a client says how many milliseconds it gives a call.
+pub const TIMEOUT_KEY: &str = "dev.switchboard/timeoutMs";
 /// The key of what went wrong: in `_meta` of a result that tells of a [`Fault`], and between the
 /// two legacy edges in the place of an answer, where a client gave an error instead.
 ///

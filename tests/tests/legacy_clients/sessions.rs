@@ -3,6 +3,11 @@
 use super::*;
 use sha2::{Digest as _, Sha256};
 
+use switchboard_testkit::fake_http::{FakeHttp, Transport};
+
+/// What a client says in `_meta` of how long it waits, in milliseconds.
+const TIMEOUT_KEY: &str = "dev.switchboard/timeoutMs";
+
 /// Both of these are callers.
 const KEYS: [(&str, &str); 2] = [
     ("ada", "key-of-ada-0123456789abcdef"),
@@ -47,6 +52,26 @@ async fn what_is_no_session_of_the_caller_is_not_found() {
     assert_eq!(status(&client).await, 404);
     assert_eq!(client.delete().await, 404);
     scene.front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_of_any_version_may_shorten_the_time_of_a_call() {
+    let fake = FakeHttp::start(Transport::Modern, "a").await;
+    let front = Front::of(json!({ "s": remote(fake.url()) })).await;
+    front.wait_until("s", true).await;
+    for version in LEGACY {
+        let client = LegacyClient::connect(front.gateway.url(), setup(version)).await;
+        let mut message = client.call_message("s__hang", json!({}));
+        message["params"]["_meta"] = json!({ TIMEOUT_KEY: 100 });
+        let answer = client.ask(&message).await;
+        let text = answer.result().to_string();
+        assert!(text.contains("did not answer within"), "{version}: {text}");
+        message["params"]["_meta"] = json!({ TIMEOUT_KEY: "soon" });
+        assert_eq!(client.ask(&message).await.error_code(), Some(-32602));
+    }
+    let sent = String::from_utf8_lossy(&fake.requests_of("tools/call")[0].body).into_owned();
+    assert!(!sent.contains("dev.switchboard"), "{sent}");
+    front.gateway.stop().await;
 }
 
 #[tokio::test]

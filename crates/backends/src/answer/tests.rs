@@ -41,7 +41,7 @@ fn reason(error: &CallError) -> Reason {
     }
 }
 
-const NOT_FOUND: &str = r#"{"jsonrpc":"2.0","id":1,Reason::Error:{"code":-32002,"message":"no"}}"#;
+const NOT_FOUND: &str = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32002,"message":"no"}}"#;
 const RESULT: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"contents":[]}}"#;
 
 #[test]

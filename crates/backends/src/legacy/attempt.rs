@@ -16,14 +16,14 @@ use super::tasks::{self, Plan};
 use super::urls::{self, Again};
 use super::{cancel_on_drop, ensure_log_level};
 use crate::answer::{self, Answer};
-use crate::attempt::AttemptSpan;
 use crate::connect::Connection;
 use crate::endpoint::Inner;
+use crate::exchange::AttemptSpan;
 use crate::link::watch::Watch;
 use crate::link::{Link, LinkError, Outgoing};
 use crate::message::{RequestState, Rewrite};
 
-/// One attempt, once more if the server had only forgotten the session.
+/// Sends the call and takes the answer; once more if the server had only forgotten the session.
 pub(crate) async fn attempt(
     inner: &Arc<Inner>,
     call: &Call,

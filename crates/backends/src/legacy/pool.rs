@@ -150,9 +150,10 @@ impl Pool {
     /// # Errors
     /// A fault that says why there is none; nothing was sent.
     pub(crate) async fn lease(&self, inner: &Arc<Inner>, call: &Call) -> Result<Lease, CallError> {
-        let until = call
-            .deadline
-            .map_or_else(|| Instant::now() + inner.config.timeout, Instant::from_std);
+        let until = match call.deadline {
+            Some(deadline) => Instant::from_std(deadline.at),
+            None => Instant::now() + inner.config.timeout,
+        };
         let via = match inner.connection.load_full() {
             Some(via) => via,
             None => tokio::time::timeout_at(until, inner.connected())

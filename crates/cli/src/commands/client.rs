@@ -13,7 +13,7 @@ use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, Observer, State};
-use switchboard_backends::{Backend, RequestState, Rewrite, Shared};
+use switchboard_backends::{Backend, BackendContext, RequestState, Rewrite, Shared};
 use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::CallError;
@@ -303,10 +303,13 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
     let backend = Backend::start(
         "gateway".into(),
         config,
-        metrics.backend("gateway"),
-        Arc::new(Changed(sender)),
-        &Shared::new(ParkedCallsConfig::default()),
-        None,
+        BackendContext {
+            metrics: metrics.backend("gateway"),
+            observer: Arc::new(Changed(sender)),
+            shared: Shared::new(ParkedCallsConfig::default()),
+            runtime: None,
+        },
+        &[],
     );
     let known = changed.wait_for(|()| backend.status().state != State::Starting);
     let _ = tokio::time::timeout(CONNECT, known).await;

@@ -16,6 +16,7 @@ use super::judge::{Failure, is_unsendable};
 use super::substitute::substitute;
 use super::told::{Told, whole};
 use super::{Chains, Route, state};
+use crate::config::chains::When;
 use crate::orchestrator::Inner;
 use crate::results::unsealable;
 
@@ -127,7 +128,7 @@ impl Inner {
         for at in first..route.len() {
             let began = Instant::now();
             if let Some(deadline) = call.deadline
-                && began.into_std() >= deadline
+                && began.into_std() >= deadline.at
                 && !told.is_empty()
             {
                 break;
@@ -152,7 +153,12 @@ impl Inner {
             let is_safe = self.is_safe(&attempt, tool);
             let outcome = self.call_once(&mut attempt, span).await;
             let failure = Failure::of(&outcome);
-            route.measure(at, began, failure.is_some());
+            // A client that was in a hurry says nothing of the tool.
+            let is_hurried = attempt.deadline.is_some_and(|deadline| deadline.is_clients);
+            if !(is_hurried && failure.is_some_and(|failure| failure.when == When::Timeout)) {
+                let has_failed = failure.is_some_and(|failure| failure.when != When::Error);
+                route.measure(at, began, has_failed);
+            }
             let is_followed = match failure {
                 Some(failure) => failure.may_be_followed(route.terms(), is_safe),
                 // The first is the caller's own call: what is wrong with it is for the caller.

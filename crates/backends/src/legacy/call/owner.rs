@@ -61,7 +61,8 @@ pub(crate) async fn own<L, E, T, F>(
             biased;
             answer = &mut exchange => break End::Answered(Box::new(answer)),
             () = stop.cancelled() => break End::Lost(LinkError::Lost("the gateway ends".to_owned())),
-            Err(error) = &mut telling => break End::Lost(error),
+            // Only the answer to its question was not sent: the call itself was.
+            Err(error) = &mut telling => break End::Lost(LinkError::Lost(error.to_string())),
             () = call.changed.notified() => {}
             () = at(until) => {}
         }

@@ -3,13 +3,13 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::envelope::{Envelope, MAX_ID_BYTES, PreparedMeta};
 use switchboard_protocol::error::ProtocolError;
 use switchboard_protocol::extension;
 use switchboard_protocol::method::{LogLevel, Method};
 use switchboard_protocol::splice::{filter_object, for_each_member};
 use switchboard_protocol::version::Version;
+use switchboard_protocol::{OWN_META_PREFIX, TIMEOUT_KEY};
 
 use super::edit::{is_object, may_have_key};
 
@@ -153,7 +153,9 @@ pub(crate) fn request(
     check_progress_token(envelope)?;
 
     let mut front = b"\"_meta\":".to_vec();
-    let keep = |key: &str| !(key.starts_with(OWN_META_PREFIX) || is_modern_meta(key));
+    // What a client may say to the gateway it may say in either era.
+    let is_ours = |key: &str| key.starts_with(OWN_META_PREFIX) && key != TIMEOUT_KEY;
+    let keep = |key: &str| !(is_ours(key) || is_modern_meta(key));
     filter_object(own_meta, &client.meta(log_level), keep, &mut front);
     let drops_context = drops_context(method, client);
     let request = with_params(envelope, &front, |key| match key {

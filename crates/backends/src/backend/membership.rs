@@ -4,50 +4,47 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Backend, Inner};
-use crate::Shared;
+use super::{Backend, BackendContext, Inner};
 use crate::config::BackendConfig;
 use crate::discovery::{self, Discovery};
-use crate::endpoint::{Endpoint, Place, Start};
+use crate::endpoint::{Endpoint, EndpointSpec};
 use crate::endpoints;
-use crate::status::Observer;
 
 /// How often an endpoint that leaves is asked whether anything is left in it. The first time is long
 /// after the last new call was sent there.
-const LOOK: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What endpoints are started with beside what the backend has.
-pub(super) struct Starter {
-    pub(super) observer: Arc<dyn Observer>,
-    pub(super) shared: Shared,
-    pub(super) runtime: Option<Handle>,
+pub(super) struct EndpointStarter {
+    /// The backend's, but that its own watch is the observer.
+    pub(super) context: BackendContext,
     /// Those that have to be ready first. Not held: one that a reload has replaced is to end.
     pub(super) dependencies: Vec<Weak<Inner>>,
 }
 
-impl Starter {
-    pub(super) fn start(&self, backend: &Inner, place: Place, config: BackendConfig) -> Endpoint {
+impl EndpointStarter {
+    pub(super) fn start(
+        &self,
+        backend: &Inner,
+        spec: EndpointSpec,
+        config: BackendConfig,
+    ) -> Endpoint {
         let dependencies = self.dependencies.iter().filter_map(Weak::upgrade);
-        let dependencies: Vec<_> = dependencies.map(|inner| Backend { inner }).collect();
-        Endpoint::start(Start {
-            name: Arc::clone(&backend.name),
-            place,
-            config,
-            metrics: backend.metrics.clone(),
-            observer: Arc::clone(&self.observer),
-            shared: &self.shared,
-            runtime: self.runtime.as_ref(),
-            dependencies: &dependencies,
-        })
+        let dependencies = dependencies.map(|inner| Backend { inner }).collect();
+        let name = Arc::clone(&backend.name);
+        Endpoint::start(name, spec, config, &self.context, dependencies)
     }
 }
 
 /// Keeps the endpoints of a backend those that are found, until it is gone.
-pub(super) async fn follow(backend: Weak<Inner>, discovery: Discovery, starter: Starter) {
+pub(super) async fn apply_discovery(
+    backend: Weak<Inner>,
+    discovery: Discovery,
+    starter: EndpointStarter,
+) {
     let (mut places, mut problem) = (discovery.places(), discovery.problem());
     loop {
         let changed = tokio::select! {
@@ -59,26 +56,26 @@ pub(super) async fn follow(backend: Weak<Inner>, discovery: Discovery, starter: 
         };
         let found = Arc::clone(&places.borrow_and_update());
         this.replace(&backend, &found, &starter);
-        this.look();
+        this.refresh_status();
     }
 }
 
 impl Inner {
     /// Makes these places the endpoints: those that are new are started, those that stay are as
     /// they were, those that are gone end when nothing is left in them.
-    fn replace(&self, this: &Weak<Self>, found: &[discovery::Place], starter: &Starter) {
+    fn replace(&self, this: &Weak<Self>, found: &[discovery::Place], starter: &EndpointStarter) {
         let current = self.endpoints.load_full();
         let mut next: Vec<Endpoint> = Vec::with_capacity(found.len());
         // Held until they are in the set, so that none misses a change of what is watched.
         let watched = self.watched.lock();
         for place in found {
-            let (place, config) = endpoints::found(&self.config, place);
-            let known = current.iter().find(|known| known.key() == place.key);
+            let (spec, config) = endpoints::found(&self.config, place);
+            let known = current.iter().find(|known| known.key() == spec.key);
             if let Some(known) = known {
-                known.set_weight(place.weight);
+                known.set_weight(spec.weight);
                 next.push(known.clone());
             } else {
-                let endpoint = starter.start(self, place, config);
+                let endpoint = starter.start(self, spec, config);
                 endpoint.watch_resources(&watched);
                 next.push(endpoint);
             }
@@ -88,7 +85,7 @@ impl Inner {
         let longest = self
             .config
             .longest_timeout()
-            .max(starter.shared.lot.timeout());
+            .max(starter.context.shared.lot.timeout());
         self.leaving.lock().extend(gone.iter().copied().cloned());
         self.endpoints.store(Arc::new(next));
         for endpoint in gone {
@@ -112,9 +109,9 @@ async fn leave(
     stop: CancellationToken,
 ) {
     let idle = async {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
         while !endpoint.is_idle() {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     };
     // However the wait ended, the endpoint does too.

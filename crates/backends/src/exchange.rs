@@ -1,4 +1,4 @@
-//! One attempt at a server: its message, its span and the exchange.
+//! One exchange with a server: a message, its answer, and the span of both.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use crate::link::watch::Watch;
 use crate::link::{self, LinkError, Outgoing, next_id};
 use crate::message::{self, Rewrite};
 
-/// What came of an attempt.
+/// What came of an exchange.
 #[expect(
     clippy::large_enum_variant,
     reason = "nearly every answer is whole, and not worth an allocation"
 )]
-pub(crate) enum Attempted {
+pub(crate) enum Exchanged {
     /// The whole answer.
     Whole(Answer),
     /// The beginning of a large one, and the span of the attempt, which goes on.
@@ -31,19 +31,19 @@ pub(crate) enum Attempted {
 }
 
 impl Inner {
-    /// One attempt. `connection` is the backend's own; a call that waits for its client goes on
-    /// without it.
-    pub(crate) async fn attempt(
+    /// Sends the call and takes the answer. `connection` is the endpoint's own; a call that waits for
+    /// its client goes on without it.
+    pub(crate) async fn exchange(
         self: &Arc<Self>,
         call: &Call,
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
         connection: Option<Arc<Connection>>,
-    ) -> Result<Attempted, CallError> {
+    ) -> Result<Exchanged, CallError> {
         let Some(connection) = connection.filter(|connection| connection.legacy.is_none()) else {
             // Boxed, since it would double the size of every call's future.
             let attempt = Box::pin(legacy::attempt(self, call, rewrite, parent));
-            return attempt.await.map(Attempted::Whole);
+            return attempt.await.map(Exchanged::Whole);
         };
         if let Some(responses) = call.request.params.input_responses
             && let Some(error) = legacy::error_among(call.request.slice(responses))
@@ -60,7 +60,7 @@ impl Inner {
             .reply(&connection.wire, out, watch, arriving);
         let result = match reply.await {
             Ok(link::Reply::Large(large)) => {
-                return Ok(Attempted::Large(Box::new((large, span))));
+                return Ok(Exchanged::Large(Box::new((large, span))));
             }
             Ok(link::Reply::Whole(response)) => Ok(response),
             Err(error) => Err(error),
@@ -68,7 +68,7 @@ impl Inner {
         span.record(&result);
         match result {
             Ok(response) => {
-                answer::interpret(&self.name, call, version, response).map(Attempted::Whole)
+                answer::interpret(&self.name, call, version, response).map(Exchanged::Whole)
             }
             Err(error) => {
                 if error.is_suspicious() {
