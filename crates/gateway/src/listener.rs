@@ -12,6 +12,8 @@
 //!   [`Limits::idle_timeout`];
 //! - everything said: the peer has a second to close its side.
 //!
+//! Whatever it does, it is cut when it sends more than 1 MiB that belongs to no request.
+//!
 //! The time that a request's body may take is checked by whoever reads it.
 
 use std::io;
@@ -61,6 +63,8 @@ pub(crate) struct Limits {
     /// The most bytes of a request's URI; more are answered with 414. One that does not fit into
     /// [`Limits::max_header_bytes`] is answered with 431 before its length is known.
     pub max_uri_bytes: usize,
+    /// The most bytes of a request's body, which whoever reads it enforces.
+    pub max_body_bytes: usize,
     /// The most requests at once on one HTTP/2 connection, at least 1.
     pub max_streams: u32,
 }
@@ -75,6 +79,7 @@ impl Default for Limits {
             max_header_bytes: 64 * 1024,
             max_headers: 100,
             max_uri_bytes: 8 * 1024,
+            max_body_bytes: 16 * 1024 * 1024,
             max_streams: 200,
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchboard_testkit::client::Client;
-use switchboard_tests::front::{Front, faulty};
+use switchboard_testkit::fake_http::{FakeHttp, Transport};
+use switchboard_tests::front::{Front, faulty, remote};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -88,6 +89,42 @@ fn pings(_: u32) -> Vec<u8> {
     frame(kind::PING, 0, 0, &[0; 8]).repeat(100)
 }
 
+/// A call that is never answered.
+fn hanging_call() -> Vec<u8> {
+    let body = concat!(
+        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"s__hang","_meta":{"#,
+        r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
+        r#""io.modelcontextprotocol/clientInfo":{"name":"c","version":"1"},"#,
+        r#""io.modelcontextprotocol/clientCapabilities":{}}}}"#,
+    );
+    let length = body.len().to_string();
+    let mut head = head();
+    for (name, value) in [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("content-length", &length),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "s__hang"),
+    ] {
+        head.push(0);
+        for text in [name, value] {
+            head.push(u8::try_from(text.len()).expect("a short text"));
+            head.extend(text.as_bytes());
+        }
+    }
+    let head = frame(kind::HEADERS, END_HEADERS, 1, &head);
+    [head, frame(kind::DATA, END_STREAM, 1, body.as_bytes())].concat()
+}
+
+/// While a call is in flight, so that there is no time in which the connection has to do better.
+fn pings_beside_a_call(round: u32) -> Vec<u8> {
+    match round {
+        0 => hanging_call(),
+        _ => pings(round),
+    }
+}
+
 fn settings(_: u32) -> Vec<u8> {
     // The size of the header table, again and again.
     frame(kind::SETTINGS, 0, 0, &[0, 1, 0, 0, 16, 0]).repeat(100)
@@ -143,18 +180,21 @@ fn memory(front: &Front) -> u64 {
 
 #[tokio::test]
 async fn floods_of_http2_frames_end_and_cost_little() {
+    let hanging = FakeHttp::start(Transport::Modern, "hanging").await;
     let mut front = Front::start(json!({
         "server": { "header_timeout": "2s", "body_timeout": "2s", "idle_timeout": "2s" },
-        "backends": { "a": faulty(&[]) },
+        "backends": { "a": faulty(&[]), "s": remote(hanging.url()) },
     }))
     .await;
     front.wait_until("a", true).await;
+    front.wait_until("s", true).await;
     let url = front.gateway.url().to_owned();
     let address = url.trim_start_matches("http://").trim_end_matches("/mcp");
-    let floods: [(&str, Flood); 5] = [
+    let floods: [(&str, Flood); 6] = [
         ("rapid reset", rapid_reset),
         ("CONTINUATION", continuations),
         ("PING", pings),
+        ("PING beside a call", pings_beside_a_call),
         ("SETTINGS", settings),
         ("empty DATA", empty_data),
     ];
@@ -172,5 +212,6 @@ async fn floods_of_http2_frames_end_and_cost_little() {
         front.client = Client::new(&url);
         front.works("a").await;
     }
+    assert_eq!(hanging.requests_of("tools/call").len(), 1);
     front.gateway.stop().await;
 }

@@ -11,6 +11,17 @@ use super::Limits;
 /// How long a peer has to close its side once everything is said and ours is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// What a peer may send that belongs to no request, at once: over HTTP/2 it may ask for answers
+/// (PING, SETTINGS) and correct itself without end, which costs time and nothing that is bounded
+/// elsewhere.
+const ALLOWANCE: usize = 1024 * 1024;
+/// How much of that comes back each second, enough for PING and PRIORITY of any use.
+const ALLOWANCE_PER_SECOND: usize = 4 * 1024;
+/// What a request adds for its head, and for frames that belong to it.
+const OF_HEAD: usize = 64 * 1024;
+/// A peer may send a byte for so many that it takes, to make room for more (WINDOW_UPDATE).
+const WRITTEN_PER_UPDATE: usize = 64;
+
 /// What to do with a connection when its deadline has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
@@ -40,6 +51,8 @@ struct State {
     finishing: bool,
     /// On HTTP/2 bytes come for many reasons, so none of them means that a head has begun.
     multiplexed: bool,
+    /// What the peer may still send before it sends too much that belongs to no request.
+    allowance: Allowance,
     /// The answers whose next piece the peer can have, and since when, the earliest first. Over
     /// HTTP/2 alone, where a peer takes bytes of other kinds and none of an answer's: at most one
     /// for each stream.
@@ -52,6 +65,49 @@ struct State {
 struct Offer {
     id: u64,
     since: Instant,
+}
+
+/// How many bytes a peer may still send.
+#[derive(Debug)]
+struct Allowance {
+    left: usize,
+    /// When it was last added to for the time that had passed.
+    since: Instant,
+    is_spent: bool,
+}
+
+impl Allowance {
+    fn new(now: Instant) -> Self {
+        Self {
+            left: ALLOWANCE,
+            since: now,
+            is_spent: false,
+        }
+    }
+
+    fn earn(&mut self, bytes: usize) {
+        self.left = self.left.saturating_add(bytes);
+    }
+
+    /// Reads the clock only when there is nothing left.
+    fn spend(&mut self, bytes: usize) {
+        if bytes <= self.left {
+            self.left -= bytes;
+            return;
+        }
+        let now = Instant::now();
+        let seconds = now.duration_since(self.since).as_secs() as usize;
+        self.since = now;
+        self.earn(seconds.saturating_mul(ALLOWANCE_PER_SECOND));
+        match self.left.checked_sub(bytes) {
+            Some(left) => self.left = left,
+            None => self.is_spent = true,
+        }
+    }
+
+    fn is_spent(&self) -> bool {
+        self.is_spent
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,15 +135,19 @@ impl Activity {
                 blocked: None,
                 finishing: false,
                 multiplexed: false,
+                allowance: Allowance::new(now),
                 offers: Vec::new(),
                 next_offer: 0,
             }),
         }
     }
 
-    /// The peer sent something.
-    pub(super) fn received(&self) {
+    /// The peer sent so many bytes.
+    pub(super) fn received(&self, bytes: usize) {
         let mut state = self.state.lock();
+        if state.multiplexed || !matches!(state.phase, Phase::Busy(_)) {
+            state.allowance.spend(bytes);
+        }
         if !state.multiplexed && matches!(state.phase, Phase::Idle(_)) {
             state.phase = Phase::HeadBegun;
         }
@@ -98,9 +158,10 @@ impl Activity {
         self.state.lock().blocked.get_or_insert_with(Instant::now);
     }
 
-    /// The peer took something.
-    pub(super) fn written(&self) {
+    /// The peer took so many bytes.
+    pub(super) fn written(&self, bytes: usize) {
         let mut state = self.state.lock();
+        state.allowance.earn(bytes / WRITTEN_PER_UPDATE);
         if state.blocked.take().is_some() && matches!(state.phase, Phase::Idle(_)) {
             // The end of an answer is still on its way.
             state.phase = Phase::Idle(Instant::now());
@@ -126,9 +187,11 @@ impl Activity {
         }
     }
 
-    /// A request has arrived; it is in flight until the guard is dropped.
-    pub(super) fn begin(self: &Arc<Self>, multiplexed: bool) -> Busy {
+    /// A request has arrived, with a body of at most so many bytes; it is in flight until the guard
+    /// is dropped.
+    pub(super) fn begin(self: &Arc<Self>, multiplexed: bool, body: usize) -> Busy {
         let mut state = self.state.lock();
+        state.allowance.earn(body.saturating_add(OF_HEAD));
         state.multiplexed = multiplexed;
         state.phase = match state.phase {
             Phase::Busy(requests) => Phase::Busy(requests + 1),
@@ -176,6 +239,9 @@ impl Activity {
         if state.phase == Phase::HeadBegun {
             state.phase = Phase::Head(Instant::now());
         }
+        if state.allowance.is_spent() {
+            return Some((state.allowance.since, Action::Cut));
+        }
         let of_phase = match state.phase {
             Phase::HeadBegun => None,
             Phase::Head(since) => Some((since + self.header_timeout, Action::Cut)),
@@ -199,8 +265,8 @@ impl Activity {
         }
     }
 
-    /// An instant by which to ask for the deadline again, from `now` on. Requests end without waking whoever
-    /// drives the connection, and an idle time that begins after now ends after this.
+    /// An instant by which to ask for the deadline again, from `now` on. Requests end without waking
+    /// whoever drives the connection, and an idle time that begins after now ends after this.
     pub(super) fn look_again(&self, now: Instant) -> Instant {
         now + self.idle_timeout
     }

@@ -45,7 +45,7 @@ impl Watched {
     fn note_write(&self, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Pending => self.activity.write_blocked(),
-            Poll::Ready(_) => self.activity.written(),
+            Poll::Ready(written) => self.activity.written(*written.as_ref().unwrap_or(&0)),
         }
     }
 
@@ -79,8 +79,9 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.activity.received();
+        let received = buf.filled().len() - before;
+        if received > 0 {
+            self.activity.received(received);
         }
         Poll::Ready(Ok(()))
     }

@@ -69,6 +69,7 @@ pub(super) struct ConnectionService<S> {
     activity: Arc<Activity>,
     max_headers: usize,
     max_uri_bytes: usize,
+    max_body_bytes: usize,
 }
 
 impl<S> ConnectionService<S> {
@@ -78,7 +79,15 @@ impl<S> ConnectionService<S> {
             activity,
             max_headers: limits.max_headers,
             max_uri_bytes: limits.max_uri_bytes,
+            max_body_bytes: limits.max_body_bytes,
         }
+    }
+
+    /// How long the body of this request may be.
+    fn longest_body(&self, request: &Request<Incoming>) -> usize {
+        let exact = request.body().size_hint().exact();
+        let exact = exact.and_then(|exact| usize::try_from(exact).ok());
+        exact.unwrap_or(usize::MAX).min(self.max_body_bytes)
     }
 
     fn refusal(&self, request: &Request<Incoming>) -> Option<StatusCode> {
@@ -103,7 +112,9 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for ConnectionSe
     type Future = ResponseFuture<S>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let busy = self.activity.begin(request.version() == Version::HTTP_2);
+        let is_multiplexed = request.version() == Version::HTTP_2;
+        let body = self.longest_body(&request);
+        let busy = self.activity.begin(is_multiplexed, body);
         let outcome = match self.refusal(&request) {
             Some(status) => Outcome::Refused { status },
             None => Outcome::Asked {

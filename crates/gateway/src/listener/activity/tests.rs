@@ -1,8 +1,9 @@
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, advance};
 
-use super::{Action, Activity};
+use super::{ALLOWANCE, ALLOWANCE_PER_SECOND, Action, Activity, OF_HEAD, WRITTEN_PER_UPDATE};
 use crate::listener::Limits;
 
 fn new() -> Arc<Activity> {
@@ -18,8 +19,8 @@ fn a_new_connection_has_only_the_time_of_a_head() {
     let start = Instant::now();
     let limits = Limits::default();
     let activity = Activity::new(&limits, start);
-    activity.received();
-    activity.received();
+    activity.received(1);
+    activity.received(1);
     assert_eq!(
         activity.deadline(),
         Some((start + limits.header_timeout, Action::Cut))
@@ -29,11 +30,11 @@ fn a_new_connection_has_only_the_time_of_a_head() {
 #[test]
 fn a_request_in_flight_has_no_deadline_here() {
     let activity = new();
-    let one = activity.begin(true);
-    let other = activity.begin(true);
+    let one = activity.begin(true, 0);
+    let other = activity.begin(true, 0);
     assert_eq!(action(&activity), None);
     drop(one);
-    activity.received();
+    activity.received(1);
     assert_eq!(action(&activity), None);
     drop(other);
     assert_eq!(action(&activity), Some(Action::Finish));
@@ -42,7 +43,7 @@ fn a_request_in_flight_has_no_deadline_here() {
 #[test]
 fn an_offer_that_nobody_takes_has_the_deadline_of_the_earliest() {
     let activity = new();
-    let (mut one, mut other) = (activity.begin(true), activity.begin(true));
+    let (mut one, mut other) = (activity.begin(true, 0), activity.begin(true, 0));
     one.offers();
     let earliest = activity.deadline();
     assert_eq!(action(&activity), Some(Action::Cut));
@@ -54,7 +55,7 @@ fn an_offer_that_nobody_takes_has_the_deadline_of_the_earliest() {
     assert_eq!(action(&activity), None);
 
     let plain = new();
-    let mut busy = plain.begin(false);
+    let mut busy = plain.begin(false, 0);
     busy.offers();
     assert_eq!(action(&plain), None);
 }
@@ -62,21 +63,21 @@ fn an_offer_that_nobody_takes_has_the_deadline_of_the_earliest() {
 #[test]
 fn bytes_begin_a_head_only_where_nothing_else_is_sent() {
     let plain = new();
-    drop(plain.begin(false));
+    drop(plain.begin(false, 0));
     assert_eq!(action(&plain), Some(Action::Finish));
-    plain.received();
+    plain.received(1);
     assert_eq!(action(&plain), Some(Action::Cut));
 
     let multiplexed = new();
-    drop(multiplexed.begin(true));
-    multiplexed.received();
+    drop(multiplexed.begin(true, 0));
+    multiplexed.received(1);
     assert_eq!(action(&multiplexed), Some(Action::Finish));
 }
 
 #[test]
 fn who_was_told_to_finish_is_cut_next() {
     let activity = new();
-    let busy = activity.begin(true);
+    let busy = activity.begin(true, 0);
     activity.finishes();
     assert_eq!(action(&activity), None);
     drop(busy);
@@ -86,13 +87,13 @@ fn who_was_told_to_finish_is_cut_next() {
 #[test]
 fn a_peer_that_takes_nothing_is_cut_even_while_busy() {
     let activity = new();
-    let busy = activity.begin(false);
+    let busy = activity.begin(false, 0);
     activity.write_blocked();
     let first = activity.deadline();
     activity.write_blocked();
     assert_eq!(activity.deadline(), first);
     assert_eq!(action(&activity), Some(Action::Cut));
-    activity.written();
+    activity.written(1);
     assert_eq!(action(&activity), None);
     drop(busy);
 }
@@ -100,11 +101,11 @@ fn a_peer_that_takes_nothing_is_cut_even_while_busy() {
 #[test]
 fn the_end_of_an_answer_that_was_held_up_counts_as_use() {
     let activity = new();
-    let busy = activity.begin(false);
+    let busy = activity.begin(false, 0);
     activity.write_blocked();
     drop(busy);
     let (idle_end, _) = activity.deadline().unwrap();
-    activity.written();
+    activity.written(1);
     let (later, action) = activity.deadline().unwrap();
     assert!(later >= idle_end);
     assert_eq!(action, Action::Finish);
@@ -119,4 +120,31 @@ fn lingering_is_short_and_not_prolonged() {
     assert_eq!(activity.deadline(), first);
     let (_, action) = first.unwrap();
     assert_eq!(action, Action::Cut);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_belongs_to_no_request_is_bounded() {
+    let activity = new();
+    let busy = activity.begin(true, 1_000_000);
+    // The body, and what there may be beside it.
+    activity.received(1_000_000 + OF_HEAD + ALLOWANCE);
+    assert_eq!(activity.deadline(), None);
+    // To make room for what is taken is not too much, however much is taken.
+    activity.written(1_000 * WRITTEN_PER_UPDATE);
+    activity.received(1_000);
+    advance(Duration::from_secs(2)).await;
+    activity.received(2 * ALLOWANCE_PER_SECOND);
+    assert_eq!(activity.deadline(), None);
+    activity.received(1);
+    let (at, action) = activity.deadline().expect("an end");
+    assert!(at <= Instant::now() && action == Action::Cut);
+    drop(busy);
+}
+
+#[tokio::test(start_paused = true)]
+async fn over_http_1_a_request_bounds_itself() {
+    let activity = new();
+    let _busy = activity.begin(false, 0);
+    activity.received(100 * ALLOWANCE);
+    assert_eq!(activity.deadline(), None);
 }
