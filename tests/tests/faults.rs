@@ -215,6 +215,40 @@ async fn an_answer_that_stalls_after_its_head_is_given_up_once() {
 }
 
 #[tokio::test]
+async fn an_answer_that_stalls_is_given_up_before_its_time_where_that_is_configured() {
+    let server = FaultServer::start("bad", Era::Modern).await;
+    let bad = json!({
+        "url": server.url(),
+        "timeout": "1h",
+        "stream_idle_timeout": "300ms",
+        "retry": { "max_attempts": 1 },
+    });
+    let front = Front::of(json!({ "bad": bad })).await;
+    front.wait_until("bad", true).await;
+    for events in [false, true] {
+        let arguments = json!({ "key": "k", "events": events, "fault": Fault::StallAfterHead });
+        let answer = front.client.call("bad__write", arguments).await;
+        assert_told(&answer, "stalled", TIMED_OUT);
+    }
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_time_that_a_server_asks_for_is_waited() {
+    let server = FaultServer::start("bad", Era::Modern).await;
+    let bad = json!({ "url": server.url(), "retry": { "max_attempts": 2, "base": "1ms" } });
+    let front = Front::of(json!({ "bad": bad })).await;
+    front.wait_until("bad", true).await;
+    let began = Instant::now();
+    let arguments = json!({ "key": "k", "fault": Fault::RetryAfter(1) });
+    let answer = front.client.call("bad__write", arguments).await;
+    assert_eq!(answer.fault()["reason"], "backend_limit", "{}", answer.raw);
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert_eq!(server.journal().of("k").received, 2);
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_drips_is_one_if_it_ends_in_time() {
     for era in ERAS {
         let case = Case::of(era).await;

@@ -96,8 +96,8 @@ fn modern_code(call: &Call, original: i64) -> i64 {
 }
 
 /// What a call fails with that got no answer. A status that carried a JSON-RPC error is the
-/// backend's own error, unless it says that the call was not taken (429, 503): what is before the
-/// server often says that in the form of JSON-RPC. All else is the gateway's fault to tell.
+/// backend's own error, unless it says that the call was not taken (429): limiters often say that in
+/// the form of JSON-RPC. All else is the gateway's fault to tell.
 pub(crate) fn failure(
     backend: &Arc<str>,
     call: &Call,

@@ -235,7 +235,8 @@ struct BackendFile {
     #[schemars(schema_with = "duration::positive_schema")]
     first_byte_timeout: Option<PositiveDuration>,
     /// The longest that a remote server may send nothing on an event stream that has not answered
-    /// yet: a duration, from 1 ms to 1 day; by default all of the call's time.
+    /// yet, or in the middle of an answer: a duration, from 1 ms to 1 day; by default all of the
+    /// call's time.
     #[schemars(schema_with = "duration::positive_schema")]
     stream_idle_timeout: Option<PositiveDuration>,
     /// Which era of the protocol the server speaks.

@@ -26,7 +26,7 @@ use switchboard_telemetry::IgnoredMessage;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use self::collect::{Collected, collect};
+use self::collect::{Collected, Limit, collect};
 use self::resume::Resumption;
 use super::inbox::Inbox;
 use super::pool::{Pool, PoolError, ResponseBody};
@@ -41,7 +41,10 @@ const EVENT_STREAM_TYPE: &str = "text/event-stream";
 const JSON_OR_EVENT_STREAM: HeaderValue =
     HeaderValue::from_static("application/json, text/event-stream");
 /// How much of the body of an error is read.
-const MAX_ERROR_BODY: usize = 64 * 1024;
+const OF_ERROR: Limit = Limit {
+    bytes: 64 * 1024,
+    silence: None,
+};
 /// The id of no request of ours.
 const NO_REQUEST: u64 = 0;
 /// How long ending a session may take.
@@ -70,7 +73,8 @@ pub(crate) struct HttpBounds {
     pub(crate) connect: Duration,
     /// How long the head of an answer may take, if that has a bound of its own.
     pub(crate) first_byte: Option<Duration>,
-    /// How long an event stream may be silent before its answer, if that has a bound of its own.
+    /// How long nothing may come of an answer that has begun, or of an event stream before its
+    /// answer, if that has a bound of its own.
     pub(crate) stream_idle: Option<Duration>,
 }
 
@@ -82,6 +86,13 @@ impl HttpBounds {
             connect: Duration::from_secs(10),
             first_byte: None,
             stream_idle: None,
+        }
+    }
+
+    fn of_body(&self) -> Limit {
+        Limit {
+            bytes: self.max_message,
+            silence: self.stream_idle,
         }
     }
 
@@ -212,7 +223,7 @@ impl HttpLink {
         let response = if has_media_type(&answer, EVENT_STREAM_TYPE) {
             Box::pin(self.read_stream(wire, answer.into_body(), id, &mut watch)).await?
         } else {
-            let body = collect(answer.into_body(), self.inner.bounds.max_message).await?;
+            let body = collect(answer.into_body(), self.inner.bounds.of_body()).await?;
             self.response(body, id)?
         };
         Ok((response, session))
@@ -238,8 +249,8 @@ impl HttpLink {
         let arriving = arriving.filter(|_| body.has_own_connection());
         let mut read = Collected::default();
         let enough = arriving.map_or(usize::MAX, |_| MAX_HELD);
-        let max_message = self.inner.bounds.max_message;
-        let ended = read.fill(&mut body, enough, max_message).await?;
+        let limit = self.inner.bounds.of_body();
+        let ended = read.fill(&mut body, enough, limit).await?;
         match arriving {
             Some(method) if !ended => Box::pin(self.large(read, body, id, method)).await,
             _ => self.response(read.into_bytes(), id).map(Reply::Whole),
@@ -267,7 +278,8 @@ impl HttpLink {
             })),
             Ok(false) => {
                 let mut read = Collected::from(beginning);
-                read.fill(&mut body, usize::MAX, max_message).await?;
+                let limit = self.inner.bounds.of_body();
+                read.fill(&mut body, usize::MAX, limit).await?;
                 self.response(read.into_bytes(), id).map(Reply::Whole)
             }
             Err(refusal) => {
@@ -385,7 +397,7 @@ impl HttpLink {
             return Err(Box::pin(refused(answer)).await);
         }
         // Read, so that the connection can be used again.
-        collect(answer.into_body(), MAX_ERROR_BODY).await?;
+        collect(answer.into_body(), OF_ERROR).await?;
         Ok(())
     }
 
@@ -617,7 +629,7 @@ fn has_media_type<B>(answer: &HttpResponse<B>, media_type: &str) -> bool {
 async fn refused(answer: HttpResponse<ResponseBody>) -> LinkError {
     let status = answer.status().as_u16();
     let retry_after = retry_after(answer.headers());
-    let error = match collect(answer.into_body(), MAX_ERROR_BODY)
+    let error = match collect(answer.into_body(), OF_ERROR)
         .await
         .map(Message::parse)
     {

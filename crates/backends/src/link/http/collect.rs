@@ -1,17 +1,42 @@
 //! Collecting the body of an answer.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
-use hyper::body::Body;
+use hyper::body::{Body, Frame};
+use tokio::time::timeout;
 
 use crate::link::LinkError;
 use crate::link::pool::ResponseBody;
 
 /// The whole body, at most `limit` bytes; in the common case of one frame without a copy.
-pub(super) async fn collect(mut body: ResponseBody, limit: usize) -> Result<Bytes, LinkError> {
+pub(super) async fn collect(mut body: ResponseBody, limit: Limit) -> Result<Bytes, LinkError> {
     let mut read = Collected::default();
     read.fill(&mut body, usize::MAX, limit).await?;
     Ok(read.into_bytes())
+}
+
+/// What a body may have.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    /// The most bytes.
+    pub(super) bytes: usize,
+    /// How long nothing of it may come, if that is bounded.
+    pub(super) silence: Option<Duration>,
+}
+
+async fn next_frame(
+    body: &mut ResponseBody,
+    silence: Option<Duration>,
+) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, LinkError> {
+    match silence {
+        None => Ok(body.frame().await),
+        // Boxed, since it is rare and lies in the future of every call.
+        Some(silence) => Box::pin(timeout(silence, body.frame()))
+            .await
+            .map_err(|_| LinkError::Silent),
+    }
 }
 
 /// What was read of a body.
@@ -39,9 +64,9 @@ impl Collected {
         &mut self,
         body: &mut ResponseBody,
         enough: usize,
-        limit: usize,
+        limit: Limit,
     ) -> Result<bool, LinkError> {
-        if self.len() as u64 + body.size_hint().lower() > limit as u64 {
+        if self.len() as u64 + body.size_hint().lower() > limit.bytes as u64 {
             return Err(LinkError::TooLarge);
         }
         // A body that says how long it is also says when it has ended.
@@ -49,7 +74,7 @@ impl Collected {
             if self.len() >= enough {
                 return Ok(false);
             }
-            let Some(frame) = body.frame().await else {
+            let Some(frame) = next_frame(body, limit.silence).await? else {
                 break;
             };
             let frame = frame.map_err(|_| {
@@ -58,7 +83,7 @@ impl Collected {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            if self.len() + data.len() > limit {
+            if self.len() + data.len() > limit.bytes {
                 return Err(LinkError::TooLarge);
             }
             let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
