@@ -109,7 +109,7 @@ pub(crate) fn failure(
             error: Some(response),
             status,
             ..
-        } if !matches!(status, 429 | 503) => match interpret(backend, call, version, *response) {
+        } if status != 429 => match interpret(backend, call, version, *response) {
             Err(CallError::Backend { code, error, .. }) => CallError::Backend {
                 code,
                 error,
