@@ -138,26 +138,14 @@ async fn all_answer(runtimes: &[Handle], orchestrator: &Orchestrator) -> bool {
 mod tests {
     use super::*;
 
-    use std::collections::BTreeMap;
-
-    use switchboard_backends::config::parked::ParkedCallsConfig;
     use switchboard_orchestrator::Parts;
-    use switchboard_orchestrator::config::NamesConfig;
-    use switchboard_orchestrator::config::chains::ChainsConfig;
     use switchboard_protocol::token::Sealer;
 
     #[tokio::test(start_paused = true)]
     async fn a_round_with_a_thread_that_hangs_is_not_completed() {
-        let orchestrator = Orchestrator::start(Parts {
-            names: NamesConfig::default(),
-            parked_calls: ParkedCallsConfig::default(),
-            backends: BTreeMap::new(),
-            chains: ChainsConfig::default(),
-            private: false,
-            sealer: Sealer::with_random_key().expect("a key"),
-            metrics: Arc::new(Metrics::new().expect("metrics")),
-            runtimes: Vec::new(),
-        });
+        let sealer = Sealer::with_random_key().expect("a key");
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let orchestrator = Orchestrator::start(Parts::new(sealer, metrics));
         let here = Handle::current();
         assert!(all_answer(std::slice::from_ref(&here), &orchestrator).await);
         let hanging = tokio::runtime::Builder::new_current_thread()

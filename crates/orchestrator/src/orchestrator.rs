@@ -72,6 +72,23 @@ pub struct Parts {
     pub runtimes: Vec<Handle>,
 }
 
+impl Parts {
+    /// Those of an orchestrator without backends, with the defaults for everything else.
+    #[must_use]
+    pub fn new(sealer: Sealer, metrics: Arc<Metrics>) -> Self {
+        Self {
+            names: NamesConfig::default(),
+            parked_calls: ParkedCallsConfig::default(),
+            backends: BTreeMap::new(),
+            chains: ChainsConfig::default(),
+            private: false,
+            sealer,
+            metrics,
+            runtimes: Vec::new(),
+        }
+    }
+}
+
 /// Many servers that look like one. Cheap to clone.
 #[derive(Clone)]
 pub struct Orchestrator {
@@ -502,31 +519,16 @@ mod tests {
     /// is boxed where it is awaited.
     #[tokio::test]
     async fn the_future_of_a_call_stays_small() {
-        let orchestrator = Orchestrator::start(Parts {
-            names: NamesConfig::default(),
-            parked_calls: ParkedCallsConfig::default(),
-            backends: BTreeMap::new(),
-            chains: ChainsConfig::default(),
-            private: false,
-            sealer: Sealer::with_random_key().expect("random bytes"),
-            metrics: Arc::new(Metrics::new().expect("a registry")),
-            runtimes: Vec::new(),
-        });
+        let sealer = Sealer::with_random_key().expect("random bytes");
+        let metrics = Arc::new(Metrics::new().expect("a registry"));
+        let orchestrator = Orchestrator::start(Parts::new(sealer, metrics));
         let text = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#;
-        let call = Call {
-            request: Envelope::parse(Bytes::from_static(text)).expect("valid"),
-            method: Method::ToolsCall,
-            principal: Arc::new(Principal::anonymous()),
-            version: Version::LATEST,
-            client: None,
-            peer: None,
-            param_headers: None,
-            log_level: None,
-            sink: None,
-            deadline: None,
-            headers: http::HeaderMap::new(),
-            takes_arriving: false,
-        };
+        let call = Call::new(
+            Envelope::parse(Bytes::from_static(text)).expect("valid"),
+            Method::ToolsCall,
+            Arc::new(Principal::anonymous()),
+            Version::LATEST,
+        );
         let future = orchestrator.call(TracedCall {
             call: Box::new(call),
             span: CallSpan::none(),

@@ -121,15 +121,14 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
 async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<String>), String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let chains = config.chains();
+    let sealer = Sealer::with_random_key().map_err(|error| error.to_string())?;
     let orchestrator = Orchestrator::start(Parts {
         names: config.names,
         backends: config.backends,
         chains: chains.clone(),
         parked_calls: config.parked_calls,
         private: config.auth.is_some(),
-        sealer: Sealer::with_random_key().map_err(|error| error.to_string())?,
-        metrics: Arc::new(metrics),
-        runtimes: Vec::new(),
+        ..Parts::new(sealer, Arc::new(metrics))
     });
     orchestrator.known(Instant::now() + START).await;
     let summary = orchestrator.backends().iter().map(summary).collect();

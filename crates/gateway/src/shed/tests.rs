@@ -12,18 +12,13 @@ fn traced() -> TracedCall {
     let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#;
     TracedCall {
         call: Box::new(Call {
-            request: Envelope::parse(text.into()).expect("a request"),
-            method: switchboard_protocol::method::Method::ToolsCall,
-            principal: Arc::new(Principal::anonymous()),
-            version: Version::LATEST,
-            client: None,
-            peer: None,
-            param_headers: None,
-            log_level: None,
-            sink: None,
-            deadline: None,
-            headers: http::HeaderMap::new(),
             takes_arriving: true,
+            ..Call::new(
+                Envelope::parse(text.into()).expect("a request"),
+                switchboard_protocol::method::Method::ToolsCall,
+                Arc::new(Principal::anonymous()),
+                Version::LATEST,
+            )
         }),
         span: CallSpan::none(),
     }

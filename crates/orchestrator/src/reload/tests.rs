@@ -3,7 +3,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::*;
 use bytes::Bytes;
 use serde_json::json;
-use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{HttpKind, TransportConfig};
 use switchboard_protocol::call::{Call, Outcome, Principal};
 use switchboard_protocol::envelope::Envelope;
@@ -27,15 +26,13 @@ struct Silent {
 }
 
 fn start(first: Reload, metrics: &Arc<Metrics>) -> Orchestrator {
+    let sealer = Sealer::with_random_key().expect("random bytes");
     Orchestrator::start(Parts {
         names: first.names,
-        parked_calls: ParkedCallsConfig::default(),
         backends: first.backends,
         chains: first.chains,
         private: first.private,
-        sealer: Sealer::with_random_key().expect("random bytes"),
-        metrics: Arc::clone(metrics),
-        runtimes: Vec::new(),
+        ..Parts::new(sealer, Arc::clone(metrics))
     })
 }
 
@@ -134,20 +131,12 @@ async fn a_reload_that_is_given_up_changes_nothing_and_leaves_nothing() {
 
 fn call_of(tool: &str) -> TracedCall {
     let text = switchboard_testkit::client::call(tool, &json!({})).to_string();
-    let call = Call {
-        request: Envelope::parse(Bytes::from(text)).expect("valid"),
-        method: Method::ToolsCall,
-        principal: Arc::new(Principal::anonymous()),
-        version: Version::LATEST,
-        client: None,
-        peer: None,
-        param_headers: None,
-        log_level: None,
-        sink: None,
-        deadline: None,
-        headers: http::HeaderMap::new(),
-        takes_arriving: false,
-    };
+    let call = Call::new(
+        Envelope::parse(Bytes::from(text)).expect("valid"),
+        Method::ToolsCall,
+        Arc::new(Principal::anonymous()),
+        Version::LATEST,
+    );
     TracedCall {
         call: Box::new(call),
         span: CallSpan::none(),
