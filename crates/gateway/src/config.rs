@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, count, duration, parse_url};
@@ -21,16 +20,16 @@ use switchboard_policy::config::AuthConfig;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
+pub use self::sealing_keys::{LEAST_SEALING_KEY_BYTES, SealingKeys, check_sealing_key};
 pub use crate::heartbeat::HeartbeatConfig;
 pub use crate::legacy::LegacyClientsConfig;
 use crate::workers::MAX_WORKERS;
 
-/// The fewest bytes of a sealing key.
-pub const LEAST_SEALING_KEY_BYTES: usize = 32;
+mod sealing_keys;
 
 /// The configuration of a gateway. Its parts are valid in themselves; [`Config::problems`] says
 /// whether they fit together.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where the gateway listens, and the bounds of what it takes.
@@ -61,7 +60,7 @@ pub struct Config {
 }
 
 /// Where the gateway listens, and the bounds of what it takes.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
     /// The address of the endpoint `/mcp`: an IP address and a port; port 0 takes a free one.
@@ -106,12 +105,11 @@ pub struct ServerConfig {
     /// Secrets that seal what clients keep for the gateway: the first seals, all open. Each at
     /// least 32 bytes. Without any, one is made at start, and what it sealed does not outlive
     /// the process.
-    #[serde(deserialize_with = "deserialize_sealing_keys")]
     #[schemars(
         with = "Vec<String>",
         extend("default" = [], "writeOnly" = true, "items" = {"type": "string", "format": "sealing-key"})
     )]
-    pub sealing_keys: Vec<SecretString>,
+    pub sealing_keys: SealingKeys,
     /// The most connections that are open at once, at least 1. More wait to be accepted.
     #[serde(deserialize_with = "count::deserialize")]
     #[schemars(range(min = 1))]
@@ -177,7 +175,7 @@ impl Default for ServerConfig {
             allowed_origins: Vec::new(),
             watch_config: true,
             drain_timeout: Duration::from_secs(30),
-            sealing_keys: Vec::new(),
+            sealing_keys: SealingKeys::default(),
             max_connections: 10_000,
             max_in_flight: 10_000,
             max_queue_delay: Duration::from_secs(1),
@@ -383,21 +381,6 @@ pub fn check_origin(text: &str) -> Result<(), String> {
     }
 }
 
-/// Checks the length of a sealing key.
-///
-/// # Errors
-///
-/// Says that it is too short, without repeating it.
-pub fn check_sealing_key(key: &str) -> Result<(), String> {
-    if key.len() < LEAST_SEALING_KEY_BYTES {
-        return Err(format!(
-            "is a secret of {} bytes, which is too short",
-            key.len()
-        ));
-    }
-    Ok(())
-}
-
 fn deserialize_ops_listen<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<SocketAddr>, D::Error> {
@@ -442,14 +425,4 @@ fn deserialize_origins<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
     deserialize_checked(deserializer, check_origin)
-}
-
-fn deserialize_sealing_keys<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<SecretString>, D::Error> {
-    let keys = Vec::<SecretString>::deserialize(deserializer)?;
-    for key in &keys {
-        check_sealing_key(key.expose_secret()).map_err(de::Error::custom)?;
-    }
-    Ok(keys)
 }

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret;
 use switchboard_orchestrator::{Orchestrator, Parts};
 use switchboard_policy::origin::HostPolicyError;
 use switchboard_protocol::token::{KeyError, SealError, Sealer};
@@ -107,11 +106,7 @@ impl Gateway {
             source,
         })?;
         let access = Access::new(bound, server, config.auth.as_ref())?;
-        let keys: Vec<&[u8]> = server
-            .sealing_keys
-            .iter()
-            .map(|key| key.expose_secret().as_bytes())
-            .collect();
+        let keys = server.sealing_keys.expose();
         let sealer = || {
             Ok::<_, StartError>(if keys.is_empty() {
                 Sealer::with_random_key()?

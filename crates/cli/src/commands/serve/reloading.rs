@@ -85,7 +85,7 @@ impl Reloading {
             tracing::warn!("{warning}");
         }
         let is_watching = loaded.config.server.watch_config;
-        match self.reloader.reload(loaded.config).await {
+        match self.reloader.reload(&loaded.config).await {
             Ok(reloaded) => {
                 self.is_watching = is_watching;
                 self.watched.are(loaded.files).await;
