@@ -51,13 +51,13 @@ fn deserialize_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 /// Goes round, in the task of whoever polls [`Heartbeat::beat`].
 pub(crate) struct Heartbeat {
-    pub(crate) interval: Duration,
+    interval: Duration,
     /// Who is told of each completed round.
-    pub(crate) target: Option<Target>,
-    pub(crate) orchestrator: Orchestrator,
+    target: Option<Target>,
     /// Where calls run: that of the catalogue, and those of the workers.
-    pub(crate) runtimes: Vec<Handle>,
-    pub(crate) metrics: Arc<Metrics>,
+    runtimes: Vec<Handle>,
+    metrics: Arc<Metrics>,
+    orchestrator: Orchestrator,
 }
 
 /// A URL that is called.
@@ -67,11 +67,16 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// That of the configuration, if there is one.
+    ///
     /// # Errors
     /// If there is nothing to call it with: no TLS.
-    pub(crate) fn new(url: Url) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(config: &HeartbeatConfig) -> Result<Option<Self>, reqwest::Error> {
+        let Some(url) = config.url.clone() else {
+            return Ok(None);
+        };
         let client = reqwest::Client::builder().timeout(CALL_TIMEOUT).build()?;
-        Ok(Self { url, client })
+        Ok(Some(Self { url, client }))
     }
 
     async fn call(&self) -> Result<(), reqwest::Error> {
@@ -83,6 +88,22 @@ impl Target {
 }
 
 impl Heartbeat {
+    pub(crate) fn new(
+        interval: Duration,
+        target: Option<Target>,
+        runtimes: impl Iterator<Item = Handle>,
+        metrics: &Arc<Metrics>,
+        orchestrator: &Orchestrator,
+    ) -> Self {
+        Self {
+            interval,
+            target,
+            runtimes: runtimes.collect(),
+            metrics: Arc::clone(metrics),
+            orchestrator: orchestrator.clone(),
+        }
+    }
+
     /// Goes round for ever.
     pub(crate) async fn beat(&self) {
         let mut rounds = interval(self.interval);
