@@ -1,5 +1,6 @@
 //! One virtual server out of many: the catalogue of what all backends offer, the names that clients
-//! see, where a call goes, and who is told of changes.
+//! see, where a call goes, what takes the place of a tool that cannot answer (`chains`), and who is
+//! told of changes.
 
 mod backends;
 pub mod catalogue;
