@@ -13,7 +13,7 @@ use switchboard_backends::config::{BackendConfig, count, duration, parse_url};
 use switchboard_orchestrator::config::chains::{
     self, ChainsConfig, EquivalentsConfig, FallbackConfig,
 };
-use switchboard_orchestrator::config::{NamesConfig, nearest};
+use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path};
 use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
 use switchboard_policy::config::AuthConfig;
@@ -189,20 +189,9 @@ impl Default for ServerConfig {
     }
 }
 
-/// Something that is wrong between parts of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The key that has to change.
-    pub key: Vec<String>,
-    /// The other key that it disagrees with.
-    pub other: Vec<String>,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
 impl Config {
     /// Everything that does not fit together; empty if a gateway can start with this.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<ConfigProblem> {
         self.open_to_everyone()
             .into_iter()
             .chain(self.equal_prefixes())
@@ -219,14 +208,14 @@ impl Config {
         }
     }
 
-    fn open_to_everyone(&self) -> Option<Problem> {
+    fn open_to_everyone(&self) -> Option<ConfigProblem> {
         let listen = self.server.listen;
         if self.auth.is_some() || listen.ip().to_canonical().is_loopback() {
             return None;
         }
-        Some(Problem {
-            key: path(&["server", "listen"]),
-            other: path(&["auth"]),
+        Some(ConfigProblem {
+            path: path(&["server", "listen"]),
+            other: Some(path(&["auth"])),
             message: format!(
                 "without an `auth` section everyone who reaches {listen} could call every \
                  backend; expected a loopback address such as 127.0.0.1:{port}, or an `auth` \
@@ -236,7 +225,7 @@ impl Config {
         })
     }
 
-    fn equal_prefixes(&self) -> Vec<Problem> {
+    fn equal_prefixes(&self) -> Vec<ConfigProblem> {
         let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, backend) in &self.backends {
@@ -245,9 +234,9 @@ impl Config {
                 continue;
             }
             if let Some(owner) = owners.insert(prefix, name) {
-                problems.push(Problem {
-                    key: path(&["backends", name, "prefix"]),
-                    other: path(&["backends", owner, "prefix"]),
+                problems.push(ConfigProblem {
+                    path: path(&["backends", name, "prefix"]),
+                    other: Some(path(&["backends", owner, "prefix"])),
                     message: format!(
                         "`{prefix}` is the prefix of `{owner}` too, so their names could not be \
                          told apart; expected a prefix that no other backend has"
@@ -260,36 +249,23 @@ impl Config {
 }
 
 impl Config {
-    fn wrong_dependencies(&self) -> Vec<Problem> {
+    fn wrong_dependencies(&self) -> Vec<ConfigProblem> {
         let backends = self.backends.iter();
         let dependencies = backends
             .map(|(name, backend)| (&**name, &*backend.depends_on))
             .collect();
-        let mistakes = start_order::mistakes(&dependencies).into_iter();
-        mistakes
-            .map(|mistake| Problem {
-                key: path(&["backends", &mistake.backend, "depends_on"]),
-                other: path(&["backends"]),
-                message: mistake.message,
-            })
-            .collect()
+        start_order::problems(&dependencies)
     }
 
     /// Chains that are wrong in themselves, and tools in them that no backend can have: a name begins
     /// with the prefix of its backend.
-    fn wrong_chains(&self) -> Vec<Problem> {
-        let wrong = chains::mistakes(&self.fallbacks, &self.equivalents).into_iter();
-        let wrong = wrong.map(|(key, message)| Problem {
-            other: key.clone(),
-            key,
-            message,
-        });
+    fn wrong_chains(&self) -> Vec<ConfigProblem> {
+        let wrong = chains::problems(&self.fallbacks, &self.equivalents).into_iter();
         let unknown = |(key, tool): (Vec<String>, &String)| {
             let message = self.nobodys_tool(tool)?;
-            let other = path(&["backends"]);
-            Some(Problem {
-                key,
-                other,
+            Some(ConfigProblem {
+                path: key,
+                other: Some(path(&["backends"])),
                 message,
             })
         };
@@ -323,10 +299,6 @@ impl Config {
         let near = near.map_or(String::new(), |near| format!("; did you mean `{near}…`?"));
         Some(format!("names `{tool}`, which is no backend's tool{near}"))
     }
-}
-
-fn path(keys: &[&str]) -> Vec<String> {
-    keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
 /// Reads the address that the operations listener is bound to; `off` is `None`.

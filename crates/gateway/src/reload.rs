@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{Exchanged, Orchestrator, Reload};
 use switchboard_policy::origin::HostPolicyError;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessInForce};
-use crate::config::{Config, Problem, ServerConfig};
+use crate::config::{Config, ServerConfig};
 
 #[cfg(test)]
 mod tests;
@@ -39,8 +40,8 @@ pub struct Reloaded {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The configuration does not fit what stays in force until a restart.
-    #[error("{}: {}", .0.key.join("."), .0.message)]
-    Problem(Problem),
+    #[error("{}: {}", .0.path.join("."), .0.message)]
+    Problem(ConfigProblem),
     /// The configured hosts or origins are not valid.
     #[error(transparent)]
     Hosts(#[from] HostPolicyError),
