@@ -145,7 +145,7 @@ async fn exchange(inner: &Arc<Inner>, wanted: Reload) -> Exchanged {
     for new in &newcomers {
         new.show();
     }
-    inner.rename(wanted.names, wanted.chains, wanted.private, left.keys());
+    inner.apply(wanted.names, wanted.chains, wanted.private, left.keys());
     for (name, old) in left {
         if !exchanged.changed.contains(&name) {
             inner.backends.starter().metrics.forget_backend(&name);
@@ -193,7 +193,7 @@ impl<'i> Newcomers<'i> {
     async fn are_known(&self, until: Instant) {
         loop {
             // Taken before the look, so that no change between look and wait is missed.
-            let changed = self.inner.heard.changed();
+            let changed = self.inner.events.changed();
             let mut started = self.started.iter();
             let all_known = started.all(|new| new.status().state != State::Starting);
             if all_known || timeout_at(until, changed).await.is_err() {
