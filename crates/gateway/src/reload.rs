@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use switchboard_orchestrator::config::ConfigProblem;
-use switchboard_orchestrator::{Exchanged, Orchestrator, Reload};
+use switchboard_orchestrator::{BackendChanges, DesiredState, Orchestrator};
 use switchboard_policy::origin::HostPolicyError;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ pub struct Reloaded {
     /// Whether anything is in force now that was not before.
     pub is_changed: bool,
     /// The backends that it touched.
-    pub exchanged: Exchanged,
+    pub backends: BackendChanges,
     /// The keys that differ from those in force and that only a restart puts in force.
     pub needs_restart: Vec<&'static str>,
 }
@@ -71,14 +71,14 @@ impl Reloader {
             });
         }
         self.access.store(Arc::new(access));
-        let wanted = Reload {
+        let wanted = DesiredState {
             backends: next.backends.clone(),
             names: next.names.clone(),
             chains: next.chains(),
             private: next.auth.is_some(),
             drain_timeout: next.server.drain_timeout,
         };
-        let exchanged = tokio::select! {
+        let backends = tokio::select! {
             biased;
             () = self.drain.cancelled() => return Err(ReloadError::ShutDown),
             exchanged = self.orchestrator.reload(wanted) => {
@@ -88,7 +88,7 @@ impl Reloader {
         self.in_force = next;
         Ok(Reloaded {
             is_changed: true,
-            exchanged,
+            backends,
             needs_restart,
         })
     }

@@ -20,5 +20,5 @@ mod task_news;
 mod tasks;
 
 pub use orchestrator::{Orchestrator, Parts, TracedCall};
-pub use reload::{Exchanged, Reload, ShutDown};
+pub use reload::{BackendChanges, DesiredState, ShutDown};
 pub use task_news::TaskNews;

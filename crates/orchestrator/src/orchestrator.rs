@@ -31,7 +31,7 @@ use crate::chains::Chains;
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
 use crate::hub::{Filter, Hub, ListenError, Listener};
-use crate::reload::Reloads;
+use crate::reload::ReloadLock;
 
 mod publish;
 
@@ -96,7 +96,7 @@ pub struct Orchestrator {
 pub(crate) struct Inner {
     pub(crate) snapshot_inputs: Mutex<SnapshotInputs>,
     pub(crate) backends: Backends,
-    pub(crate) reloads: Reloads,
+    pub(crate) reload_lock: ReloadLock,
     pub(crate) chains: ArcSwap<Chains>,
     pub(crate) catalogue: Catalogue,
     pub(crate) hub: Hub,
@@ -134,7 +134,7 @@ impl Orchestrator {
             snapshot_inputs: Mutex::new(inputs),
             backends,
             chains: ArcSwap::from_pointee(chains),
-            reloads: Reloads::default(),
+            reload_lock: ReloadLock::default(),
             catalogue,
             hub: Hub::default(),
             sealer: parts.sealer,
@@ -259,7 +259,7 @@ impl Orchestrator {
     pub async fn shut_down(&self) {
         self.close_streams();
         self.inner.stop.cancel();
-        self.inner.reloads.settled().await;
+        self.inner.reload_lock.settled().await;
         self.inner.tasks.close();
         let backends = self.inner.backends.all();
         let all = join_all(backends.values().map(Backend::shut_down));

@@ -25,7 +25,7 @@ struct Silent {
     _server: TcpListener,
 }
 
-fn start(first: Reload, metrics: &Arc<Metrics>) -> Orchestrator {
+fn start(first: DesiredState, metrics: &Arc<Metrics>) -> Orchestrator {
     let sealer = Sealer::with_random_key().expect("random bytes");
     Orchestrator::start(Parts {
         names: first.names,
@@ -59,9 +59,9 @@ async fn silent() -> Silent {
     }
 }
 
-fn reload_to<const N: usize>(backends: [(&str, BackendConfig); N]) -> Reload {
+fn reload_to<const N: usize>(backends: [(&str, BackendConfig); N]) -> DesiredState {
     let backends = backends.map(|(name, config)| (name.to_owned(), config));
-    Reload {
+    DesiredState {
         backends: backends.into(),
         names: NamesConfig::default(),
         chains: ChainsConfig::default(),
@@ -94,7 +94,7 @@ async fn a_backend_with_an_equal_configuration_is_not_touched() {
     let silent = silent().await;
     let wanted = reload_to([("a", silent.config.clone())]);
     let exchanged = silent.orchestrator.reload(wanted).await;
-    assert_eq!(exchanged, Ok(Exchanged::default()));
+    assert_eq!(exchanged, Ok(BackendChanges::default()));
     silent.orchestrator.shut_down().await;
 }
 
@@ -211,28 +211,28 @@ async fn no_call_fails_and_nothing_is_left_over_a_thousand_reloads() {
         let exchanged = orchestrator.reload(variant(number)).await.expect("it runs");
         let third = names(&["third"]);
         let expected = match number % 4 {
-            2 => Exchanged {
+            2 => BackendChanges {
                 added: third,
                 changed: names(&["changed"]),
                 removed: Vec::new(),
             },
-            3 => Exchanged {
+            3 => BackendChanges {
                 changed: names(&["changed", "third"]),
-                ..Exchanged::default()
+                ..BackendChanges::default()
             },
-            0 => Exchanged {
+            0 => BackendChanges {
                 removed: third,
                 changed: names(&["changed"]),
                 added: Vec::new(),
             },
-            _ => Exchanged {
+            _ => BackendChanges {
                 changed: names(&["changed"]),
-                ..Exchanged::default()
+                ..BackendChanges::default()
             },
         };
         assert_eq!(exchanged, expected, "reload {number}");
         let same = orchestrator.reload(variant(number)).await;
-        assert_eq!(same, Ok(Exchanged::default()), "reload {number} again");
+        assert_eq!(same, Ok(BackendChanges::default()), "reload {number} again");
         if number == 8 {
             alive = tokio::runtime::Handle::current()
                 .metrics()
