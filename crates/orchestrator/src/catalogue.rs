@@ -59,7 +59,7 @@ pub struct Source {
 impl Source {
     /// Whether everything that it offers is there.
     fn is_whole(&self) -> bool {
-        matches!(self.status.state, State::Ready | State::Degraded)
+        self.status.state.is_usable()
             && !self.hidden
             && self
                 .lists

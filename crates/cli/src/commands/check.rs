@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use switchboard_backends::Backend;
 use switchboard_backends::config::TransportConfig;
 use switchboard_backends::lists::Item;
-use switchboard_backends::status::State;
 use switchboard_gateway::config::Config;
 use switchboard_orchestrator::catalogue::{Kind, Snapshot};
 use switchboard_orchestrator::chains;
@@ -142,7 +141,7 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<Str
 fn summary(backend: &Backend) -> Value {
     let status = backend.status();
     let mut entry = json!({ "name": &**backend.name(), "state": status.state.as_str() });
-    if !matches!(status.state, State::Ready | State::Degraded) {
+    if !status.state.is_usable() {
         entry["reason"] = status.reason.into();
         entry["action"] = status.state.action().into();
     }

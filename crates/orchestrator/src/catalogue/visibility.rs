@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use switchboard_backends::Backend;
 use switchboard_backends::config::DegradeConfig;
-use switchboard_backends::status::State;
 use tokio::time::Instant;
 
 /// Whether each backend is shown.
@@ -21,7 +20,7 @@ impl Visibilities {
         if backend.lists().is_none() {
             return false;
         }
-        let is_well = matches!(backend.status().state, State::Ready | State::Degraded);
+        let is_well = backend.status().state.is_usable();
         let visibility = self.0.entry(Arc::clone(backend.name()));
         let visibility = visibility.or_insert_with(|| Visibility::new(&backend.config().degrade));
         visibility.look(is_well, now)
