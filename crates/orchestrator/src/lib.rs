@@ -5,6 +5,7 @@
 mod backends;
 pub mod catalogue;
 pub mod chains;
+mod clock;
 pub mod config;
 mod continuation;
 mod dispatch;
@@ -19,6 +20,7 @@ pub mod start_order;
 mod task_news;
 mod tasks;
 
+pub use clock::now_ms;
 pub use orchestrator::{Orchestrator, Parts, TracedCall};
 pub use reload::{BackendChanges, DesiredState, ShutDown};
 pub use task_news::TaskNews;
