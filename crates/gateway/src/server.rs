@@ -25,7 +25,7 @@ use crate::legacy;
 use crate::listener::{self, HttpApp, Limits};
 use crate::ops;
 use crate::reload::Reloader;
-use crate::shed::InFlight;
+use crate::shed::AdmissionControl;
 use crate::stack::{ENDPOINT, HttpParts, call_stack};
 use crate::tls::{Certificate, TlsError};
 use crate::workers::Workers;
@@ -341,7 +341,7 @@ impl App {
         orchestrator: &Orchestrator,
     ) -> Self {
         let server = &config.server;
-        let in_flight = Arc::new(InFlight::new(
+        let admission = Arc::new(AdmissionControl::new(
             server.max_in_flight,
             server.max_queue_delay,
             Arc::clone(metrics),
@@ -349,7 +349,7 @@ impl App {
         let calls = call_stack(
             sampler,
             Arc::clone(metrics),
-            Arc::clone(&in_flight),
+            Arc::clone(&admission),
             orchestrator.clone(),
         );
         let limits = BodyLimits {
@@ -368,7 +368,7 @@ impl App {
         let http = HttpParts {
             access: Arc::new(ArcSwap::from_pointee(access)),
             metrics: Arc::clone(metrics),
-            in_flight,
+            admission,
             endpoint: Arc::new(EndpointParts {
                 limits,
                 metrics: Arc::clone(metrics),
