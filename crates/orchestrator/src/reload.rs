@@ -26,7 +26,7 @@ mod tests;
 /// After this long a new backend takes over even if it has not been learned yet.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 /// How often a backend that was replaced is looked at: nobody tells when its last call leaves it.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The most backends that were replaced and still have calls. One more is ended at once.
 const MAX_RETIRING: usize = 1_024;
 
@@ -243,6 +243,6 @@ fn retire(inner: &Inner, old: Backend, drain_timeout: Duration) {
 
 async fn is_idle(old: &Backend, last: Instant) {
     while !old.is_idle() && Instant::now() < last {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Inner;
-use crate::catalogue::visibility::Visibilities;
-use crate::catalogue::{Extensions, Shared, Snapshot, Source};
+use crate::catalogue::visibility::ListingHysteresis;
+use crate::catalogue::{Extensions, Snapshot, SnapshotSettings, Source};
 use crate::chains::Chains;
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
@@ -32,7 +32,7 @@ pub(crate) struct SnapshotInputs {
     chains: ChainsConfig,
     /// Those that any backend was ever learned to have.
     extensions: Extensions,
-    visibilities: Visibilities,
+    hysteresis: ListingHysteresis,
 }
 
 impl SnapshotInputs {
@@ -42,7 +42,7 @@ impl SnapshotInputs {
             private,
             chains,
             extensions: Extensions::default(),
-            visibilities: Visibilities::default(),
+            hysteresis: ListingHysteresis::default(),
         }
     }
 
@@ -56,12 +56,12 @@ impl SnapshotInputs {
     }
 
     fn snapshot(&self, sources: &[Source]) -> Snapshot {
-        let shared = Shared {
+        let settings = SnapshotSettings {
             private: self.private,
             extensions: self.extensions.clone(),
-            ..Shared::new(env!("CARGO_PKG_VERSION"))
+            ..SnapshotSettings::new(env!("CARGO_PKG_VERSION"))
         };
-        Snapshot::build(&self.names, sources, &shared)
+        Snapshot::build(&self.names, sources, &settings)
     }
 }
 
@@ -139,7 +139,7 @@ impl Inner {
                 self.chains.store(Arc::new(Chains::new(&chains)));
                 inputs.chains = chains;
             }
-            touched.for_each(|name| inputs.visibilities.forget(name));
+            touched.for_each(|name| inputs.hysteresis.forget(name));
         }
         self.events.record(|pending| pending.backends = true);
         publish_pending(self);
@@ -163,9 +163,9 @@ fn source(backend: &Backend, hidden: bool) -> Source {
 pub(crate) async fn keep_catalogue(inner: Arc<Inner>) {
     let mut watched_changed = inner.hub.watched_changed();
     loop {
-        let look_at = inner.snapshot_inputs.lock().visibilities.next_look();
-        let next_look = async {
-            match look_at {
+        let turns_at = inner.snapshot_inputs.lock().hysteresis.next_turn();
+        let next_turn = async {
+            match turns_at {
                 Some(at) => sleep_until(at).await,
                 None => pending().await,
             }
@@ -176,7 +176,7 @@ pub(crate) async fn keep_catalogue(inner: Arc<Inner>) {
                 tokio::time::sleep(COALESCE).await;
                 publish_pending(&inner);
             }
-            () = next_look => {
+            () = next_turn => {
                 let changes = rebuild(&inner);
                 inner.hub.publish_lists(changes);
             }
@@ -213,7 +213,7 @@ fn rebuild(inner: &Inner) -> ChangedLists {
     let now = Instant::now();
     let backends = inner.backends.all();
     let sources = backends.values().map(|backend| {
-        let is_hidden = inputs.visibilities.is_hidden(backend, now);
+        let is_hidden = inputs.hysteresis.is_hidden(backend, now);
         source(backend, is_hidden)
     });
     let sources: Vec<Source> = sources.collect();

@@ -163,7 +163,7 @@ async fn wait_for_tasks(at_most: usize) {
     };
     let fewer = async {
         while alive() > at_most {
-            sleep(LOOK).await;
+            sleep(POLL_INTERVAL).await;
         }
     };
     let patience = Duration::from_secs(60);

@@ -142,7 +142,7 @@ impl FaultServer {
     }
 
     /// Draws faults by this schedule from now on, or none.
-    pub fn follow(&self, schedule: Option<Schedule>) {
+    pub fn set_schedule(&self, schedule: Option<Schedule>) {
         *lock(&self.shared.schedule) = schedule;
     }
 

@@ -15,7 +15,7 @@ use crate::commands::load;
 use crate::config::Loaded;
 
 /// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the configuration is loaded from, and what it is put in force with.
 pub(super) struct ConfigWatcher {
@@ -51,7 +51,7 @@ impl ConfigWatcher {
                     self.watched.have_changed().await;
                     return;
                 }
-                () = sleep(LOOK), if self.is_watching => {
+                () = sleep(POLL_INTERVAL), if self.is_watching => {
                     if self.watched.have_changed().await {
                         return;
                     }
