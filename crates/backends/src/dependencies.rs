@@ -42,5 +42,5 @@ pub(crate) async fn wait_for(inner: &Inner, dependencies: &[Backend]) {
 }
 
 fn is_ready(backend: &Backend) -> bool {
-    matches!(backend.status().state, State::Ready | State::Degraded)
+    backend.status().state.is_usable()
 }

@@ -246,7 +246,7 @@ impl Endpoint {
     pub(crate) fn status(&self) -> Status {
         let status = self.inner.status.read().clone();
         let is_open = self.inner.breaker.state(Instant::now()) != BreakerState::Closed;
-        if !is_open || !matches!(status.state, State::Ready | State::Degraded) {
+        if !is_open || !status.state.is_usable() {
             return status;
         }
         Status {
@@ -413,7 +413,7 @@ impl Inner {
                 reason: reason.to_owned(),
                 since,
             };
-            let is_well = matches!(state, State::Ready | State::Degraded);
+            let is_well = state.is_usable();
             self.is_well.store(is_well, Ordering::Relaxed);
             if was_bad && is_well {
                 *self.recovered.lock() = Some(Instant::now());

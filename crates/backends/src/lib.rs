@@ -1,9 +1,11 @@
 //! The MCP servers behind the gateway: how they are reached, which era they speak, what they offer,
 //! and how they are doing.
 //!
-//! A [`Backend`] is the handle of one server. Below it: `keeper` connects, learns and reconnects;
-//! `message` and `answer` translate a call and its answer; `link` moves bytes; `legacy` is the
-//! sessions of servers before 2026-07-28.
+//! A [`Backend`] is the handle of one server, wherever it runs: each place is an endpoint
+//! (`endpoint`, `discovery`), of which a call is sent to one. What keeps a server that fails from
+//! costing others is around that: `bulkhead`, `balance`, `breaker`, `health`, `retry` and `safety`.
+//! Below an endpoint: `keeper` connects, learns and reconnects; `message` and `answer` translate a
+//! call and its answer; `link` moves bytes; `legacy` is the sessions of servers before 2026-07-28.
 
 mod answer;
 mod arriving;

@@ -51,17 +51,11 @@ pub(crate) fn may_try_again(call: &Call, fault: &Fault, is_safe: impl FnOnce() -
         Reason::Overloaded | Reason::Starting => false,
         _ if fault.effect == Effect::NotSent => true,
         // The question was asked once.
-        _ if answers_a_question(call) => false,
+        _ if call.request.params.is_continuation() => false,
         // Refused before anything was done.
         Reason::BackendLimit => true,
         reason => reason.is_failure_of_backend() && is_safe(),
     }
-}
-
-/// Whether the call answers what the server asked (specification: `basic/patterns/mrtr`).
-fn answers_a_question(call: &Call) -> bool {
-    let params = &call.request.params;
-    params.request_state.is_some() || params.input_responses.is_some()
 }
 
 /// Whether making this call twice does no more than making it once: reads, and tools of which the
@@ -74,7 +68,7 @@ pub(crate) fn is_safe(
     call: &Call,
     tool: Option<&str>,
 ) -> bool {
-    if answers_a_question(call) {
+    if call.request.params.is_continuation() {
         return false;
     }
     match call.method {
@@ -116,20 +110,9 @@ mod tests {
         let text = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"t"{params}}}}}"#
         );
-        Call {
-            request: Envelope::parse(text.into()).expect("a request"),
-            method: Method::ToolsCall,
-            principal: Arc::new(Principal::anonymous()),
-            version: Version::LATEST,
-            client: None,
-            peer: None,
-            param_headers: None,
-            headers: ::http::HeaderMap::new(),
-            log_level: None,
-            sink: None,
-            deadline: None,
-            takes_arriving: false,
-        }
+        let request = Envelope::parse(text.into()).expect("a request");
+        let principal = Arc::new(Principal::anonymous());
+        Call::new(request, Method::ToolsCall, principal, Version::LATEST)
     }
 
     fn fault(effect: Effect, reason: Reason) -> Fault {

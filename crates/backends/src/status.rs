@@ -30,6 +30,13 @@ impl State {
         }
     }
 
+    /// Whether calls of it may succeed: it is learned and answers, be it not everywhere or not always.
+    /// What it offers counts as there, and what depends on it may start.
+    #[must_use]
+    pub const fn is_usable(self) -> bool {
+        matches!(self, Self::Ready | Self::Degraded)
+    }
+
     /// The word in `_meta["dev.switchboard/backends"]`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -84,23 +84,15 @@ fn call(principal: &str, capabilities: &str, tool: &str) -> Call {
     let text = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"mark":"m"}},"_meta":{{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{{"name":"c","version":"1"}},"io.modelcontextprotocol/clientCapabilities":{capabilities}}}}}}}"#
     );
-    Call {
-        request: Envelope::parse(text.into()).expect("valid"),
-        method: Method::ToolsCall,
-        principal: Arc::new(Principal {
+    Call::new(
+        Envelope::parse(text.into()).expect("valid"),
+        Method::ToolsCall,
+        Arc::new(Principal {
             id: principal.to_owned(),
             groups: Vec::new(),
         }),
-        version: Version::LATEST,
-        client: None,
-        peer: None,
-        param_headers: None,
-        log_level: None,
-        sink: None,
-        deadline: None,
-        headers: http::HeaderMap::new(),
-        takes_arriving: false,
-    }
+        Version::LATEST,
+    )
 }
 
 async fn result(backend: &Backend, call: &Call) -> Result<Value, CallError> {

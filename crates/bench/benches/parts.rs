@@ -8,7 +8,7 @@ use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use switchboard_backends::lists::{Features, Found, Item, Lists, Server};
 use switchboard_backends::status::{Stage, State, Status};
-use switchboard_orchestrator::catalogue::{List, Shared, Snapshot, Source};
+use switchboard_orchestrator::catalogue::{List, Snapshot, SnapshotSettings, Source};
 use switchboard_orchestrator::config::NamesConfig;
 use switchboard_protocol::envelope::Message;
 use switchboard_protocol::json::{Span, as_str};
@@ -139,9 +139,9 @@ fn sources(backends: usize, tools: usize) -> Vec<Source> {
 
 fn catalogue(criterion: &mut Criterion) {
     let names = NamesConfig::default();
-    let shared = Shared::new("1.0.0");
+    let settings = SnapshotSettings::new("1.0.0");
     let sources = sources(100, 100);
-    let build = || Snapshot::build(&names, &sources, &shared);
+    let build = || Snapshot::build(&names, &sources, &settings);
     let snapshot = build();
     let first = snapshot.page(List::Tools, None).expect("a page");
     let next = as_str(member(first, "nextCursor").expect("a second page")).expect("a text");

@@ -22,12 +22,14 @@ mod compare;
 mod connect;
 mod field;
 mod floor;
+mod gateway;
 mod instructions;
 mod listener;
 mod lists;
 mod load;
 mod memory;
 mod open_loop;
+mod overload;
 mod peers;
 mod process;
 mod rate;
@@ -61,6 +63,8 @@ enum Command {
     /// Let most of twenty servers go wrong at random, check every answer, and measure what that costs
     /// the callers of the others.
     Storm(storm::Options),
+    /// Offer ten times what a gateway takes on at once, and measure what it still does.
+    Overload(overload::Options),
     /// Answer as the MCP servers that everything is measured against.
     #[command(hide = true)]
     Backend(BackendOptions),
@@ -115,6 +119,7 @@ async fn main() -> ExitCode {
         Command::Compare(options) => until_interrupted(compare::run(&options)).await,
         Command::Instructions(options) => until_interrupted(instructions::run(&options)).await,
         Command::Storm(options) => until_interrupted(storm::run(&options)).await,
+        Command::Overload(options) => until_interrupted(overload::run(&options)).await,
         Command::Backend(options) => serve_backend(&options).await.map(|()| true),
         Command::Floor { listen, backend } => floor::serve(listen, backend).await.map(|()| true),
     };

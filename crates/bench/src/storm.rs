@@ -1,28 +1,18 @@
 //! What a storm costs those who call servers that stay well, and whether anything is told or done
 //! wrongly in it: the storm of the tests, for longer.
 
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 use switchboard_testkit::storm::{Gateway, Group, Outcome, Storm, Tally};
-use tokio::process::Command;
-use tokio::time::sleep;
 
 use crate::Failure;
 use crate::compare::built_beside;
-use crate::connect::connect;
+use crate::gateway;
 use crate::load::{Loaded, nanoseconds};
-use crate::process::Process;
 use crate::subjects::free_address;
 
-/// How long the gateway may take until it listens.
-const START_LIMIT: Duration = Duration::from_secs(60);
-/// How often it is tried whether it does.
-const ASK_EVERY: Duration = Duration::from_millis(10);
 /// The calm run takes this share of the storm's time.
 const CALM_SHARE: u32 = 3;
 
@@ -54,7 +44,8 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
     };
     let storm = Storm::gather(seed).await;
     let [listen, ops] = [free_address()?, free_address()?];
-    let gateway = start(&storm, &switchboard, dir.path(), listen, ops).await?;
+    let config = storm.gateway_config();
+    let gateway = gateway::start(config, &switchboard, dir.path(), [listen, ops]).await?;
 
     let time = Duration::from_secs(options.seconds);
     let addresses = Gateway {
@@ -65,38 +56,6 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
     gateway.stop().await;
     print!("{}", report(&outcome));
     Ok(outcome.violations.count() == 0)
-}
-
-/// Starts a gateway in front of the servers of the storm, and waits until it listens.
-///
-/// # Errors
-/// If it does not, with what it said.
-async fn start(
-    storm: &Storm,
-    switchboard: &Path,
-    dir: &Path,
-    listen: SocketAddr,
-    ops: SocketAddr,
-) -> Result<Process, Failure> {
-    let mut config = storm.gateway_config();
-    config["server"]["listen"] = json!(listen);
-    config["server"]["ops_listen"] = json!(ops);
-    let file = dir.join("switchboard.json");
-    fs::write(&file, config.to_string()).map_err(Failure::at("cannot write its configuration"))?;
-    let mut command = Command::new(switchboard);
-    command.args(["serve", "-c"]).arg(file);
-    let mut gateway = Process::start(command, &dir.join("log"))?;
-    let began = Instant::now();
-    while let Err(failure) = connect(listen).await {
-        if let Some(ended) = gateway.ended() {
-            return Err(ended);
-        }
-        if began.elapsed() > START_LIMIT {
-            return Err(failure);
-        }
-        sleep(ASK_EVERY).await;
-    }
-    Ok(gateway)
 }
 
 /// What came of a storm, as Markdown.

@@ -7,30 +7,29 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, count, duration, parse_url};
 use switchboard_orchestrator::config::chains::{
     self, ChainsConfig, EquivalentsConfig, FallbackConfig,
 };
-use switchboard_orchestrator::config::{NamesConfig, nearest};
+use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path};
 use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
 use switchboard_policy::config::AuthConfig;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
+pub use self::sealing_keys::{LEAST_SEALING_KEY_BYTES, SealingKeys, check_sealing_key};
 pub use crate::heartbeat::HeartbeatConfig;
 pub use crate::legacy::LegacyClientsConfig;
 use crate::workers::MAX_WORKERS;
 
-/// The fewest bytes of a sealing key.
-pub const LEAST_SEALING_KEY_BYTES: usize = 32;
+mod sealing_keys;
 
 /// The configuration of a gateway. Its parts are valid in themselves; [`Config::problems`] says
 /// whether they fit together.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Where the gateway listens, and the bounds of what it takes.
@@ -61,7 +60,7 @@ pub struct Config {
 }
 
 /// Where the gateway listens, and the bounds of what it takes.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
     /// The address of the endpoint `/mcp`: an IP address and a port; port 0 takes a free one.
@@ -106,12 +105,11 @@ pub struct ServerConfig {
     /// Secrets that seal what clients keep for the gateway: the first seals, all open. Each at
     /// least 32 bytes. Without any, one is made at start, and what it sealed does not outlive
     /// the process.
-    #[serde(deserialize_with = "deserialize_sealing_keys")]
     #[schemars(
         with = "Vec<String>",
         extend("default" = [], "writeOnly" = true, "items" = {"type": "string", "format": "sealing-key"})
     )]
-    pub sealing_keys: Vec<SecretString>,
+    pub sealing_keys: SealingKeys,
     /// The most connections that are open at once, at least 1. More wait to be accepted.
     #[serde(deserialize_with = "count::deserialize")]
     #[schemars(range(min = 1))]
@@ -177,7 +175,7 @@ impl Default for ServerConfig {
             allowed_origins: Vec::new(),
             watch_config: true,
             drain_timeout: Duration::from_secs(30),
-            sealing_keys: Vec::new(),
+            sealing_keys: SealingKeys::default(),
             max_connections: 10_000,
             max_in_flight: 10_000,
             max_queue_delay: Duration::from_secs(1),
@@ -191,20 +189,9 @@ impl Default for ServerConfig {
     }
 }
 
-/// Something that is wrong between parts of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The key that has to change.
-    pub key: Vec<String>,
-    /// The other key that it disagrees with.
-    pub other: Vec<String>,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
 impl Config {
     /// Everything that does not fit together; empty if a gateway can start with this.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<ConfigProblem> {
         self.open_to_everyone()
             .into_iter()
             .chain(self.equal_prefixes())
@@ -221,14 +208,14 @@ impl Config {
         }
     }
 
-    fn open_to_everyone(&self) -> Option<Problem> {
+    fn open_to_everyone(&self) -> Option<ConfigProblem> {
         let listen = self.server.listen;
         if self.auth.is_some() || listen.ip().to_canonical().is_loopback() {
             return None;
         }
-        Some(Problem {
-            key: path(&["server", "listen"]),
-            other: path(&["auth"]),
+        Some(ConfigProblem {
+            path: path(&["server", "listen"]),
+            other: Some(path(&["auth"])),
             message: format!(
                 "without an `auth` section everyone who reaches {listen} could call every \
                  backend; expected a loopback address such as 127.0.0.1:{port}, or an `auth` \
@@ -238,7 +225,7 @@ impl Config {
         })
     }
 
-    fn equal_prefixes(&self) -> Vec<Problem> {
+    fn equal_prefixes(&self) -> Vec<ConfigProblem> {
         let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, backend) in &self.backends {
@@ -247,9 +234,9 @@ impl Config {
                 continue;
             }
             if let Some(owner) = owners.insert(prefix, name) {
-                problems.push(Problem {
-                    key: path(&["backends", name, "prefix"]),
-                    other: path(&["backends", owner, "prefix"]),
+                problems.push(ConfigProblem {
+                    path: path(&["backends", name, "prefix"]),
+                    other: Some(path(&["backends", owner, "prefix"])),
                     message: format!(
                         "`{prefix}` is the prefix of `{owner}` too, so their names could not be \
                          told apart; expected a prefix that no other backend has"
@@ -262,36 +249,23 @@ impl Config {
 }
 
 impl Config {
-    fn wrong_dependencies(&self) -> Vec<Problem> {
+    fn wrong_dependencies(&self) -> Vec<ConfigProblem> {
         let backends = self.backends.iter();
         let dependencies = backends
             .map(|(name, backend)| (&**name, &*backend.depends_on))
             .collect();
-        let mistakes = start_order::mistakes(&dependencies).into_iter();
-        mistakes
-            .map(|mistake| Problem {
-                key: path(&["backends", &mistake.backend, "depends_on"]),
-                other: path(&["backends"]),
-                message: mistake.message,
-            })
-            .collect()
+        start_order::problems(&dependencies)
     }
 
     /// Chains that are wrong in themselves, and tools in them that no backend can have: a name begins
     /// with the prefix of its backend.
-    fn wrong_chains(&self) -> Vec<Problem> {
-        let wrong = chains::mistakes(&self.fallbacks, &self.equivalents).into_iter();
-        let wrong = wrong.map(|(key, message)| Problem {
-            other: key.clone(),
-            key,
-            message,
-        });
+    fn wrong_chains(&self) -> Vec<ConfigProblem> {
+        let wrong = chains::problems(&self.fallbacks, &self.equivalents).into_iter();
         let unknown = |(key, tool): (Vec<String>, &String)| {
             let message = self.nobodys_tool(tool)?;
-            let other = path(&["backends"]);
-            Some(Problem {
-                key,
-                other,
+            Some(ConfigProblem {
+                path: key,
+                other: Some(path(&["backends"])),
                 message,
             })
         };
@@ -325,10 +299,6 @@ impl Config {
         let near = near.map_or(String::new(), |near| format!("; did you mean `{near}…`?"));
         Some(format!("names `{tool}`, which is no backend's tool{near}"))
     }
-}
-
-fn path(keys: &[&str]) -> Vec<String> {
-    keys.iter().map(|key| (*key).to_owned()).collect()
 }
 
 /// Reads the address that the operations listener is bound to; `off` is `None`.
@@ -383,21 +353,6 @@ pub fn check_origin(text: &str) -> Result<(), String> {
     }
 }
 
-/// Checks the length of a sealing key.
-///
-/// # Errors
-///
-/// Says that it is too short, without repeating it.
-pub fn check_sealing_key(key: &str) -> Result<(), String> {
-    if key.len() < LEAST_SEALING_KEY_BYTES {
-        return Err(format!(
-            "is a secret of {} bytes, which is too short",
-            key.len()
-        ));
-    }
-    Ok(())
-}
-
 fn deserialize_ops_listen<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<SocketAddr>, D::Error> {
@@ -442,14 +397,4 @@ fn deserialize_origins<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Vec<String>, D::Error> {
     deserialize_checked(deserializer, check_origin)
-}
-
-fn deserialize_sealing_keys<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<SecretString>, D::Error> {
-    let keys = Vec::<SecretString>::deserialize(deserializer)?;
-    for key in &keys {
-        check_sealing_key(key.expose_secret()).map_err(de::Error::custom)?;
-    }
-    Ok(keys)
 }

@@ -88,20 +88,12 @@ mod tests {
         let text = format!(
             r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","_meta":{{{meta}}}}}}}"#
         );
-        Call {
-            request: Envelope::parse(text.into()).expect("a request"),
-            method: Method::ToolsCall,
-            principal: Arc::new(Principal::anonymous()),
-            version: Version::LATEST,
-            client: None,
-            peer: None,
-            param_headers: None,
-            log_level: None,
-            sink: None,
-            deadline: None,
-            headers: http::HeaderMap::new(),
-            takes_arriving: false,
-        }
+        Call::new(
+            Envelope::parse(text.into()).expect("a request"),
+            Method::ToolsCall,
+            Arc::new(Principal::anonymous()),
+            Version::LATEST,
+        )
     }
 
     #[test]

@@ -51,13 +51,13 @@ fn deserialize_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 /// Goes round, in the task of whoever polls [`Heartbeat::beat`].
 pub(crate) struct Heartbeat {
-    pub(crate) interval: Duration,
+    interval: Duration,
     /// Who is told of each completed round.
-    pub(crate) target: Option<Target>,
-    pub(crate) orchestrator: Orchestrator,
+    target: Option<Target>,
     /// Where calls run: that of the catalogue, and those of the workers.
-    pub(crate) runtimes: Vec<Handle>,
-    pub(crate) metrics: Arc<Metrics>,
+    runtimes: Vec<Handle>,
+    metrics: Arc<Metrics>,
+    orchestrator: Orchestrator,
 }
 
 /// A URL that is called.
@@ -67,11 +67,16 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// That of the configuration, if there is one.
+    ///
     /// # Errors
     /// If there is nothing to call it with: no TLS.
-    pub(crate) fn new(url: Url) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(config: &HeartbeatConfig) -> Result<Option<Self>, reqwest::Error> {
+        let Some(url) = config.url.clone() else {
+            return Ok(None);
+        };
         let client = reqwest::Client::builder().timeout(CALL_TIMEOUT).build()?;
-        Ok(Self { url, client })
+        Ok(Some(Self { url, client }))
     }
 
     async fn call(&self) -> Result<(), reqwest::Error> {
@@ -83,6 +88,22 @@ impl Target {
 }
 
 impl Heartbeat {
+    pub(crate) fn new(
+        interval: Duration,
+        target: Option<Target>,
+        runtimes: impl Iterator<Item = Handle>,
+        metrics: &Arc<Metrics>,
+        orchestrator: &Orchestrator,
+    ) -> Self {
+        Self {
+            interval,
+            target,
+            runtimes: runtimes.collect(),
+            metrics: Arc::clone(metrics),
+            orchestrator: orchestrator.clone(),
+        }
+    }
+
     /// Goes round for ever.
     pub(crate) async fn beat(&self) {
         let mut rounds = interval(self.interval);
@@ -138,26 +159,14 @@ async fn all_answer(runtimes: &[Handle], orchestrator: &Orchestrator) -> bool {
 mod tests {
     use super::*;
 
-    use std::collections::BTreeMap;
-
-    use switchboard_backends::config::parked::ParkedCallsConfig;
     use switchboard_orchestrator::Parts;
-    use switchboard_orchestrator::config::NamesConfig;
-    use switchboard_orchestrator::config::chains::ChainsConfig;
     use switchboard_protocol::token::Sealer;
 
     #[tokio::test(start_paused = true)]
     async fn a_round_with_a_thread_that_hangs_is_not_completed() {
-        let orchestrator = Orchestrator::start(Parts {
-            names: NamesConfig::default(),
-            parked_calls: ParkedCallsConfig::default(),
-            backends: BTreeMap::new(),
-            chains: ChainsConfig::default(),
-            private: false,
-            sealer: Sealer::with_random_key().expect("a key"),
-            metrics: Arc::new(Metrics::new().expect("metrics")),
-            runtimes: Vec::new(),
-        });
+        let sealer = Sealer::with_random_key().expect("a key");
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let orchestrator = Orchestrator::start(Parts::new(sealer, metrics));
         let here = Handle::current();
         assert!(all_answer(std::slice::from_ref(&here), &orchestrator).await);
         let hanging = tokio::runtime::Builder::new_current_thread()

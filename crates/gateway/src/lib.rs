@@ -8,6 +8,7 @@ mod authenticate;
 mod check;
 pub mod config;
 mod count;
+mod counted;
 mod deadline;
 mod edge;
 mod endpoint;

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret, SecretString};
-use switchboard_orchestrator::{Exchanged, Orchestrator, Reload};
+use switchboard_orchestrator::config::ConfigProblem;
+use switchboard_orchestrator::{BackendChanges, DesiredState, Orchestrator};
 use switchboard_policy::origin::HostPolicyError;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessInForce};
-use crate::config::{Config, Problem, ServerConfig};
+use crate::config::{Config, ServerConfig};
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +31,7 @@ pub struct Reloaded {
     /// Whether anything is in force now that was not before.
     pub is_changed: bool,
     /// The backends that it touched.
-    pub exchanged: Exchanged,
+    pub backends: BackendChanges,
     /// The keys that differ from those in force and that only a restart puts in force.
     pub needs_restart: Vec<&'static str>,
 }
@@ -40,8 +40,8 @@ pub struct Reloaded {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// The configuration does not fit what stays in force until a restart.
-    #[error("{}: {}", .0.key.join("."), .0.message)]
-    Problem(Problem),
+    #[error("{}: {}", .0.path.join("."), .0.message)]
+    Problem(ConfigProblem),
     /// The configured hosts or origins are not valid.
     #[error(transparent)]
     Hosts(#[from] HostPolicyError),
@@ -56,29 +56,29 @@ impl Reloader {
     ///
     /// # Errors
     /// [`ReloadError`]; then nothing was changed, or it ends with the gateway.
-    pub async fn reload(&mut self, config: Config) -> Result<Reloaded, ReloadError> {
-        let needs_restart = needs_restart(&self.in_force, &config);
-        let next = self.without_restart(config);
+    pub async fn reload(&mut self, config: &Config) -> Result<Reloaded, ReloadError> {
+        let next = without_restart(&self.in_force, config);
+        let needs_restart = needs_restart(&next, config);
         // The listener's address stays, so keys that were not needed at another may be needed here.
         if let Some(problem) = next.problems().into_iter().next() {
             return Err(ReloadError::Problem(problem));
         }
         let access = Access::new(self.bound, &next.server, next.auth.as_ref())?;
-        if is_same(&self.in_force, &next) {
+        if self.in_force == next {
             return Ok(Reloaded {
                 needs_restart,
                 ..Reloaded::default()
             });
         }
         self.access.store(Arc::new(access));
-        let wanted = Reload {
+        let wanted = DesiredState {
             backends: next.backends.clone(),
             names: next.names.clone(),
             chains: next.chains(),
             private: next.auth.is_some(),
             drain_timeout: next.server.drain_timeout,
         };
-        let exchanged = tokio::select! {
+        let backends = tokio::select! {
             biased;
             () = self.drain.cancelled() => return Err(ReloadError::ShutDown),
             exchanged = self.orchestrator.reload(wanted) => {
@@ -88,123 +88,84 @@ impl Reloader {
         self.in_force = next;
         Ok(Reloaded {
             is_changed: true,
-            exchanged,
+            backends,
             needs_restart,
         })
     }
+}
 
-    /// What the configuration in force becomes.
-    fn without_restart(&self, config: Config) -> Config {
-        let in_force = &self.in_force;
-        Config {
-            server: ServerConfig {
-                public_url: config.server.public_url,
-                allowed_hosts: config.server.allowed_hosts,
-                allowed_origins: config.server.allowed_origins,
-                watch_config: config.server.watch_config,
-                ..in_force.server.clone()
-            },
-            auth: config.auth,
-            names: config.names,
-            backends: config.backends,
-            fallbacks: config.fallbacks,
-            equivalents: config.equivalents,
-            heartbeat: in_force.heartbeat.clone(),
-            parked_calls: in_force.parked_calls,
-            telemetry: in_force.telemetry.clone(),
-        }
+/// What a configuration in force becomes without a restart, where another is wanted.
+fn without_restart(in_force: &Config, wanted: &Config) -> Config {
+    let (old, new) = (in_force.clone(), wanted.clone());
+    Config {
+        server: ServerConfig {
+            public_url: new.server.public_url,
+            allowed_hosts: new.server.allowed_hosts,
+            allowed_origins: new.server.allowed_origins,
+            watch_config: new.server.watch_config,
+            ..old.server
+        },
+        auth: new.auth,
+        names: new.names,
+        backends: new.backends,
+        fallbacks: new.fallbacks,
+        equivalents: new.equivalents,
+        heartbeat: old.heartbeat,
+        parked_calls: old.parked_calls,
+        telemetry: old.telemetry,
     }
 }
 
-/// Whether nothing differs of what a reload puts in force.
-fn is_same(a: &Config, b: &Config) -> bool {
-    a.server.public_url == b.server.public_url
-        && a.server.allowed_hosts == b.server.allowed_hosts
-        && a.server.allowed_origins == b.server.allowed_origins
-        && a.server.watch_config == b.server.watch_config
-        && a.auth == b.auth
-        && a.names == b.names
-        && a.backends == b.backends
-        && a.chains() == b.chains()
+/// The names of those of these fields that differ. They have to be all of the type's, so that none is
+/// forgotten.
+macro_rules! differing {
+    ($prefix:literal, $type:ident { $($key:ident,)* } except { $($other:ident)? }, $a:expr, $b:expr) => {{
+        let $type { $($key,)* $($other: _,)? } = $a;
+        [$(($key != &$b.$key).then_some(concat!($prefix, stringify!($key))),)*]
+    }};
 }
 
-/// The keys that differ and that only a restart puts in force.
-fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    // Taken apart whole, so that it is decided of each new key whether it needs one.
-    let ServerConfig {
-        listen,
-        ops_listen,
-        public_url: _,
-        allowed_hosts: _,
-        allowed_origins: _,
-        watch_config: _,
-        drain_timeout,
-        sealing_keys,
-        tls,
-        max_connections,
-        max_in_flight,
-        max_queue_delay,
-        max_body_bytes,
-        header_timeout,
-        body_timeout,
-        idle_timeout,
-        worker_threads,
-        legacy,
-    } = &old.server;
-    let server = &new.server;
-    let differing = [
-        ("server.listen", *listen != server.listen),
-        ("server.ops_listen", *ops_listen != server.ops_listen),
-        (
-            "server.drain_timeout",
-            *drain_timeout != server.drain_timeout,
-        ),
-        (
-            "server.sealing_keys",
-            !same_secrets(sealing_keys, &server.sealing_keys),
-        ),
-        (
-            "server.max_connections",
-            *max_connections != server.max_connections,
-        ),
-        ("server.tls", *tls != server.tls),
-        (
-            "server.max_in_flight",
-            *max_in_flight != server.max_in_flight,
-        ),
-        (
-            "server.max_queue_delay",
-            *max_queue_delay != server.max_queue_delay,
-        ),
-        (
-            "server.max_body_bytes",
-            *max_body_bytes != server.max_body_bytes,
-        ),
-        (
-            "server.header_timeout",
-            *header_timeout != server.header_timeout,
-        ),
-        ("server.body_timeout", *body_timeout != server.body_timeout),
-        ("server.idle_timeout", *idle_timeout != server.idle_timeout),
-        (
-            "server.worker_threads",
-            *worker_threads != server.worker_threads,
-        ),
-        ("server.legacy", *legacy != server.legacy),
-        ("heartbeat", old.heartbeat != new.heartbeat),
-        ("parked_calls", old.parked_calls != new.parked_calls),
-        ("telemetry", old.telemetry != new.telemetry),
-    ];
-    let keys = differing.into_iter().filter(|(_, differs)| *differs);
-    keys.map(|(key, _)| key).collect()
-}
-
-fn same_secrets(a: &[SecretString], b: &[SecretString]) -> bool {
-    let exposed = |secrets: &[SecretString]| -> Vec<_> {
-        secrets
-            .iter()
-            .map(|secret| secret.expose_secret().to_owned())
-            .collect()
-    };
-    exposed(a) == exposed(b)
+/// The keys of what is wanted that are not so in what comes into force.
+fn needs_restart(next: &Config, wanted: &Config) -> Vec<&'static str> {
+    let of_server = differing!(
+        "server.",
+        ServerConfig {
+            listen,
+            ops_listen,
+            public_url,
+            allowed_hosts,
+            allowed_origins,
+            watch_config,
+            drain_timeout,
+            sealing_keys,
+            tls,
+            max_connections,
+            max_in_flight,
+            max_queue_delay,
+            max_body_bytes,
+            header_timeout,
+            body_timeout,
+            idle_timeout,
+            worker_threads,
+            legacy,
+        } except {},
+        &next.server,
+        &wanted.server
+    );
+    let others = differing!(
+        "",
+        Config {
+            auth,
+            names,
+            backends,
+            fallbacks,
+            equivalents,
+            heartbeat,
+            parked_calls,
+            telemetry,
+        } except { server },
+        next,
+        wanted
+    );
+    of_server.into_iter().chain(others).flatten().collect()
 }

@@ -8,24 +8,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use secrecy::ExposeSecret;
 use switchboard_orchestrator::{Orchestrator, Parts};
 use switchboard_policy::origin::HostPolicyError;
 use switchboard_protocol::token::{KeyError, SealError, Sealer};
 use switchboard_telemetry::{Metrics, Sampler};
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Access;
-use crate::config::Config;
+use crate::config::{Config, ServerConfig};
 use crate::edge::decode::BodyLimits;
 use crate::endpoint::EndpointParts;
 use crate::heartbeat::{Heartbeat, Target};
 use crate::legacy;
-use crate::listener::{self, Limits};
+use crate::listener::{self, HttpApp, Limits};
 use crate::ops;
 use crate::reload::Reloader;
-use crate::shed::InFlight;
+use crate::shed::AdmissionControl;
 use crate::stack::{ENDPOINT, HttpParts, call_stack};
 use crate::tls::{Certificate, TlsError};
 use crate::workers::Workers;
@@ -67,13 +67,9 @@ pub enum StartError {
 /// A gateway whose backends are starting and whose sockets are bound.
 pub struct Gateway {
     config: Config,
-    bound: SocketAddr,
-    listener: TcpListener,
-    certificate: Option<Arc<Certificate>>,
-    ops_listener: Option<TcpListener>,
+    listeners: Listeners,
     orchestrator: Orchestrator,
-    legacy: legacy::Edge,
-    app: HttpParts,
+    app: App,
     ops: axum::Router,
     draining: Arc<AtomicBool>,
     drain: CancellationToken,
@@ -92,44 +88,17 @@ impl Gateway {
         metrics: Arc<Metrics>,
         sampler: Sampler,
     ) -> Result<Self, StartError> {
+        // All that can fail comes before anything is started.
         let server = &config.server;
-        let certificate = match server.tls.clone() {
-            Some(files) => Some(Arc::new(Certificate::load(files)?)),
-            None => None,
-        };
-        let listener = bind(server.listen).await?;
-        let ops_listener = match server.ops_listen {
-            Some(address) => Some(bind(address).await?),
-            None => None,
-        };
-        let bound = listener.local_addr().map_err(|source| StartError::Bind {
-            address: server.listen,
-            source,
-        })?;
-        let access = Access::new(bound, server, config.auth.as_ref())?;
-        let keys: Vec<&[u8]> = server
-            .sealing_keys
-            .iter()
-            .map(|key| key.expose_secret().as_bytes())
-            .collect();
-        let sealer = || {
-            Ok::<_, StartError>(if keys.is_empty() {
-                Sealer::with_random_key()?
-            } else {
-                Sealer::new(&keys)?
-            })
-        };
-        let (sealer, session_sealer) = (sealer()?, sealer()?);
-
-        let heartbeat_target = match config.heartbeat.url.clone() {
-            Some(url) => Some(Target::new(url).map_err(StartError::Heartbeat)?),
-            None => None,
-        };
+        let listeners = Listeners::bind(server).await?;
+        let access = Access::new(listeners.address, server, config.auth.as_ref())?;
+        let (sealer, session_sealer) = sealers(server)?;
+        let target = Target::new(&config.heartbeat).map_err(StartError::Heartbeat)?;
         let workers = Workers::start(server.worker_threads).map_err(StartError::Workers)?;
-        let runtime = tokio::runtime::Handle::current();
-        let on_workers = workers.alive_tasks();
-        let main = runtime.clone();
-        metrics.count_tasks_with(move || main.metrics().num_alive_tasks() + on_workers());
+
+        let runtime = Handle::current();
+        let (here, on_workers) = (runtime.clone(), workers.alive_tasks());
+        metrics.count_tasks_with(move || here.metrics().num_alive_tasks() + on_workers());
         let orchestrator = Orchestrator::start(Parts {
             names: config.names.clone(),
             backends: config.backends.clone(),
@@ -140,53 +109,21 @@ impl Gateway {
             metrics: Arc::clone(&metrics),
             runtimes: workers.runtimes().cloned().collect(),
         });
-        let in_flight = Arc::new(InFlight::new(
-            server.max_in_flight,
-            server.max_queue_delay,
-            Arc::clone(&metrics),
-        ));
-        let calls = call_stack(
+        let app = App::new(
+            &config,
+            access,
+            session_sealer,
             sampler,
-            Arc::clone(&metrics),
-            Arc::clone(&in_flight),
-            orchestrator.clone(),
+            &metrics,
+            &orchestrator,
         );
-        let limits = BodyLimits {
-            bytes: server.max_body_bytes,
-            timeout: server.body_timeout,
-        };
-        let legacy = legacy::Edge::start(legacy::Parts {
-            config: server.legacy.clone(),
-            limits,
-            ask_timeout: config.parked_calls.timeout,
-            sealer: session_sealer,
-            metrics: Arc::clone(&metrics),
-            orchestrator: orchestrator.clone(),
-            calls: calls.clone(),
-        });
-        let app = HttpParts {
-            access: Arc::new(ArcSwap::from_pointee(access)),
-            metrics: Arc::clone(&metrics),
-            in_flight,
-            endpoint: Arc::new(EndpointParts {
-                limits,
-                metrics: Arc::clone(&metrics),
-                orchestrator: orchestrator.clone(),
-                calls,
-                legacy: legacy.clone(),
-            }),
-            http_sse: server.legacy.http_sse,
-        };
-        let heartbeat = Heartbeat {
-            interval: config.heartbeat.interval,
-            target: heartbeat_target,
-            orchestrator: orchestrator.clone(),
-            runtimes: iter::once(&runtime)
-                .chain(workers.runtimes())
-                .cloned()
-                .collect(),
-            metrics: Arc::clone(&metrics),
-        };
+        let heartbeat = Heartbeat::new(
+            config.heartbeat.interval,
+            target,
+            iter::once(runtime).chain(workers.runtimes().cloned()),
+            &metrics,
+            &orchestrator,
+        );
         let draining = Arc::new(AtomicBool::new(false));
         let ops = ops::router(
             Arc::clone(&metrics),
@@ -195,12 +132,8 @@ impl Gateway {
         );
         Ok(Self {
             config,
-            bound,
-            listener,
-            certificate,
-            ops_listener,
+            listeners,
             orchestrator,
-            legacy,
             app,
             ops,
             draining,
@@ -216,18 +149,18 @@ impl Gateway {
     /// # Errors
     /// If the system does not tell.
     pub fn url(&self) -> std::io::Result<String> {
-        let scheme = match self.certificate {
+        let scheme = match self.listeners.main.certificate {
             Some(_) => "https",
             None => "http",
         };
-        let address = self.listener.local_addr()?;
+        let address = self.listeners.main.listener.local_addr()?;
         Ok(format!("{scheme}://{address}{ENDPOINT}"))
     }
 
     /// The address of probes and scrapers, if there is one.
     #[must_use]
     pub fn ops_address(&self) -> Option<SocketAddr> {
-        self.ops_listener.as_ref()?.local_addr().ok()
+        self.listeners.ops.as_ref()?.listener.local_addr().ok()
     }
 
     /// The one virtual server.
@@ -242,8 +175,8 @@ impl Gateway {
     pub fn reloader(&self) -> Reloader {
         Reloader {
             in_force: self.config.clone(),
-            bound: self.bound,
-            access: Arc::clone(&self.app.access),
+            bound: self.listeners.address,
+            access: Arc::clone(&self.app.http.access),
             orchestrator: self.orchestrator.clone(),
             drain: self.drain.clone(),
         }
@@ -253,13 +186,9 @@ impl Gateway {
     /// calls have `server.drain_timeout` to finish, and the backends end last.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Self {
-            config,
-            bound: _,
-            listener,
-            certificate,
-            ops_listener,
+            config: _,
+            listeners,
             orchestrator,
-            legacy,
             app,
             ops,
             draining,
@@ -268,33 +197,14 @@ impl Gateway {
             heartbeat,
             workers,
         } = self;
-        let server = &config.server;
-        let limits = Limits {
-            max_connections: server.max_connections,
-            header_timeout: server.header_timeout,
-            idle_timeout: server.idle_timeout,
-            drain_timeout: server.drain_timeout,
-            ..Limits::default()
-        };
         let end = CancellationToken::new();
-        let serving = listener::serve(
-            listener,
-            certificate.clone(),
-            app,
-            limits,
-            Some(metrics),
-            &workers,
-            drain.clone(),
-        );
-        let ops_limits = Limits {
-            max_connections: MAX_OPS_CONNECTIONS,
-            drain_timeout: Duration::from_secs(1),
-            ..limits
-        };
+        let certificate = listeners.main.certificate.clone();
+        let main = listeners.main;
+        let serving = main.serve(app.http, Some(metrics), &workers, drain.clone());
         let serving_ops = async {
-            if let Some(listener) = ops_listener {
+            if let Some(listener) = listeners.ops {
                 let here = Workers::here();
-                listener::serve(listener, None, ops, ops_limits, None, &here, end.clone()).await;
+                listener.serve(ops, None, &here, end.clone()).await;
             }
         };
         let draining = async {
@@ -305,7 +215,7 @@ impl Gateway {
             drain.cancel();
         };
         let watching_certificate = async {
-            if let Some(certificate) = &certificate {
+            if let Some(certificate) = certificate {
                 drain.run_until_cancelled(certificate.watch()).await;
             }
         };
@@ -313,7 +223,7 @@ impl Gateway {
             let beating = drain.run_until_cancelled(heartbeat.beat());
             tokio::join!(serving, draining, watching_certificate, beating);
             // Before the backends, since calls that lost their client may run there.
-            legacy.shut_down().await;
+            app.legacy.shut_down().await;
             orchestrator.shut_down().await;
             // Probes see the gateway until there is nothing left of it.
             end.cancel();
@@ -324,8 +234,151 @@ impl Gateway {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|source| StartError::Bind { address, source })
+/// The sockets of a gateway.
+struct Listeners {
+    /// Where the endpoint really is.
+    address: SocketAddr,
+    main: Bound,
+    ops: Option<Bound>,
+}
+
+/// A socket that is bound, and what its connections may cost.
+struct Bound {
+    listener: TcpListener,
+    certificate: Option<Arc<Certificate>>,
+    limits: Limits,
+}
+
+impl Listeners {
+    async fn bind(server: &ServerConfig) -> Result<Self, StartError> {
+        let certificate = match server.tls.clone() {
+            Some(files) => Some(Arc::new(Certificate::load(files)?)),
+            None => None,
+        };
+        let limits = Limits {
+            max_connections: server.max_connections,
+            header_timeout: server.header_timeout,
+            idle_timeout: server.idle_timeout,
+            drain_timeout: server.drain_timeout,
+            max_body_bytes: server.max_body_bytes,
+            ..Limits::default()
+        };
+        let main = Bound::bind(server.listen, certificate, limits).await?;
+        let ops_limits = Limits {
+            max_connections: MAX_OPS_CONNECTIONS,
+            drain_timeout: Duration::from_secs(1),
+            ..limits
+        };
+        let ops = match server.ops_listen {
+            Some(address) => Some(Bound::bind(address, None, ops_limits).await?),
+            None => None,
+        };
+        let address = main
+            .listener
+            .local_addr()
+            .map_err(|source| StartError::Bind {
+                address: server.listen,
+                source,
+            })?;
+        Ok(Self { address, main, ops })
+    }
+}
+
+impl Bound {
+    async fn bind(
+        address: SocketAddr,
+        certificate: Option<Arc<Certificate>>,
+        limits: Limits,
+    ) -> Result<Self, StartError> {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| StartError::Bind { address, source })?;
+        Ok(Self {
+            listener,
+            certificate,
+            limits,
+        })
+    }
+
+    /// As [`listener::serve`].
+    async fn serve<A: HttpApp>(
+        self,
+        app: A,
+        metrics: Option<Arc<Metrics>>,
+        workers: &Workers,
+        drain: CancellationToken,
+    ) {
+        let Self {
+            listener,
+            certificate,
+            limits,
+        } = self;
+        listener::serve(listener, certificate, app, limits, metrics, workers, drain).await;
+    }
+}
+
+/// What seals `requestState`, and what seals the ids of legacy clients' sessions.
+fn sealers(server: &ServerConfig) -> Result<(Sealer, Sealer), StartError> {
+    let keys = server.sealing_keys.expose();
+    if keys.is_empty() {
+        return Ok((Sealer::with_random_key()?, Sealer::with_random_key()?));
+    }
+    Ok((Sealer::new(&keys)?, Sealer::new(&keys)?))
+}
+
+/// What connections are served with, and what of it has an end of its own.
+struct App {
+    http: HttpParts,
+    legacy: legacy::Edge,
+}
+
+impl App {
+    fn new(
+        config: &Config,
+        access: Access,
+        session_sealer: Sealer,
+        sampler: Sampler,
+        metrics: &Arc<Metrics>,
+        orchestrator: &Orchestrator,
+    ) -> Self {
+        let server = &config.server;
+        let admission = Arc::new(AdmissionControl::new(
+            server.max_in_flight,
+            server.max_queue_delay,
+            Arc::clone(metrics),
+        ));
+        let calls = call_stack(
+            sampler,
+            Arc::clone(metrics),
+            Arc::clone(&admission),
+            orchestrator.clone(),
+        );
+        let limits = BodyLimits {
+            bytes: server.max_body_bytes,
+            timeout: server.body_timeout,
+        };
+        let legacy = legacy::Edge::start(legacy::Parts {
+            config: server.legacy.clone(),
+            limits,
+            ask_timeout: config.parked_calls.timeout,
+            sealer: session_sealer,
+            metrics: Arc::clone(metrics),
+            orchestrator: orchestrator.clone(),
+            calls: calls.clone(),
+        });
+        let http = HttpParts {
+            access: Arc::new(ArcSwap::from_pointee(access)),
+            metrics: Arc::clone(metrics),
+            admission,
+            endpoint: Arc::new(EndpointParts {
+                limits,
+                metrics: Arc::clone(metrics),
+                orchestrator: orchestrator.clone(),
+                calls,
+                legacy: legacy.clone(),
+            }),
+            http_sse: server.legacy.http_sse,
+        };
+        Self { http, legacy }
+    }
 }

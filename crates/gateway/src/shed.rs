@@ -22,6 +22,7 @@ use switchboard_telemetry::{Metrics, ShedReason};
 use tower::{Layer, Service};
 
 use self::queue_delay::QueueDelay;
+use crate::counted::Counted;
 use crate::edge::respond;
 
 mod queue_delay;
@@ -29,15 +30,16 @@ mod queue_delay;
 /// In how many seconds a refused client may come again: the same as in the fault itself.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
 
-/// How many calls are under way in the whole gateway, and how many may be. Shared by `Arc`.
-pub(crate) struct InFlight {
+/// Which calls are let in: how many are under way in the whole gateway, how many may be, and how
+/// late a thread may be. Shared by `Arc`.
+pub(crate) struct AdmissionControl {
     cap: usize,
     max_queue_delay: Duration,
     calls: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
 }
 
-impl InFlight {
+impl AdmissionControl {
     /// At most `cap` calls at once, and none while the thread that would serve it is late by more
     /// than `max_queue_delay`; zero: however late it is.
     pub(crate) fn new(cap: usize, max_queue_delay: Duration, metrics: Arc<Metrics>) -> Self {
@@ -50,17 +52,10 @@ impl InFlight {
     }
 
     /// A place for one call, or why there is none.
-    fn take(&self) -> Result<Place, Box<Fault>> {
+    fn take(&self) -> Result<Counted, Box<Fault>> {
         self.check_delay()?;
-        let taken = self
-            .calls
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| {
-                (calls < self.cap).then_some(calls + 1)
-            });
-        if taken.is_err() {
-            return Err(self.refuse(ShedReason::InFlight));
-        }
-        let place = Place(Arc::clone(&self.calls));
+        let place = Counted::below(self.cap, &self.calls)
+            .ok_or_else(|| self.refuse(ShedReason::InFlight))?;
         if !self.max_queue_delay.is_zero() {
             QueueDelay::measure_while(&self.calls);
         }
@@ -108,20 +103,10 @@ impl InFlight {
     }
 }
 
-/// A call's place, free again when this is dropped.
-#[derive(Debug)]
-struct Place(Arc<AtomicUsize>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Makes [`Shed`].
 #[derive(Clone)]
 pub(crate) struct ShedLayer {
-    pub(crate) in_flight: Arc<InFlight>,
+    pub(crate) admission: Arc<AdmissionControl>,
 }
 
 impl<S> Layer<S> for ShedLayer {
@@ -130,7 +115,7 @@ impl<S> Layer<S> for ShedLayer {
     fn layer(&self, inner: S) -> Shed<S> {
         Shed {
             inner,
-            in_flight: Arc::clone(&self.in_flight),
+            admission: Arc::clone(&self.admission),
         }
     }
 }
@@ -139,7 +124,7 @@ impl<S> Layer<S> for ShedLayer {
 #[derive(Clone)]
 pub(crate) struct Shed<S> {
     inner: S,
-    in_flight: Arc<InFlight>,
+    admission: Arc<AdmissionControl>,
 }
 
 impl<S> Service<TracedCall> for Shed<S>
@@ -155,7 +140,7 @@ where
     }
 
     fn call(&mut self, call: TracedCall) -> Self::Future {
-        match self.in_flight.take() {
+        match self.admission.take() {
             Ok(place) => Either::Left(Placed {
                 inner: self.inner.call(call),
                 place: Some(place),
@@ -170,7 +155,7 @@ pin_project! {
     pub(crate) struct Placed<F> {
         #[pin]
         inner: F,
-        place: Option<Place>,
+        place: Option<Counted>,
     }
 }
 
@@ -197,7 +182,7 @@ where
 /// A result under way, whose call keeps its place.
 struct PlacedStream {
     result: Box<dyn ResultStream>,
-    _place: Option<Place>,
+    _place: Option<Counted>,
 }
 
 impl ResultStream for PlacedStream {

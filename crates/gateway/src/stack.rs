@@ -27,7 +27,7 @@ use crate::edge::respond;
 use crate::endpoint::{Endpoint, EndpointParts};
 use crate::listener::{HttpApp, HttpService};
 use crate::paths::Paths;
-use crate::shed::{InFlight, Shed, ShedLayer};
+use crate::shed::{AdmissionControl, Shed, ShedLayer};
 use crate::trace::{Trace, TraceLayer};
 
 /// Where the endpoint is.
@@ -44,8 +44,8 @@ pub(crate) type CallFuture = <CallService as tower::Service<Box<Call>>>::Future;
 pub(crate) struct HttpParts {
     pub(crate) access: AccessInForce,
     pub(crate) metrics: Arc<Metrics>,
-    /// How much is under way, and may be.
-    pub(crate) in_flight: Arc<InFlight>,
+    /// Which calls are let in.
+    pub(crate) admission: Arc<AdmissionControl>,
     pub(crate) endpoint: Arc<EndpointParts>,
     /// Whether the paths of HTTP+SSE are served too.
     pub(crate) http_sse: bool,
@@ -62,7 +62,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
     let HttpParts {
         access,
         metrics,
-        in_flight,
+        admission,
         endpoint,
         http_sse,
     } = parts;
@@ -80,7 +80,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
         .layer(option_layer(cors))
         // Before authentication and the body: under load a refusal has to cost nearly nothing.
         .layer(CheckLayer::new(move |request: &Request<Body>| {
-            in_flight.check(request)
+            admission.check(request)
         }))
         // Before the body is read, so that a stranger costs a hash and no more.
         .layer(AuthenticateLayer { access });
@@ -93,14 +93,14 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
 pub(crate) fn call_stack(
     sampler: Sampler,
     metrics: Arc<Metrics>,
-    in_flight: Arc<InFlight>,
+    admission: Arc<AdmissionControl>,
     orchestrator: Orchestrator,
 ) -> CallService {
     ServiceBuilder::new()
         // Sees how every call ends, also one that nobody waits for any more.
         .layer(TraceLayer { sampler, metrics })
         // Before anything is done for a call: who made it, on whatever connection, does not matter.
-        .layer(ShedLayer { in_flight })
+        .layer(ShedLayer { admission })
         // Before anything waits: what a client gives the call counts from here.
         .layer(DeadlineLayer)
         // Resolves the name, and makes the call.

@@ -15,7 +15,7 @@ use crate::config::TlsConfig;
 
 /// How often the files are looked at. Whoever renews certificates does so hours before the old ones
 /// end.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The versions of HTTP that are spoken, the preferred one first (RFC 7301).
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -77,16 +77,16 @@ impl Certificate {
     /// Looks at the files for ever, and takes what they hold when they have changed.
     pub(crate) async fn watch(self: &Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let this = Arc::clone(self);
-            // Fails only if looking panics or the runtime ends.
-            let _ = tokio::task::spawn_blocking(move || this.look()).await;
+            // Fails only if reading panics or the runtime ends.
+            let _ = tokio::task::spawn_blocking(move || this.reload_if_changed()).await;
         }
     }
 
     /// Takes a changed pair if it is valid. A pair that is not is reported once: while the files stay
     /// as they are, they are not read again.
-    fn look(&self) {
+    fn reload_if_changed(&self) {
         let now = written(&self.files);
         if std::mem::replace(&mut *self.seen.lock(), now) == now {
             return;

@@ -13,6 +13,8 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
+use crate::counted::Counted;
+
 /// The most worker threads.
 pub(crate) const MAX_WORKERS: usize = 1024;
 
@@ -33,7 +35,7 @@ struct Worker {
 /// A connection's place on a worker, counted until it is dropped.
 pub(crate) struct Place {
     pub(crate) runtime: Handle,
-    connections: Arc<AtomicUsize>,
+    _counted: Counted,
 }
 
 impl Workers {
@@ -117,10 +119,9 @@ impl Worker {
     }
 
     fn place(&self) -> Place {
-        self.connections.fetch_add(1, Ordering::Relaxed);
         Place {
             runtime: self.runtime.clone(),
-            connections: Arc::clone(&self.connections),
+            _counted: Counted::new(&self.connections),
         }
     }
 }
@@ -136,12 +137,6 @@ impl Drop for Workers {
             // A thread ends with a panic only if the runtime itself is broken.
             let _ = thread.join();
         }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -59,7 +59,7 @@ pub struct Source {
 impl Source {
     /// Whether everything that it offers is there.
     fn is_whole(&self) -> bool {
-        matches!(self.status.state, State::Ready | State::Degraded)
+        self.status.state.is_usable()
             && !self.hidden
             && self
                 .lists
@@ -70,7 +70,7 @@ impl Source {
 
 /// What a snapshot depends on beside its sources.
 #[derive(Clone, Debug)]
-pub struct Shared {
+pub struct SnapshotSettings {
     /// Whether callers are told apart, so that no list may be shared between them.
     pub private: bool,
     /// The most items on a page.
@@ -85,7 +85,7 @@ pub struct Shared {
     pub extensions: Extensions,
 }
 
-impl Shared {
+impl SnapshotSettings {
     /// The usual values for a gateway of this version: nothing private, pages of 1,000 items, fresh
     /// for a minute, all modern versions, no extensions.
     #[must_use]
@@ -258,7 +258,7 @@ impl Snapshot {
     /// learned or not: names depend on all of them. Of two sources with one name the second is left
     /// out.
     #[must_use]
-    pub fn build(names: &NamesConfig, sources: &[Source], shared: &Shared) -> Self {
+    pub fn build(names: &NamesConfig, sources: &[Source], settings: &SnapshotSettings) -> Self {
         let mut sources = sources.to_vec();
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         sources.dedup_by(|b, a| a.name == b.name);
@@ -274,7 +274,7 @@ impl Snapshot {
             Registry::build(kind, &sources, &namespaces, &mut collisions, &mut shortened)
         });
         let resources = Resources::build(&sources);
-        let frame = page::Frame::new(&sources, shared);
+        let frame = page::Frame::new(&sources, settings);
         let pages = List::ALL.map(|list| {
             let items = match list {
                 List::Tools => page::named_items(&tools, &sources, &resources),
@@ -284,11 +284,11 @@ impl Snapshot {
                 }
                 List::Skills => page::skill_items(&sources, &resources),
             };
-            Pages::build(list, &items, shared.page_size, &frame)
+            Pages::build(list, &items, settings.page_size, &frame)
         });
-        let capabilities = discover::capabilities(&shared.extensions);
+        let capabilities = discover::capabilities(&settings.extensions);
         let instructions = discover::instructions(&sources, &namespaces);
-        let discover = discover::result(shared, &capabilities, instructions.as_deref(), &frame);
+        let discover = discover::result(settings, &capabilities, instructions.as_deref(), &frame);
         Self {
             sources,
             namespaces,
@@ -298,7 +298,7 @@ impl Snapshot {
             collisions,
             shortened,
             pages,
-            extensions: shared.extensions.clone(),
+            extensions: settings.extensions.clone(),
             capabilities: capabilities.into(),
             instructions,
             discover: discover.into(),

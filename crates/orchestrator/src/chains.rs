@@ -78,11 +78,9 @@ impl Chains {
     /// Whether there is any chain for calls of this kind that are no continuation: what answers a
     /// question goes to who asked it.
     fn may_concern(&self, call: &Call) -> bool {
-        let params = &call.request.params;
         call.method == Method::ToolsCall
             && !(self.fallbacks.is_empty() && self.groups.is_empty())
-            && params.request_state.is_none()
-            && params.input_responses.is_none()
+            && !call.request.params.is_continuation()
     }
 
     /// The group of a tool.

@@ -65,6 +65,29 @@ fn deserialize_max_length<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     Ok(length)
 }
 
+/// Something that is wrong in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigProblem {
+    /// The key that has to change, from the top; the index of an entry is in brackets.
+    pub path: Vec<String>,
+    /// The other key that it disagrees with, if there is one.
+    pub other: Option<Vec<String>>,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// The path of these keys, as in [`ConfigProblem`].
+pub fn path(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+/// The end of a message about a word that is unknown: the nearest of those that are known, if one
+/// is near enough.
+#[must_use]
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
 /// The one of `known` that is near enough to `word` that a slip of the hand explains the
 /// difference.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

@@ -5,13 +5,15 @@
 //! backend sent none. It names the backend that asked, and opens only for the same principal and
 //! the same request. What comes back is a continuation of the same call, not a new one.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use switchboard_protocol::call::Call;
 use switchboard_protocol::canonical::canonical;
 use switchboard_protocol::error::ProtocolError;
+use switchboard_protocol::millis;
 use switchboard_protocol::token::{Binding, Purpose, Sealer, digest};
 
+use crate::clock::now_ms;
 use crate::home::Home;
 
 /// How long a client may take to gather the input.
@@ -54,7 +56,7 @@ pub(crate) fn seal_payload(
     payload: &[u8],
 ) -> Result<String, String> {
     let binding = binding(call, kind);
-    let expires = now_ms().saturating_add(u64::try_from(LIFETIME.as_millis()).unwrap_or(u64::MAX));
+    let expires = now_ms().saturating_add(millis(LIFETIME));
     sealer
         .seal(Purpose::RequestState, &binding, expires, payload)
         .map_err(|error| error.to_string())
@@ -131,12 +133,4 @@ fn request_digest(call: &Call) -> [u8; 32] {
         target.as_bytes(),
         &canonical,
     ])
-}
-
-/// The time now, in milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

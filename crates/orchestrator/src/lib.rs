@@ -1,9 +1,11 @@
 //! One virtual server out of many: the catalogue of what all backends offer, the names that clients
-//! see, where a call goes, and who is told of changes.
+//! see, where a call goes, what takes the place of a tool that cannot answer (`chains`), and who is
+//! told of changes.
 
 mod backends;
 pub mod catalogue;
 pub mod chains;
+mod clock;
 pub mod config;
 mod continuation;
 mod dispatch;
@@ -18,6 +20,7 @@ pub mod start_order;
 mod task_news;
 mod tasks;
 
+pub use clock::now_ms;
 pub use orchestrator::{Orchestrator, Parts, TracedCall};
-pub use reload::{Exchanged, Reload, ShutDown};
+pub use reload::{BackendChanges, DesiredState, ShutDown};
 pub use task_news::TaskNews;

@@ -1,7 +1,6 @@
 //! The one virtual server: all backends, their catalogue, and the calls that go through.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::future::{Future, pending};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -11,9 +10,9 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use switchboard_backends::Backend;
+use switchboard_backends::config::BackendConfig;
 use switchboard_backends::config::parked::ParkedCallsConfig;
-use switchboard_backends::config::{BackendConfig, TransportConfig};
-use switchboard_backends::status::{ChangedLists, Observer};
+use switchboard_backends::status::Observer;
 use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, ProtocolError};
 use switchboard_protocol::extension;
@@ -21,24 +20,23 @@ use switchboard_protocol::method::Method;
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::{CallSpan, Metrics};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::publish::{BackendEvents, SnapshotInputs};
 use crate::backends::{Backends, Starter};
-use crate::catalogue::visibility::Visibilities;
-use crate::catalogue::{Catalogue, Extensions, List, Route, Shared, Snapshot, Source};
+use crate::catalogue::{Catalogue, List, Route};
 use crate::chains::Chains;
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
-use crate::hub::{Filter, Hub, ListenError, Listener, MAX_URI_LEN, MAX_URIS};
-use crate::reload::Reloads;
+use crate::hub::{Filter, Hub, ListenError, Listener};
+use crate::reload::ReloadLock;
+
+mod publish;
 
 /// For this long after the start a list waits for backends that have not been learned yet.
 pub(crate) const FIRST_MOMENTS: Duration = Duration::from_secs(2);
-/// Changes that come within this time make one new snapshot.
-const COALESCE: Duration = Duration::from_millis(5);
 /// How long a listener waits until the servers know what it listens to.
 const SUBSCRIBE_WAIT: Duration = Duration::from_secs(5);
 
@@ -72,6 +70,23 @@ pub struct Parts {
     pub runtimes: Vec<Handle>,
 }
 
+impl Parts {
+    /// Those of an orchestrator without backends, with the defaults for everything else.
+    #[must_use]
+    pub fn new(sealer: Sealer, metrics: Arc<Metrics>) -> Self {
+        Self {
+            names: NamesConfig::default(),
+            parked_calls: ParkedCallsConfig::default(),
+            backends: BTreeMap::new(),
+            chains: ChainsConfig::default(),
+            private: false,
+            sealer,
+            metrics,
+            runtimes: Vec::new(),
+        }
+    }
+}
+
 /// Many servers that look like one. Cheap to clone.
 #[derive(Clone)]
 pub struct Orchestrator {
@@ -79,94 +94,17 @@ pub struct Orchestrator {
 }
 
 pub(crate) struct Inner {
-    naming: Mutex<Naming>,
+    pub(crate) snapshot_inputs: Mutex<SnapshotInputs>,
     pub(crate) backends: Backends,
-    pub(crate) reloads: Reloads,
+    pub(crate) reload_lock: ReloadLock,
     pub(crate) chains: ArcSwap<Chains>,
     pub(crate) catalogue: Catalogue,
-    hub: Hub,
+    pub(crate) hub: Hub,
     pub(crate) sealer: Sealer,
     started: Instant,
-    pub(crate) heard: Arc<Heard>,
+    pub(crate) events: Arc<BackendEvents>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
-}
-
-/// What a snapshot is made with beside what the backends offer. Locked for as long as one is made,
-/// so that an older one never follows a newer one.
-struct Naming {
-    names: NamesConfig,
-    private: bool,
-    chains: ChainsConfig,
-    /// Those that any backend was ever learned to have.
-    extensions: Extensions,
-    visibilities: Visibilities,
-}
-
-impl Naming {
-    fn snapshot(&self, sources: &[Source]) -> Snapshot {
-        let shared = Shared {
-            private: self.private,
-            extensions: self.extensions.clone(),
-            ..Shared::new(env!("CARGO_PKG_VERSION"))
-        };
-        Snapshot::build(&self.names, sources, &shared)
-    }
-}
-
-/// What backends say, until the catalogue's task looks.
-#[derive(Default)]
-pub(crate) struct Heard {
-    arrived: Notify,
-    /// Wakes reloads that wait for new backends.
-    changed: Notify,
-    said: Mutex<Said>,
-}
-
-/// What servers said to have changed.
-#[derive(Default)]
-struct Said {
-    /// Whether a backend's lists or status are others than before.
-    backends: bool,
-    lists: ChangedLists,
-    /// By backend.
-    resources: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
-}
-
-impl Heard {
-    fn note(&self, note: impl FnOnce(&mut Said)) {
-        note(&mut self.said.lock());
-        self.arrived.notify_one();
-    }
-
-    /// The next change of a backend's state after this was called.
-    pub(crate) fn changed(&self) -> impl Future<Output = ()> {
-        self.changed.notified()
-    }
-}
-
-impl Observer for Heard {
-    fn changed(&self, _backend: &str) {
-        self.note(|said| said.backends = true);
-        self.changed.notify_waiters();
-    }
-
-    fn lists_changed(&self, _backend: &str, lists: ChangedLists) {
-        self.note(|said| said.lists = said.lists.union(lists));
-    }
-
-    fn resource_updated(&self, backend: &str, uri: &str) {
-        // Longer ones nobody can have asked for.
-        if uri.len() > MAX_URI_LEN {
-            return;
-        }
-        self.note(|said| {
-            let known = said.resources.entry(Arc::from(backend)).or_default();
-            if known.len() < MAX_URIS {
-                known.insert(Arc::from(uri));
-            }
-        });
-    }
 }
 
 impl Orchestrator {
@@ -174,7 +112,7 @@ impl Orchestrator {
     /// within a tokio runtime.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let heard = Arc::new(Heard::default());
+        let events = Arc::new(BackendEvents::default());
         let parked = switchboard_backends::Shared::new(parts.parked_calls);
         let counted = parked.clone();
         parts
@@ -182,37 +120,32 @@ impl Orchestrator {
             .count_parked_calls_with(move || counted.parked_calls());
         let starter = Starter {
             metrics: parts.metrics,
-            observer: Arc::clone(&heard) as Arc<dyn Observer>,
+            observer: Arc::clone(&events) as Arc<dyn Observer>,
             shared: parked,
             runtimes: parts.runtimes,
             next_runtime: AtomicUsize::new(0),
         };
         let backends = Backends::start(starter, parts.backends);
-        let naming = Naming {
-            names: parts.names,
-            private: parts.private,
-            chains: parts.chains,
-            extensions: Extensions::default(),
-            visibilities: Visibilities::default(),
-        };
-        let chains = Chains::new(&naming.chains);
+        let chains = Chains::new(&parts.chains);
+        let inputs = SnapshotInputs::new(parts.names, parts.chains, parts.private);
         let all = backends.all();
-        let sources: Vec<Source> = all.values().map(|backend| source(backend, false)).collect();
-        let catalogue = Catalogue::new(naming.snapshot(&sources));
+        let catalogue = Catalogue::new(inputs.first_snapshot(all.values()));
         let inner = Arc::new(Inner {
-            naming: Mutex::new(naming),
+            snapshot_inputs: Mutex::new(inputs),
             backends,
             chains: ArcSwap::from_pointee(chains),
-            reloads: Reloads::default(),
+            reload_lock: ReloadLock::default(),
             catalogue,
             hub: Hub::default(),
             sealer: parts.sealer,
             started: Instant::now(),
-            heard,
+            events,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        inner.tasks.spawn(keep_catalogue(Arc::clone(&inner)));
+        inner
+            .tasks
+            .spawn(publish::keep_catalogue(Arc::clone(&inner)));
         Self { inner }
     }
 
@@ -326,7 +259,7 @@ impl Orchestrator {
     pub async fn shut_down(&self) {
         self.close_streams();
         self.inner.stop.cancel();
-        self.inner.reloads.settled().await;
+        self.inner.reload_lock.settled().await;
         self.inner.tasks.close();
         let backends = self.inner.backends.all();
         let all = join_all(backends.values().map(Backend::shut_down));
@@ -358,7 +291,7 @@ impl tower::Service<TracedCall> for Orchestrator {
 
 impl Inner {
     /// The server's own form of each URI that leads somewhere, by backend.
-    fn by_backend<'u>(
+    pub(crate) fn by_backend<'u>(
         &self,
         uris: impl IntoIterator<Item = &'u Arc<str>>,
     ) -> HashMap<Arc<str>, BTreeSet<Arc<str>>> {
@@ -380,30 +313,6 @@ impl Inner {
         let mut by_backend = self.by_backend(&self.hub.watched());
         by_backend.remove(backend).unwrap_or_default()
     }
-
-    /// Makes a new snapshot, with names that are made so, and tells listeners. `touched` are the
-    /// backends that were started anew.
-    pub(crate) fn rename<'n>(
-        &self,
-        names: NamesConfig,
-        chains: ChainsConfig,
-        private: bool,
-        touched: impl Iterator<Item = &'n Arc<str>>,
-    ) {
-        {
-            let mut naming = self.naming.lock();
-            naming.names = names;
-            naming.private = private;
-            // What was measured of the tools in them is kept if they are the same.
-            if naming.chains != chains {
-                self.chains.store(Arc::new(Chains::new(&chains)));
-                naming.chains = chains;
-            }
-            touched.for_each(|name| naming.visibilities.forget(name));
-        }
-        self.heard.note(|said| said.backends = true);
-        hear(self);
-    }
 }
 
 /// A result that was made when the catalogue was.
@@ -412,83 +321,6 @@ fn prepared(result: &Bytes) -> Outcome {
         result: result.clone().into(),
         is_error: false,
     })
-}
-
-fn source(backend: &Backend, hidden: bool) -> Source {
-    let config = backend.config();
-    Source {
-        name: Arc::clone(backend.name()),
-        prefix: config.prefix.clone(),
-        status: backend.status(),
-        lists: backend.lists(),
-        shaped_by_credential: matches!(&config.transport, TransportConfig::Http { headers, .. } if !headers.is_empty()),
-        hidden,
-    }
-}
-
-/// Makes a new snapshot whenever a backend changed, tells listeners, and has the servers tell what
-/// is listened to.
-async fn keep_catalogue(inner: Arc<Inner>) {
-    let mut watched_changed = inner.hub.watched_changed();
-    loop {
-        let look_at = inner.naming.lock().visibilities.next_look();
-        let next_look = async {
-            match look_at {
-                Some(at) => sleep_until(at).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            () = inner.stop.cancelled() => return,
-            () = inner.heard.arrived.notified() => {
-                tokio::time::sleep(COALESCE).await;
-                hear(&inner);
-            }
-            () = next_look => {
-                let changes = rebuild(&inner);
-                inner.hub.publish_lists(changes);
-            }
-            changed = watched_changed.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-        }
-        let mut by_backend = inner.by_backend(&inner.hub.watched());
-        for (name, backend) in inner.backends.all().iter() {
-            backend.watch_resources(&by_backend.remove(name).unwrap_or_default());
-        }
-    }
-}
-
-fn hear(inner: &Inner) {
-    let said = std::mem::take(&mut *inner.heard.said.lock());
-    let mut changes = said.lists;
-    if said.backends {
-        changes = changes.union(rebuild(inner));
-    }
-    inner.hub.publish_lists(changes);
-    let snapshot = inner.catalogue.load();
-    for (backend, uris) in &said.resources {
-        for uri in uris.iter().flat_map(|uri| snapshot.addresses(backend, uri)) {
-            inner.hub.publish_resource(&uri);
-        }
-    }
-}
-
-fn rebuild(inner: &Inner) -> ChangedLists {
-    let mut naming = inner.naming.lock();
-    let now = Instant::now();
-    let backends = inner.backends.all();
-    let sources = backends.values().map(|backend| {
-        let is_hidden = naming.visibilities.is_hidden(backend, now);
-        source(backend, is_hidden)
-    });
-    let sources: Vec<Source> = sources.collect();
-    for lists in sources.iter().filter_map(|source| source.lists.as_ref()) {
-        naming.extensions.learn(&lists.server.extensions);
-    }
-    inner.catalogue.store(naming.snapshot(&sources))
 }
 
 #[cfg(test)]
@@ -502,31 +334,16 @@ mod tests {
     /// is boxed where it is awaited.
     #[tokio::test]
     async fn the_future_of_a_call_stays_small() {
-        let orchestrator = Orchestrator::start(Parts {
-            names: NamesConfig::default(),
-            parked_calls: ParkedCallsConfig::default(),
-            backends: BTreeMap::new(),
-            chains: ChainsConfig::default(),
-            private: false,
-            sealer: Sealer::with_random_key().expect("random bytes"),
-            metrics: Arc::new(Metrics::new().expect("a registry")),
-            runtimes: Vec::new(),
-        });
+        let sealer = Sealer::with_random_key().expect("random bytes");
+        let metrics = Arc::new(Metrics::new().expect("a registry"));
+        let orchestrator = Orchestrator::start(Parts::new(sealer, metrics));
         let text = br#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#;
-        let call = Call {
-            request: Envelope::parse(Bytes::from_static(text)).expect("valid"),
-            method: Method::ToolsCall,
-            principal: Arc::new(Principal::anonymous()),
-            version: Version::LATEST,
-            client: None,
-            peer: None,
-            param_headers: None,
-            log_level: None,
-            sink: None,
-            deadline: None,
-            headers: http::HeaderMap::new(),
-            takes_arriving: false,
-        };
+        let call = Call::new(
+            Envelope::parse(Bytes::from_static(text)).expect("valid"),
+            Method::ToolsCall,
+            Arc::new(Principal::anonymous()),
+            Version::LATEST,
+        );
         let future = orchestrator.call(TracedCall {
             call: Box::new(call),
             span: CallSpan::none(),

@@ -26,13 +26,13 @@ mod tests;
 /// After this long a new backend takes over even if it has not been learned yet.
 const TAKE_OVER: Duration = Duration::from_secs(10);
 /// How often a backend that was replaced is looked at: nobody tells when its last call leaves it.
-const LOOK: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// The most backends that were replaced and still have calls. One more is ended at once.
 const MAX_RETIRING: usize = 1_024;
 
 /// What is to be in force after a reload.
 #[derive(Clone, Debug)]
-pub struct Reload {
+pub struct DesiredState {
     /// All backends.
     pub backends: BTreeMap<String, BackendConfig>,
     /// How names are made.
@@ -47,7 +47,7 @@ pub struct Reload {
 
 /// The backends that a reload touched, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Exchanged {
+pub struct BackendChanges {
     /// Those that were not there before.
     pub added: Vec<Arc<str>>,
     /// Those that were started anew, with another configuration.
@@ -62,14 +62,14 @@ pub struct Exchanged {
 pub struct ShutDown;
 
 /// What makes reloads orderly.
-pub(crate) struct Reloads {
+pub(crate) struct ReloadLock {
     /// Whose turn it is: a reload holds it from its first look at the backends to the exchange, so
     /// that several are done one after the other.
     turn: tokio::sync::Mutex<()>,
     retiring: Arc<Semaphore>,
 }
 
-impl Default for Reloads {
+impl Default for ReloadLock {
     fn default() -> Self {
         Self {
             turn: tokio::sync::Mutex::default(),
@@ -78,7 +78,7 @@ impl Default for Reloads {
     }
 }
 
-impl Reloads {
+impl ReloadLock {
     /// Waits until no reload is under way.
     pub(crate) async fn settled(&self) {
         drop(self.turn.lock().await);
@@ -95,7 +95,7 @@ impl Orchestrator {
     ///
     /// # Errors
     /// [`ShutDown`].
-    pub async fn reload(&self, wanted: Reload) -> Result<Exchanged, ShutDown> {
+    pub async fn reload(&self, wanted: DesiredState) -> Result<BackendChanges, ShutDown> {
         let inner = self.inner();
         tokio::select! {
             biased;
@@ -105,9 +105,9 @@ impl Orchestrator {
     }
 }
 
-async fn exchange(inner: &Arc<Inner>, wanted: Reload) -> Exchanged {
-    let _turn = inner.reloads.turn.lock().await;
-    let mut exchanged = Exchanged::default();
+async fn exchange(inner: &Arc<Inner>, wanted: DesiredState) -> BackendChanges {
+    let _turn = inner.reload_lock.turn.lock().await;
+    let mut exchanged = BackendChanges::default();
     let mut kept = Set::new();
     let mut newcomers = Newcomers::of(inner);
     let mut left = Set::clone(&inner.backends.all());
@@ -145,7 +145,7 @@ async fn exchange(inner: &Arc<Inner>, wanted: Reload) -> Exchanged {
     for new in &newcomers {
         new.show();
     }
-    inner.rename(wanted.names, wanted.chains, wanted.private, left.keys());
+    inner.apply(wanted.names, wanted.chains, wanted.private, left.keys());
     for (name, old) in left {
         if !exchanged.changed.contains(&name) {
             inner.backends.starter().metrics.forget_backend(&name);
@@ -193,7 +193,7 @@ impl<'i> Newcomers<'i> {
     async fn are_known(&self, until: Instant) {
         loop {
             // Taken before the look, so that no change between look and wait is missed.
-            let changed = self.inner.heard.changed();
+            let changed = self.inner.events.changed();
             let mut started = self.started.iter();
             let all_known = started.all(|new| new.status().state != State::Starting);
             if all_known || timeout_at(until, changed).await.is_err() {
@@ -226,7 +226,9 @@ impl Drop for Newcomers<'_> {
 /// Ends a backend that is in force no longer, as soon as its calls have.
 fn retire(inner: &Inner, old: Backend, drain_timeout: Duration) {
     let stop = inner.stop.clone();
-    let place = Arc::clone(&inner.reloads.retiring).try_acquire_owned().ok();
+    let place = Arc::clone(&inner.reload_lock.retiring)
+        .try_acquire_owned()
+        .ok();
     inner.tasks.spawn(async move {
         if let Some(_place) = place.as_ref().filter(|_| !drain_timeout.is_zero()) {
             let last = Instant::now() + drain_timeout;
@@ -241,6 +243,6 @@ fn retire(inner: &Inner, old: Backend, drain_timeout: Duration) {
 
 async fn is_idle(old: &Backend, last: Instant) {
     while !old.is_idle() && Instant::now() < last {
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use switchboard_backends::config::BackendConfig;
 
+use crate::config::{ConfigProblem, did_you_mean, path};
+
 /// The configurations of backends, each behind those of the backends that it depends on.
 pub(crate) fn ordered(
     mut configs: BTreeMap<String, BackendConfig>,
@@ -21,43 +23,36 @@ pub(crate) fn ordered(
     entries.collect()
 }
 
-/// What is wrong with the dependencies of one backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// The backend.
-    pub backend: String,
-    /// What is wrong and what is expected.
-    pub message: String,
-}
-
 /// Every name that is none, and every cycle. `dependencies` are those of each backend, by name.
 #[must_use]
-pub fn mistakes(dependencies: &BTreeMap<&str, &[String]>) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
+pub fn problems(dependencies: &BTreeMap<&str, &[String]>) -> Vec<ConfigProblem> {
+    let problem = |backend: &str, message: String| ConfigProblem {
+        path: path(&["backends", backend, "depends_on"]),
+        other: Some(path(&["backends"])),
+        message,
+    };
+    let mut problems = Vec::new();
     for (backend, named) in dependencies {
         let unknown = named
             .iter()
             .filter(|name| !dependencies.contains_key(&***name));
-        mistakes.extend(unknown.map(|name| {
-            let near = crate::config::nearest(name, dependencies.keys().copied());
-            let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            Mistake {
-                backend: (*backend).to_owned(),
-                message: format!("names `{name}`, which is no backend{near}"),
-            }
+        problems.extend(unknown.map(|name| {
+            let near = did_you_mean(name, dependencies.keys().copied());
+            problem(
+                backend,
+                format!("names `{name}`, which is no backend{near}"),
+            )
         }));
     }
     if let Err(cycle) = order(dependencies) {
         let shown: Vec<String> = cycle.iter().map(|name| format!("`{name}`")).collect();
-        mistakes.push(Mistake {
-            backend: cycle.first().cloned().unwrap_or_default(),
-            message: format!(
-                "is a circle: {}; expected one that ends, or none of them could be started first",
-                shown.join(" → ")
-            ),
-        });
+        let message = format!(
+            "is a circle: {}; expected one that ends, or none of them could be started first",
+            shown.join(" → ")
+        );
+        problems.extend(cycle.first().map(|backend| problem(backend, message)));
     }
-    mistakes
+    problems
 }
 
 /// All backends, each behind those that it depends on. Names that are none are passed over.
@@ -118,42 +113,42 @@ mod tests {
             .collect();
         let map: BTreeMap<&str, &[String]> =
             owned.iter().map(|(name, on)| (*name, &**on)).collect();
-        let mistakes = mistakes(&map).into_iter();
-        let mistakes = mistakes.map(|mistake| format!("{}: {}", mistake.backend, mistake.message));
-        (order(&map).unwrap_or_default(), mistakes.collect())
+        let problems = problems(&map).into_iter();
+        let problems = problems.map(|problem| format!("{}: {}", problem.path[1], problem.message));
+        (order(&map).unwrap_or_default(), problems.collect())
     }
 
     #[test]
     fn what_is_depended_on_comes_first() {
-        let (order, mistakes) = said(&[
+        let (order, problems) = said(&[
             ("api", &["db", "auth"]),
             ("auth", &["db"]),
             ("db", &[]),
             ("other", &[]),
         ]);
         assert_eq!(order, ["db", "auth", "api", "other"]);
-        assert_eq!(mistakes, Vec::<String>::new());
+        assert_eq!(problems, Vec::<String>::new());
     }
 
     #[test]
     fn a_cycle_is_printed_from_a_backend_back_to_itself() {
-        let (_, mistakes) = said(&[("a", &["b"]), ("b", &["c"]), ("c", &["d", "b"]), ("d", &[])]);
+        let (_, problems) = said(&[("a", &["b"]), ("b", &["c"]), ("c", &["d", "b"]), ("d", &[])]);
         assert_eq!(
-            mistakes,
+            problems,
             [
                 "b: is a circle: `b` → `c` → `b`; expected one that ends, or none of them could be started first"
             ]
         );
-        let (_, mistakes) = said(&[("a", &["a"])]);
-        assert!(mistakes[0].starts_with("a: is a circle: `a` → `a`;"));
+        let (_, problems) = said(&[("a", &["a"])]);
+        assert!(problems[0].starts_with("a: is a circle: `a` → `a`;"));
     }
 
     #[test]
     fn a_name_that_is_none_comes_with_the_nearest() {
-        let (order, mistakes) = said(&[("api", &["databse", "zzz"]), ("database", &[])]);
+        let (order, problems) = said(&[("api", &["databse", "zzz"]), ("database", &[])]);
         assert_eq!(order, ["api", "database"]);
         assert_eq!(
-            mistakes,
+            problems,
             [
                 "api: names `databse`, which is no backend; did you mean `database`?",
                 "api: names `zzz`, which is no backend"

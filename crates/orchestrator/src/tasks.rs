@@ -15,13 +15,14 @@ use switchboard_protocol::call::{Call, Completed, Deadline, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::extension;
 use switchboard_protocol::json::{self, Span};
+use switchboard_protocol::millis;
 use switchboard_protocol::splice::{Splice, member};
 use switchboard_protocol::token::{Binding, Purpose, Sealer, digest};
 use switchboard_telemetry::CallSpan;
 use tokio::time::Instant;
 
 use crate::catalogue::Snapshot;
-use crate::continuation::now_ms;
+use crate::clock::now_ms;
 use crate::home::Home;
 use crate::orchestrator::Inner;
 use crate::results::{Addresses, undeclared};
@@ -59,8 +60,8 @@ pub(crate) fn seal(
         return Err("the identifier of its task is too long".to_owned());
     }
     let life = ttl_ms.map_or(MAX_LIFETIME, Duration::from_millis);
-    let life = life.clamp(MIN_LIFETIME, MAX_LIFETIME).as_millis();
-    let expires = now_ms().saturating_add(u64::try_from(life).unwrap_or(u64::MAX));
+    let life = life.clamp(MIN_LIFETIME, MAX_LIFETIME);
+    let expires = now_ms().saturating_add(millis(life));
     let payload = format!("{}\0{}", task.home, task.id);
     sealer
         .seal(

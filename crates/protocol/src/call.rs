@@ -149,6 +149,31 @@ impl Call {
         }
     }
 
+    /// A call whose caller takes a whole result and nothing beside it: no session, no headers, no
+    /// notifications, no deadline.
+    #[must_use]
+    pub fn new(
+        request: Envelope,
+        method: Method,
+        principal: Arc<Principal>,
+        version: Version,
+    ) -> Self {
+        Self {
+            request,
+            method,
+            principal,
+            version,
+            client: None,
+            peer: None,
+            param_headers: None,
+            headers: HeaderMap::new(),
+            log_level: None,
+            sink: None,
+            deadline: None,
+            takes_arriving: false,
+        }
+    }
+
     /// The tool, prompt or resource that the call names, escapes resolved.
     #[must_use]
     pub fn target(&self) -> Option<Cow<'_, str>> {

@@ -114,6 +114,13 @@ known_keys! {
 }
 
 impl ParamKeys {
+    /// Whether the request goes on with one that was answered with `input_required`: it brings the
+    /// answers, the server's state, or both (specification: `basic/patterns/mrtr`).
+    #[must_use]
+    pub fn is_continuation(&self) -> bool {
+        self.request_state.is_some() || self.input_responses.is_some()
+    }
+
     /// The name, URI or task of what a request of this method is for; `None` as well if the method names
     /// no target.
     #[must_use]

@@ -32,3 +32,9 @@ pub mod splice;
 pub mod token;
 pub mod uri_template;
 pub mod version;
+
+/// A time in whole milliseconds, as the wire has it; more than fits is the most that fits.
+#[must_use]
+pub fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

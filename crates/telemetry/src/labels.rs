@@ -200,7 +200,7 @@ label! {
 
 label! {
     /// `result` of reading the configuration again.
-    Reload {
+    ReloadResult {
         /// What it says now is in force, but for what needs a restart.
         Done = "ok",
         /// It says what it said before.

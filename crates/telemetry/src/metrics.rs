@@ -19,8 +19,8 @@ use prometheus::{
 };
 
 use crate::labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, Reload, Retry,
-    ShedReason,
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, ReloadResult,
+    Retry, ShedReason,
 };
 use families::Family;
 use readings::Reading;
@@ -74,7 +74,7 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let shed = counters(&registry, &families::SHED)?;
         let config_reloads = counters(&registry, &families::CONFIG_RELOADS)?;
-        for result in Reload::ALL {
+        for result in ReloadResult::ALL {
             config_reloads.with_label_values(&[result.as_str()]);
         }
         let config_reloaded = gauge(&registry, &families::CONFIG_RELOADED)?;
@@ -183,12 +183,12 @@ impl Metrics {
     }
 
     /// Counts how a reload of the configuration ended.
-    pub fn config_reloaded(&self, result: Reload) {
+    pub fn config_reloaded(&self, result: ReloadResult) {
         self.config_reloads
             .with_label_values(&[result.as_str()])
             .inc();
         self.config_reloaded
-            .set(i64::from(result != Reload::Failed));
+            .set(i64::from(result != ReloadResult::Failed));
     }
 
     /// Counts an open client connection until the guard is dropped.

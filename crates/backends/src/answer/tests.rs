@@ -6,20 +6,12 @@ use switchboard_protocol::envelope::{Envelope, Message};
 
 fn call() -> Call {
     let text = r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"a:b"}}"#;
-    Call {
-        method: Method::ResourcesRead,
-        request: Envelope::parse(Bytes::from_static(text.as_bytes())).expect("valid"),
-        principal: Arc::new(Principal::anonymous()),
-        version: Version::LATEST,
-        client: None,
-        peer: None,
-        param_headers: None,
-        log_level: None,
-        sink: None,
-        deadline: None,
-        headers: ::http::HeaderMap::new(),
-        takes_arriving: false,
-    }
+    Call::new(
+        Envelope::parse(Bytes::from_static(text.as_bytes())).expect("valid"),
+        Method::ResourcesRead,
+        Arc::new(Principal::anonymous()),
+        Version::LATEST,
+    )
 }
 
 fn response(text: &'static str) -> Response {

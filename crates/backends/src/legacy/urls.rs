@@ -175,20 +175,12 @@ mod tests {
             "inputResponses": answers,
             "_meta": {"io.modelcontextprotocol/clientCapabilities": capabilities},
         }});
-        Call {
-            request: Envelope::parse(request.to_string().into()).expect("a request"),
-            method: Method::ToolsCall,
-            principal: Arc::new(Principal::anonymous()),
+        Call::new(
+            Envelope::parse(request.to_string().into()).expect("a request"),
+            Method::ToolsCall,
+            Arc::new(Principal::anonymous()),
             version,
-            client: None,
-            peer: None,
-            param_headers: None,
-            log_level: None,
-            sink: None,
-            deadline: None,
-            headers: ::http::HeaderMap::new(),
-            takes_arriving: false,
-        }
+        )
     }
 
     fn response(message: &Value) -> Response {

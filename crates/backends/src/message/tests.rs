@@ -6,20 +6,13 @@ use switchboard_protocol::version::Version;
 
 fn call(text: &str) -> Call {
     let request = Envelope::parse(Bytes::copy_from_slice(text.as_bytes())).expect("valid");
-    Call {
-        method: Method::parse(&request.method()).expect("known"),
+    let method = Method::parse(&request.method()).expect("known");
+    Call::new(
         request,
-        principal: Arc::new(Principal::anonymous()),
-        version: Version::LATEST,
-        client: None,
-        peer: None,
-        param_headers: None,
-        log_level: None,
-        sink: None,
-        deadline: None,
-        headers: ::http::HeaderMap::new(),
-        takes_arriving: false,
-    }
+        method,
+        Arc::new(Principal::anonymous()),
+        Version::LATEST,
+    )
 }
 
 fn rewrite<'a>(target: Option<&'a str>, request_state: RequestState<'a>) -> Rewrite<'a> {

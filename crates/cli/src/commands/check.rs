@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use switchboard_backends::Backend;
 use switchboard_backends::config::TransportConfig;
 use switchboard_backends::lists::Item;
-use switchboard_backends::status::State;
 use switchboard_gateway::config::Config;
 use switchboard_orchestrator::catalogue::{Kind, Snapshot};
 use switchboard_orchestrator::chains;
@@ -121,15 +120,14 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
 async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<String>), String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let chains = config.chains();
+    let sealer = Sealer::with_random_key().map_err(|error| error.to_string())?;
     let orchestrator = Orchestrator::start(Parts {
         names: config.names,
         backends: config.backends,
         chains: chains.clone(),
         parked_calls: config.parked_calls,
         private: config.auth.is_some(),
-        sealer: Sealer::with_random_key().map_err(|error| error.to_string())?,
-        metrics: Arc::new(metrics),
-        runtimes: Vec::new(),
+        ..Parts::new(sealer, Arc::new(metrics))
     });
     orchestrator.known(Instant::now() + START).await;
     let summary = orchestrator.backends().iter().map(summary).collect();
@@ -143,7 +141,7 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<Str
 fn summary(backend: &Backend) -> Value {
     let status = backend.status();
     let mut entry = json!({ "name": &**backend.name(), "state": status.state.as_str() });
-    if !matches!(status.state, State::Ready | State::Degraded) {
+    if !status.state.is_usable() {
         entry["reason"] = status.reason.into();
         entry["action"] = status.state.action().into();
     }

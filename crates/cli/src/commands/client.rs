@@ -160,18 +160,14 @@ fn request(name: &str, arguments: &Value) -> Result<Call, String> {
         }
     });
     Ok(Call {
-        request: Envelope::parse(message.to_string().into()).map_err(|error| error.to_string())?,
-        method: Method::ToolsCall,
-        principal: Arc::new(Principal::anonymous()),
-        version: Version::LATEST,
-        client: None,
-        peer: None,
-        param_headers: None,
         log_level: Some(LogLevel::Warning),
         sink: Some(Arc::new(Terminal)),
-        deadline: None,
-        headers: http::HeaderMap::new(),
-        takes_arriving: false,
+        ..Call::new(
+            Envelope::parse(message.to_string().into()).map_err(|error| error.to_string())?,
+            Method::ToolsCall,
+            Arc::new(Principal::anonymous()),
+            Version::LATEST,
+        )
     })
 }
 

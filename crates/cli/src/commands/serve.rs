@@ -16,10 +16,10 @@ use switchboard_telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use self::reloading::{Reloading, Watched};
+use self::config_watcher::{ConfigWatcher, Watched};
 use super::{counted, failed, load, misused, print};
 
-mod reloading;
+mod config_watcher;
 
 /// How long the first screen waits for backends that start.
 const FIRST_SCREEN: Duration = Duration::from_secs(10);
@@ -64,7 +64,7 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
         Ok(url) => first_screen(&gateway, url, needs_key, begun),
         Err(error) => return failed(&format!("the listener has no address: {error}")),
     };
-    let reloading = Reloading {
+    let watcher = ConfigWatcher {
         sources: files.to_vec(),
         listen,
         watched,
@@ -73,7 +73,7 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
         reloader: gateway.reloader(),
         metrics,
     };
-    let beside = async { tokio::join!(screen, reloading.keep()).1 };
+    let beside = async { tokio::join!(screen, watcher.run()).1 };
     let running = gateway.run(shutdown);
     tokio::select! {
         () = running => {}

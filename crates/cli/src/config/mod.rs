@@ -192,8 +192,10 @@ fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> C
     if complete {
         let unsure = |key: &[String]| removed.iter().any(|other| overlap(key, other));
         let problems = config.problems().into_iter();
-        let sure = problems.filter(|problem| !unsure(&problem.key) && !unsure(&problem.other));
-        let errors = sure.map(|problem| index.finding(&problem.key, problem.message));
+        let sure = problems.filter(|problem| {
+            !unsure(&problem.path) && !problem.other.as_deref().is_some_and(&unsure)
+        });
+        let errors = sure.map(|problem| index.finding(&problem.path, problem.message));
         findings.errors.extend(errors);
     }
     config

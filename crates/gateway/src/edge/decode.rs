@@ -307,18 +307,11 @@ pub(crate) fn decode(
     }
     match validate(headers, &request) {
         Ok((method, version, log_level)) => Ok(Incoming::Call(Box::new(Call {
-            method,
-            principal,
-            version,
-            client: None,
             peer,
             param_headers: Some(param_headers(headers)),
             log_level,
-            sink: None,
-            deadline: None,
-            headers: HeaderMap::new(),
             takes_arriving: true,
-            request,
+            ..Call::new(request, method, principal, version)
         }))),
         Err(rejection) => Err(rejection.for_request(&request)),
     }

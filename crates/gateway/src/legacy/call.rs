@@ -218,22 +218,20 @@ impl LegacyCall {
 
     pub(super) fn call(&self, request: Envelope) -> Box<Call> {
         Box::new(Call {
-            request,
-            method: self.method,
-            principal: Arc::clone(self.session.principal()),
-            version: self.version(),
             client: Some(Arc::clone(&self.session) as _),
             peer: self.peer,
-            param_headers: None,
             log_level: Some(self.log_level),
             sink: Some(Arc::new(CallSink {
                 log: Arc::clone(&self.log),
                 version: self.version(),
                 highest: HighestProgress::default(),
             })),
-            deadline: None,
-            headers: http::HeaderMap::new(),
-            takes_arriving: false,
+            ..Call::new(
+                request,
+                self.method,
+                Arc::clone(self.session.principal()),
+                self.version(),
+            )
         })
     }
 

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use switchboard_orchestrator::now_ms;
 use switchboard_protocol::call::Principal;
+use switchboard_protocol::millis;
 use switchboard_protocol::token::{Binding, Purpose, SealError, Sealer, digest};
 use switchboard_telemetry::{GaugeGuard, Metrics};
 use tokio::sync::Notify;
@@ -22,7 +24,7 @@ use super::session::{Beginning, Session, Transport};
 mod tests;
 
 /// How often sessions are looked over for those that have come to their end.
-const LOOK_OVER: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a session lasts of which nothing is heard after its first request.
 const FIRST_USE: Duration = Duration::from_secs(60);
 /// The longest session id that is looked at, in bytes: ours are far shorter.
@@ -116,7 +118,7 @@ impl Sessions {
             .seal(
                 Purpose::Session,
                 &binding(principal),
-                now_ms().saturating_add(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX)),
+                now_ms().saturating_add(millis(lifetime)),
                 &self.payload(number),
             )?
             .into();
@@ -199,7 +201,7 @@ impl Sessions {
             }
             tokio::select! {
                 () = self.closed.cancelled() => return,
-                () = sleep(LOOK_OVER) => {}
+                () = sleep(POLL_INTERVAL) => {}
             }
             for session in self.over() {
                 if self.end(&session) {
@@ -251,11 +253,4 @@ fn binding(principal: &Principal) -> Binding<'_> {
         principal: &principal.id,
         request: digest(&[b"session"]),
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

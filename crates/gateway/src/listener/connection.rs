@@ -223,10 +223,15 @@ async fn drive<C: GracefulConnection>(
     drain: &CancellationToken,
     cut: &CancellationToken,
 ) -> Ended<C::Error> {
-    let mut drained = pin!(Told::of(drain));
-    let mut was_cut = pin!(Told::of(cut));
+    let mut drained = pin!(CancelledOnce::of(drain));
+    let mut was_cut = pin!(CancelledOnce::of(cut));
     let mut timer = pin!(sleep_until(activity.look_again(Instant::now())));
     let mut asked_to_finish = false;
+    let ask_to_finish = |connection: Pin<&mut C>, asked: &mut bool| {
+        *asked = true;
+        activity.finishes();
+        connection.graceful_shutdown();
+    };
     poll_fn(|cx| {
         loop {
             if was_cut.as_mut().poll(cx).is_ready() {
@@ -236,9 +241,7 @@ async fn drive<C: GracefulConnection>(
                 return Poll::Ready(Ended::Itself(ended));
             }
             if !asked_to_finish && drained.as_mut().poll(cx).is_ready() {
-                asked_to_finish = true;
-                activity.finishes();
-                connection.as_mut().graceful_shutdown();
+                ask_to_finish(connection.as_mut(), &mut asked_to_finish);
                 continue;
             }
             let due = activity.deadline();
@@ -252,9 +255,7 @@ async fn drive<C: GracefulConnection>(
             match due {
                 Some((at, Action::Cut)) if at <= now => return Poll::Ready(Ended::Itself(Ok(()))),
                 Some((at, Action::Finish)) if at <= now => {
-                    asked_to_finish = true;
-                    activity.finishes();
-                    connection.as_mut().graceful_shutdown();
+                    ask_to_finish(connection.as_mut(), &mut asked_to_finish);
                 }
                 Some((at, _)) => timer.as_mut().reset(at),
                 None => timer.as_mut().reset(activity.look_again(now)),
@@ -275,7 +276,7 @@ enum Ended<E> {
 pin_project! {
     /// Whether a token is cancelled, asked at every poll of a connection: its own future takes
     /// locks each time, this one only where it is polled by another task than before.
-    struct Told<'a> {
+    struct CancelledOnce<'a> {
         token: &'a CancellationToken,
         #[pin]
         cancelled: WaitForCancellationFuture<'a>,
@@ -283,7 +284,7 @@ pin_project! {
     }
 }
 
-impl<'a> Told<'a> {
+impl<'a> CancelledOnce<'a> {
     fn of(token: &'a CancellationToken) -> Self {
         Self {
             token,
@@ -293,7 +294,7 @@ impl<'a> Told<'a> {
     }
 }
 
-impl Future for Told<'_> {
+impl Future for CancelledOnce<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

@@ -24,9 +24,8 @@ thread_local! {
 pub(super) struct QueueDelay;
 
 impl QueueDelay {
-    /// How late the calling thread has been lately: the lesser of its last two measurements, so that
-    /// a single pause, after which there is no queue, says nothing. Zero on a thread that nobody
-    /// measures.
+    /// How late the calling thread has been lately, by its last two measurements. Zero on a thread
+    /// that nobody measures.
     pub(super) fn of_this_thread() -> Duration {
         DELAY.get()
     }
@@ -47,13 +46,19 @@ impl QueueDelay {
     }
 }
 
+/// How late a thread is said to be after it was late by `last` and then by `late`: by the lesser, so
+/// that a single pause, after which there is no queue, says nothing.
+fn next(last: Duration, late: Duration) -> Duration {
+    last.min(late)
+}
+
 async fn measure(measured: Measured, calls: Arc<AtomicUsize>) {
     let mut last = Duration::ZERO;
     while calls.load(Ordering::Relaxed) > 0 {
         let due = Instant::now() + TICK;
         sleep_until(due).await;
         let late = due.elapsed();
-        DELAY.set(late.min(last));
+        DELAY.set(next(last, late));
         last = late;
     }
     drop(measured);
@@ -81,8 +86,17 @@ impl Drop for Measured {
 mod tests {
     use super::*;
 
+    #[test]
+    fn one_pause_is_no_delay_and_two_are_as_long_as_the_shorter() {
+        let [none, short, long] = [0, 1, 2].map(Duration::from_secs);
+        assert_eq!(next(none, long), none);
+        assert_eq!(next(long, none), none);
+        assert_eq!(next(long, short), short);
+        assert_eq!(next(short, long), short);
+    }
+
     #[tokio::test]
-    async fn a_thread_that_stays_behind_is_late_and_one_pause_is_not() {
+    async fn a_thread_that_stays_behind_is_late_until_there_are_no_calls() {
         let calls = Arc::new(AtomicUsize::new(1));
         QueueDelay::measure_while(&calls);
         let stall = async || {
@@ -94,8 +108,6 @@ mod tests {
             std::thread::sleep(TICK * 4);
             tokio::time::sleep(Duration::from_millis(1)).await;
         };
-        stall().await;
-        assert_eq!(QueueDelay::of_this_thread(), Duration::ZERO);
         for _ in 0..8 {
             stall().await;
         }

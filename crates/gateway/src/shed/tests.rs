@@ -12,26 +12,21 @@ fn traced() -> TracedCall {
     let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x"}}"#;
     TracedCall {
         call: Box::new(Call {
-            request: Envelope::parse(text.into()).expect("a request"),
-            method: switchboard_protocol::method::Method::ToolsCall,
-            principal: Arc::new(Principal::anonymous()),
-            version: Version::LATEST,
-            client: None,
-            peer: None,
-            param_headers: None,
-            log_level: None,
-            sink: None,
-            deadline: None,
-            headers: http::HeaderMap::new(),
             takes_arriving: true,
+            ..Call::new(
+                Envelope::parse(text.into()).expect("a request"),
+                switchboard_protocol::method::Method::ToolsCall,
+                Arc::new(Principal::anonymous()),
+                Version::LATEST,
+            )
         }),
         span: CallSpan::none(),
     }
 }
 
-fn in_flight(cap: usize) -> Arc<InFlight> {
+fn admission(cap: usize) -> Arc<AdmissionControl> {
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    Arc::new(InFlight::new(cap, Duration::from_secs(1), metrics))
+    Arc::new(AdmissionControl::new(cap, Duration::from_secs(1), metrics))
 }
 
 fn post() -> Request<Body> {
@@ -47,23 +42,23 @@ fn is_overload(outcome: &Outcome) -> bool {
 
 #[tokio::test]
 async fn calls_beyond_the_cap_are_refused_at_once_and_places_come_back() {
-    let in_flight = in_flight(2);
+    let admission = admission(2);
     let layer = ShedLayer {
-        in_flight: Arc::clone(&in_flight),
+        admission: Arc::clone(&admission),
     };
     let mut service = layer.layer(service_fn(|_| pending::<Result<Outcome, Infallible>>()));
     let (first, _second) = (service.call(traced()), service.call(traced()));
     let Ok(refused) = service.call(traced()).await;
     assert!(is_overload(&refused), "{refused:?}");
 
-    let response = in_flight.check(&post()).expect("an early answer");
+    let response = admission.check(&post()).expect("an early answer");
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()[RETRY_AFTER], "1");
     let get = Request::get("/mcp").body(Body::empty()).expect("a request");
-    assert!(in_flight.check(&get).is_none());
+    assert!(admission.check(&get).is_none());
 
     drop(first);
-    assert!(in_flight.check(&post()).is_none());
+    assert!(admission.check(&post()).is_none());
     assert!(matches!(service.call(traced()), Either::Left(_)));
 }
 
@@ -75,16 +70,16 @@ async fn a_streamed_result_keeps_its_place_until_it_is_dropped() {
             Poll::Pending
         }
     }
-    let in_flight = in_flight(1);
+    let admission = admission(1);
     let layer = ShedLayer {
-        in_flight: Arc::clone(&in_flight),
+        admission: Arc::clone(&admission),
     };
     let mut service = layer.layer(service_fn(async |_| {
         Ok::<_, Infallible>(Outcome::Arriving(Box::new(Endless)))
     }));
     let Ok(arriving) = service.call(traced()).await;
     assert!(matches!(arriving, Outcome::Arriving(_)));
-    assert!(in_flight.check(&post()).is_some());
+    assert!(admission.check(&post()).is_some());
     drop(arriving);
-    assert!(in_flight.check(&post()).is_none());
+    assert!(admission.check(&post()).is_none());
 }

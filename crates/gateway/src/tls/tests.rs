@@ -47,25 +47,25 @@ fn a_new_pair_is_taken_and_a_bad_one_is_not() {
     let mut folder = Folder::new();
     let certificate = Certificate::load(folder.files.clone()).unwrap();
     let first = certificate.current();
-    certificate.look();
+    certificate.reload_if_changed();
     assert!(Arc::ptr_eq(&first, &certificate.current()));
 
     folder.write("cert.pem", "no certificate");
-    certificate.look();
+    certificate.reload_if_changed();
     assert!(Arc::ptr_eq(&first, &certificate.current()));
 
     folder.renew();
-    certificate.look();
+    certificate.reload_if_changed();
     let second = certificate.current();
     assert!(!Arc::ptr_eq(&first, &second));
 
     // Half of a renewal: the old key does not belong to the new certificate.
     let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     folder.write("cert.pem", &other.cert.pem());
-    certificate.look();
+    certificate.reload_if_changed();
     assert!(Arc::ptr_eq(&second, &certificate.current()));
     folder.write("key.pem", &other.signing_key.serialize_pem());
-    certificate.look();
+    certificate.reload_if_changed();
     assert!(!Arc::ptr_eq(&second, &certificate.current()));
 }
 

@@ -3,7 +3,7 @@
 use switchboard_protocol::json::write_str;
 
 use super::page::Frame;
-use super::{Extensions, Shared, Source};
+use super::{Extensions, SnapshotSettings, Source};
 use crate::names::Namespaces;
 
 /// The longest instructions of one backend that are passed on, in bytes.
@@ -72,12 +72,12 @@ fn cut(text: &str, max: usize) -> &str {
 }
 
 pub(super) fn result(
-    shared: &Shared,
+    settings: &SnapshotSettings,
     capabilities: &[u8],
     instructions: Option<&str>,
     frame: &Frame,
 ) -> Vec<u8> {
-    let versions: Vec<&str> = shared
+    let versions: Vec<&str> = settings
         .supported_versions
         .iter()
         .map(|version| version.as_str())

@@ -14,7 +14,7 @@ use switchboard_protocol::splice::Splice;
 use super::build::Registry;
 use super::resources::{Resources, ui_resource};
 use super::skills::address_skill;
-use super::{InvalidCursor, List, Shared, Source};
+use super::{InvalidCursor, List, SnapshotSettings, Source};
 
 /// What all results have in common.
 pub(super) struct Frame {
@@ -27,8 +27,8 @@ pub(super) struct Frame {
 }
 
 impl Frame {
-    pub(super) fn new(sources: &[Source], shared: &Shared) -> Self {
-        let is_private = shared.private
+    pub(super) fn new(sources: &[Source], settings: &SnapshotSettings) -> Self {
+        let is_private = settings.private
             || sources.iter().any(|source| {
                 source.shaped_by_credential || source.lists.as_ref().is_some_and(|l| !l.public)
             });
@@ -36,11 +36,11 @@ impl Frame {
         let hints = sources.iter().map(|source| match &source.lists {
             // A client would cache the hole.
             _ if !source.is_whole() => 0,
-            Some(lists) => lists.ttl_ms.unwrap_or(shared.default_ttl_ms),
+            Some(lists) => lists.ttl_ms.unwrap_or(settings.default_ttl_ms),
             None => 0,
         });
-        let ttl = hints.min().unwrap_or(shared.default_ttl_ms);
-        let server = json!({ "name": "switchboard", "version": shared.server_version });
+        let ttl = hints.min().unwrap_or(settings.default_ttl_ms);
+        let server = json!({ "name": "switchboard", "version": settings.server_version });
         let missing: Vec<_> = sources.iter().filter_map(absence).collect();
         Self {
             caching: format!("\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\""),

@@ -137,7 +137,11 @@ impl Source {
 }
 
 fn build(sources: &[Source]) -> Snapshot {
-    Snapshot::build(&NamesConfig::default(), sources, &Shared::new("1.2.3"))
+    Snapshot::build(
+        &NamesConfig::default(),
+        sources,
+        &SnapshotSettings::new("1.2.3"),
+    )
 }
 
 fn result(snapshot: &Snapshot, list: List) -> Value {

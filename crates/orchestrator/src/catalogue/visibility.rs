@@ -7,29 +7,28 @@ use std::time::Duration;
 
 use switchboard_backends::Backend;
 use switchboard_backends::config::DegradeConfig;
-use switchboard_backends::status::State;
 use tokio::time::Instant;
 
 /// Whether each backend is shown.
 #[derive(Debug, Default)]
-pub(crate) struct Visibilities(HashMap<Arc<str>, Visibility>);
+pub(crate) struct ListingHysteresis(HashMap<Arc<str>, Visibility>);
 
-impl Visibilities {
+impl ListingHysteresis {
     /// Whether a backend is hidden now.
     pub(crate) fn is_hidden(&mut self, backend: &Backend, now: Instant) -> bool {
         // What was never listed cannot leave the lists, and is shown as soon as it is there.
         if backend.lists().is_none() {
             return false;
         }
-        let is_well = matches!(backend.status().state, State::Ready | State::Degraded);
+        let is_well = backend.status().state.is_usable();
         let visibility = self.0.entry(Arc::clone(backend.name()));
         let visibility = visibility.or_insert_with(|| Visibility::new(&backend.config().degrade));
-        visibility.look(is_well, now)
+        visibility.observe(is_well, now)
     }
 
     /// When some backend is to be hidden, or shown again, by time alone.
-    pub(crate) fn next_look(&self) -> Option<Instant> {
-        self.0.values().filter_map(Visibility::next_look).min()
+    pub(crate) fn next_turn(&self) -> Option<Instant> {
+        self.0.values().filter_map(Visibility::next_turn).min()
     }
 
     /// A backend of this name is there no longer, or is another one.
@@ -59,9 +58,9 @@ impl Visibility {
     }
 
     /// Takes note of how the backend is doing now. Answers whether it is hidden.
-    pub(crate) fn look(&mut self, is_well: bool, now: Instant) -> bool {
-        let is_as_it_should_be = self.is_hidden != is_well;
-        if is_as_it_should_be {
+    pub(crate) fn observe(&mut self, is_well: bool, now: Instant) -> bool {
+        let is_settled = self.is_hidden != is_well;
+        if is_settled {
             self.since = None;
             return self.is_hidden;
         }
@@ -73,8 +72,8 @@ impl Visibility {
         self.is_hidden
     }
 
-    /// When to look again, if nothing changes before.
-    pub(crate) fn next_look(&self) -> Option<Instant> {
+    /// When it turns, if nothing changes before.
+    pub(crate) fn next_turn(&self) -> Option<Instant> {
         Some(self.since? + self.settling()?)
     }
 
@@ -105,7 +104,7 @@ mod tests {
     fn history(visibility: &mut Visibility, start: Instant, seconds: &str) -> Vec<bool> {
         let seconds = seconds.chars().zip(0..);
         seconds
-            .map(|(is, second)| visibility.look(is == '+', start + Duration::from_secs(second)))
+            .map(|(is, second)| visibility.observe(is == '+', start + Duration::from_secs(second)))
             .collect()
     }
 
@@ -142,13 +141,13 @@ mod tests {
     fn it_is_looked_at_again_exactly_when_it_turns() {
         let mut visibility = visibility(None, OnUnavailable::Hide);
         let start = Instant::now();
-        assert!(!visibility.look(true, start));
-        assert_eq!(visibility.next_look(), None);
-        assert!(!visibility.look(false, start));
-        let next = visibility.next_look().expect("a time");
+        assert!(!visibility.observe(true, start));
+        assert_eq!(visibility.next_turn(), None);
+        assert!(!visibility.observe(false, start));
+        let next = visibility.next_turn().expect("a time");
         assert_eq!(next, start + Duration::from_secs(30));
-        assert!(visibility.look(false, next));
-        assert_eq!(visibility.next_look(), None);
+        assert!(visibility.observe(false, next));
+        assert_eq!(visibility.next_turn(), None);
     }
 
     #[test]

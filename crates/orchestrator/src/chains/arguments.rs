@@ -27,6 +27,8 @@ pub(crate) enum MapError {
     NoObject,
     #[error("an argument would be there twice")]
     Twice,
+    #[error("the call of the other tool would be no valid request")]
+    NotARequest,
 }
 
 impl Mapping {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use switchboard_backends::status::State;
 use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, ProtocolError};
 use switchboard_protocol::json;
@@ -100,7 +99,7 @@ impl Inner {
             let entry = snapshot.tool(tool);
             entry.is_some_and(|entry| {
                 let state = snapshot.sources()[entry.source].status.state;
-                matches!(state, State::Ready | State::Degraded)
+                state.is_usable()
             })
         };
         let route = Route::Group {

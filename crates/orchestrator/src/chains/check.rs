@@ -9,7 +9,7 @@ use super::Chains;
 use super::arguments::Mapping;
 use crate::catalogue::{Entry, Kind, Snapshot};
 use crate::config::chains::ChainsConfig;
-use crate::config::nearest;
+use crate::config::did_you_mean;
 
 /// What does not fit together, a sentence each: tools that no backend has, and arguments that a
 /// substitute needs and does not get, or gets and does not take. Of a backend that was never
@@ -78,8 +78,7 @@ impl Check<'_> {
         }
         if self.snapshot.may_own(tool).is_none() {
             let known = self.snapshot.entries(Kind::Tool).iter();
-            let near = nearest(tool, known.map(|entry| &*entry.exposed));
-            let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let near = did_you_mean(tool, known.map(|entry| &*entry.exposed));
             self.problems
                 .push(format!("{at}: no backend has a tool `{tool}`{near}"));
         }

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use switchboard_protocol::millis;
 use tokio::time::Instant;
 
 /// The weight of the latest call.
@@ -43,8 +44,7 @@ impl Latency {
         };
         self.average
             .store((average as u64).max(1), Ordering::Relaxed);
-        let since = now.saturating_duration_since(self.began).as_millis();
-        let since = u64::try_from(since).unwrap_or(u64::MAX);
+        let since = millis(now.saturating_duration_since(self.began));
         self.measured.store(since, Ordering::Relaxed);
     }
 

@@ -45,7 +45,7 @@ pub(super) fn substitute(
     let mut out = Vec::with_capacity(raw.len() + 64);
     splice.apply(raw, Span::of_part(raw, raw), &mut out);
     // What was a request stays one: only values were replaced, by valid ones.
-    let request = Envelope::parse(Bytes::from(out)).map_err(|_| MapError::Twice)?;
+    let request = Envelope::parse(Bytes::from(out)).map_err(|_| MapError::NotARequest)?;
     Ok(Call {
         request,
         param_headers: None,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use switchboard_protocol::call::{Completed, Outcome, Payload};
 use switchboard_protocol::error::{Attempt, CallError, Effect, Fault, Reason};
 use switchboard_protocol::json::{self, Span, write_str};
+use switchboard_protocol::millis;
 use switchboard_protocol::splice::{Splice, for_each_item, for_each_member, member};
 
 /// The most characters that are quoted of what one server said.
@@ -32,7 +33,7 @@ impl Told {
         let attempt = |reason: Reason| Attempt {
             backend: Arc::clone(backend),
             reason,
-            ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            ms: millis(took),
         };
         match outcome {
             Outcome::Failed(CallError::Fault(mut fault)) => {

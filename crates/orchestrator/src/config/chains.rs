@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use super::{ConfigProblem, did_you_mean, path};
+
 /// The most tools of one chain or one group.
 pub const MAX_TOOLS: usize = 16;
 
@@ -170,15 +172,15 @@ fn default_only_safe() -> bool {
     true
 }
 
-/// A mistake: the key below `fallbacks` or `equivalents`, and what is wrong and expected.
-pub type Mistake = (Vec<String>, String);
-
 /// What is wrong with the entries by themselves; the names of tools are looked at elsewhere.
 #[must_use]
-pub fn mistakes(fallbacks: &[FallbackConfig], equivalents: &[EquivalentsConfig]) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
+pub fn problems(
+    fallbacks: &[FallbackConfig],
+    equivalents: &[EquivalentsConfig],
+) -> Vec<ConfigProblem> {
+    let mut problems = Vec::new();
     for (index, fallback) in fallbacks.iter().enumerate() {
-        let mut say = entry("fallbacks", index, &mut mistakes);
+        let mut say = entry("fallbacks", index, &mut problems);
         if let Some(problem) = wrong_list(&fallback.targets, 1) {
             say("try", problem);
         }
@@ -190,7 +192,7 @@ pub fn mistakes(fallbacks: &[FallbackConfig], equivalents: &[EquivalentsConfig])
     }
     let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, group) in equivalents.iter().enumerate() {
-        let mut say = entry("equivalents", index, &mut mistakes);
+        let mut say = entry("equivalents", index, &mut problems);
         if let Some(problem) = wrong_list(&group.tools, 2) {
             say("tools", problem);
         }
@@ -209,17 +211,20 @@ pub fn mistakes(fallbacks: &[FallbackConfig], equivalents: &[EquivalentsConfig])
         let mapped = group.tools.get(1..).unwrap_or_default();
         wrong_terms(mapped, &group.when, &group.map, &mut say);
     }
-    mistakes
+    problems
 }
 
 fn entry(
     section: &'static str,
     index: usize,
-    mistakes: &mut Vec<Mistake>,
+    problems: &mut Vec<ConfigProblem>,
 ) -> impl FnMut(&str, String) {
-    move |key, problem| {
-        let path = [section, &format!("[{index}]"), key].map(str::to_owned);
-        mistakes.push((path.to_vec(), problem));
+    move |key, message| {
+        problems.push(ConfigProblem {
+            path: path(&[section, &format!("[{index}]"), key]),
+            other: None,
+            message,
+        });
     }
 }
 
@@ -267,8 +272,7 @@ fn wrong_terms(
     }
     for (tool, rules) in map {
         if !targets.contains(tool) {
-            let near = super::nearest(tool, targets.iter().map(String::as_str));
-            let near = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let near = did_you_mean(tool, targets.iter().map(String::as_str));
             say(
                 "map",
                 format!("names `{tool}`, which takes nobody's place here{near}"),

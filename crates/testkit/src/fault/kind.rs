@@ -26,7 +26,7 @@ pub enum Fault {
     /// Half of the body comes as a chunk, and the connection is closed without the last chunk.
     HalfChunked,
     /// It is this HTTP status, with a JSON-RPC error in the body if `json`, else with a few words of
-    /// text. Only at 500 and 504 was anything executed.
+    /// text. Only at 500, 503 and 504 was anything executed.
     Status {
         /// The status.
         status: u16,

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -80,6 +80,16 @@ struct Shared {
     sessions: Mutex<Sessions>,
     is_healthy: AtomicBool,
     in_flight: AtomicUsize,
+    /// Whether answers to calls wait.
+    is_held: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Waits until calls are answered.
+    async fn released(&self) {
+        // The sender is here, so it does not go before.
+        let _ = self.is_held.subscribe().wait_for(|held| !held).await;
+    }
 }
 
 impl FaultServer {
@@ -101,6 +111,7 @@ impl FaultServer {
                 sessions: Mutex::default(),
                 is_healthy: AtomicBool::new(true),
                 in_flight: AtomicUsize::new(0),
+                is_held: watch::Sender::new(false),
             }),
             up: AsyncMutex::default(),
             stop: CancellationToken::new(),
@@ -131,8 +142,18 @@ impl FaultServer {
     }
 
     /// Draws faults by this schedule from now on, or none.
-    pub fn follow(&self, schedule: Option<Schedule>) {
+    pub fn set_schedule(&self, schedule: Option<Schedule>) {
         *lock(&self.shared.schedule) = schedule;
+    }
+
+    /// Executes calls from now on, and answers none of them.
+    pub fn hold(&self) {
+        self.shared.is_held.send_replace(true);
+    }
+
+    /// Answers the calls that were held, and all that come.
+    pub fn release(&self) {
+        self.shared.is_held.send_replace(false);
     }
 
     /// What was done for which call.

@@ -42,7 +42,12 @@ pub(super) async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     while let Ok(Some(request)) = read_request(&mut stream, &mut buffer).await {
         let in_flight = InFlight::begin(&shared);
         let (delivery, running) = shared.answer(&request);
-        let end = deliver(&mut stream, &mut buffer, &delivery).await;
+        let may_go = async {
+            if running.is_some() {
+                shared.released().await;
+            }
+        };
+        let end = deliver(&mut stream, &mut buffer, may_go, &delivery).await;
         if let Some(running) = running {
             shared.ended(&running, end != End::HungUp);
         }
@@ -109,13 +114,21 @@ pub(super) fn take_request(buffer: &mut Vec<u8>) -> io::Result<Option<Request>> 
     Ok(Some(request))
 }
 
-/// Sends an answer, as long as the client is there.
-async fn deliver(stream: &mut TcpStream, buffer: &mut Vec<u8>, delivery: &Delivery) -> End {
+/// Sends an answer once it may go, as long as the client is there.
+async fn deliver(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    may_go: impl Future<Output = ()>,
+    delivery: &Delivery,
+) -> End {
     let (mut read, mut write) = stream.split();
     tokio::select! {
         // What was sent to the end was not given up.
         biased;
-        sent = send(&mut write, delivery) => sent.map_or(End::HungUp, End::Sent),
+        sent = async {
+            may_go.await;
+            send(&mut write, delivery).await
+        } => sent.map_or(End::HungUp, End::Sent),
         () = until_gone(&mut read, buffer) => End::HungUp,
     }
 }

@@ -26,14 +26,14 @@ async fn spells(server: &FaultServer, mut random: Rng, end: Instant) {
             Some(Schedule::new(random.u64(..), percent, everywhere))
         };
         match random.u8(0..10) {
-            0..2 => server.follow(None),
+            0..2 => server.set_schedule(None),
             2..6 => {
                 let percent = random.u8(10..=60);
-                server.follow(schedule(&mut random, percent, false));
+                server.set_schedule(schedule(&mut random, percent, false));
             }
             6 | 7 => {
                 let percent = random.u8(10..=100);
-                server.follow(schedule(&mut random, percent, true));
+                server.set_schedule(schedule(&mut random, percent, true));
             }
             _ => server.go_down().await,
         }
@@ -41,7 +41,7 @@ async fn spells(server: &FaultServer, mut random: Rng, end: Instant) {
         sleep(spell.min(end.saturating_duration_since(Instant::now()))).await;
         server.come_up().await;
     }
-    server.follow(None);
+    server.set_schedule(None);
     // As after a restart: what hangs in it would hang for ever.
     server.go_down().await;
     server.come_up().await;

@@ -244,21 +244,17 @@ fn call_with(
     let request =
         json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
     Call {
-        request: Envelope::parse(request.into()).expect("a request"),
-        method: Method::ToolsCall,
-        principal: Arc::new(Principal {
-            id: principal.to_owned(),
-            groups: Vec::new(),
-        }),
-        version: Version::LATEST,
-        client: None,
-        peer: None,
-        param_headers: None,
         log_level: sink.as_ref().map(|(_, level)| *level),
         sink: sink.map(|(sink, _)| sink),
-        deadline: None,
-        headers: ::http::HeaderMap::new(),
-        takes_arriving: false,
+        ..Call::new(
+            Envelope::parse(request.into()).expect("a request"),
+            Method::ToolsCall,
+            Arc::new(Principal {
+                id: principal.to_owned(),
+                groups: Vec::new(),
+            }),
+            Version::LATEST,
+        )
     }
 }
 

@@ -180,8 +180,8 @@ backends:
 a.yaml:1: server.listen: without an `auth` section everyone who reaches 0.0.0.0:8080 could call every backend; expected a loopback address such as 127.0.0.1:8080, or an `auth` section with `api_keys`
 a.yaml:3: backends.none: has neither `command` nor `url` nor `endpoints`; expected `command` for a local process or `url` for a remote server
 a.yaml:4: backends.both: has more than one of `command`, `url` and `endpoints`; expected one of them: a backend is one server
-a.yaml:5: backends.local: has `headers`, `transport`, which would have no effect beside `command`; expected `args`, `env` and `cwd` at most
-a.yaml:9: backends.remote: has `args`, `env`, `cwd`, which would have no effect beside `url`; expected `headers` and `transport` at most
+a.yaml:5: backends.local: has `headers`, `transport`, which would have no effect beside `command`; expected them beside `url`
+a.yaml:9: backends.remote: has `args`, `env`, `cwd`, which would have no effect beside `url`; expected them beside `command`
 a.yaml:17: backends.b.prefix: `c` is the prefix of `a` too, so their names could not be told apart; expected a prefix that no other backend has
 a.yaml:18: backends.c.prefix: `c` is the prefix of `b` too, so their names could not be told apart; expected a prefix that no other backend has
 "#,

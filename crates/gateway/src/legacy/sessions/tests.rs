@@ -94,7 +94,7 @@ async fn a_hundred_thousand_aborted_handshakes_leave_nothing() {
         let all = Arc::clone(&all);
         async move { all.look_after(|_| {}).await }
     });
-    sleep(FIRST_USE + LOOK_OVER * 2).await;
+    sleep(FIRST_USE + POLL_INTERVAL * 2).await;
     assert_eq!(all.count(), 0);
     begin(&all, "ada").expect("room again");
     all.close();
@@ -114,12 +114,12 @@ async fn sessions_end_when_idle_or_too_old_and_not_while_in_use() {
     used.used();
     open.used();
     let in_use = open.in_use();
-    sleep(idle - LOOK_OVER * 2).await;
+    sleep(idle - POLL_INTERVAL * 2).await;
     assert!(all.find(&principal("ada"), &used_id).is_some());
     drop(used.in_use());
-    sleep(idle - LOOK_OVER * 2).await;
+    sleep(idle - POLL_INTERVAL * 2).await;
     assert!(all.find(&principal("ada"), &used_id).is_some(), "just used");
-    sleep(LOOK_OVER * 4).await;
+    sleep(POLL_INTERVAL * 4).await;
     assert!(all.find(&principal("ada"), &used_id).is_none());
     assert!(all.find(&principal("ada"), &open_id).is_some());
 

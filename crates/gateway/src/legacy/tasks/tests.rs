@@ -38,7 +38,7 @@ fn a_request_about_a_task_is_one_of_a_client_that_knows_tasks() {
     let snapshot = Snapshot::build(
         &switchboard_orchestrator::config::NamesConfig::default(),
         &[],
-        &switchboard_orchestrator::catalogue::Shared::new("1"),
+        &switchboard_orchestrator::catalogue::SnapshotSettings::new("1"),
     );
     let made = |about, message: &Envelope| {
         request(about, message, &client, Some(LogLevel::Info), &snapshot)

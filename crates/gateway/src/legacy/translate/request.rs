@@ -176,8 +176,7 @@ fn with_prepared_meta(
     log_level: Option<LogLevel>,
 ) -> Option<Envelope> {
     let params = envelope.slice(envelope.keys.params?);
-    let is_changed = envelope.params.request_state.is_some()
-        || envelope.params.input_responses.is_some()
+    let is_changed = envelope.params.is_continuation()
         || drops_context(method, client)
         || (method == Method::ToolsCall && may_have_key(params, "task"));
     if is_changed {

@@ -4,6 +4,16 @@ use super::*;
 
 const SHORT: Duration = Duration::from_millis(500);
 
+/// A server with these limits and no other that a test reaches.
+async fn short_server(header_timeout: Duration, idle_timeout: Duration) -> Server {
+    Server::start(Limits {
+        header_timeout,
+        idle_timeout,
+        ..patient()
+    })
+    .await
+}
+
 /// Sends `bytes` and waits for the end of the connection; tells how long the server allowed.
 async fn time_to_end(server: &Server, bytes: &[u8]) -> Duration {
     let start = Instant::now();
@@ -15,11 +25,7 @@ async fn time_to_end(server: &Server, bytes: &[u8]) -> Duration {
 
 #[tokio::test]
 async fn a_connection_without_a_complete_head_ends_at_the_header_timeout() {
-    let server = Server::start(Limits {
-        header_timeout: SHORT,
-        ..patient()
-    })
-    .await;
+    let server = short_server(SHORT, NEVER).await;
     // An empty SETTINGS frame, with which a client's side of HTTP/2 is set up, and then the first
     // half of a HEADERS frame.
     let settings = [PREFACE, &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
@@ -48,11 +54,7 @@ async fn a_connection_without_a_complete_head_ends_at_the_header_timeout() {
 
 #[tokio::test]
 async fn dripping_bytes_do_not_prolong_a_head() {
-    let server = Server::start(Limits {
-        header_timeout: SHORT,
-        ..patient()
-    })
-    .await;
+    let server = short_server(SHORT, NEVER).await;
     let mut stream = server.connect().await;
     let drip = async {
         stream.write_all(b"GET / HTTP/1.1\r\nx: ").await.unwrap();
@@ -66,11 +68,7 @@ async fn dripping_bytes_do_not_prolong_a_head() {
 
 #[tokio::test]
 async fn a_later_head_has_the_header_timeout_from_its_first_byte() {
-    let server = Server::start(Limits {
-        header_timeout: SHORT,
-        ..patient()
-    })
-    .await;
+    let server = short_server(SHORT, NEVER).await;
     let mut stream = server.connect().await;
     ask(&mut stream).await;
     // Idle for longer than a head may take, which is nothing wrong.
@@ -86,12 +84,7 @@ async fn a_later_head_has_the_header_timeout_from_its_first_byte() {
 #[tokio::test]
 async fn an_idle_connection_ends_after_the_idle_timeout_and_not_before() {
     let idle_timeout = Duration::from_millis(1000);
-    let server = Server::start(Limits {
-        header_timeout: SHORT,
-        idle_timeout,
-        ..patient()
-    })
-    .await;
+    let server = short_server(SHORT, idle_timeout).await;
     let mut stream = server.connect().await;
     ask(&mut stream).await;
     // The next request gives all of the time anew, not what is left of it.
@@ -106,12 +99,7 @@ async fn an_idle_connection_ends_after_the_idle_timeout_and_not_before() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_http2_connection_is_told_to_finish() {
     let idle_timeout = Duration::from_millis(1000);
-    let server = Server::start(Limits {
-        header_timeout: SHORT,
-        idle_timeout,
-        ..patient()
-    })
-    .await;
+    let server = short_server(SHORT, idle_timeout).await;
     let (mut sender, connection) = h2_client::connect(&server).await;
     let start = Instant::now();
     let status = h2_client::status(&mut sender, h2_client::request("/")).await;
@@ -126,12 +114,7 @@ async fn an_idle_http2_connection_is_told_to_finish() {
 
 #[tokio::test]
 async fn a_request_in_flight_is_not_idle() {
-    let server = Server::start(Limits {
-        header_timeout: SHORT,
-        idle_timeout: SHORT,
-        ..patient()
-    })
-    .await;
+    let server = short_server(SHORT, SHORT).await;
     let mut plain = server.connect().await;
     plain.write_all(&request("/wait")).await.unwrap();
     server.until_running(1).await;
@@ -151,12 +134,7 @@ async fn a_request_in_flight_is_not_idle() {
 
 #[tokio::test]
 async fn an_answer_that_is_still_sent_is_not_idle() {
-    let server = Server::start(Limits {
-        header_timeout: SHORT,
-        idle_timeout: SHORT,
-        ..patient()
-    })
-    .await;
+    let server = short_server(SHORT, SHORT).await;
     let mut stream = server.connect().await;
     stream.write_all(&request("/drip")).await.unwrap();
     server.until_running(1).await;
@@ -173,11 +151,7 @@ async fn an_answer_that_is_still_sent_is_not_idle() {
 
 #[tokio::test]
 async fn a_peer_that_takes_nothing_is_cut() {
-    let server = Server::start(Limits {
-        idle_timeout: SHORT,
-        ..patient()
-    })
-    .await;
+    let server = short_server(NEVER, SHORT).await;
     let mut stream = server.connect().await;
     stream.write_all(&request("/flood")).await.unwrap();
     within(server.probe.started.notified()).await;
@@ -188,11 +162,7 @@ async fn a_peer_that_takes_nothing_is_cut() {
 
 #[tokio::test]
 async fn a_peer_that_opens_no_window_is_cut_though_it_answers_pings() {
-    let server = Server::start(Limits {
-        idle_timeout: SHORT,
-        ..patient()
-    })
-    .await;
+    let server = short_server(NEVER, SHORT).await;
     let (mut sender, connection) = h2_client::connect(&server).await;
     let flood = within(sender.send_request(h2_client::request("/flood"))).await;
     // Keeps the answer without reading it; the connection goes on in its task.
@@ -205,12 +175,7 @@ async fn a_peer_that_opens_no_window_is_cut_though_it_answers_pings() {
 
 #[tokio::test]
 async fn an_http2_answer_that_says_nothing_for_long_is_not_cut() {
-    let server = Server::start(Limits {
-        header_timeout: SHORT,
-        idle_timeout: SHORT,
-        ..patient()
-    })
-    .await;
+    let server = short_server(SHORT, SHORT).await;
     let (mut sender, _connection) = h2_client::connect(&server).await;
     let drip = within(sender.send_request(h2_client::request("/drip"))).await;
     let mut body = drip.unwrap().into_body();

@@ -68,26 +68,26 @@ fn the_shortest_hint_is_passed_on_and_none_while_a_backend_is_missing() {
 
 #[test]
 fn one_private_list_makes_all_pages_private() {
-    let scope = |sources: &[Source], shared: &Shared| {
-        let snapshot = Snapshot::build(&NamesConfig::default(), sources, shared);
+    let scope = |sources: &[Source], settings: &SnapshotSettings| {
+        let snapshot = Snapshot::build(&NamesConfig::default(), sources, settings);
         let scopes: BTreeSet<String> = LISTS
             .map(|list| result(&snapshot, list)["cacheScope"].to_string())
             .into();
         assert_eq!(scopes.len(), 1);
         scopes.into_iter().next().unwrap()
     };
-    let shared = Shared::new("1");
-    let with_auth = Shared {
+    let settings = SnapshotSettings::new("1");
+    let with_auth = SnapshotSettings {
         private: true,
-        ..Shared::new("1")
+        ..SnapshotSettings::new("1")
     };
-    assert_eq!(scope(&[backend("a")], &shared), "\"public\"");
+    assert_eq!(scope(&[backend("a")], &settings), "\"public\"");
     assert_eq!(scope(&[backend("a")], &with_auth), "\"private\"");
     let mut shaped = backend("b");
     shaped.shaped_by_credential = true;
-    assert_eq!(scope(&[backend("a"), shaped], &shared), "\"private\"");
+    assert_eq!(scope(&[backend("a"), shaped], &settings), "\"private\"");
     let private = backend("b").with(|lists| lists.public = false);
-    assert_eq!(scope(&[backend("a"), private], &shared), "\"private\"");
+    assert_eq!(scope(&[backend("a"), private], &settings), "\"private\"");
 }
 
 #[test]
@@ -194,8 +194,8 @@ proptest! {
         count in 0_usize..40,
         page_size in 1_usize..10,
     ) {
-        let shared = Shared { page_size, ..Shared::new("1") };
-        let snapshot = Snapshot::build(&NamesConfig::default(), &[of_tools(count)], &shared);
+        let settings = SnapshotSettings { page_size, ..SnapshotSettings::new("1") };
+        let snapshot = Snapshot::build(&NamesConfig::default(), &[of_tools(count)], &settings);
         let mut names = Vec::new();
         let mut cursor = None;
         loop {
@@ -228,11 +228,11 @@ fn extensions_that_are_routed_are_merged_and_never_withdrawn() {
     assert!(!extensions.learn(&[some("io.modelcontextprotocol/ui", "{}")]));
     assert!(!extensions.learn(&[some("com.example/methods-nobody-routes", "{}")]));
 
-    let shared = Shared {
+    let settings = SnapshotSettings {
         extensions,
-        ..Shared::new("1")
+        ..SnapshotSettings::new("1")
     };
-    let snapshot = Snapshot::build(&NamesConfig::default(), &[], &shared);
+    let snapshot = Snapshot::build(&NamesConfig::default(), &[], &settings);
     let capabilities: Value = serde_json::from_slice(snapshot.capabilities()).unwrap();
     assert_eq!(
         capabilities["extensions"],

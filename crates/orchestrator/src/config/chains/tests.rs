@@ -5,9 +5,9 @@ fn said(fallbacks: serde_json::Value, equivalents: serde_json::Value) -> Vec<Str
     let fallbacks: Vec<FallbackConfig> = serde_json::from_value(fallbacks).expect("of its form");
     let equivalents: Vec<EquivalentsConfig> =
         serde_json::from_value(equivalents).expect("of its form");
-    let mistakes = mistakes(&fallbacks, &equivalents).into_iter();
-    mistakes
-        .map(|(key, message)| format!("{}: {message}", key.join(".")))
+    let problems = problems(&fallbacks, &equivalents).into_iter();
+    problems
+        .map(|problem| format!("{}: {}", problem.path.join("."), problem.message))
         .collect()
 }
 

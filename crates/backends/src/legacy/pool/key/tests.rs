@@ -38,23 +38,15 @@ fn call(principal: &str, capabilities: &str) -> Call {
     let text = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"x","_meta":{{"io.modelcontextprotocol/clientCapabilities":{capabilities}}}}}}}"#
     );
-    Call {
-        request: Envelope::parse(text.into()).expect("valid"),
-        method: Method::ToolsCall,
-        principal: Arc::new(Principal {
+    Call::new(
+        Envelope::parse(text.into()).expect("valid"),
+        Method::ToolsCall,
+        Arc::new(Principal {
             id: principal.to_owned(),
             groups: Vec::new(),
         }),
-        version: Version::LATEST,
-        client: None,
-        peer: None,
-        param_headers: None,
-        log_level: None,
-        sink: None,
-        deadline: None,
-        headers: ::http::HeaderMap::new(),
-        takes_arriving: false,
-    }
+        Version::LATEST,
+    )
 }
 
 fn of_client(client: &'static str, version: Version, call: Call) -> Call {

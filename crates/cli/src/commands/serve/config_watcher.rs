@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use switchboard_gateway::{Reloaded, Reloader};
-use switchboard_telemetry::{Metrics, Reload};
+use switchboard_telemetry::{Metrics, ReloadResult};
 use tokio::signal::unix::Signal;
 use tokio::time::sleep;
 
@@ -15,10 +15,10 @@ use crate::commands::load;
 use crate::config::Loaded;
 
 /// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What the configuration is loaded from, and what it is put in force with.
-pub(super) struct Reloading {
+pub(super) struct ConfigWatcher {
     /// The files that `serve` was given.
     pub(super) sources: Vec<PathBuf>,
     /// Its `--listen`.
@@ -31,11 +31,11 @@ pub(super) struct Reloading {
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl Reloading {
+impl ConfigWatcher {
     /// Reloads whenever that is asked for, one after the other.
-    pub(super) async fn keep(mut self) -> Infallible {
+    pub(super) async fn run(mut self) -> Infallible {
         loop {
-            self.wanted().await;
+            self.changed().await;
             let result = self.reload().await;
             self.metrics.config_reloaded(result);
         }
@@ -43,7 +43,7 @@ impl Reloading {
 
     /// Waits until there is a reason to reload. Signals that come while a reload is under way are
     /// one.
-    async fn wanted(&mut self) {
+    async fn changed(&mut self) {
         loop {
             tokio::select! {
                 Some(()) = self.hangups.recv() => {
@@ -51,7 +51,7 @@ impl Reloading {
                     self.watched.have_changed().await;
                     return;
                 }
-                () = sleep(LOOK), if self.is_watching => {
+                () = sleep(POLL_INTERVAL), if self.is_watching => {
                     if self.watched.have_changed().await {
                         return;
                     }
@@ -60,7 +60,7 @@ impl Reloading {
         }
     }
 
-    async fn reload(&mut self) -> Reload {
+    async fn reload(&mut self) -> ReloadResult {
         let (sources, listen) = (self.sources.clone(), self.listen.clone());
         // Reads files, so not where connections are served.
         let loaded = tokio::task::spawn_blocking(move || load(&sources, listen)).await;
@@ -70,36 +70,36 @@ impl Reloading {
                 for finding in errors.0 {
                     tracing::error!("the configuration stays as it was: {finding}");
                 }
-                return Reload::Failed;
+                return ReloadResult::Failed;
             }
             Err(error) => {
                 tracing::error!(%error, "the configuration stays as it was: it was not read");
-                return Reload::Failed;
+                return ReloadResult::Failed;
             }
         };
         self.put_in_force(loaded).await
     }
 
-    async fn put_in_force(&mut self, loaded: Loaded) -> Reload {
+    async fn put_in_force(&mut self, loaded: Loaded) -> ReloadResult {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         let is_watching = loaded.config.server.watch_config;
-        match self.reloader.reload(loaded.config).await {
+        match self.reloader.reload(&loaded.config).await {
             Ok(reloaded) => {
                 self.is_watching = is_watching;
-                self.watched.are(loaded.files).await;
+                self.watched.set(loaded.files).await;
                 tell(&reloaded)
             }
             Err(error) => {
                 tracing::error!("the configuration stays as it was: {error}");
-                Reload::Failed
+                ReloadResult::Failed
             }
         }
     }
 }
 
-fn tell(reloaded: &Reloaded) -> Reload {
+fn tell(reloaded: &Reloaded) -> ReloadResult {
     if !reloaded.needs_restart.is_empty() {
         tracing::warn!(
             "these keys have changed and take effect after a restart: {}",
@@ -108,16 +108,16 @@ fn tell(reloaded: &Reloaded) -> Reload {
     }
     if !reloaded.is_changed {
         tracing::info!("configuration read again: nothing to change");
-        return Reload::Unchanged;
+        return ReloadResult::Unchanged;
     }
-    let exchanged = &reloaded.exchanged;
+    let backends = &reloaded.backends;
     tracing::info!(
-        added = exchanged.added.join(","),
-        changed = exchanged.changed.join(","),
-        removed = exchanged.removed.join(","),
+        added = backends.added.join(","),
+        changed = backends.changed.join(","),
+        removed = backends.removed.join(","),
         "configuration read again: in force"
     );
-    Reload::Done
+    ReloadResult::Done
 }
 
 /// The files of the configuration and what they held when they were last looked at.
@@ -134,12 +134,12 @@ impl Watched {
     /// Looks at these files for the first time.
     pub(super) async fn new(files: Vec<PathBuf>) -> Self {
         let mut watched = Self { files: Vec::new() };
-        watched.are(files).await;
+        watched.set(files).await;
         watched
     }
 
     /// Watches these files, of which those that it knows are compared with what it saw before.
-    async fn are(&mut self, files: Vec<PathBuf>) {
+    async fn set(&mut self, files: Vec<PathBuf>) {
         let mut known = std::mem::take(&mut self.files);
         for file in files {
             let at = known.iter().position(|(path, _)| *path == file);

@@ -1,0 +1,224 @@
+//! From what backends tell to what listeners see: the catalogue's task, which makes a new snapshot
+//! whenever something changed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::future::{Future, pending};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use switchboard_backends::Backend;
+use switchboard_backends::config::TransportConfig;
+use switchboard_backends::status::{ChangedLists, Observer};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use super::Inner;
+use crate::catalogue::visibility::ListingHysteresis;
+use crate::catalogue::{Extensions, Snapshot, SnapshotSettings, Source};
+use crate::chains::Chains;
+use crate::config::NamesConfig;
+use crate::config::chains::ChainsConfig;
+use crate::hub::{MAX_URI_LEN, MAX_URIS};
+
+/// Changes that come within this time make one new snapshot.
+const COALESCE: Duration = Duration::from_millis(5);
+
+/// What a snapshot is made with beside what the backends offer. Locked for as long as one is made,
+/// so that an older one never follows a newer one.
+pub(crate) struct SnapshotInputs {
+    names: NamesConfig,
+    private: bool,
+    chains: ChainsConfig,
+    /// Those that any backend was ever learned to have.
+    extensions: Extensions,
+    hysteresis: ListingHysteresis,
+}
+
+impl SnapshotInputs {
+    pub(crate) fn new(names: NamesConfig, chains: ChainsConfig, private: bool) -> Self {
+        Self {
+            names,
+            private,
+            chains,
+            extensions: Extensions::default(),
+            hysteresis: ListingHysteresis::default(),
+        }
+    }
+
+    /// That of backends of which nothing is known yet.
+    pub(crate) fn first_snapshot<'b>(
+        &self,
+        backends: impl Iterator<Item = &'b Backend>,
+    ) -> Snapshot {
+        let sources: Vec<Source> = backends.map(|backend| source(backend, false)).collect();
+        self.snapshot(&sources)
+    }
+
+    fn snapshot(&self, sources: &[Source]) -> Snapshot {
+        let settings = SnapshotSettings {
+            private: self.private,
+            extensions: self.extensions.clone(),
+            ..SnapshotSettings::new(env!("CARGO_PKG_VERSION"))
+        };
+        Snapshot::build(&self.names, sources, &settings)
+    }
+}
+
+/// What backends tell, until the catalogue's task publishes it.
+#[derive(Default)]
+pub(crate) struct BackendEvents {
+    arrived: Notify,
+    /// Wakes reloads that wait for new backends.
+    changed: Notify,
+    pending: Mutex<PendingChanges>,
+}
+
+/// What has changed and is not published yet.
+#[derive(Default)]
+struct PendingChanges {
+    /// Whether a backend's lists or status are others than before.
+    backends: bool,
+    lists: ChangedLists,
+    /// By backend.
+    resources: HashMap<Arc<str>, BTreeSet<Arc<str>>>,
+}
+
+impl BackendEvents {
+    fn record(&self, record: impl FnOnce(&mut PendingChanges)) {
+        record(&mut self.pending.lock());
+        self.arrived.notify_one();
+    }
+
+    /// The next change of a backend's state after this was called.
+    pub(crate) fn changed(&self) -> impl Future<Output = ()> {
+        self.changed.notified()
+    }
+}
+
+impl Observer for BackendEvents {
+    fn changed(&self, _backend: &str) {
+        self.record(|pending| pending.backends = true);
+        self.changed.notify_waiters();
+    }
+
+    fn lists_changed(&self, _backend: &str, lists: ChangedLists) {
+        self.record(|pending| pending.lists = pending.lists.union(lists));
+    }
+
+    fn resource_updated(&self, backend: &str, uri: &str) {
+        // Longer ones nobody can have asked for.
+        if uri.len() > MAX_URI_LEN {
+            return;
+        }
+        self.record(|pending| {
+            let known = pending.resources.entry(Arc::from(backend)).or_default();
+            if known.len() < MAX_URIS {
+                known.insert(Arc::from(uri));
+            }
+        });
+    }
+}
+
+impl Inner {
+    /// Puts these names and chains in force with a new snapshot, and tells listeners. `touched` are
+    /// the backends that were started anew.
+    pub(crate) fn apply<'n>(
+        &self,
+        names: NamesConfig,
+        chains: ChainsConfig,
+        private: bool,
+        touched: impl Iterator<Item = &'n Arc<str>>,
+    ) {
+        {
+            let mut inputs = self.snapshot_inputs.lock();
+            inputs.names = names;
+            inputs.private = private;
+            // What was measured of the tools in them is kept if they are the same.
+            if inputs.chains != chains {
+                self.chains.store(Arc::new(Chains::new(&chains)));
+                inputs.chains = chains;
+            }
+            touched.for_each(|name| inputs.hysteresis.forget(name));
+        }
+        self.events.record(|pending| pending.backends = true);
+        publish_pending(self);
+    }
+}
+
+fn source(backend: &Backend, hidden: bool) -> Source {
+    let config = backend.config();
+    Source {
+        name: Arc::clone(backend.name()),
+        prefix: config.prefix.clone(),
+        status: backend.status(),
+        lists: backend.lists(),
+        shaped_by_credential: matches!(&config.transport, TransportConfig::Http { headers, .. } if !headers.is_empty()),
+        hidden,
+    }
+}
+
+/// Makes a new snapshot whenever a backend changed, tells listeners, and has the servers tell what
+/// is listened to.
+pub(crate) async fn keep_catalogue(inner: Arc<Inner>) {
+    let mut watched_changed = inner.hub.watched_changed();
+    loop {
+        let turns_at = inner.snapshot_inputs.lock().hysteresis.next_turn();
+        let next_turn = async {
+            match turns_at {
+                Some(at) => sleep_until(at).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = inner.stop.cancelled() => return,
+            () = inner.events.arrived.notified() => {
+                tokio::time::sleep(COALESCE).await;
+                publish_pending(&inner);
+            }
+            () = next_turn => {
+                let changes = rebuild(&inner);
+                inner.hub.publish_lists(changes);
+            }
+            changed = watched_changed.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+        let mut by_backend = inner.by_backend(&inner.hub.watched());
+        for (name, backend) in inner.backends.all().iter() {
+            backend.watch_resources(&by_backend.remove(name).unwrap_or_default());
+        }
+    }
+}
+
+fn publish_pending(inner: &Inner) {
+    let pending = std::mem::take(&mut *inner.events.pending.lock());
+    let mut changes = pending.lists;
+    if pending.backends {
+        changes = changes.union(rebuild(inner));
+    }
+    inner.hub.publish_lists(changes);
+    let snapshot = inner.catalogue.load();
+    for (backend, uris) in &pending.resources {
+        for uri in uris.iter().flat_map(|uri| snapshot.addresses(backend, uri)) {
+            inner.hub.publish_resource(&uri);
+        }
+    }
+}
+
+fn rebuild(inner: &Inner) -> ChangedLists {
+    let mut inputs = inner.snapshot_inputs.lock();
+    let now = Instant::now();
+    let backends = inner.backends.all();
+    let sources = backends.values().map(|backend| {
+        let is_hidden = inputs.hysteresis.is_hidden(backend, now);
+        source(backend, is_hidden)
+    });
+    let sources: Vec<Source> = sources.collect();
+    for lists in sources.iter().filter_map(|source| source.lists.as_ref()) {
+        inputs.extensions.learn(&lists.server.extensions);
+    }
+    inner.catalogue.store(inputs.snapshot(&sources))
+}
