@@ -12,6 +12,7 @@ use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::header;
 use switchboard_protocol::json::{JsonError, Scanner, Span};
 use switchboard_protocol::method::LogLevel;
+use switchboard_protocol::splice::may_have_task;
 use switchboard_protocol::version::Version;
 
 use super::attended::Attended;
@@ -247,9 +248,11 @@ impl Inner {
                 ProtocolError::new(code::INVALID_REQUEST, "begin with initialize"),
             )
         })?;
-        let task = About::of(agreed.version(), request);
+        let params = request.keys.params;
+        let may_have_task = params.is_some_and(|params| may_have_task(request.slice(params)));
+        let task = About::of(agreed.version(), request, may_have_task);
         let translated = match task {
-            None => translate::request(request, &agreed.identity, Some(log_level)),
+            None => translate::request(request, &agreed.identity, Some(log_level), may_have_task),
             Some(about) => {
                 let snapshot = self.orchestrator.catalogue().load();
                 tasks::request(about, request, &agreed.identity, Some(log_level), &snapshot)
