@@ -327,6 +327,8 @@ pub struct Envelope {
     pub meta: MetaKeys,
     /// Whether `params._meta` has keys that begin with `dev.switchboard/`.
     pub has_own_meta: bool,
+    /// How many keys `params._meta` has, known and unknown.
+    pub meta_members: usize,
     /// `params.ref`.
     pub reference: Option<Reference>,
 }
@@ -366,6 +368,7 @@ struct Parser {
     params: ParamKeys,
     meta: MetaKeys,
     has_own_meta: bool,
+    meta_members: usize,
     reference: Option<Reference>,
     result: ResultKeys,
     error: ErrorKeys,
@@ -405,12 +408,14 @@ impl Parser {
     }
 
     fn read_meta(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
-        let mut has_own = false;
+        let (mut has_own, mut members) = (false, 0);
         let span = object(scanner, &mut self.meta, |scanner, name| {
+            members += 1;
             has_own |= name.starts_with(crate::OWN_META_PREFIX.as_bytes());
             Ok(scanner.value()?)
         })?;
         self.has_own_meta = has_own;
+        self.meta_members = members;
         Ok(span)
     }
 
@@ -465,6 +470,7 @@ impl Parser {
             params: self.params,
             meta: self.meta,
             has_own_meta: self.has_own_meta,
+            meta_members: self.meta_members,
             reference: self.reference,
         })
     }
