@@ -1,5 +1,6 @@
 //! What a legacy session remembers, and what its server is told apart from calls.
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ pub(crate) struct Session {
     log_level: Mutex<Option<LogLevel>>,
     /// The calls in flight over HTTP, by request id: some servers log on a stream that names no
     /// request.
-    calls: Mutex<HashMap<u64, OverHttp>>,
+    calls: Mutex<HashMap<u64, OverHttp, RandomState>>,
     /// When a call was last given up: the server may still work on it and log.
     given_up: Mutex<Option<Instant>>,
     /// Whether the stream that belongs to no request was opened, or found not to be there.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::token::{Binding, Purpose, SealError, Sealer, digest};
@@ -65,7 +66,7 @@ struct Table {
     is_closed: bool,
     next: u64,
     /// By what the client knows the session by.
-    by_id: HashMap<Arc<str>, (Arc<Session>, GaugeGuard)>,
+    by_id: HashMap<Arc<str>, (Arc<Session>, GaugeGuard), RandomState>,
     of_principal: HashMap<String, usize>,
 }
 

@@ -19,6 +19,13 @@ pub(super) struct Key {
     pub(super) introduction: Introduction,
 }
 
+impl Key {
+    /// Whether it is of the one session that declares nothing, which all calls share.
+    pub(super) fn is_everybodys(&self) -> bool {
+        self.principal.is_none()
+    }
+}
+
 /// How the calls of one key share sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sharing {
