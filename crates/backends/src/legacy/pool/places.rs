@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use super::key::{Key, Sharing, Wish};
 use crate::config::SessionsConfig;
 use crate::connect::{ConnectError, Connection};
-use crate::legacy::Session;
 
 /// How opening a session ended; `None`: it goes on.
 pub(super) type Opened = Option<Result<(), ConnectError>>;
@@ -302,18 +301,6 @@ impl Places {
             }
         }
         !ids.is_empty()
-    }
-
-    /// Whether in any session the server asked during a call on a stream that names none.
-    pub(super) fn asks_elsewhere(&self) -> bool {
-        let mut open = self
-            .places
-            .values()
-            .filter_map(|place| place.connection.as_ref());
-        open.any(|connection| {
-            let session = connection.legacy.as_ref();
-            session.is_some_and(Session::asks_elsewhere)
-        })
     }
 
     /// The open sessions whose key fits.
