@@ -145,7 +145,7 @@ impl Edge {
                     Message::Request(request) => request.keys.id.map(|id| request.bytes(id)),
                     Message::Response(_) => None,
                 };
-                let answer = inner.posted(headers, principal, peer, *message).await;
+                let answer = inner.posted(headers, principal, peer, &message).await;
                 answer.map_err(|rejection| Rejection { id, ..rejection })
             }
             Posted::Batch(raw) => {
@@ -217,9 +217,9 @@ impl Inner {
         headers: &HeaderMap,
         principal: &Arc<Principal>,
         peer: Option<IpAddr>,
-        message: Message,
+        message: &Message,
     ) -> Result<Response, Rejection> {
-        if let Message::Request(request) = &message
+        if let Message::Request(request) = message
             && request.is_request()
             && request.method() == "initialize"
         {

@@ -61,7 +61,7 @@ impl Inner {
     pub(super) async fn one(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        message: Message,
+        message: &Message,
         peer: Option<IpAddr>,
     ) -> Result<Response, Rejection> {
         let _in_use = session.in_use();
@@ -71,14 +71,14 @@ impl Inner {
         let log = session.stream(1);
         let reader = log.read();
         let call = self
-            .begin(session, &log, &request, peer)
+            .begin(session, &log, request, peer)
             .await
             .map_err(|(status, error)| Rejection {
                 status,
                 id: None,
                 error,
             })?;
-        let call = call.map(|call| Attended::new(call.run(), &self.tasks));
+        let call = call.map(|call| Attended::new(|| call.run(), &self.tasks));
         let first = reader.first(call).await;
         Ok(match first {
             First::Stream(reader) => stream::response(reader, session, &self.metrics),
@@ -110,11 +110,11 @@ impl Inner {
         let requests = messages.iter().filter(is_request).count();
         let log = session.stream(requests);
         let reader = log.read();
-        for message in messages {
+        for message in &messages {
             let Some(request) = self.unless_request(session, message).await else {
                 continue;
             };
-            self.begin_apart(session, &log, &request, peer).await;
+            self.begin_apart(session, &log, request, peer).await;
         }
         if requests == 0 {
             return Ok(respond::accepted());
@@ -127,15 +127,15 @@ impl Inner {
     }
 
     /// Takes a message that asks for no answer; gives a request back.
-    pub(super) async fn unless_request(
+    pub(super) async fn unless_request<'m>(
         &self,
         session: &Arc<Session>,
-        message: Message,
-    ) -> Option<Envelope> {
+        message: &'m Message,
+    ) -> Option<&'m Envelope> {
         match message {
             Message::Request(request) if request.is_request() => return Some(request),
-            Message::Request(notification) => self.notified(session, &notification).await,
-            Message::Response(response) => answered(session, &response),
+            Message::Request(notification) => self.notified(session, notification).await,
+            Message::Response(response) => answered(session, response),
         }
         None
     }
@@ -182,7 +182,7 @@ impl Inner {
         log: &Arc<EventLog>,
         request: &Envelope,
         peer: Option<IpAddr>,
-    ) -> Result<Option<LegacyCall>, Refusal> {
+    ) -> Result<Option<Box<LegacyCall>>, Refusal> {
         let answered = match &*request.method() {
             "ping" => Ok(()),
             "initialize" => Err((
@@ -240,7 +240,7 @@ impl Inner {
         log: &Arc<EventLog>,
         request: &Envelope,
         peer: Option<IpAddr>,
-    ) -> Result<Option<LegacyCall>, Refusal> {
+    ) -> Result<Option<Box<LegacyCall>>, Refusal> {
         let log_level = session.log_level();
         let agreed = session.agreed().ok_or_else(|| {
             (
@@ -271,7 +271,7 @@ impl Inner {
             .take(session.principal())
             .ok_or_else(|| refusal(Refused::TooManyInAll))?;
         let guard = session.begin_call(id.clone(), log).map_err(refusal)?;
-        Ok(Some(LegacyCall {
+        Ok(Some(Box::new(LegacyCall {
             edge: Arc::clone(self),
             session: Arc::clone(session),
             guard,
@@ -283,7 +283,7 @@ impl Inner {
             request: modern,
             log_level,
             task,
-        }))
+        })))
     }
 }
 
