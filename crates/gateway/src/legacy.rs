@@ -221,7 +221,7 @@ impl Inner {
     ) -> Result<Response, Rejection> {
         if let Message::Request(request) = message
             && request.is_request()
-            && request.method() == "initialize"
+            && &*request.method_name() == b"initialize"
         {
             return self.initialize(principal, request).await;
         }

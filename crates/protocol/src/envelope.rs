@@ -547,6 +547,18 @@ impl Envelope {
             .unwrap_or_default()
     }
 
+    /// The bytes of the string at `span`, as [`json::as_name`] has them.
+    #[must_use]
+    pub fn name(&self, span: Option<Span>) -> Option<Cow<'_, [u8]>> {
+        json::as_name(self.slice(span?))
+    }
+
+    /// The bytes of the method's name.
+    #[must_use]
+    pub fn method_name(&self) -> Cow<'_, [u8]> {
+        self.name(self.keys.method).unwrap_or_default()
+    }
+
     /// The method's name.
     #[must_use]
     pub fn method(&self) -> Cow<'_, str> {

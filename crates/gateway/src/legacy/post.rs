@@ -183,15 +183,15 @@ impl Inner {
         request: &Envelope,
         peer: Option<IpAddr>,
     ) -> Result<Option<Box<LegacyCall>>, Refusal> {
-        let answered = match &*request.method() {
-            "ping" => Ok(()),
-            "initialize" => Err((
+        let answered = match &*request.method_name() {
+            b"ping" => Ok(()),
+            b"initialize" => Err((
                 StatusCode::BAD_REQUEST,
                 ProtocolError::new(code::INVALID_REQUEST, "this session is initialized already"),
             )),
-            "logging/setLevel" => set_level(session, request),
-            "resources/subscribe" => self.subscribe(session, request, true).await,
-            "resources/unsubscribe" => self.subscribe(session, request, false).await,
+            b"logging/setLevel" => set_level(session, request),
+            b"resources/subscribe" => self.subscribe(session, request, true).await,
+            b"resources/unsubscribe" => self.subscribe(session, request, false).await,
             _ => return self.call(session, log, request, peer),
         };
         match answered {

@@ -61,14 +61,14 @@ impl About {
         if version != Version::V2025_11_25 {
             return None;
         }
-        match &*request.method() {
-            "tools/call" => {
+        match &*request.method_name() {
+            b"tools/call" => {
                 let params = request.keys.params.filter(|_| may_have_task)?;
                 member(request.slice(params), "task").map(|_| Self::Create)
             }
-            "tasks/get" => Some(Self::Get),
-            "tasks/result" => Some(Self::Result),
-            "tasks/cancel" => Some(Self::Cancel),
+            b"tasks/get" => Some(Self::Get),
+            b"tasks/result" => Some(Self::Result),
+            b"tasks/cancel" => Some(Self::Cancel),
             _ => None,
         }
     }

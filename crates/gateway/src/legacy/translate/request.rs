@@ -133,8 +133,8 @@ pub(crate) fn request(
     log_level: Option<LogLevel>,
     may_have_task: bool,
 ) -> Result<(Method, Envelope), ProtocolError> {
-    let method = both_eras(&envelope.method()).ok_or_else(ProtocolError::method_not_found)?;
-    if method.has_name_header() && envelope.text(envelope.params.target(method)).is_none() {
+    let method = both_eras(&envelope.method_name()).ok_or_else(ProtocolError::method_not_found)?;
+    if method.has_name_header() && envelope.name(envelope.params.target(method)).is_none() {
         let key = if method == Method::ResourcesRead {
             "uri"
         } else {
@@ -215,8 +215,8 @@ pub(crate) fn retry(
 }
 
 /// The method of this name, if both eras have it and requests of it are translated.
-fn both_eras(name: &str) -> Option<Method> {
-    match Method::parse(name)? {
+fn both_eras(name: &[u8]) -> Option<Method> {
+    match Method::of_name(name)? {
         method @ (Method::ToolsList
         | Method::ToolsCall
         | Method::ResourcesList
