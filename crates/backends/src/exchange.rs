@@ -41,8 +41,11 @@ impl Inner {
         connection: Option<Arc<Connection>>,
     ) -> Result<Exchanged, CallError> {
         let Some(connection) = connection.filter(|connection| connection.legacy.is_none()) else {
-            // Boxed, since it would double the size of every call's future.
-            let attempt = Box::pin(legacy::attempt(self, call, rewrite, parent));
+            // Boxed, since it would double the size of every call's future; its place first, so
+            // that it is not made elsewhere and moved there.
+            let place = Box::new_uninit();
+            let attempt = Box::write(place, legacy::attempt(self, call, rewrite, parent));
+            let attempt = Box::into_pin(attempt);
             return attempt.await.map(Exchanged::Whole);
         };
         if let Some(responses) = call.request.params.input_responses

@@ -5,11 +5,12 @@ use bytes::Bytes;
 use std::borrow::Cow;
 use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::call::Call;
+use switchboard_protocol::envelope::ParamKeys;
 use switchboard_protocol::extension;
 use switchboard_protocol::header;
 use switchboard_protocol::json::{Span, write_str};
 use switchboard_protocol::method::Method;
-use switchboard_protocol::splice::{Splice, filter_object, for_each_member};
+use switchboard_protocol::splice::{Splice, filter_object, for_each_member, may_have_task};
 
 use crate::link::Outgoing;
 
@@ -83,22 +84,80 @@ pub(crate) fn legacy(
 ) -> Outgoing {
     let request = &call.request;
     let mut out = head(call.method, id, request.raw.len() + ADDED);
-    out.extend_from_slice(b"{\"_meta\":");
+    let mut meta = b"\"_meta\":".to_vec();
+    legacy_meta(call, id, traceparent, &mut meta);
+    match request.keys.params {
+        Some(params) if !has_rare_params(call) => {
+            let mut splice = Splice::new();
+            rename(call, rewrite, &mut splice);
+            match request.params.meta {
+                Some(span) => splice.replace(span, &meta[b"\"_meta\":".len()..]),
+                None => splice.insert_members(&request.raw, params, &meta),
+            }
+            splice.apply(&request.raw, params, &mut out);
+        }
+        _ => legacy_params(call, rewrite, &meta, &mut out),
+    }
+    out.push(b'}');
+    Outgoing {
+        id,
+        method: call.method.as_str(),
+        name: None,
+        param_headers: Vec::new(),
+        body: out.into(),
+    }
+}
+
+/// Whether more of the parameters is changed than their target and `_meta`.
+fn has_rare_params(call: &Call) -> bool {
+    let request = &call.request;
+    let ParamKeys {
+        request_state,
+        input_responses,
+        reference,
+        ..
+    } = request.params;
+    let is_known = request_state.or(input_responses).or(reference).is_some();
+    let may_have_task = || {
+        let params = request.keys.params.map(|params| request.slice(params));
+        call.method == Method::ToolsCall && params.is_some_and(may_have_task)
+    };
+    is_known || may_have_task()
+}
+
+/// The `_meta` of a legacy request.
+fn legacy_meta(call: &Call, id: u64, traceparent: Option<&str>, out: &mut Vec<u8>) {
+    let request = &call.request;
     let progress = request
         .meta
         .progress_token
         .map(|_| format!("\"progressToken\":{id}"));
     let trace = traceparent.map(|value| format!("\"traceparent\":\"{value}\""));
-    let extra = [progress, trace]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(",");
-    let meta: &[u8] = request
+    let extra = match (progress, trace) {
+        (None, None) => String::new(),
+        (Some(only), None) | (None, Some(only)) => only,
+        (Some(progress), Some(trace)) => format!("{progress},{trace}"),
+    };
+    let dropped = [
+        request.meta.progress_token,
+        request.meta.protocol_version,
+        request.meta.client_info,
+        request.meta.client_capabilities,
+        request.meta.log_level,
+        request.meta.traceparent.filter(|_| traceparent.is_some()),
+    ];
+    // Most have no other keys, and need no walk to find that out.
+    if dropped.iter().flatten().count() == request.meta_members {
+        out.push(b'{');
+        out.extend_from_slice(extra.as_bytes());
+        out.push(b'}');
+        return;
+    }
+    let meta = request
         .params
         .meta
-        .map_or(b"{}", |span| request.slice(span));
-    let dropped = |key: &str| {
+        .map_or(&b"{}"[..], |span| request.slice(span));
+    let is_dropped = |key: &str| {
         key.starts_with(OWN_META_PREFIX)
             || matches!(
                 key,
@@ -110,7 +169,15 @@ pub(crate) fn legacy(
             )
             || (key == "traceparent" && traceparent.is_some())
     };
-    filter_object(meta, extra.as_bytes(), |key| !dropped(key), &mut out);
+    filter_object(meta, extra.as_bytes(), |key| !is_dropped(key), out);
+}
+
+/// The parameters of a legacy request member by member, whatever they are. `meta` is the member.
+fn legacy_params(call: &Call, rewrite: &Rewrite<'_>, meta: &[u8], out: &mut Vec<u8>) {
+    let request = &call.request;
+    out.push(b'{');
+    out.extend_from_slice(meta);
+    let named = request.params.target(call.method);
     for_each_member(
         request
             .keys
@@ -121,7 +188,7 @@ pub(crate) fn legacy(
                 ("_meta" | "requestState" | "inputResponses", _) => return,
                 // To modern clients it means nothing (SEP-2663, Backward Compatibility).
                 ("task", _) if call.method == Method::ToolsCall => return,
-                ("name" | "uri" | "taskId", Some(target)) if call.target().is_some() => {
+                (_, Some(target)) if named == Some(Span::of_part(&request.raw, value)) => {
                     Some(quoted(target))
                 }
                 ("ref", Some(target)) => Some(renamed_reference(value, target)),
@@ -130,7 +197,7 @@ pub(crate) fn legacy(
             out.push(b',');
             match replaced {
                 Some(value) => {
-                    write_str(&mut out, key);
+                    write_str(out, key);
                     out.push(b':');
                     out.extend_from_slice(&value);
                 }
@@ -138,14 +205,7 @@ pub(crate) fn legacy(
             }
         },
     );
-    out.extend_from_slice(b"}}");
-    Outgoing {
-        id,
-        method: call.method.as_str(),
-        name: None,
-        param_headers: Vec::new(),
-        body: out.into(),
-    }
+    out.push(b'}');
 }
 
 /// A request of the gateway's own. `params` are members (`"key":value`, comma-separated), without

@@ -35,6 +35,9 @@ pub(crate) struct Options {
     /// Count calls of a client of 2025-11-25.
     #[arg(long)]
     legacy_client: bool,
+    /// Count calls to a backend of 2025-11-25.
+    #[arg(long)]
+    legacy_backend: bool,
     /// Count calls to a backend that is a process.
     #[arg(long)]
     stdio: bool,
@@ -54,13 +57,14 @@ pub(crate) async fn run(options: &Options) -> Result<bool, Failure> {
         None => built_beside("switchboard")?,
     };
     let site = Site::open(dir.path(), &switchboard, Vec::new()).await?;
-    let usual = Behind::USUAL;
-    let subject = site
-        .start(Setup::of(
-            Kind::Counted,
-            if options.stdio { usual.stdio() } else { usual },
-        ))
-        .await?;
+    let mut behind = Behind::USUAL;
+    if options.legacy_backend {
+        behind = behind.legacy();
+    }
+    if options.stdio {
+        behind = behind.stdio();
+    }
+    let subject = site.start(Setup::of(Kind::Counted, behind)).await?;
     let client = if options.legacy_client {
         Era::Legacy
     } else {

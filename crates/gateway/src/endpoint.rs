@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::response::Response;
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use http::header::ALLOW;
 use http::{HeaderValue, Method as HttpMethod, StatusCode};
 use switchboard_orchestrator::Orchestrator;
@@ -19,6 +19,7 @@ use crate::authenticate::Authenticated;
 use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
 use crate::edge::{listen, respond};
+use crate::in_place;
 use crate::legacy;
 use crate::stack::{CallService, ENDPOINT};
 
@@ -55,13 +56,12 @@ impl Service<Authenticated> for Endpoint {
 
     fn call(&mut self, request: Authenticated) -> Self::Future {
         let (parts, peer) = (Arc::clone(&self.parts), self.peer);
-        async move {
+        in_place::pinned(|| async move {
             Ok(parts
                 .serve(request, peer)
                 .await
                 .unwrap_or_else(|rejection| respond::rejected(&rejection)))
-        }
-        .boxed()
+        })
     }
 }
 
@@ -89,8 +89,9 @@ impl EndpointParts {
         let request = match decode::parse(&head.headers, &body)? {
             Parsed::Modern(request) => request,
             Parsed::Legacy(posted) => {
-                let answer = self.legacy.post(&head.headers, &principal, peer, posted);
-                return Box::pin(answer).await;
+                let answer =
+                    in_place::pinned(|| self.legacy.post(&head.headers, &principal, peer, posted));
+                return answer.await;
             }
         };
         match decode::decode(&head.headers, request, principal, peer)? {

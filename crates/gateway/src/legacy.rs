@@ -145,7 +145,7 @@ impl Edge {
                     Message::Request(request) => request.keys.id.map(|id| request.bytes(id)),
                     Message::Response(_) => None,
                 };
-                let answer = inner.posted(headers, principal, peer, *message).await;
+                let answer = inner.posted(headers, principal, peer, &message).await;
                 answer.map_err(|rejection| Rejection { id, ..rejection })
             }
             Posted::Batch(raw) => {
@@ -217,11 +217,11 @@ impl Inner {
         headers: &HeaderMap,
         principal: &Arc<Principal>,
         peer: Option<IpAddr>,
-        message: Message,
+        message: &Message,
     ) -> Result<Response, Rejection> {
-        if let Message::Request(request) = &message
+        if let Message::Request(request) = message
             && request.is_request()
-            && request.method() == "initialize"
+            && &*request.method_name() == b"initialize"
         {
             return self.initialize(principal, request).await;
         }

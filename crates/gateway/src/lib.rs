@@ -13,6 +13,7 @@ mod deadline;
 mod edge;
 mod endpoint;
 mod heartbeat;
+mod in_place;
 mod legacy;
 mod listener;
 mod ops;

@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::connection::Connections;
+use self::connection::{Connections, End};
 pub(crate) use self::service::{HttpApp, HttpService};
 use crate::tls::Certificate;
 use crate::workers::Workers;
@@ -109,14 +109,14 @@ pub(crate) async fn serve<A: HttpApp>(
     drain: CancellationToken,
 ) {
     let tasks = TaskTracker::new();
-    let cut = CancellationToken::new();
-    let _cut_when_dropped = cut.clone().drop_guard();
+    let (finish, cut) = (Arc::<End>::default(), Arc::<End>::default());
+    let _cut_when_dropped = EndWhenDropped(Arc::clone(&cut));
     let connections = Connections {
         certificate,
         app,
         limits,
-        drain: drain.clone(),
-        cut: cut.clone(),
+        drain: Arc::clone(&finish),
+        cut: Arc::clone(&cut),
         tasks: tasks.clone(),
         metrics,
         workers,
@@ -125,6 +125,7 @@ pub(crate) async fn serve<A: HttpApp>(
     drain
         .run_until_cancelled(accept_all(&listener, &connections, limits.max_connections))
         .await;
+    finish.come();
     // From here on the kernel refuses who comes, instead of letting them wait for nobody.
     drop(listener);
 
@@ -135,8 +136,17 @@ pub(crate) async fn serve<A: HttpApp>(
             tasks = tasks.len(),
             "cutting what is still running after the drain timeout"
         );
-        cut.cancel();
+        cut.come();
         tasks.wait().await;
+    }
+}
+
+/// Tells connections that their end has come when their listener is dropped.
+struct EndWhenDropped(Arc<End>);
+
+impl Drop for EndWhenDropped {
+    fn drop(&mut self) {
+        self.0.come();
     }
 }
 

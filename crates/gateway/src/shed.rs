@@ -53,7 +53,9 @@ impl AdmissionControl {
 
     /// A place for one call, or why there is none.
     fn take(&self) -> Result<Counted, Box<Fault>> {
-        self.check_delay()?;
+        if self.is_late() {
+            return Err(self.refuse(ShedReason::QueueDelay));
+        }
         let place = Counted::below(self.cap, &self.calls)
             .ok_or_else(|| self.refuse(ShedReason::InFlight))?;
         if !self.max_queue_delay.is_zero() {
@@ -64,30 +66,29 @@ impl AdmissionControl {
 
     /// The answer to a request that could not become a call now.
     pub(crate) fn check(&self, request: &Request<Body>) -> Option<Response> {
+        // Asked first: finding a header costs more, and most requests come while there is room.
+        let reason = if self.calls.load(Ordering::Relaxed) >= self.cap {
+            ShedReason::InFlight
+        } else if self.is_late() {
+            ShedReason::QueueDelay
+        } else {
+            return None;
+        };
         // What else there is opens and ends streams and sessions, which are no calls. What comes in
         // a session may be the answer that a call waits for; a call among it finds no place.
         let in_session = request.headers().contains_key(header::SESSION_ID);
         if request.method() != Method::POST || in_session {
             return None;
         }
-        let full = self.calls.load(Ordering::Relaxed) >= self.cap;
-        let refused = if full {
-            Err(self.refuse(ShedReason::InFlight))
-        } else {
-            self.check_delay()
-        };
-        let mut response = respond::unavailable(&*refused.err()?);
+        let mut response = respond::unavailable(&self.refuse(reason));
         response
             .headers_mut()
             .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
         Some(response)
     }
 
-    fn check_delay(&self) -> Result<(), Box<Fault>> {
-        if !self.max_queue_delay.is_zero() && QueueDelay::of_this_thread() > self.max_queue_delay {
-            return Err(self.refuse(ShedReason::QueueDelay));
-        }
-        Ok(())
+    fn is_late(&self) -> bool {
+        !self.max_queue_delay.is_zero() && QueueDelay::of_this_thread() > self.max_queue_delay
     }
 
     fn refuse(&self, reason: ShedReason) -> Box<Fault> {

@@ -36,6 +36,28 @@ impl<S> Layer<S> for TraceLayer {
     }
 }
 
+/// The label of a method, without a search for its name.
+const fn label_of(method: Method) -> MethodLabel {
+    match method {
+        Method::Discover => MethodLabel::ServerDiscover,
+        Method::ToolsList => MethodLabel::ToolsList,
+        Method::ToolsCall => MethodLabel::ToolsCall,
+        Method::ResourcesList => MethodLabel::ResourcesList,
+        Method::ResourceTemplatesList => MethodLabel::ResourceTemplatesList,
+        Method::ResourcesRead => MethodLabel::ResourcesRead,
+        Method::PromptsList => MethodLabel::PromptsList,
+        Method::PromptsGet => MethodLabel::PromptsGet,
+        Method::Complete => MethodLabel::CompletionComplete,
+        Method::Listen => MethodLabel::SubscriptionsListen,
+        Method::TasksGet => MethodLabel::TasksGet,
+        Method::TasksUpdate => MethodLabel::TasksUpdate,
+        Method::TasksCancel => MethodLabel::TasksCancel,
+        Method::SkillsList => MethodLabel::SkillsList,
+        Method::SkillsGet => MethodLabel::SkillsGet,
+        Method::DirectoryRead => MethodLabel::DirectoryRead,
+    }
+}
+
 /// Traces and measures every call.
 #[derive(Clone)]
 pub(crate) struct Trace<S> {
@@ -60,7 +82,7 @@ where
         let measured = Measured {
             metrics: Arc::clone(&self.layer.metrics),
             _in_flight: self.layer.metrics.call_in_flight(),
-            method: MethodLabel::from_method(call.method.as_str()),
+            method: label_of(call.method),
             started: Instant::now(),
             error: Some(ErrorType::Cancelled),
             span: span.clone(),
@@ -197,5 +219,21 @@ impl Drop for Measured {
     fn drop(&mut self) {
         self.metrics
             .server_operation(self.method, self.error, self.started.elapsed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_has_the_label_of_its_name() {
+        for method in Method::ALL {
+            assert_eq!(
+                label_of(method),
+                MethodLabel::from_method(method.as_str()),
+                "{method:?}"
+            );
+        }
     }
 }

@@ -94,14 +94,21 @@ impl HostPolicy {
         let authority = uri.authority().map(|authority| authority.as_str());
         let header = single(headers, &HOST).map_err(|Several| Refused::Host)?;
         let host = match header {
+            // In HTTP/1 there is only the header, and nearly every client writes it one way.
+            Some(value) if authority.is_none() && self.hosts.is_usual(value.as_bytes()) => {
+                return self.check_single_origin(headers);
+            }
             None => None,
             Some(value) => Some(value.to_str().map_err(|_| Refused::Host)?),
         };
         let (first, second) = (authority.or(host), host.or(authority));
-        // In HTTP/1 there is only the header.
         if !self.check_host(first) || (second != first && !self.check_host(second)) {
             return Err(Refused::Host);
         }
+        self.check_single_origin(headers)
+    }
+
+    fn check_single_origin(&self, headers: &HeaderMap) -> Result<(), Refused> {
         let origin = single(headers, &ORIGIN).map_err(|Several| Refused::Origin)?;
         if !self.check_origin(origin) {
             return Err(Refused::Origin);
@@ -173,8 +180,12 @@ impl Hosts {
         Ok(hosts)
     }
 
+    fn is_usual(&self, host: &[u8]) -> bool {
+        self.usual.iter().any(|usual| usual.as_bytes() == host)
+    }
+
     fn allow(&self, text: &str) -> bool {
-        if self.usual.iter().any(|usual| usual == text) {
+        if self.is_usual(text.as_bytes()) {
             return true;
         }
         let Some((host, port)) =

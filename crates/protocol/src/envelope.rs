@@ -334,6 +334,8 @@ pub struct Envelope {
     pub meta: MetaKeys,
     /// Whether `params._meta` has keys that begin with `dev.switchboard/`.
     pub has_own_meta: bool,
+    /// How many keys `params._meta` has, known and unknown.
+    pub meta_members: usize,
     /// `params.ref`.
     pub reference: Option<Reference>,
 }
@@ -373,6 +375,7 @@ struct Parser {
     params: ParamKeys,
     meta: MetaKeys,
     has_own_meta: bool,
+    meta_members: usize,
     reference: Option<Reference>,
     result: ResultKeys,
     error: ErrorKeys,
@@ -412,12 +415,14 @@ impl Parser {
     }
 
     fn read_meta(&mut self, scanner: &mut Scanner<'_>) -> Result<Span, EnvelopeError> {
-        let mut has_own = false;
+        let (mut has_own, mut members) = (false, 0);
         let span = object(scanner, &mut self.meta, |scanner, name| {
+            members += 1;
             has_own |= name.starts_with(crate::OWN_META_PREFIX.as_bytes());
             Ok(scanner.value()?)
         })?;
         self.has_own_meta = has_own;
+        self.meta_members = members;
         Ok(span)
     }
 
@@ -472,6 +477,7 @@ impl Parser {
             params: self.params,
             meta: self.meta,
             has_own_meta: self.has_own_meta,
+            meta_members: self.meta_members,
             reference: self.reference,
         })
     }
@@ -546,6 +552,18 @@ impl Envelope {
             .id
             .map(|span| self.bytes(span))
             .unwrap_or_default()
+    }
+
+    /// The bytes of the string at `span`, as [`json::as_name`] has them.
+    #[must_use]
+    pub fn name(&self, span: Option<Span>) -> Option<Cow<'_, [u8]>> {
+        json::as_name(self.slice(span?))
+    }
+
+    /// The bytes of the method's name.
+    #[must_use]
+    pub fn method_name(&self) -> Cow<'_, [u8]> {
+        self.name(self.keys.method).unwrap_or_default()
     }
 
     /// The method's name.

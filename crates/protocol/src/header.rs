@@ -91,7 +91,15 @@ pub fn decode_value(value: &HeaderValue) -> Result<Cow<'_, str>, HeaderError> {
 /// # Errors
 /// As [`decode_value`].
 pub fn matches(header: &HeaderValue, body: &str) -> Result<bool, HeaderError> {
-    Ok(decode_value(header)? == body)
+    matches_bytes(header, body.as_bytes())
+}
+
+/// As [`matches`], of the bytes of a text.
+///
+/// # Errors
+/// As [`decode_value`].
+pub fn matches_bytes(header: &HeaderValue, body: &[u8]) -> Result<bool, HeaderError> {
+    Ok(decode_value(header)?.as_bytes() == body)
 }
 
 /// Whether a text can travel as it is and be read back as itself.

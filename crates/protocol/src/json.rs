@@ -465,6 +465,17 @@ pub fn as_str(raw: &[u8]) -> Option<Cow<'_, str>> {
     Some(unescape(inner))
 }
 
+/// The bytes of the string value of a scanned JSON string, as [`Key::name`] has them: what texts are
+/// told apart by, without a second look at their UTF-8.
+#[must_use]
+pub fn as_name(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let inner = raw.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    Some(match memchr::memchr(b'\\', inner) {
+        None => Cow::Borrowed(inner),
+        Some(_) => Cow::Owned(unescape(inner).into_owned().into_bytes()),
+    })
+}
+
 /// Writes `text` as a JSON string, quotes included.
 pub fn write_str(out: &mut Vec<u8>, text: &str) {
     // Serializing a str into a Vec cannot fail.

@@ -62,7 +62,15 @@ impl Method {
     /// routed has.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.as_str() == name)
+        Self::of_name(name.as_bytes())
+    }
+
+    /// As [`Method::parse`], of the bytes of a name.
+    #[must_use]
+    pub fn of_name(name: &[u8]) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|method| method.as_str().as_bytes() == name)
     }
 
     /// The name on the wire.

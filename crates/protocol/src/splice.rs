@@ -1,8 +1,10 @@
 //! Rewriting a message by replacing parts of it, so that everything else stays as it came.
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use crate::OWN_META_PREFIX;
 use crate::call::Payload;
@@ -207,6 +209,17 @@ pub fn member<'a>(raw: &'a [u8], key: &str) -> Option<&'a [u8]> {
     found
 }
 
+/// Whether a JSON text may have the key `task` somewhere: `false` is certain, and cheaper to find out
+/// than by reading all members.
+#[must_use]
+pub fn may_have_task(json: &[u8]) -> bool {
+    static KEY: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"task\""));
+    static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u"));
+    KEY.find(json).is_some()
+        // A letter can be written as an escape. Most texts have none of any kind.
+        || (memchr::memchr(b'\\', json).is_some() && ESCAPE.find(json).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,6 +288,20 @@ mod tests {
     fn own_meta_goes_however_it_is_spelled() {
         let meta = br#"{"dev.switchboard/a":1,"a/b": [2],"dev.switchboard\u002fc":3}"#;
         assert_eq!(without_own_meta(meta), br#"{"a/b": [2]}"#);
+    }
+
+    #[test]
+    fn a_task_is_seen_however_its_key_is_spelled() {
+        for text in [
+            r#"{"task":1}"#,
+            r#"{"t\u0061sk":1}"#,
+            r#"{"a\n":{"task":1}}"#,
+        ] {
+            assert!(may_have_task(text.as_bytes()), "{text}");
+        }
+        for text in [r#"{"tasks":1}"#, r#"{"a\n":"a task"}"#] {
+            assert!(!may_have_task(text.as_bytes()), "{text}");
+        }
     }
 
     proptest! {

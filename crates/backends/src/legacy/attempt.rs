@@ -113,13 +113,14 @@ async fn once(
     let id = out.id;
     let elsewhere = Watch::logs_of(call, id);
     let watch = Watch::of(call, id);
-    let first = exchange(&connection, call.log_level, out, span, watch, elsewhere);
+    // Made in each branch: the future is large, and would be moved from one place to the next.
     let result = if to_end {
-        let (inner, connection) = (Arc::clone(inner), Arc::clone(&connection));
-        let again = Watch::of(call, id);
-        Box::pin(tasks::exchange_to_end(first, inner, connection, again)).await
+        let (inner, again) = (Arc::clone(inner), Watch::of(call, id));
+        let first = exchange(&connection, call.log_level, out, span, watch, elsewhere);
+        let whole = tasks::exchange_to_end(first, inner, Arc::clone(&connection), again);
+        Box::pin(whole).await
     } else {
-        first.await
+        exchange(&connection, call.log_level, out, span, watch, elsewhere).await
     };
     match &result {
         Ok(_) => lease.answered(),
@@ -156,11 +157,11 @@ pub(super) fn park(
     let log_level = call.log_level;
     let (at, of) = (Arc::clone(&connection), Arc::clone(inner));
     let exchange = async move || {
-        let first = exchange(&at, log_level, out, span, watch, elsewhere);
         if to_end {
+            let first = exchange(&at, log_level, out, span, watch, elsewhere);
             tasks::exchange_to_end(first, of, Arc::clone(&at), again).await
         } else {
-            first.await
+            exchange(&at, log_level, out, span, watch, elsewhere).await
         }
     };
     let tell = move |message| {

@@ -119,8 +119,9 @@ pub(crate) async fn initialize(
     wire.session = session;
     let server = describe(result, wire.version, found);
     let relay = client.map(|client| Arc::new(Relay::new(client)));
-    if let Link::Mux(mux) = link {
-        mux.speak_legacy(relay.clone());
+    match link {
+        Link::Http(http) => http.speak_legacy(&wire),
+        Link::Mux(mux) => mux.speak_legacy(relay.clone()),
     }
     link.notify(
         &wire,

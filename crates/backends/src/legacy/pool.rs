@@ -11,7 +11,6 @@ mod places;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::future::{Future, pending};
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -55,7 +54,7 @@ struct Core {
     /// How many processes ended by themselves that were not followed by another yet.
     lost: AtomicUsize,
     /// Whether the server was seen to ask during calls on a stream that names none.
-    asks_elsewhere: AtomicBool,
+    asks_elsewhere: Arc<AtomicBool>,
     places: Mutex<Places>,
     /// A session was opened, given back or has ended.
     changed: Notify,
@@ -135,7 +134,7 @@ impl Pool {
                 metrics,
                 has_processes: matches!(config.transport, TransportConfig::Stdio { .. }),
                 lost: AtomicUsize::new(0),
-                asks_elsewhere: AtomicBool::new(false),
+                asks_elsewhere: Arc::default(),
                 places: Mutex::default(),
                 changed: Notify::new(),
                 stop,
@@ -162,7 +161,10 @@ impl Pool {
                     Err(answer::not_connected(&inner.name, State::Starting, "").into())
                 })?,
         };
-        let names_no_call = matches!(via.link, Link::Mux(_)) || self.core.asks_elsewhere();
+        // Where the server asks on a stream that names no call, those that may be asked something
+        // cannot be in one session together.
+        let names_no_call =
+            matches!(via.link, Link::Mux(_)) || self.core.asks_elsewhere.load(Ordering::Relaxed);
         let wish = Wish::of(self.core.config.scope, call, names_no_call);
         let client = match &wish.key.client {
             Some(_) => call.client.as_ref().map(Arc::downgrade),
@@ -250,8 +252,9 @@ impl Core {
         let mut awaited: Option<watch::Receiver<Opened>> = None;
         let mut patience = None;
         loop {
-            let mut changed = pin!(self.changed.notified());
-            changed.as_mut().enable();
+            // Hears of what changes from here on, though it is registered only if it is waited for:
+            // nobody is told but all at once.
+            let changed = self.changed.notified();
             match awaited.as_ref().map(|opened| opened.borrow().clone()) {
                 Some(Some(Err(error))) => return Err(self.not_opened(&error)),
                 Some(Some(Ok(()))) => awaited = None,
@@ -327,7 +330,10 @@ impl Core {
             }
         };
         match opened {
-            Ok(connection) => {
+            Ok(mut connection) => {
+                if let Some(session) = &mut connection.legacy {
+                    session.note_asking_elsewhere(&self.asks_elsewhere);
+                }
                 let connection = Arc::new(connection);
                 self.places
                     .lock()
@@ -390,17 +396,6 @@ impl Core {
         if lost.is_ok() && self.has_processes {
             self.metrics.restarted();
         }
-    }
-
-    /// Whether the server asks on a stream that names no call, as far as was seen. Then calls that
-    /// may be asked something cannot be in one session together.
-    fn asks_elsewhere(&self) -> bool {
-        let known = self.asks_elsewhere.load(Ordering::Relaxed);
-        let asks = known || self.places.lock().asks_elsewhere();
-        if asks && !known {
-            self.asks_elsewhere.store(true, Ordering::Relaxed);
-        }
-        asks
     }
 
     fn count(&self) {

@@ -1,5 +1,6 @@
 //! What a legacy session remembers, and what its server is told apart from calls.
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,13 +38,14 @@ pub(crate) struct Session {
     log_level: Mutex<Option<LogLevel>>,
     /// The calls in flight over HTTP, by request id: some servers log on a stream that names no
     /// request.
-    calls: Mutex<HashMap<u64, OverHttp>>,
+    calls: Mutex<HashMap<u64, OverHttp, RandomState>>,
     /// When a call was last given up: the server may still work on it and log.
     given_up: Mutex<Option<Instant>>,
     /// Whether the stream that belongs to no request was opened, or found not to be there.
     listening: watch::Sender<bool>,
-    /// Whether the server asked something on that stream while a call was in flight.
-    asks_elsewhere: AtomicBool,
+    /// Whether the server asked something on that stream while a call was in flight, in this
+    /// session or another of its pool.
+    asks_elsewhere: Arc<AtomicBool>,
 }
 
 /// A call over HTTP.
@@ -85,7 +87,7 @@ impl Session {
             calls: Mutex::default(),
             given_up: Mutex::default(),
             listening: watch::Sender::default(),
-            asks_elsewhere: AtomicBool::new(false),
+            asks_elsewhere: Arc::default(),
         }
     }
 
@@ -93,9 +95,10 @@ impl Session {
         self.listening.send_replace(true);
     }
 
-    /// Whether the server was seen to ask during calls on a stream that names none.
-    pub(crate) fn asks_elsewhere(&self) -> bool {
-        self.asks_elsewhere.load(Ordering::Relaxed)
+    /// Has it noted there if the server asks during calls on a stream that names none. To be called
+    /// before that stream is opened.
+    pub(crate) fn note_asking_elsewhere(&mut self, asks_elsewhere: &Arc<AtomicBool>) {
+        self.asks_elsewhere = Arc::clone(asks_elsewhere);
     }
 
     /// Whether a call was given up lately that the server may still work on.

@@ -15,7 +15,7 @@ use futures_util::TryFutureExt;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 use switchboard_protocol::envelope::{Envelope, Message, Response};
 use switchboard_protocol::header;
@@ -45,6 +45,8 @@ const OF_ERROR: Limit = Limit {
     bytes: 64 * 1024,
     silence: None,
 };
+/// The method of nearly every request.
+const USUAL_METHOD: &str = Method::ToolsCall.as_str();
 /// The id of no request of ours.
 const NO_REQUEST: u64 = 0;
 /// How long ending a session may take.
@@ -122,10 +124,24 @@ struct Inner {
     /// These, with a place for each that a modern POST has beside them: a copy is filled in and
     /// never grows.
     modern_headers: HeaderMap,
+    /// Those of the legacy session that began on this link.
+    session: OnceLock<SessionHeaders>,
     bounds: HttpBounds,
     inbox: Arc<Inbox>,
     /// What is being told without anybody waiting for it.
     told_later: TaskTracker,
+}
+
+/// The headers that every request of a session has.
+struct SessionHeaders {
+    wire: Wire,
+    headers: HeaderMap,
+}
+
+impl SessionHeaders {
+    fn is_of(&self, wire: &Wire) -> bool {
+        self.wire.version == wire.version && self.wire.session == wire.session
+    }
 }
 
 impl HttpLink {
@@ -152,6 +168,7 @@ impl HttpLink {
                 uri,
                 modern_headers: with_modern_places(common.clone()),
                 headers: common,
+                session: OnceLock::new(),
                 bounds,
                 inbox,
                 told_later: TaskTracker::new(),
@@ -184,6 +201,7 @@ impl HttpLink {
                 uri,
                 headers: headers.clone(),
                 modern_headers: modern_headers.clone(),
+                session: OnceLock::new(),
                 bounds: *bounds,
                 inbox,
                 told_later: TaskTracker::new(),
@@ -297,14 +315,15 @@ impl HttpLink {
         wire: &Wire,
         out: Outgoing,
     ) -> Result<HttpResponse<ResponseBody>, LinkError> {
-        let answer = if wire.version.is_modern() {
-            self.send(self.modern_request(wire, out))
+        let request = if wire.version.is_modern() {
+            self.modern_request(wire, out)
         } else {
-            self.send(self.request_of(HttpMethod::POST, wire, out.body))
+            self.request_of(HttpMethod::POST, wire, out.body)
         };
+        // Sent in each arm: the future is large, and would be moved from one place to the next.
         let answer = match self.inner.bounds.first_byte {
-            None => answer.await?,
-            Some(bound) => Box::pin(timeout(bound, answer))
+            None => self.send(request).await?,
+            Some(bound) => Box::pin(timeout(bound, self.send(request)))
                 .await
                 .map_err(|_| LinkError::Silent)??,
         };
@@ -427,13 +446,18 @@ impl HttpLink {
             let version = HeaderValue::from_static(wire.version.as_str());
             headers.insert(header::PROTOCOL_VERSION, version);
         }
-        headers.insert(header::METHOD, HeaderValue::from_static(out.method));
+        if out.method != USUAL_METHOD {
+            headers.insert(header::METHOD, HeaderValue::from_static(out.method));
+        }
         match out.name {
             Some(name) => headers.insert(header::NAME, name),
             None => headers.remove(header::NAME),
         };
         headers.insert(CONTENT_LENGTH, HeaderValue::from(out.body.len()));
-        headers.extend(out.param_headers);
+        // Extending makes room again, even for none.
+        if !out.param_headers.is_empty() {
+            headers.extend(out.param_headers);
+        }
         self.request_with(HttpMethod::POST, headers, out.body)
     }
 
@@ -451,8 +475,16 @@ impl HttpLink {
     }
 
     fn request_of(&self, method: HttpMethod, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
-        let mut request = self.request_with(method, self.inner.headers.clone(), body);
-        let headers = request.headers_mut();
+        let known = self.inner.session.get();
+        let headers = match known.filter(|session| session.is_of(wire)) {
+            Some(session) => session.headers.clone(),
+            None => self.headers_of(wire),
+        };
+        self.request_with(method, headers, body)
+    }
+
+    fn headers_of(&self, wire: &Wire) -> HeaderMap {
+        let mut headers = self.inner.headers.clone();
         if wire.version.has_version_header() {
             headers.insert(
                 header::PROTOCOL_VERSION,
@@ -462,7 +494,16 @@ impl HttpLink {
         if let Some(session) = &wire.session {
             headers.insert(header::SESSION_ID, session.clone());
         }
-        request
+        headers
+    }
+
+    /// Makes the headers once that all requests of a legacy session have, which is the link's from
+    /// here on.
+    pub(crate) fn speak_legacy(&self, wire: &Wire) {
+        self.inner.session.get_or_init(|| SessionHeaders {
+            wire: wire.clone(),
+            headers: self.headers_of(wire),
+        });
     }
 
     // No `async fn`: its future would hold the request once more.
@@ -590,12 +631,13 @@ impl HttpLink {
     }
 }
 
-/// Those headers, with the latest version, and all others that a modern POST has, whose values are
-/// still to come.
+/// Those headers, with the latest version and the usual method, and all others that a modern POST
+/// has, whose values are still to come.
 fn with_modern_places(mut headers: HeaderMap) -> HeaderMap {
     let latest = HeaderValue::from_static(Version::LATEST.as_str());
     headers.insert(header::PROTOCOL_VERSION, latest);
-    for name in [header::METHOD, header::NAME, CONTENT_LENGTH] {
+    headers.insert(header::METHOD, HeaderValue::from_static(USUAL_METHOD));
+    for name in [header::NAME, CONTENT_LENGTH] {
         headers.insert(name, HeaderValue::from_static(""));
     }
     headers
@@ -620,6 +662,10 @@ fn has_media_type<B>(answer: &HttpResponse<B>, media_type: &str) -> bool {
         .get(CONTENT_TYPE)
         .map(HeaderValue::as_bytes)
         .unwrap_or_default();
+    // What nearly every answer says needs no parsing.
+    if value == b"application/json" {
+        return media_type == "application/json";
+    }
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
     essence
         .trim_ascii()

@@ -5,6 +5,7 @@
 //! waits is told at once whether it was sent.
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
@@ -95,12 +96,12 @@ struct Legacy {
 
 #[derive(Default)]
 struct State {
-    pending: HashMap<u64, Pending>,
+    pending: HashMap<u64, Pending, RandomState>,
     /// Requests that were written and that nobody waits for any more, to be told to the server.
     cancels: Vec<u64>,
     /// Calls that were given up and not answered, with the time: the server may still work on them
     /// and log.
-    given_up: HashMap<u64, Instant>,
+    given_up: HashMap<u64, Instant, RandomState>,
     closed: Option<String>,
     /// Whether the channel ends because a message could not be written.
     stopped_reading: bool,

@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use std::sync::Arc;
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::envelope::Envelope;
@@ -98,4 +99,80 @@ fn completions_are_renamed_in_their_reference() {
     assert!(text(&modern).contains(expected), "{}", text(&modern));
     let legacy = legacy(&call, &rewrite(Some("p"), RequestState::Keep), 9, None);
     assert!(text(&legacy).contains(expected), "{}", text(&legacy));
+}
+
+/// [`legacy`] without what it knows beforehand: a walk over all members, of `_meta` too.
+fn walked(
+    call: &mut Call,
+    rewrite: &Rewrite<'_>,
+    id: u64,
+    traceparent: Option<&str>,
+) -> serde_json::Value {
+    call.request.meta_members += 1;
+    let mut meta = b"\"_meta\":".to_vec();
+    legacy_meta(call, id, traceparent, &mut meta);
+    let mut out = head(call.method, id, 0);
+    legacy_params(call, rewrite, &meta, &mut out);
+    out.push(b'}');
+    serde_json::from_slice(&out).expect("valid JSON")
+}
+
+/// An object with some of these members, in any order and with white space here and there.
+fn some_of(members: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let chosen = proptest::sample::subsequence(members, 0..=members.len()).prop_shuffle();
+    (chosen, "[ \n]?", "[ \t]?").prop_map(|(members, before, after)| {
+        let members = members.join(&format!("{after},{before}"));
+        format!("{{{before}{members}{after}}}")
+    })
+}
+
+const META_MEMBERS: &[&str] = &[
+    r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#,
+    r#""io.modelcontextprotocol/clientInfo" : {"name":"c"}"#,
+    r#""io.modelcontextprotocol\/clientCapabilities":{}"#,
+    r#""io.modelcontextprotocol/logLevel":"info""#,
+    r#""progressToken":"t""#,
+    r#""traceparent": "00-0-0-00""#,
+    r#""tracestate":"a=b""#,
+    r#""dev.switchboard/x":1"#,
+    r#""v/k":[]"#,
+];
+
+const PARAM_MEMBERS: &[&str] = &[
+    r#""name":"a__n""#,
+    r#""n\u0061mes":1"#,
+    r#""uri" : "a__n""#,
+    r#""taskId":"a__n""#,
+    r#""arguments":{"b": 1,"task":2}"#,
+    r#""task":{}"#,
+    r#""requestState":"s""#,
+    r#""inputResponses": {}"#,
+    r#""ref":{"type":"ref/prompt","name":"a__n"}"#,
+    r#""argument":{"name":"x","value":"y"}"#,
+];
+
+proptest! {
+    #[test]
+    fn a_spliced_legacy_request_is_the_walked_one(
+        method in proptest::sample::select(&["tools/call", "prompts/get", "resources/read", "completion/complete", "tools/list"][..]),
+        params in some_of(PARAM_MEMBERS),
+        meta in proptest::option::of(some_of(META_MEMBERS)),
+        target in proptest::option::of(Just("n")),
+        traceparent in proptest::option::of(Just("00-a-b-01")),
+    ) {
+        let meta = meta.map(|meta| format!("\"_meta\": {meta}"));
+        let inner = params[1..params.len() - 1].trim();
+        let params = match (inner, meta) {
+            (_, None) => params,
+            ("", Some(meta)) => format!("{{ {meta}}}"),
+            (inner, Some(meta)) => format!("{{{inner} , {meta} }}"),
+        };
+        let mut call = call(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#
+        ));
+        let rewrite = rewrite(target, RequestState::Keep);
+        let spliced = legacy(&call, &rewrite, 9, traceparent);
+        let spliced: serde_json::Value = serde_json::from_slice(&spliced.body).expect("valid JSON");
+        prop_assert_eq!(spliced, walked(&mut call, &rewrite, 9, traceparent));
+    }
 }

@@ -129,9 +129,11 @@ pub(crate) fn check_media_types(headers: &HeaderMap) -> Result<(), Rejection> {
 
 /// Checks that the body is JSON as it is.
 pub(crate) fn check_content_type(headers: &HeaderMap) -> Result<(), Rejection> {
-    let is_json = headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|value| essence(value.as_bytes()).eq_ignore_ascii_case(b"application/json"));
+    let is_json = headers.get(CONTENT_TYPE).is_some_and(|value| {
+        // What nearly every client sends needs no parsing.
+        value == "application/json"
+            || essence(value.as_bytes()).eq_ignore_ascii_case(b"application/json")
+    });
     if !is_json {
         return Err(Rejection::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -257,7 +259,8 @@ fn is_legacy(headers: &HeaderMap, message: &Message) -> bool {
     match message {
         Message::Request(request) => {
             request.meta.protocol_version.is_none()
-                && legacy::is_legacy(headers).unwrap_or_else(|| request.method() == "initialize")
+                && legacy::is_legacy(headers)
+                    .unwrap_or_else(|| &*request.method_name() == b"initialize")
         }
         Message::Response(_) => legacy::is_legacy(headers) == Some(true),
     }
@@ -322,14 +325,14 @@ fn validate(
     request: &Envelope,
 ) -> Result<(Method, Version, Option<LogLevel>), Rejection> {
     let version = check_version(headers, request)?;
-    let name = request.method();
+    let name = request.method_name();
     matches_header(headers, &header::METHOD, &name)?;
-    let Some(method) = Method::parse(&name) else {
+    let Some(method) = Method::of_name(&name) else {
         return Err(ProtocolError::method_not_found().into());
     };
     let log_level = check_meta(request)?;
     if method.has_name_header() {
-        match request.text(request.params.target(method)) {
+        match request.name(request.params.target(method)) {
             Some(target) => matches_header(headers, &header::NAME, &target)?,
             None => return Err(ProtocolError::invalid_params("params name no target").into()),
         }
@@ -340,17 +343,18 @@ fn validate(
 /// Version in `_meta` and header (specification: `basic/transports/streamable-http`, Protocol
 /// Version Header).
 fn check_version(headers: &HeaderMap, request: &Envelope) -> Result<Version, ProtocolError> {
-    let Some(in_meta) = request.text(request.meta.protocol_version) else {
+    let Some(in_meta) = request.name(request.meta.protocol_version) else {
         return Err(missing(
             "io.modelcontextprotocol/protocolVersion, a string; or, of 2025-11-25 and older, the \
              request needs the Mcp-Session-Id that initialize was answered with",
         ));
     };
     matches_header(headers, &header::PROTOCOL_VERSION, &in_meta)?;
-    match Version::parse(&in_meta) {
-        Some(version) if Version::SUPPORTED_MODERN.contains(&version) => Ok(version),
-        _ => Err(unsupported(&in_meta)),
-    }
+    let mut supported = Version::SUPPORTED_MODERN.iter();
+    supported
+        .find(|version| version.as_str().as_bytes() == &*in_meta)
+        .copied()
+        .ok_or_else(|| unsupported(&String::from_utf8_lossy(&in_meta)))
 }
 
 fn unsupported(requested: &str) -> ProtocolError {
@@ -423,7 +427,11 @@ fn check_meta(request: &Envelope) -> Result<Option<LogLevel>, ProtocolError> {
 
 /// Checks that a header says what the body says: exactly one of it, decoded where it may be
 /// encoded.
-fn matches_header(headers: &HeaderMap, name: &HeaderName, body: &str) -> Result<(), ProtocolError> {
+fn matches_header(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    body: &[u8],
+) -> Result<(), ProtocolError> {
     let mut values = headers.get_all(name).iter();
     let mismatch = |why: &str| {
         ProtocolError::new(
@@ -436,9 +444,9 @@ fn matches_header(headers: &HeaderMap, name: &HeaderName, body: &str) -> Result<
         return Err(mismatch("stands more than once"));
     }
     let equal = if *name == header::NAME {
-        header::matches(value, body).map_err(|error| mismatch(&error.to_string()))?
+        header::matches_bytes(value, body).map_err(|error| mismatch(&error.to_string()))?
     } else {
-        value.as_bytes() == body.as_bytes()
+        value.as_bytes() == body
     };
     if equal {
         Ok(())

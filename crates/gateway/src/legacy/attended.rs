@@ -8,9 +8,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
+
+use crate::in_place;
 
 /// The tasks of the edge. Cheap to clone.
 #[derive(Clone)]
@@ -44,9 +46,12 @@ pub(super) struct Attended {
 }
 
 impl Attended {
-    pub(super) fn new(call: impl Future<Output = ()> + Send + 'static, tasks: &Tasks) -> Self {
+    pub(super) fn new<F>(call: impl FnOnce() -> F, tasks: &Tasks) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         Self {
-            call: Some(call.boxed()),
+            call: Some(in_place::pinned(call)),
             tasks: tasks.clone(),
         }
     }
@@ -84,7 +89,7 @@ mod tests {
             tokio::task::yield_now().await;
             let _ = sender.send(7);
         };
-        let mut attended = Attended::new(call, &tasks);
+        let mut attended = Attended::new(|| call, &tasks);
         let answer = std::future::poll_fn(|context| {
             attended.poll(context);
             Pin::new(&mut receiver).poll(context)
@@ -103,7 +108,7 @@ mod tests {
             let _ = gone_on.await;
             let _ = sender.send(7);
         };
-        let mut attended = Attended::new(call, &tasks);
+        let mut attended = Attended::new(|| call, &tasks);
         attended.poll(&mut Context::from_waker(Waker::noop()));
         drop(attended);
         assert_eq!(tasks.tracker.len(), 1);

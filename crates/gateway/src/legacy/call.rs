@@ -97,19 +97,23 @@ impl Sink for CallSink {
 
 impl LegacyCall {
     /// Makes the call, answers it on its stream, and looks after the stream until it was read.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self: Box<Self>) {
         let grace = self.edge.sessions.config().resume_grace;
         let mut asked = None;
         let mut running = None;
         let outcome = tokio::select! {
+            // The outcome first: where it is there, nothing else need be asked. A call that was taken
+            // back before it began is not made, though.
             biased;
+            outcome = self.outcome(&mut asked, &mut running), if !self.guard.is_cancelled() => {
+                Some(outcome)
+            }
             () = self.guard.cancelled() => None,
             () = self.log.abandoned(grace) => {
                 // Nobody is to come back for the other answers either.
                 self.session.forget_stream(&self.log);
                 None
             }
-            outcome = self.outcome(&mut asked, &mut running) => Some(outcome),
         };
         let Some(outcome) = outcome else {
             self.log.withdraw();
@@ -135,7 +139,7 @@ impl LegacyCall {
             guard,
             _place: place,
             ..
-        } = self;
+        } = *self;
         // The call is over; the stream is not, as long as the client may come back for it.
         drop((guard, place));
         linger(&session, &log, grace).await;

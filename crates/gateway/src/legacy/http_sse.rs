@@ -76,7 +76,7 @@ impl Inner {
                 error.to_string(),
             )
         })?;
-        if let Some(request) = self.unless_request(&session, message).await {
+        if let Some(request) = self.unless_request(&session, &message).await {
             if session.outside().is_behind() {
                 return Err(Rejection::new(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -84,7 +84,7 @@ impl Inner {
                     "what was answered before has to be read first: too much waits on the stream of this session",
                 ));
             }
-            self.answer_on_stream(&session, &request, peer).await;
+            self.answer_on_stream(&session, request, peer).await;
         }
         Ok(respond::accepted())
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use switchboard_protocol::call::Principal;
 
@@ -20,7 +21,7 @@ pub(super) struct Places {
 #[derive(Default)]
 struct Taken {
     in_all: usize,
-    of_principal: HashMap<String, usize>,
+    of_principal: HashMap<String, usize, RandomState>,
 }
 
 /// One place, given back when it is dropped.
@@ -33,17 +34,17 @@ impl Places {
     /// A place for a call of this principal, if there is one.
     pub(super) fn take(&self, principal: &Arc<Principal>) -> Option<Place> {
         let mut taken = self.taken.lock();
-        let own = taken.of_principal.get(&principal.id).copied().unwrap_or(0);
-        if taken.in_all >= MAX_CALLS || own >= MAX_OF_PRINCIPAL {
+        if taken.in_all >= MAX_CALLS {
             return None;
         }
-        taken.in_all += 1;
         match taken.of_principal.get_mut(&principal.id) {
+            Some(own) if *own >= MAX_OF_PRINCIPAL => return None,
             Some(own) => *own += 1,
             None => {
                 taken.of_principal.insert(principal.id.clone(), 1);
             }
         }
+        taken.in_all += 1;
         Some(Place {
             places: self.clone(),
             principal: Arc::clone(principal),

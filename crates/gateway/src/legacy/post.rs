@@ -12,6 +12,7 @@ use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::header;
 use switchboard_protocol::json::{JsonError, Scanner, Span};
 use switchboard_protocol::method::LogLevel;
+use switchboard_protocol::splice::may_have_task;
 use switchboard_protocol::version::Version;
 
 use super::attended::Attended;
@@ -60,7 +61,7 @@ impl Inner {
     pub(super) async fn one(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        message: Message,
+        message: &Message,
         peer: Option<IpAddr>,
     ) -> Result<Response, Rejection> {
         let _in_use = session.in_use();
@@ -70,14 +71,14 @@ impl Inner {
         let log = session.stream(1);
         let reader = log.read();
         let call = self
-            .begin(session, &log, &request, peer)
+            .begin(session, &log, request, peer)
             .await
             .map_err(|(status, error)| Rejection {
                 status,
                 id: None,
                 error,
             })?;
-        let call = call.map(|call| Attended::new(call.run(), &self.tasks));
+        let call = call.map(|call| Attended::new(|| call.run(), &self.tasks));
         let first = reader.first(call).await;
         Ok(match first {
             First::Stream(reader) => stream::response(reader, session, &self.metrics),
@@ -109,11 +110,11 @@ impl Inner {
         let requests = messages.iter().filter(is_request).count();
         let log = session.stream(requests);
         let reader = log.read();
-        for message in messages {
+        for message in &messages {
             let Some(request) = self.unless_request(session, message).await else {
                 continue;
             };
-            self.begin_apart(session, &log, &request, peer).await;
+            self.begin_apart(session, &log, request, peer).await;
         }
         if requests == 0 {
             return Ok(respond::accepted());
@@ -126,15 +127,15 @@ impl Inner {
     }
 
     /// Takes a message that asks for no answer; gives a request back.
-    pub(super) async fn unless_request(
+    pub(super) async fn unless_request<'m>(
         &self,
         session: &Arc<Session>,
-        message: Message,
-    ) -> Option<Envelope> {
+        message: &'m Message,
+    ) -> Option<&'m Envelope> {
         match message {
             Message::Request(request) if request.is_request() => return Some(request),
-            Message::Request(notification) => self.notified(session, &notification).await,
-            Message::Response(response) => answered(session, &response),
+            Message::Request(notification) => self.notified(session, notification).await,
+            Message::Response(response) => answered(session, response),
         }
         None
     }
@@ -181,16 +182,16 @@ impl Inner {
         log: &Arc<EventLog>,
         request: &Envelope,
         peer: Option<IpAddr>,
-    ) -> Result<Option<LegacyCall>, Refusal> {
-        let answered = match &*request.method() {
-            "ping" => Ok(()),
-            "initialize" => Err((
+    ) -> Result<Option<Box<LegacyCall>>, Refusal> {
+        let answered = match &*request.method_name() {
+            b"ping" => Ok(()),
+            b"initialize" => Err((
                 StatusCode::BAD_REQUEST,
                 ProtocolError::new(code::INVALID_REQUEST, "this session is initialized already"),
             )),
-            "logging/setLevel" => set_level(session, request),
-            "resources/subscribe" => self.subscribe(session, request, true).await,
-            "resources/unsubscribe" => self.subscribe(session, request, false).await,
+            b"logging/setLevel" => set_level(session, request),
+            b"resources/subscribe" => self.subscribe(session, request, true).await,
+            b"resources/unsubscribe" => self.subscribe(session, request, false).await,
             _ => return self.call(session, log, request, peer),
         };
         match answered {
@@ -239,7 +240,7 @@ impl Inner {
         log: &Arc<EventLog>,
         request: &Envelope,
         peer: Option<IpAddr>,
-    ) -> Result<Option<LegacyCall>, Refusal> {
+    ) -> Result<Option<Box<LegacyCall>>, Refusal> {
         let log_level = session.log_level();
         let agreed = session.agreed().ok_or_else(|| {
             (
@@ -247,9 +248,11 @@ impl Inner {
                 ProtocolError::new(code::INVALID_REQUEST, "begin with initialize"),
             )
         })?;
-        let task = About::of(agreed.version(), request);
+        let params = request.keys.params;
+        let may_have_task = params.is_some_and(|params| may_have_task(request.slice(params)));
+        let task = About::of(agreed.version(), request, may_have_task);
         let translated = match task {
-            None => translate::request(request, &agreed.identity, Some(log_level)),
+            None => translate::request(request, &agreed.identity, Some(log_level), may_have_task),
             Some(about) => {
                 let snapshot = self.orchestrator.catalogue().load();
                 tasks::request(about, request, &agreed.identity, Some(log_level), &snapshot)
@@ -268,7 +271,7 @@ impl Inner {
             .take(session.principal())
             .ok_or_else(|| refusal(Refused::TooManyInAll))?;
         let guard = session.begin_call(id.clone(), log).map_err(refusal)?;
-        Ok(Some(LegacyCall {
+        Ok(Some(Box::new(LegacyCall {
             edge: Arc::clone(self),
             session: Arc::clone(session),
             guard,
@@ -280,7 +283,7 @@ impl Inner {
             request: modern,
             log_level,
             task,
-        }))
+        })))
     }
 }
 

@@ -571,6 +571,11 @@ pub(super) struct CallGuard {
 }
 
 impl CallGuard {
+    /// Whether the client took the call back, or its session ended.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+
     /// Resolves when the client takes the call back, or its session ends.
     pub(super) async fn cancelled(&self) {
         self.cancel.cancelled().await;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use switchboard_orchestrator::now_ms;
 use switchboard_protocol::call::Principal;
@@ -67,7 +68,7 @@ struct Table {
     is_closed: bool,
     next: u64,
     /// By what the client knows the session by.
-    by_id: HashMap<Arc<str>, (Arc<Session>, GaugeGuard)>,
+    by_id: HashMap<Arc<str>, (Arc<Session>, GaugeGuard), RandomState>,
     of_principal: HashMap<String, usize>,
 }
 

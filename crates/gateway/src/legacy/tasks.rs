@@ -56,22 +56,19 @@ pub(super) enum About {
 
 impl About {
     /// What a request of a client of this version has to do with tasks; `None`: nothing, or its
-    /// version has none.
-    pub(super) fn of(version: Version, request: &Envelope) -> Option<Self> {
+    /// version has none. `may_have_task`: as for [`translate::request`].
+    pub(super) fn of(version: Version, request: &Envelope, may_have_task: bool) -> Option<Self> {
         if version != Version::V2025_11_25 {
             return None;
         }
-        match &*request.method() {
-            "tools/call" => {
-                let params = request.slice(request.keys.params?);
-                if !translate::may_have_key(params, "task") {
-                    return None;
-                }
-                member(params, "task").map(|_| Self::Create)
+        match &*request.method_name() {
+            b"tools/call" => {
+                let params = request.keys.params.filter(|_| may_have_task)?;
+                member(request.slice(params), "task").map(|_| Self::Create)
             }
-            "tasks/get" => Some(Self::Get),
-            "tasks/result" => Some(Self::Result),
-            "tasks/cancel" => Some(Self::Cancel),
+            b"tasks/get" => Some(Self::Get),
+            b"tasks/result" => Some(Self::Result),
+            b"tasks/cancel" => Some(Self::Cancel),
             _ => None,
         }
     }
@@ -97,7 +94,7 @@ pub(super) fn request(
                 .and_then(|params| member(envelope.slice(params), "task"))
                 .filter(|task| task.first() == Some(&b'{'))
                 .ok_or_else(|| ProtocolError::invalid_params("params.task is an object"))?;
-            let (method, modern) = translate::request(envelope, client, log_level)?;
+            let (method, modern) = translate::request(envelope, client, log_level, true)?;
             let name = modern.text(modern.params.name).unwrap_or_default();
             let entry = snapshot.tool(&name);
             if entry.is_some_and(|entry| entry.item.task_support.is_none()) {

@@ -15,7 +15,6 @@ mod result;
 mod rope;
 mod schema;
 
-pub(crate) use edit::may_have_key;
 pub(crate) use error::error;
 pub(crate) use question::{answer, question, refusal};
 pub(crate) use request::{ClientIdentity, request, retry};

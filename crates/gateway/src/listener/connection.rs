@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready as poll_ready};
 use std::time::Duration;
 
@@ -52,14 +53,30 @@ pub(super) struct Connections<'w, A> {
     pub(super) certificate: Option<Arc<Certificate>>,
     pub(super) app: A,
     pub(super) limits: Limits,
-    /// Cancelled when every connection has to finish what it runs.
-    pub(super) drain: CancellationToken,
-    /// Cancelled when every connection has to end.
-    pub(super) cut: CancellationToken,
+    /// Comes when every connection has to finish what it runs.
+    pub(super) drain: Arc<End>,
+    /// Comes when every connection has to end.
+    pub(super) cut: Arc<End>,
     pub(super) tasks: TaskTracker,
     /// Where the connections are counted, if they are.
     pub(super) metrics: Option<Arc<Metrics>>,
     pub(super) workers: &'w Workers,
+}
+
+/// Something that comes once, for all connections of a listener.
+#[derive(Default)]
+pub(super) struct End {
+    /// Set before `token` is cancelled: asking that takes a lock.
+    has_come: AtomicBool,
+    token: CancellationToken,
+}
+
+impl End {
+    /// Has it come.
+    pub(super) fn come(&self) {
+        self.has_come.store(true, Ordering::Release);
+        self.token.cancel();
+    }
 }
 
 impl<A: HttpApp> Connections<'_, A> {
@@ -79,7 +96,7 @@ impl<A: HttpApp> Connections<'_, A> {
             Some(certificate) => {
                 let acceptor = TlsAcceptor::from(certificate.current());
                 let within = self.limits.header_timeout;
-                let ends = [self.drain.child_token(), self.cut.child_token()];
+                let ends = [self.drain.token.child_token(), self.cut.token.child_token()];
                 self.spawn(stream, peer, slot, move |stream| {
                     handshake(acceptor, stream, within, ends)
                 });
@@ -98,7 +115,9 @@ impl<A: HttpApp> Connections<'_, A> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = io::Result<S>> + Send + 'static,
     {
-        let cut = self.cut.child_token();
+        let (drain, cut) = (Arc::clone(&self.drain), Arc::clone(&self.cut));
+        // Of its own, so that waiting for it does not contend with other connections.
+        let (drained, was_cut) = (drain.token.child_token(), cut.token.child_token());
         let activity = Arc::new(Activity::new(&self.limits, Instant::now()));
         let service =
             ConnectionService::new(self.app.serve(peer), Arc::clone(&activity), &self.limits);
@@ -106,17 +125,15 @@ impl<A: HttpApp> Connections<'_, A> {
             &self.limits,
             Streams {
                 tasks: self.tasks.clone(),
-                cut: cut.clone(),
+                cut: was_cut.clone(),
             },
         );
-        // Of its own, so that asking it does not contend with other connections.
-        let drain = self.drain.child_token();
         let counted = self.metrics.as_ref().map(|metrics| metrics.connection());
         let place = self.workers.place();
         let runtime = place.runtime.clone();
         let connection = async move {
             // What HTTP/2 has spawned for single requests ends with their connection.
-            let _streams = cut.clone().drop_guard();
+            let _streams = was_cut.clone().drop_guard();
             let stream = match TcpStream::from_std(stream) {
                 Ok(stream) => stream,
                 Err(error) => {
@@ -132,7 +149,9 @@ impl<A: HttpApp> Connections<'_, A> {
                 }
             };
             let connection = pin!(builder.serve_connection(io, service));
-            match drive(connection, &activity, &drain, &cut).await {
+            let drained = CancelledOnce::of(&drain, &drained);
+            let was_cut = CancelledOnce::of(&cut, &was_cut);
+            match drive(connection, &activity, drained, was_cut).await {
                 Ended::Itself(Ok(())) => {}
                 Ended::Itself(Err(error)) => tracing::debug!(%peer, %error, "a connection broke"),
                 Ended::Cut => tracing::debug!(%peer, "a connection was cut at shutdown"),
@@ -214,17 +233,16 @@ fn builder(limits: &Limits, streams: Streams) -> auto::Builder<Streams> {
     builder
 }
 
-/// Runs a connection to its end, which its own protocol, its deadlines, `drain` or `cut` bring
+/// Runs a connection to its end, which its own protocol, its deadlines, `drained` or `was_cut` bring
 /// about. It borrows the connection: one that it took would lie twice in the task of each
 /// connection, which is most of what an idle one costs.
 async fn drive<C: GracefulConnection>(
     mut connection: Pin<&mut C>,
     activity: &Activity,
-    drain: &CancellationToken,
-    cut: &CancellationToken,
+    drained: CancelledOnce<'_>,
+    was_cut: CancelledOnce<'_>,
 ) -> Ended<C::Error> {
-    let mut drained = pin!(CancelledOnce::of(drain));
-    let mut was_cut = pin!(CancelledOnce::of(cut));
+    let (mut drained, mut was_cut) = (pin!(drained), pin!(was_cut));
     let mut timer = pin!(sleep_until(activity.look_again(Instant::now())));
     let mut asked_to_finish = false;
     let ask_to_finish = |connection: Pin<&mut C>, asked: &mut bool| {
@@ -274,10 +292,10 @@ enum Ended<E> {
 }
 
 pin_project! {
-    /// Whether a token is cancelled, asked at every poll of a connection: its own future takes
+    /// Whether an end has come, asked at every poll of a connection: the token's own future takes
     /// locks each time, this one only where it is polled by another task than before.
     struct CancelledOnce<'a> {
-        token: &'a CancellationToken,
+        end: &'a End,
         #[pin]
         cancelled: WaitForCancellationFuture<'a>,
         waker: Option<Waker>,
@@ -285,9 +303,10 @@ pin_project! {
 }
 
 impl<'a> CancelledOnce<'a> {
-    fn of(token: &'a CancellationToken) -> Self {
+    /// `token` is a child of that of `end`.
+    fn of(end: &'a End, token: &'a CancellationToken) -> Self {
         Self {
-            token,
+            end,
             cancelled: token.cancelled(),
             waker: None,
         }
@@ -304,7 +323,7 @@ impl Future for CancelledOnce<'_> {
             .as_ref()
             .is_some_and(|waker| waker.will_wake(cx.waker()))
         {
-            return match this.token.is_cancelled() {
+            return match this.end.has_come.load(Ordering::Acquire) {
                 true => Poll::Ready(()),
                 false => Poll::Pending,
             };

@@ -1,11 +1,12 @@
 //! The service as one connection sees it: bounds on the head, and a count of what is in flight.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use axum::Extension;
 use axum::extract::ConnectInfo;
@@ -65,7 +66,8 @@ where
 
 /// The service of one connection.
 pub(super) struct ConnectionService<S> {
-    inner: S,
+    /// Called where it is: a clone of it is one of every layer.
+    inner: RefCell<S>,
     activity: Arc<Activity>,
     max_headers: usize,
     max_uri_bytes: usize,
@@ -75,7 +77,7 @@ pub(super) struct ConnectionService<S> {
 impl<S> ConnectionService<S> {
     pub(super) fn new(inner: S, activity: Arc<Activity>, limits: &Limits) -> Self {
         Self {
-            inner,
+            inner: RefCell::new(inner),
             activity,
             max_headers: limits.max_headers,
             max_uri_bytes: limits.max_uri_bytes,
@@ -106,6 +108,21 @@ impl<S> ConnectionService<S> {
     }
 }
 
+impl<S: HttpService> ConnectionService<S> {
+    fn ask(&self, request: Request<Incoming>) -> Outcome<S> {
+        let mut inner = self.inner.borrow_mut();
+        match inner.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(_) => Outcome::Asked {
+                response: inner.call(request),
+            },
+            // None of ours ever is; one that waits does so for each request alone.
+            Poll::Pending => Outcome::Waiting {
+                response: inner.clone().oneshot(request),
+            },
+        }
+    }
+}
+
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for ConnectionService<S> {
     type Response = Response<InFlight<S::ResponseBody>>;
     type Error = Infallible;
@@ -117,9 +134,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for ConnectionSe
         let busy = self.activity.begin(is_multiplexed, body);
         let outcome = match self.refusal(&request) {
             Some(status) => Outcome::Refused { status },
-            None => Outcome::Asked {
-                response: self.inner.clone().oneshot(request),
-            },
+            None => self.ask(request),
         };
         ResponseFuture {
             outcome,
@@ -146,7 +161,8 @@ pin_project! {
     where
         S: Service<Request<Incoming>>,
     {
-        Asked { #[pin] response: Oneshot<S, Request<Incoming>> },
+        Asked { #[pin] response: S::Future },
+        Waiting { #[pin] response: Oneshot<S, Request<Incoming>> },
         Refused { status: StatusCode },
     }
 }
@@ -158,6 +174,10 @@ impl<S: HttpService> Future for ResponseFuture<S> {
         let this = self.project();
         let response = match this.outcome.project() {
             OutcomeProjection::Asked { response } => {
+                let Ok(response) = ready!(response.poll(cx));
+                response.map(Some)
+            }
+            OutcomeProjection::Waiting { response } => {
                 let Ok(response) = ready!(response.poll(cx));
                 response.map(Some)
             }

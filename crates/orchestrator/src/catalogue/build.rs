@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use switchboard_backends::lists::{Item, Lists};
 
 use super::Source;
@@ -79,7 +80,8 @@ pub struct Shortened {
 pub(super) struct Registry {
     /// By backend, then in the server's order.
     entries: Vec<Entry>,
-    by_name: HashMap<Arc<str>, usize>,
+    /// Asked for whatever clients call, so its hashes begin with a number by chance.
+    by_name: HashMap<Arc<str>, usize, RandomState>,
 }
 
 impl Registry {

@@ -251,7 +251,14 @@ fn check(uri: &str, headers: &[(HeaderName, &str)]) -> Result<(), Refused> {
 
 #[test]
 fn a_request_is_checked_as_a_whole() {
-    let own = "localhost:8080";
+    // The one as it has to be read, the other as nearly everybody writes it.
+    for own in ["localhost:8080", "127.0.0.1:8080"] {
+        check_whole(own);
+    }
+}
+
+#[track_caller]
+fn check_whole(own: &str) {
     let evil = "evil.example";
     let app = "https://app.example";
     assert_eq!(check("/mcp", &[(HOST, own)]), Ok(()));

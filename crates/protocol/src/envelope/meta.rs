@@ -15,6 +15,7 @@ pub struct PreparedMeta {
     /// Places in `member`.
     keys: MetaKeys,
     has_own: bool,
+    members: usize,
 }
 
 impl PreparedMeta {
@@ -37,6 +38,7 @@ impl PreparedMeta {
             object: Span::new(name.len(), length),
             keys,
             has_own: probe.has_own_meta,
+            members: probe.meta_members,
         })
     }
 }
@@ -82,6 +84,7 @@ impl Envelope {
         moved_in.meta = meta.keys;
         move_all(&mut moved_in.meta, of_member);
         moved_in.has_own_meta = meta.has_own;
+        moved_in.meta_members = meta.members;
         Some(moved_in)
     }
 }

@@ -118,6 +118,7 @@ fn unescapes_as_serde_does() {
     }
     assert_eq!(as_str(br#""\ud800x""#).expect("a string"), "\u{fffd}x");
     assert_eq!(as_str(b"12"), None);
+    assert_eq!(as_name(b"12"), None);
 }
 
 proptest! {
@@ -141,6 +142,7 @@ proptest! {
         write_str(&mut out, &text);
         prop_assert_eq!(&quoted(&text), &out);
         prop_assert!(scan(&out).is_ok());
+        prop_assert_eq!(as_name(&out).expect("a string"), text.as_bytes());
         prop_assert_eq!(as_str(&out).expect("a string"), text);
     }
 

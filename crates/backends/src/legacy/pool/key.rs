@@ -19,6 +19,13 @@ pub(super) struct Key {
     pub(super) introduction: Introduction,
 }
 
+impl Key {
+    /// Whether it is of the one session that declares nothing, which all calls share.
+    pub(super) fn is_everybodys(&self) -> bool {
+        self.principal.is_none()
+    }
+}
+
 /// How the calls of one key share sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sharing {
@@ -47,7 +54,7 @@ impl Wish {
     pub(super) fn of(scope: SessionScope, call: &Call, names_no_call: bool) -> Self {
         let introduction = introduction(call);
         let asked = introduction.may_be_asked();
-        let principal = Some(Arc::from(call.principal.id.as_str()));
+        let principal = || Some(Arc::from(call.principal.id.as_str()));
         let (principal, client, sharing) = match scope {
             SessionScope::Shared if !asked && !introduction.ui => {
                 return Self {
@@ -61,9 +68,9 @@ impl Wish {
             }
             SessionScope::Shared if asked => {
                 let may_share = !names_no_call;
-                (principal, None, Sharing::Apart { may_share })
+                (principal(), None, Sharing::Apart { may_share })
             }
-            SessionScope::Shared => (principal, None, Sharing::Together),
+            SessionScope::Shared => (principal(), None, Sharing::Together),
             SessionScope::PerPrincipal | SessionScope::PerClient => {
                 let client = call
                     .client
@@ -75,7 +82,7 @@ impl Wish {
                 } else {
                     Sharing::Together
                 };
-                (principal, client, sharing)
+                (principal(), client, sharing)
             }
         };
         Self {

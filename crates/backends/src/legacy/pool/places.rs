@@ -1,5 +1,6 @@
 //! The books of a pool: which sessions there are, who holds them, and which may be opened.
 
+use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -9,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use super::key::{Key, Sharing, Wish};
 use crate::config::SessionsConfig;
 use crate::connect::{ConnectError, Connection};
-use crate::legacy::Session;
 
 /// How opening a session ended; `None`: it goes on.
 pub(super) type Opened = Option<Result<(), ConnectError>>;
@@ -17,9 +17,11 @@ pub(super) type Opened = Option<Result<(), ConnectError>>;
 /// All sessions of a pool, those that are being opened and those that end included.
 #[derive(Default)]
 pub(super) struct Places {
-    places: HashMap<u64, Place>,
+    places: HashMap<u64, Place, RandomState>,
     /// The leasable ones, and how many calls wait for one.
-    keys: HashMap<Key, Group>,
+    keys: HashMap<Key, Group, RandomState>,
+    /// The one that everybody shares, while it is open and leasable.
+    shared: Option<u64>,
     last: u64,
 }
 
@@ -104,6 +106,12 @@ impl Places {
 
     /// Takes the next step for a call. `is_counted`: it is among those that wait.
     pub(super) fn step(&mut self, wish: &Wish, config: &SessionsConfig, is_counted: bool) -> Step {
+        // Nearly every call shares that one, and need not be told apart from others.
+        if wish.key.is_everybodys()
+            && let Some(step) = self.shared.and_then(|id| self.hold(id))
+        {
+            return step;
+        }
         let group = self.keys.get(&wish.key);
         let ids: &[u64] = group.map_or(&[], |group| &group.places);
         let waiting = group.map_or(0, |group| group.waiting) + usize::from(!is_counted);
@@ -161,7 +169,8 @@ impl Places {
 
     fn hold(&mut self, id: u64) -> Option<Step> {
         let place = self.places.get_mut(&id)?;
-        let connection = Arc::clone(place.connection.as_ref()?);
+        let connection = place.connection.as_ref();
+        let connection = Arc::clone(connection.filter(|open| !open.link.is_closed())?);
         place.holders += 1;
         Some(Step::Leased {
             place: id,
@@ -240,6 +249,8 @@ impl Places {
         place.opened.send_replace(Some(result));
         if failed {
             self.retire(id);
+        } else if place.is_leasable && place.key.is_everybodys() {
+            self.shared = Some(id);
         }
     }
 
@@ -263,6 +274,7 @@ impl Places {
         if place.holders == 0 {
             place.end.cancel();
         }
+        self.shared = self.shared.filter(|shared| *shared != id);
         if std::mem::replace(&mut place.is_leasable, false)
             && let Some(group) = self.keys.get_mut(&place.key)
         {
@@ -291,18 +303,6 @@ impl Places {
         !ids.is_empty()
     }
 
-    /// Whether in any session the server asked during a call on a stream that names none.
-    pub(super) fn asks_elsewhere(&self) -> bool {
-        let mut open = self
-            .places
-            .values()
-            .filter_map(|place| place.connection.as_ref());
-        open.any(|connection| {
-            let session = connection.legacy.as_ref();
-            session.is_some_and(Session::asks_elsewhere)
-        })
-    }
-
     /// The open sessions whose key fits.
     pub(super) fn connections_where(&self, fits: impl Fn(&Key) -> bool) -> Vec<Arc<Connection>> {
         self.places
@@ -325,7 +325,7 @@ impl Places {
             return Idle::TooLong;
         };
         // The one session that all share stays.
-        if place.key.principal.is_none() {
+        if place.key.is_everybodys() {
             return Idle::Allowed;
         }
         let since = if place.is_idle() {

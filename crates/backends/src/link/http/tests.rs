@@ -233,3 +233,23 @@ fn only_a_refused_credential_is_unauthorized() {
         assert!(matches!(error, LinkError::Status { status: told, .. } if told == status));
     }
 }
+
+#[tokio::test]
+async fn the_headers_of_a_session_are_made_once_and_belong_to_no_other() {
+    let link = link(Uri::from_static("http://a.example/mcp"));
+    let of_session = |session: &'static str| Wire {
+        session: Some(HeaderValue::from_static(session)),
+        ..wire()
+    };
+    let (own, other) = (of_session("own"), of_session("other"));
+    link.speak_legacy(&own);
+    link.speak_legacy(&other);
+    for wire in [&own, &other, &wire()] {
+        let request = link.request_of(HttpMethod::POST, wire, Bytes::new());
+        assert_eq!(*request.headers(), link.headers_of(wire));
+        assert_eq!(
+            request.headers().get(header::SESSION_ID),
+            wire.session.as_ref()
+        );
+    }
+}

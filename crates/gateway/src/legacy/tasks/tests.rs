@@ -19,13 +19,13 @@ fn only_2025_11_25_has_tasks() {
     let call = request_of("tools/call", &json!({ "name": "a", "task": {} }));
     let plain = request_of("tools/call", &json!({ "name": "a" }));
     let get = request_of("tasks/get", &json!({ "taskId": "t" }));
-    let of = |request| About::of(Version::V2025_11_25, request);
+    let of = |request| About::of(Version::V2025_11_25, request, true);
     assert_eq!(of(&call), Some(About::Create));
     assert_eq!(of(&plain), None);
     assert_eq!(of(&get), Some(About::Get));
     assert_eq!(of(&request_of("tasks/list", &json!({}))), None);
-    assert_eq!(About::of(Version::V2025_06_18, &call), None);
-    assert_eq!(About::of(Version::V2025_06_18, &get), None);
+    assert_eq!(About::of(Version::V2025_06_18, &call, true), None);
+    assert_eq!(About::of(Version::V2025_06_18, &get, true), None);
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use memchr::memmem;
 use switchboard_protocol::splice::{for_each_item, for_each_member};
 
 /// What becomes of a member.
@@ -90,15 +89,6 @@ pub(super) fn array<'a>(
 /// Whether a value is an object.
 pub(super) fn is_object(raw: &[u8]) -> bool {
     raw.first() == Some(&b'{')
-}
-
-/// Whether a JSON text may have this key somewhere: `false` is certain, and cheaper to find out than
-/// by reading all members. `key` is letters only.
-pub(crate) fn may_have_key(json: &[u8], key: &str) -> bool {
-    let quoted = format!("\"{key}\"");
-    memmem::find(json, quoted.as_bytes()).is_some()
-        // A letter can be written as an escape.
-        || memmem::find(json, b"\\u").is_some()
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use switchboard_protocol::splice::{filter_object, for_each_member};
 use switchboard_protocol::version::Version;
 use switchboard_protocol::{OWN_META_PREFIX, TIMEOUT_KEY};
 
-use super::edit::{is_object, may_have_key};
+use super::edit::is_object;
 
 /// Who a legacy client said it is when it initialized: what a modern client says with each request.
 #[derive(Clone, Debug)]
@@ -119,7 +119,10 @@ fn modern_capabilities(version: Version, raw: &[u8]) -> Vec<u8> {
 /// `_meta` stays, progress token included, but for keys that only modern clients or this gateway
 /// give a meaning; so do its parameters, but for those that its version has no such meaning for
 /// (`requestState`, `inputResponses`; `task`, which is `tasks`' concern;
-/// `context` of a completion before 2025-06-18).
+/// `context` of a completion before 2025-06-18). `may_have_task`: what [`may_have_task`] says of its
+/// parameters.
+///
+/// [`may_have_task`]: switchboard_protocol::splice::may_have_task
 ///
 /// # Errors
 /// −32601 for a method that is not one of those which both eras have, −32602 for a request that
@@ -128,9 +131,10 @@ pub(crate) fn request(
     envelope: &Envelope,
     client: &ClientIdentity,
     log_level: Option<LogLevel>,
+    may_have_task: bool,
 ) -> Result<(Method, Envelope), ProtocolError> {
-    let method = both_eras(&envelope.method()).ok_or_else(ProtocolError::method_not_found)?;
-    if method.has_name_header() && envelope.text(envelope.params.target(method)).is_none() {
+    let method = both_eras(&envelope.method_name()).ok_or_else(ProtocolError::method_not_found)?;
+    if method.has_name_header() && envelope.name(envelope.params.target(method)).is_none() {
         let key = if method == Method::ResourcesRead {
             "uri"
         } else {
@@ -140,7 +144,7 @@ pub(crate) fn request(
             "params.{key} is missing or no string"
         )));
     }
-    if let Some(request) = with_prepared_meta(envelope, method, client, log_level) {
+    if let Some(request) = with_prepared_meta(envelope, method, client, log_level, may_have_task) {
         return Ok((method, request));
     }
     let own_meta = match envelope.params.meta.map(|span| envelope.slice(span)) {
@@ -174,11 +178,11 @@ fn with_prepared_meta(
     method: Method,
     client: &ClientIdentity,
     log_level: Option<LogLevel>,
+    may_have_task: bool,
 ) -> Option<Envelope> {
-    let params = envelope.slice(envelope.keys.params?);
     let is_changed = envelope.params.is_continuation()
         || drops_context(method, client)
-        || (method == Method::ToolsCall && may_have_key(params, "task"));
+        || (method == Method::ToolsCall && may_have_task);
     if is_changed {
         return None;
     }
@@ -212,8 +216,8 @@ pub(crate) fn retry(
 }
 
 /// The method of this name, if both eras have it and requests of it are translated.
-fn both_eras(name: &str) -> Option<Method> {
-    match Method::parse(name)? {
+fn both_eras(name: &[u8]) -> Option<Method> {
+    match Method::of_name(name)? {
         method @ (Method::ToolsList
         | Method::ToolsCall
         | Method::ResourcesList

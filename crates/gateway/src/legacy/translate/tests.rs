@@ -351,7 +351,7 @@ fn requests_are_valid_modern_ones() {
         for (method, name, params) in &requests {
             let raw = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
             let raw = Envelope::parse(Bytes::from(raw.to_string())).expect("a request");
-            let (parsed, request) = request(&raw, &client, None).expect("translated");
+            let (parsed, request) = request(&raw, &client, None, false).expect("translated");
             assert_eq!(parsed.as_str(), *method);
             let value: Value = serde_json::from_slice(&request.raw).expect("JSON");
             checks.check(name, &value);

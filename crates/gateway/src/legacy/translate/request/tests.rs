@@ -1,6 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 use switchboard_protocol::error::code;
+use switchboard_protocol::splice::may_have_task;
 
 fn client(version: Version) -> ClientIdentity {
     ClientIdentity::new(
@@ -14,8 +15,18 @@ fn envelope(raw: &str) -> Envelope {
     Envelope::parse(Bytes::copy_from_slice(raw.as_bytes())).expect("a request")
 }
 
+fn translated(
+    envelope: &Envelope,
+    client: &ClientIdentity,
+    log_level: Option<LogLevel>,
+) -> Result<(Method, Envelope), ProtocolError> {
+    let params = envelope.keys.params.map(|params| envelope.slice(params));
+    let may_have_task = params.is_some_and(may_have_task);
+    request(envelope, client, log_level, may_have_task)
+}
+
 fn modern(version: Version, raw: &str) -> String {
-    let (_, request) = request(&envelope(raw), &client(version), None).expect("translated");
+    let (_, request) = translated(&envelope(raw), &client(version), None).expect("translated");
     String::from_utf8(request.raw.to_vec()).expect("UTF-8")
 }
 
@@ -93,7 +104,7 @@ fn the_session_s_log_level_is_each_request_s() {
     let raw =
         envelope(r#"{"jsonrpc":"2.0","id":1,"method":"prompts/list","params":{"_meta":null}}"#);
     let client = client(Version::LATEST_LEGACY);
-    let (method, request) = request(&raw, &client, Some(LogLevel::Notice)).expect("translated");
+    let (method, request) = translated(&raw, &client, Some(LogLevel::Notice)).expect("translated");
     assert_eq!(method, Method::PromptsList);
     assert_eq!(
         request.text(request.meta.log_level).as_deref(),
@@ -151,8 +162,8 @@ fn requests_that_cannot_be_made_are_refused() {
     ];
     for (rest, code) in cases {
         let raw = format!(r#"{{"jsonrpc":"2.0","id":1,"method":{rest}}}"#);
-        let error =
-            request(&envelope(&raw), &client(Version::LATEST_LEGACY), None).expect_err("refused");
+        let client = client(Version::LATEST_LEGACY);
+        let error = translated(&envelope(&raw), &client, None).expect_err("refused");
         assert_eq!(error.code, code, "{rest}: {error}");
     }
 }
@@ -161,7 +172,7 @@ fn requests_that_cannot_be_made_are_refused() {
 fn a_retry_is_the_same_request_with_the_answers() {
     let raw = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t","arguments":{"a":1}}}"#;
     let client = client(Version::V2025_11_25);
-    let (_, first) = request(&envelope(raw), &client, None).expect("translated");
+    let (_, first) = translated(&envelope(raw), &client, None).expect("translated");
     let second = retry(&first, br#"{"q1":{"action":"decline"}}"#, Some(b"\"s\"")).expect("ok");
     let third = retry(&second, b"{}", None).expect("ok");
     let text = |span| second.slice(span);
