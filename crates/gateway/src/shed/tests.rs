@@ -2,7 +2,8 @@ use super::*;
 
 use std::future::pending;
 
-use switchboard_protocol::call::{Call, Principal};
+use parking_lot::Mutex;
+use switchboard_protocol::call::{Call, Piece, Principal, ResultStream};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::CallSpan;
@@ -68,23 +69,72 @@ async fn calls_beyond_the_cap_are_refused_at_once_and_places_come_back() {
 }
 
 #[tokio::test]
-async fn a_streamed_result_keeps_its_place_until_it_is_dropped() {
-    struct Endless;
+async fn a_streamed_result_keeps_its_place_until_the_server_has_said_all() {
+    struct Endless(Arc<Mutex<Option<Box<dyn Send>>>>);
     impl ResultStream for Endless {
         fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
             Poll::Pending
+        }
+        fn keep(&mut self, room: Box<dyn Send>) {
+            *self.0.lock() = Some(room);
         }
     }
     let in_flight = in_flight(1);
     let layer = ShedLayer {
         in_flight: Arc::clone(&in_flight),
     };
+    let source = Arc::default();
     let mut service = layer.layer(service_fn(async |_| {
-        Ok::<_, Infallible>(Outcome::Arriving(Box::new(Endless)))
+        let result = Box::new(Endless(Arc::clone(&source)));
+        Ok::<_, Infallible>(Outcome::Arriving(result))
     }));
     let Ok(arriving) = service.call(traced()).await;
     assert!(matches!(arriving, Outcome::Arriving(_)));
     assert!(in_flight.check(&post()).is_some());
-    drop(arriving);
+    // Nobody takes what came, which is the client's affair.
+    source.lock().take();
     assert!(in_flight.check(&post()).is_none());
+    drop(arriving);
+}
+
+#[tokio::test]
+async fn a_large_answer_keeps_its_place_until_it_is_gone_and_a_small_one_does_not() {
+    let in_flight = in_flight(1);
+    let layer = ShedLayer {
+        in_flight: Arc::clone(&in_flight),
+    };
+    for (size, keeps) in [(LARGE, false), (LARGE + 1, true)] {
+        let mut service = layer.layer(service_fn(async |_| {
+            Ok::<_, Infallible>(Outcome::Complete(Completed {
+                result: vec![b' '; size].into(),
+                is_error: false,
+            }))
+        }));
+        let Ok(outcome) = service.call(traced()).await;
+        assert_eq!(in_flight.check(&post()).is_some(), keeps, "{size} bytes");
+        drop(outcome);
+        assert!(in_flight.check(&post()).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_room_for_an_answer_is_told_that_the_work_was_done() {
+    let in_flight = in_flight(8);
+    let layer = ShedLayer {
+        in_flight: Arc::clone(&in_flight),
+    };
+    let mut service = layer.layer(service_fn(async |_| {
+        Ok::<_, Infallible>(Outcome::InputRequired(vec![b' '; 40 * 1024 * 1024].into()))
+    }));
+    let Ok(first) = service.call(traced()).await;
+    let Ok(second) = service.call(traced()).await;
+    let Outcome::Failed(CallError::Fault(fault)) = second else {
+        panic!("{second:?}");
+    };
+    assert_eq!(fault.reason, Reason::Overloaded);
+    assert!(!fault.retryable && !fault.did_nothing());
+    assert!(fault.message.contains("was done"), "{fault}");
+    drop(first);
+    let Ok(third) = service.call(traced()).await;
+    assert!(matches!(third, Outcome::InputRequired(_)));
 }
