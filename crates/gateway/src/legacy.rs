@@ -130,6 +130,13 @@ impl Edge {
         Self { inner }
     }
 
+    /// Whether a request names a session that is open, whoever sent it.
+    pub(crate) fn knows(&self, headers: &HeaderMap) -> bool {
+        let id = headers.get(header::SESSION_ID);
+        let id = id.and_then(|id| id.to_str().ok());
+        id.is_some_and(|id| self.inner.sessions.is_open(id))
+    }
+
     /// Answers a posted message of a session, or one that begins a session.
     pub(crate) async fn post(
         &self,

@@ -1,6 +1,7 @@
 //! What the gateway takes on at once: the layer of the call stack that holds every caller to it, and
 //! the early answer of the HTTP stack, which costs a stranger's request next to nothing.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,11 +14,11 @@ use axum::response::Response;
 use futures_util::future::{BoxFuture, Either, Ready, ready as now};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Method, Request};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use switchboard_orchestrator::TracedCall;
 use switchboard_protocol::call::{Call, Completed, Outcome, Principal};
 use switchboard_protocol::error::{CallError, Fault, Reason};
-use switchboard_protocol::header;
 use switchboard_protocol::method::Method as CallMethod;
 use switchboard_telemetry::{Metrics, ShedReason};
 use tower::{Layer, Service};
@@ -37,6 +38,9 @@ pub(crate) struct InFlight {
     cap: usize,
     max_queue_delay: Duration,
     calls: Arc<AtomicUsize>,
+    /// Of the places in the upper half, how many are whose: looked at there alone, so that a gateway
+    /// with room pays nothing for it.
+    crowd: Mutex<HashMap<Owner, usize>>,
     answers: Arc<AnswerMemory>,
     metrics: Arc<Metrics>,
 }
@@ -49,6 +53,7 @@ impl InFlight {
             cap,
             max_queue_delay,
             calls: Arc::default(),
+            crowd: Mutex::default(),
             answers: Arc::default(),
             metrics,
         }
@@ -56,57 +61,86 @@ impl InFlight {
 
     /// A place for one call, or why there is none.
     fn take(self: &Arc<Self>, owner: Owner) -> Result<Place, Box<Fault>> {
-        self.check_delay()?;
-        let taken = self
+        if self.is_late() {
+            return Err(self.refuse(ShedReason::QueueDelay));
+        }
+        let before = self
             .calls
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |calls| {
                 (calls < self.cap).then_some(calls + 1)
-            });
-        if taken.is_err() {
-            return Err(self.refuse(ShedReason::InFlight));
-        }
-        let place = Place {
+            })
+            .map_err(|_| self.refuse(ShedReason::InFlight))?;
+        let mut place = Place {
             in_flight: Arc::clone(self),
             owner,
+            is_in_crowd: false,
         };
+        if before >= self.cap / 2 && owner.has_share() {
+            self.join_crowd(owner)?;
+            place.is_in_crowd = true;
+        }
         if !self.max_queue_delay.is_zero() {
             QueueDelay::measure_while(&self.calls);
         }
         Ok(place)
     }
 
+    /// Counts a place in the upper half. One principal has half of that half, so that a quarter of
+    /// all places is left for others, whoever took the lower half.
+    fn join_crowd(&self, owner: Owner) -> Result<(), Box<Fault>> {
+        let mut crowd = self.crowd.lock();
+        let own = crowd.get(&owner).copied().unwrap_or(0);
+        if own >= (self.cap / 4).max(1) {
+            return Err(self.refuse(ShedReason::Share));
+        }
+        crowd.insert(owner, own + 1);
+        Ok(())
+    }
+
+    fn leave_crowd(&self, owner: Owner) {
+        let mut crowd = self.crowd.lock();
+        if let Some(own) = crowd.get_mut(&owner) {
+            *own -= 1;
+            if *own == 0 {
+                crowd.remove(&owner);
+            }
+        }
+    }
+
     /// The answer to a request that could not become a call now.
-    pub(crate) fn check(&self, request: &Request<Body>) -> Option<Response> {
+    pub(crate) fn check(
+        &self,
+        request: &Request<Body>,
+        is_in_session: impl FnOnce() -> bool,
+    ) -> Option<Response> {
+        let reason = if self.calls.load(Ordering::Relaxed) >= self.cap {
+            ShedReason::InFlight
+        } else if self.is_late() {
+            ShedReason::QueueDelay
+        } else {
+            return None;
+        };
         // What else there is opens and ends streams and sessions, which are no calls. What comes in
         // a session may be the answer that a call waits for; a call among it finds no place.
-        let in_session = request.headers().contains_key(header::SESSION_ID);
-        if request.method() != Method::POST || in_session {
+        if request.method() != Method::POST || is_in_session() {
             return None;
         }
-        let full = self.calls.load(Ordering::Relaxed) >= self.cap;
-        let refused = if full {
-            Err(self.refuse(ShedReason::InFlight))
-        } else {
-            self.check_delay()
-        };
-        let mut response = respond::unavailable(&*refused.err()?);
+        let mut response = respond::unavailable(&self.refuse(reason));
         response
             .headers_mut()
             .insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
         Some(response)
     }
 
-    fn check_delay(&self) -> Result<(), Box<Fault>> {
-        if !self.max_queue_delay.is_zero() && QueueDelay::of_this_thread() > self.max_queue_delay {
-            return Err(self.refuse(ShedReason::QueueDelay));
-        }
-        Ok(())
+    fn is_late(&self) -> bool {
+        !self.max_queue_delay.is_zero() && QueueDelay::of_this_thread() > self.max_queue_delay
     }
 
     fn refuse(&self, reason: ShedReason) -> Box<Fault> {
         self.metrics.shed(reason);
         let why = match reason {
             ShedReason::InFlight => "as many calls are under way as it may have at once",
+            ShedReason::Share => "your own calls take as much of it as they may while others need it",
             ShedReason::QueueDelay => "it is behind with the calls that it has",
             ShedReason::Answers => "it has no memory for more answers",
         };
@@ -143,10 +177,15 @@ impl Owner {
 struct Place {
     in_flight: Arc<InFlight>,
     owner: Owner,
+    /// Whether it is counted among the owner's in the upper half.
+    is_in_crowd: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.is_in_crowd {
+            self.in_flight.leave_crowd(self.owner);
+        }
         self.in_flight.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -68,6 +68,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
     } = parts;
     let cors = access.load().cors.clone();
     let in_force = Arc::clone(&access);
+    let sessions = endpoint.legacy.clone();
     let layers = ServiceBuilder::new()
         // Sees every answer of the endpoint, whoever below gives it.
         .layer(CountLayer { metrics })
@@ -80,7 +81,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
         .layer(option_layer(cors))
         // Before authentication and the body: under load a refusal has to cost nearly nothing.
         .layer(CheckLayer::new(move |request: &Request<Body>| {
-            in_flight.check(request)
+            in_flight.check(request, || sessions.knows(request.headers()))
         }))
         // Before the body is read, so that a stranger costs a hash and no more.
         .layer(AuthenticateLayer { access });

@@ -145,6 +145,11 @@ impl Sessions {
         self.clients.share(agreed)
     }
 
+    /// Whether there is a session with this id, whoever may use it.
+    pub(super) fn is_open(&self, id: &str) -> bool {
+        id.len() <= MAX_ID_LEN && self.table.lock().by_id.contains_key(id)
+    }
+
     /// The session that this id opens for this principal; none if it has ended, is another's or was
     /// never given out, which are not told apart.
     pub(super) fn find(&self, principal: &Principal, id: &str) -> Option<Arc<Session>> {

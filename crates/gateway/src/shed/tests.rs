@@ -2,7 +2,6 @@ use super::*;
 
 use std::future::pending;
 
-use parking_lot::Mutex;
 use switchboard_protocol::call::{Call, Piece, Principal, ResultStream};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::version::Version;
@@ -57,15 +56,40 @@ async fn calls_beyond_the_cap_are_refused_at_once_and_places_come_back() {
     let Ok(refused) = service.call(traced()).await;
     assert!(is_overload(&refused), "{refused:?}");
 
-    let response = in_flight.check(&post()).expect("an early answer");
+    let response = in_flight.check(&post(), || false).expect("an early answer");
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()[RETRY_AFTER], "1");
     let get = Request::get("/mcp").body(Body::empty()).expect("a request");
-    assert!(in_flight.check(&get).is_none());
+    assert!(in_flight.check(&get, || false).is_none());
 
     drop(first);
-    assert!(in_flight.check(&post()).is_none());
+    assert!(in_flight.check(&post(), || false).is_none());
     assert!(matches!(service.call(traced()), Either::Left(_)));
+}
+
+#[test]
+fn one_principal_leaves_a_quarter_to_others() {
+    let in_flight = in_flight(16);
+    let fill =
+        |owner| -> Vec<_> { std::iter::from_fn(|| in_flight.take(owner).ok()).collect() };
+    let of_a = fill(Owner(1));
+    assert_eq!(of_a.len(), 12);
+    let refused = in_flight.take(Owner(1)).err().expect("no place");
+    assert!(refused.did_nothing() && refused.message.contains("your own"));
+    let of_b = fill(Owner(2));
+    assert_eq!(of_b.len(), 4);
+    drop((of_a, of_b));
+    assert!(in_flight.crowd.lock().is_empty());
+    // Where nobody needs a credential, all are one, and there is nobody to leave something to.
+    assert_eq!(fill(Owner::ANYBODY).len(), 16);
+}
+
+#[tokio::test]
+async fn what_comes_in_a_session_is_looked_at_though_there_is_no_place() {
+    let in_flight = in_flight(1);
+    let _place = in_flight.take(Owner(1)).ok().expect("a place");
+    assert!(in_flight.check(&post(), || true).is_none());
+    assert!(in_flight.check(&post(), || false).is_some());
 }
 
 #[tokio::test]
@@ -90,10 +114,10 @@ async fn a_streamed_result_keeps_its_place_until_the_server_has_said_all() {
     }));
     let Ok(arriving) = service.call(traced()).await;
     assert!(matches!(arriving, Outcome::Arriving(_)));
-    assert!(in_flight.check(&post()).is_some());
+    assert!(in_flight.check(&post(), || false).is_some());
     // Nobody takes what came, which is the client's affair.
     source.lock().take();
-    assert!(in_flight.check(&post()).is_none());
+    assert!(in_flight.check(&post(), || false).is_none());
     drop(arriving);
 }
 
@@ -111,9 +135,9 @@ async fn a_large_answer_keeps_its_place_until_it_is_gone_and_a_small_one_does_no
             }))
         }));
         let Ok(outcome) = service.call(traced()).await;
-        assert_eq!(in_flight.check(&post()).is_some(), keeps, "{size} bytes");
+        assert_eq!(in_flight.check(&post(), || false).is_some(), keeps, "{size} bytes");
         drop(outcome);
-        assert!(in_flight.check(&post()).is_none());
+        assert!(in_flight.check(&post(), || false).is_none());
     }
 }
 
