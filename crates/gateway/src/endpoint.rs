@@ -15,6 +15,7 @@ use switchboard_protocol::method::Method;
 use switchboard_telemetry::Metrics;
 use tower::Service;
 
+use crate::access::AccessInForce;
 use crate::authenticate::Authenticated;
 use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
@@ -31,6 +32,7 @@ pub(crate) struct Endpoint {
 
 /// What the endpoint is made of.
 pub(crate) struct EndpointParts {
+    pub(crate) access: AccessInForce,
     pub(crate) limits: BodyLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) orchestrator: Orchestrator,
@@ -96,7 +98,7 @@ impl EndpointParts {
         match decode::decode(&head.headers, request, principal, peer)? {
             Incoming::Notification => Ok(respond::accepted()),
             Incoming::Call(call) if call.method == Method::Listen => {
-                listen::respond(&self.orchestrator, &self.metrics, &call).await
+                listen::respond(self, &call).await
             }
             Incoming::Call(mut call) => {
                 call.headers = std::mem::take(&mut head.headers);

@@ -107,6 +107,7 @@ impl Gateway {
             source,
         })?;
         let access = Access::new(bound, server, config.auth.as_ref())?;
+        let access = Arc::new(ArcSwap::from_pointee(access));
         let keys: Vec<&[u8]> = server
             .sealing_keys
             .iter()
@@ -157,6 +158,7 @@ impl Gateway {
         };
         let legacy = legacy::Edge::start(legacy::Parts {
             config: server.legacy.clone(),
+            access: Arc::clone(&access),
             limits,
             ask_timeout: config.parked_calls.timeout,
             sealer: session_sealer,
@@ -165,10 +167,11 @@ impl Gateway {
             calls: calls.clone(),
         });
         let app = HttpParts {
-            access: Arc::new(ArcSwap::from_pointee(access)),
+            access: Arc::clone(&access),
             metrics: Arc::clone(&metrics),
             in_flight,
             endpoint: Arc::new(EndpointParts {
+                access,
                 limits,
                 metrics: Arc::clone(&metrics),
                 orchestrator: orchestrator.clone(),

@@ -140,7 +140,9 @@ impl InFlight {
         self.metrics.shed(reason);
         let why = match reason {
             ShedReason::InFlight => "as many calls are under way as it may have at once",
-            ShedReason::Share => "your own calls take as much of it as they may while others need it",
+            ShedReason::Share => {
+                "your own calls take as much of it as they may while others need it"
+            }
             ShedReason::QueueDelay => "it is behind with the calls that it has",
             ShedReason::Answers => "it has no memory for more answers",
         };

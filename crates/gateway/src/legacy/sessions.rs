@@ -195,9 +195,13 @@ impl Sessions {
         self.table.lock().by_id.len()
     }
 
-    /// Ends sessions that are over: those that nobody uses, were never used, or are too old, and
-    /// tells of each. Returns when no more begin.
-    pub(super) async fn look_after(&self, ended: impl Fn(&Session)) {
+    /// Ends sessions that are over: those that nobody uses, were never used, are too old, or whose
+    /// principal may not call any more, and tells of each. Returns when no more begin.
+    pub(super) async fn look_after(
+        &self,
+        may_stay: impl Fn(&Arc<Principal>) -> bool,
+        ended: impl Fn(&Session),
+    ) {
         loop {
             if self.table.lock().by_id.is_empty() {
                 self.filled.notified().await;
@@ -206,7 +210,7 @@ impl Sessions {
                 () = self.closed.cancelled() => return,
                 () = sleep(LOOK_OVER) => {}
             }
-            for session in self.over() {
+            for session in self.over(&may_stay) {
                 if self.end(&session) {
                     ended(&session);
                 }
@@ -214,7 +218,7 @@ impl Sessions {
         }
     }
 
-    fn over(&self) -> Vec<Arc<Session>> {
+    fn over(&self, may_stay: impl Fn(&Arc<Principal>) -> bool) -> Vec<Arc<Session>> {
         let now = Instant::now();
         let table = self.table.lock();
         let sessions = table.by_id.values().map(|(session, _)| session);
@@ -222,6 +226,7 @@ impl Sessions {
             .inspect(|session| session.tidy(now))
             .filter(|session| {
                 now >= session.expires()
+                    || !may_stay(session.principal())
                     || session.is_unused(now, FIRST_USE)
                     || session.is_idle(now, self.config.session_idle_timeout)
             })

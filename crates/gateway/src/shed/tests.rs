@@ -70,8 +70,7 @@ async fn calls_beyond_the_cap_are_refused_at_once_and_places_come_back() {
 #[test]
 fn one_principal_leaves_a_quarter_to_others() {
     let in_flight = in_flight(16);
-    let fill =
-        |owner| -> Vec<_> { std::iter::from_fn(|| in_flight.take(owner).ok()).collect() };
+    let fill = |owner| -> Vec<_> { std::iter::from_fn(|| in_flight.take(owner).ok()).collect() };
     let of_a = fill(Owner(1));
     assert_eq!(of_a.len(), 12);
     let refused = in_flight.take(Owner(1)).err().expect("no place");
@@ -135,7 +134,11 @@ async fn a_large_answer_keeps_its_place_until_it_is_gone_and_a_small_one_does_no
             }))
         }));
         let Ok(outcome) = service.call(traced()).await;
-        assert_eq!(in_flight.check(&post(), || false).is_some(), keeps, "{size} bytes");
+        assert_eq!(
+            in_flight.check(&post(), || false).is_some(),
+            keeps,
+            "{size} bytes"
+        );
         drop(outcome);
         assert!(in_flight.check(&post(), || false).is_none());
     }
