@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use axum::response::Response;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::header::ALLOW;
-use http::{HeaderValue, Method as HttpMethod, StatusCode};
+use http::{HeaderValue, Method as HttpMethod, StatusCode, Version};
 use switchboard_orchestrator::Orchestrator;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::method::Method;
@@ -19,7 +19,7 @@ use crate::access::AccessInForce;
 use crate::authenticate::Authenticated;
 use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
-use crate::edge::{listen, respond};
+use crate::edge::{listen, refuse, respond};
 use crate::legacy;
 use crate::stack::{CallService, ENDPOINT};
 
@@ -86,7 +86,12 @@ impl EndpointParts {
         if is_legacy {
             return Box::pin(self.legacy.serve(head, body, &principal, peer)).await;
         }
-        decode::check_media_types(&head.headers)?;
+        if let Err(rejection) = decode::check_media_types(&head.headers) {
+            if head.version == Version::HTTP_2 {
+                refuse::discard(body).await;
+            }
+            return Err(rejection);
+        }
         let body = decode::read_body(body, self.limits).await?;
         let request = match decode::parse(&head.headers, &body)? {
             Parsed::Modern(request) => request,

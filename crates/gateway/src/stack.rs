@@ -25,7 +25,7 @@ use crate::deadline::{Deadline, DeadlineLayer};
 use crate::edge::decode::Rejection;
 use crate::edge::respond;
 use crate::endpoint::{Endpoint, EndpointParts};
-use crate::listener::{HttpApp, HttpService};
+use crate::listener::{HttpApp, HttpService, Standing};
 use crate::paths::Paths;
 use crate::shed::{InFlight, Shed, ShedLayer};
 use crate::trace::{Trace, TraceLayer};
@@ -52,13 +52,13 @@ pub(crate) struct HttpParts {
 }
 
 impl HttpApp for HttpParts {
-    fn serve(&self, peer: SocketAddr) -> impl HttpService {
-        http_stack(self.clone(), peer)
+    fn serve(&self, peer: SocketAddr, standing: Standing) -> impl HttpService {
+        http_stack(self.clone(), peer, standing)
     }
 }
 
 /// Bytes become calls: the storey of one connection.
-fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
+fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl HttpService {
     let HttpParts {
         access,
         metrics,
@@ -84,7 +84,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
             in_flight.check(request, || sessions.knows(request.headers()))
         }))
         // Before the body is read, so that a stranger costs a hash and no more.
-        .layer(AuthenticateLayer { access });
+        .layer(AuthenticateLayer { access, standing });
     let endpoint = Endpoint::new(endpoint, peer.ip());
     Paths::new(layers.service(endpoint), http_sse)
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
-use super::activity::{Action, Activity};
+use super::activity::{Action, Activity, Standing};
 use super::io_watch::Watched;
 use super::service::{ConnectionService, HttpApp};
 use crate::tls::Certificate;
@@ -100,8 +100,11 @@ impl<A: HttpApp> Connections<'_, A> {
     {
         let cut = self.cut.child_token();
         let activity = Arc::new(Activity::new(&self.limits, Instant::now()));
-        let service =
-            ConnectionService::new(self.app.serve(peer), Arc::clone(&activity), &self.limits);
+        let service = ConnectionService::new(
+            self.app.serve(peer, Standing::of(&activity)),
+            Arc::clone(&activity),
+            &self.limits,
+        );
         let builder = builder(
             &self.limits,
             Streams {
