@@ -30,6 +30,7 @@ use crate::discovery::{Discovery, Problem};
 use crate::endpoint::{Endpoint, SHUTDOWN_DEADLINE};
 use crate::endpoints::{self, digest};
 use crate::legacy::Shared;
+use crate::list_memory::ListMemory;
 use crate::lists::Lists;
 use crate::message::Rewrite;
 use crate::retry::{Backoff, RetryBudget};
@@ -126,6 +127,7 @@ impl Backend {
         let starter = Starter {
             observer: Arc::new(EndpointWatch(Arc::downgrade(&inner))),
             shared: shared.clone(),
+            list_memory: ListMemory::default(),
             runtime: runtime.cloned(),
             dependencies: dependencies.iter().map(Self::downgrade).collect(),
         };

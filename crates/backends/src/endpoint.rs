@@ -29,6 +29,7 @@ use crate::keeper;
 use crate::legacy::{self, Pool, Shared, Tasks};
 use crate::link::Link;
 use crate::link::inbox::Inbox;
+use crate::list_memory::{Held, ListMemory};
 use crate::lists::Lists;
 use crate::message::Rewrite;
 use crate::safety::Verdict;
@@ -59,6 +60,9 @@ pub(crate) struct Inner {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) connection: ArcSwapOption<Connection>,
     pub(crate) lists: ArcSwapOption<Lists>,
+    /// The memory that its lists share with those of the backend's other endpoints, and their part.
+    pub(crate) list_memory: ListMemory,
+    pub(crate) lists_held: Mutex<Option<Held>>,
     /// Its share of the calls, which may change while it is there.
     weight: AtomicU32,
     status: RwLock<Status>,
@@ -102,6 +106,7 @@ pub(crate) struct Start<'a> {
     pub(crate) metrics: BackendMetrics,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) shared: &'a Shared,
+    pub(crate) list_memory: ListMemory,
     pub(crate) runtime: Option<&'a Handle>,
     /// The backends that have to be ready before it connects.
     pub(crate) dependencies: &'a [Backend],
@@ -134,6 +139,7 @@ impl Endpoint {
             metrics,
             observer,
             shared,
+            list_memory,
             runtime,
             dependencies,
         } = start;
@@ -155,6 +161,8 @@ impl Endpoint {
             observer,
             connection: ArcSwapOption::empty(),
             lists: ArcSwapOption::empty(),
+            list_memory,
+            lists_held: Mutex::default(),
             status: RwLock::new(Status::starting()),
             is_well: AtomicBool::new(false),
             recovered: Mutex::default(),

@@ -14,6 +14,7 @@ use crate::config::BackendConfig;
 use crate::discovery::{self, Discovery};
 use crate::endpoint::{Endpoint, Place, Start};
 use crate::endpoints;
+use crate::list_memory::ListMemory;
 use crate::status::Observer;
 
 /// How often an endpoint that leaves is asked whether anything is left in it. The first time is long
@@ -24,6 +25,7 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) struct Starter {
     pub(super) observer: Arc<dyn Observer>,
     pub(super) shared: Shared,
+    pub(super) list_memory: ListMemory,
     pub(super) runtime: Option<Handle>,
     /// Those that have to be ready first. Not held: one that a reload has replaced is to end.
     pub(super) dependencies: Vec<Weak<Inner>>,
@@ -40,6 +42,7 @@ impl Starter {
             metrics: backend.metrics.clone(),
             observer: Arc::clone(&self.observer),
             shared: &self.shared,
+            list_memory: self.list_memory.clone(),
             runtime: self.runtime.as_ref(),
             dependencies: &dependencies,
         })
