@@ -15,6 +15,8 @@ use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, RefusedPort, Transport};
 use switchboard_tests::front::{Front, faulty, remote, until};
 use switchboard_tests::tools;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -521,4 +523,33 @@ async fn no_report_of_a_check_contains_a_secret() {
         assert_no_secret("the report", &said);
         assert!(!said.contains(&sealing[..20]), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_whose_credential_is_refused_is_not_kept() {
+    let front = Front::start(json!({
+        "auth": { "api_keys": [{ "name": "a", "key_sha256": "0".repeat(64) }] },
+        "backends": { "a": faulty(&[]) },
+    }))
+    .await;
+    let address = front.gateway.url().trim_start_matches("http://");
+    let address = address.trim_end_matches("/mcp");
+    let told = async |request: &[u8]| {
+        let mut connection = TcpStream::connect(address).await.expect("a connection");
+        connection.write_all(request).await.expect("a request");
+        let mut told = Vec::new();
+        // Less than the idle time of who is known.
+        let end = timeout(Duration::from_secs(60), connection.read_to_end(&mut told)).await;
+        end.expect("an end").expect("answers");
+        String::from_utf8_lossy(&told).to_ascii_lowercase()
+    };
+    let refused = "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 2\r\n\r\n{}";
+    let answer = told(refused.as_bytes()).await;
+    assert!(answer.starts_with("http/1.1 401"), "{answer}");
+    assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    // Nobody has said who he is, but for a path that is not there nobody asks.
+    let nowhere = "GET /nowhere HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n";
+    let answer = told(nowhere.as_bytes()).await;
+    assert!(answer.starts_with("http/1.1 404"), "{answer}");
+    front.gateway.stop().await;
 }

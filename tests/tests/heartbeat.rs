@@ -77,3 +77,34 @@ async fn every_completed_round_is_told_and_a_listener_that_fails_is_logged_once(
     assert!(!log.contains("/beat"), "{log}");
     front.gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_redirect_is_not_followed_and_is_no_listener() {
+    let elsewhere = Listener::start().await;
+    let location = elsewhere.url.clone();
+    let redirects = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&redirects);
+    let app = Router::new().route(
+        "/",
+        get(move || async move {
+            counted.fetch_add(1, Ordering::SeqCst);
+            axum::response::Redirect::temporary(&location)
+        }),
+    );
+    let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+    let socket = socket.expect("a free port");
+    let url = format!("http://{}/", socket.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(socket, app).await });
+    let front = Front::start(json!({
+        "heartbeat": { "url": url, "interval": "50ms" },
+        "backends": { "a": faulty(&[]) },
+    }))
+    .await;
+    until("redirects", async || {
+        (redirects.load(Ordering::SeqCst) >= 3).then_some(())
+    })
+    .await;
+    assert_eq!(elsewhere.beats.load(Ordering::SeqCst), 0);
+    assert!(front.gateway.server().output().contains(LOST));
+    front.gateway.stop().await;
+}

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use switchboard_testkit::client::{Client, call};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
+use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::front::{Front, PATIENCE, faulty, remote, until};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -210,14 +211,88 @@ async fn an_invalid_file_changes_nothing_and_is_logged_with_its_line() {
     front.gateway.stop().await;
 }
 
+/// An entry of `auth.api_keys` whose key is its name.
+fn key(name: &str) -> Value {
+    let digest = Sha256::digest(name)
+        .iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    json!({ "name": name, "key_sha256": digest })
+}
+
+#[tokio::test]
+async fn a_changed_file_does_not_remove_auth_and_a_signal_does() {
+    let config = json!({
+        "server": { "watch_config": true },
+        "auth": { "api_keys": [key("a")] },
+        "backends": { "a": faulty(&[]) },
+    });
+    let front = Front::start(config.clone()).await;
+    let status = async || {
+        let draft = front.client.draft(&call("a__echo", &json!({})));
+        front.client.send(draft).await.finish().await.status
+    };
+    let before = counted(&front).await;
+    let mut open = config;
+    let members = open.as_object_mut().expect("an object");
+    members.remove("auth");
+    front.gateway.rewrite(open);
+    assert_eq!(counted_since(&front, before).await, failed());
+    assert_eq!(status().await, 401);
+    let output = front.gateway.server().output();
+    assert!(output.contains("it has no `auth` any more"), "{output}");
+
+    let before = counted(&front).await;
+    front.gateway.hang_up();
+    assert_eq!(counted_since(&front, before).await, ok());
+    assert_eq!(status().await, 200);
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_removed_api_key_loses_its_streams_and_sessions() {
+    let config = |keys: Value| {
+        json!({
+            "auth": { "api_keys": keys },
+            "backends": { "a": faulty(&[]) },
+        })
+    };
+    let front = Front::start(config(json!([key("old"), key("kept")]))).await;
+    let open = async |name: &str| {
+        let client = front.client.with_key(name);
+        let mut stream = client.listen(json!({ "toolsListChanged": true })).await;
+        stream.next().await.expect("an open stream");
+        let session = LegacyClient::connect(
+            front.gateway.url(),
+            Setup {
+                key: Some(name.to_owned()),
+                ..Setup::default()
+            },
+        )
+        .await;
+        let mut outside = session.get(None).await;
+        outside.next_event().await.expect("an open stream");
+        (stream, session, outside)
+    };
+    let (mut stream, _old, mut outside) = open("old").await;
+    let (_stream, kept, _outside) = open("kept").await;
+    assert_eq!(reload(&front, config(json!([key("kept")]))).await, ok());
+
+    let last = stream.next().await.expect("the answer");
+    assert_eq!(last["result"]["resultType"], "complete", "{last}");
+    assert_eq!(stream.next().await, None);
+    assert_eq!(outside.next_event().await, None);
+    let sessions = front.metrics("switchboard_legacy_sessions").await;
+    assert_eq!(sessions["switchboard_legacy_sessions"], 1.0);
+    assert_eq!(
+        front.metrics("switchboard_listen_streams").await["switchboard_listen_streams"],
+        1.0
+    );
+    kept.call("a__echo", json!({})).await;
+    front.gateway.stop().await;
+}
+
 #[tokio::test]
 async fn a_removed_api_key_is_refused_at_the_next_request_of_an_open_connection() {
-    let key = |name: &str| {
-        let digest = Sha256::digest(name)
-            .iter()
-            .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-        json!({ "name": name, "key_sha256": digest })
-    };
     let config = |keys: Value| {
         json!({
             "server": { "watch_config": false },

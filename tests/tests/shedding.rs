@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use switchboard_testkit::client::{Answer, Client};
+use switchboard_testkit::client::{Answer, Client, call};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
-use switchboard_tests::front::{Front, remote};
+use switchboard_tests::front::{Front, remote, until};
 
 const MAX_IN_FLIGHT: usize = 8;
 const CLIENTS: usize = 10 * MAX_IN_FLIGHT;
@@ -118,5 +118,32 @@ async fn subscriptions_and_sessions_take_no_place_of_a_call() {
         streams.push(stream);
     }
     front.works("a").await;
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_made_up_is_no_way_past_the_refusal() {
+    let backend = FakeHttp::start(Transport::Modern, "a").await;
+    let front = front(&backend).await;
+    let calls: Vec<_> = (0..MAX_IN_FLIGHT)
+        .map(|_| {
+            let client = front.client.clone();
+            tokio::spawn(async move { client.call("a__hang", json!({})).await })
+        })
+        .collect();
+    until("a gateway that is full", async || {
+        (backend.in_flight() == MAX_IN_FLIGHT).then_some(())
+    })
+    .await;
+    let draft = front.client.draft(&call("a__echo", &json!({})));
+    let draft = draft
+        .with_header("mcp-session-id", "made up")
+        .with_body("not looked at");
+    let answer = front.client.send(draft).await.finish().await;
+    assert_eq!(answer.status, 503, "{}", answer.raw);
+    assert_eq!(answer.headers["retry-after"], "1");
+    for call in calls {
+        call.abort();
+    }
     front.gateway.stop().await;
 }

@@ -74,6 +74,7 @@ impl Arriving {
                 ended: false,
                 in_flight: None,
                 permit: None,
+                room: None,
             },
             large,
             limit,
@@ -287,6 +288,12 @@ impl<E: Edit + Send + Unpin> ResultStream for Edited<E> {
             })),
         }
     }
+
+    fn keep(&mut self, room: Box<dyn Send>) {
+        if let Flow::Open(open) = &mut *self.source.flow.lock() {
+            open.account.room = Some(room);
+        }
+    }
 }
 
 impl<E: Edit> Edited<E> {
@@ -342,6 +349,8 @@ struct Account {
     ended: bool,
     in_flight: Option<InFlight>,
     permit: Option<Permit>,
+    /// What the call took of the gateway's own room.
+    room: Option<Box<dyn Send>>,
 }
 
 impl Account {
@@ -349,6 +358,7 @@ impl Account {
         self.ended = true;
         self.in_flight = None;
         self.permit = None;
+        self.room = None;
     }
 
     fn arrived(&mut self, is_error: bool) {

@@ -32,6 +32,7 @@ use crate::discovery::{Discovery, Problem};
 use crate::endpoint::{Endpoint, SHUTDOWN_DEADLINE};
 use crate::endpoints::{self, digest};
 use crate::legacy::Shared;
+use crate::list_memory::ListMemory;
 use crate::lists::Lists;
 use crate::message::Rewrite;
 use crate::retry::{Backoff, RetryBudget};
@@ -123,8 +124,9 @@ impl Backend {
         let starter = EndpointStarter {
             context: BackendContext {
                 observer: Arc::new(EndpointWatch(Arc::downgrade(&inner))),
-                ..context.clone()
+                ..context
             },
+            list_memory: ListMemory::default(),
             dependencies: dependencies.iter().map(Self::downgrade).collect(),
         };
         let started = endpoints::configured(&inner.config).into_iter();

@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+use url::Host;
 
 use self::consul::Consul;
 use self::dns::{Dns, Names};
@@ -62,7 +63,7 @@ pub(crate) struct Discovery {
 impl Discovery {
     /// Starts to look for the places of the backend of this name. None is known at first.
     pub(crate) fn start(backend: &str, config: &DiscoveryConfig, tasks: &TaskTracker) -> Self {
-        let (publisher, (places, problem)) = Publisher::new(backend);
+        let (publisher, (places, problem)) = Publisher::new(backend, is_here(config));
         let names = Names::new(config.resolver);
         let end = CancellationToken::new();
         let interval = config.interval;
@@ -93,6 +94,22 @@ impl Discovery {
     /// What is wrong with the last look; `None` while all is well, and before the first.
     pub(crate) fn problem(&self) -> watch::Receiver<Option<Problem>> {
         self.problem.clone()
+    }
+}
+
+/// Whether whoever is asked for the places is on this machine. The name servers of the system often
+/// are, and yet ask others.
+fn is_here(config: &DiscoveryConfig) -> bool {
+    match &config.source {
+        DiscoverySource::Dns { .. } | DiscoverySource::Srv { .. } => config
+            .resolver
+            .is_some_and(|resolver| resolver.ip().to_canonical().is_loopback()),
+        DiscoverySource::Consul(consul) => match consul.url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
+        },
     }
 }
 

@@ -28,6 +28,7 @@ use crate::keeper;
 use crate::legacy::{self, Pool, Shared, Tasks};
 use crate::link::Link;
 use crate::link::inbox::Inbox;
+use crate::list_memory::{Held, ListMemory};
 use crate::lists::Lists;
 use crate::message::Rewrite;
 use crate::safety::Verdict;
@@ -58,6 +59,9 @@ pub(crate) struct Inner {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) connection: ArcSwapOption<Connection>,
     pub(crate) lists: ArcSwapOption<Lists>,
+    /// The memory that its lists share with those of the backend's other endpoints, and their part.
+    pub(crate) list_memory: ListMemory,
+    pub(crate) lists_held: Mutex<Option<Held>>,
     /// Its share of the calls, which may change while it is there.
     weight: AtomicU32,
     status: RwLock<Status>,
@@ -113,6 +117,7 @@ impl Endpoint {
         spec: EndpointSpec,
         config: BackendConfig,
         context: &BackendContext,
+        list_memory: ListMemory,
         dependencies: Vec<Backend>,
     ) -> Self {
         let BackendContext {
@@ -139,6 +144,8 @@ impl Endpoint {
             observer,
             connection: ArcSwapOption::empty(),
             lists: ArcSwapOption::empty(),
+            list_memory,
+            lists_held: Mutex::default(),
             status: RwLock::new(Status::starting()),
             is_well: AtomicBool::new(false),
             recovered: Mutex::default(),

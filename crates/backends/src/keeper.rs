@@ -156,9 +156,11 @@ fn ready(inner: &Inner) {
 }
 
 async fn relearn(inner: &Inner, connection: &Connection) -> Result<(), LinkError> {
-    let lists = learn(&inner.name, &inner.config, connection).await?;
+    let memory = &inner.list_memory;
+    let (lists, held) = learn(&inner.name, &inner.config, connection, memory).await?;
     inner.metrics.set_tools(lists.tools.len());
     inner.lists.store(Some(Arc::new(lists)));
+    inner.lists_held.lock().replace(held);
     inner.learned.send_modify(|count| *count += 1);
     Ok(())
 }

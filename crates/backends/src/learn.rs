@@ -17,6 +17,7 @@ use crate::connect::{Connection, OWN_META};
 use crate::legacy;
 use crate::link::watch::Watch;
 use crate::link::{LinkError, next_id};
+use crate::list_memory::{Held, ListMemory};
 use crate::lists::{Item, Lists, TaskSupport};
 use crate::message;
 use crate::pattern;
@@ -88,6 +89,8 @@ struct Hints {
     cut: bool,
     /// When reading on takes too long.
     deadline: Instant,
+    /// What the lists take of the backend's memory.
+    held: Held,
 }
 
 /// The items of a list that are left out: the first ones are logged, the rest counted.
@@ -138,12 +141,14 @@ pub(crate) async fn learn(
     backend: &str,
     config: &BackendConfig,
     connection: &Connection,
-) -> Result<Lists, LinkError> {
+    memory: &ListMemory,
+) -> Result<(Lists, Held), LinkError> {
     let features = connection.server.features;
     let mut hints = Hints {
         ttl_ms: None,
         public: true,
         cut: false,
+        held: memory.begin(),
         deadline: Instant::now() + LEARN_DEADLINE,
     };
     let mut failed = Vec::new();
@@ -177,7 +182,7 @@ pub(crate) async fn learn(
         Some((_, error)) if nothing => return Err(error),
         _ => {}
     }
-    Ok(Lists {
+    let lists = Lists {
         server: Arc::clone(&connection.server),
         tools,
         prompts,
@@ -191,7 +196,8 @@ pub(crate) async fn learn(
             (true, true) => Some("it lists more than the gateway keeps".to_owned()),
             (true, false) => None,
         },
-    })
+    };
+    Ok((lists, hints.held))
 }
 
 async fn read_list(
@@ -201,7 +207,7 @@ async fn read_list(
     hints: &mut Hints,
 ) -> Result<Vec<Item>, LinkError> {
     let mut items = Vec::new();
-    let (mut seen, mut kept_bytes) = (0, 0);
+    let (mut seen, mut kept_bytes, mut is_full) = (0, 0, false);
     let mut left_out = LeftOut {
         backend,
         list: kind.method,
@@ -229,7 +235,7 @@ async fn read_list(
         let list = result_raw.slice_ref(list);
         for_each_item(&list, |span| {
             seen += 1;
-            if seen > MAX_ITEMS || kept_bytes > MAX_BYTES {
+            if seen > MAX_ITEMS || kept_bytes > MAX_BYTES || is_full {
                 return;
             }
             let raw = if kind.method == TOOLS.method && !connection.wire.version.is_modern() {
@@ -238,6 +244,9 @@ async fn read_list(
                 Cow::Borrowed(span.of(&list))
             };
             match item(kind, without_nulls(&raw)) {
+                Ok(item) if !keys.contains(&item.key) && !hints.held.grow(item.raw.len()) => {
+                    is_full = true;
+                }
                 Ok(mut item) if keys.insert(item.key.clone()) => {
                     if kind.method == TOOLS.method && connection.server.features.tasks {
                         item.task_support = TaskSupport::of_tool(span.of(&list));
@@ -258,6 +267,7 @@ async fn read_list(
                 if next.first() == Some(&b'"')
                     && seen < MAX_ITEMS
                     && kept_bytes < MAX_BYTES
+                    && !is_full
                     && Instant::now() < hints.deadline
                     && cursors.insert(next.clone()) =>
             {
@@ -265,6 +275,7 @@ async fn read_list(
             }
             // A server whose cursors lead nowhere new, or that has more than can be kept.
             Some(next) if next.first() == Some(&b'"') => break,
+            _ if is_full => break,
             _ => return Ok(items),
         }
     }

@@ -26,6 +26,7 @@ mod keeper;
 mod learn;
 mod legacy;
 mod link;
+mod list_memory;
 pub mod lists;
 mod message;
 pub mod pattern;

@@ -48,4 +48,12 @@ impl Access {
             cors: cors(origins.collect()),
         })
     }
+
+    /// The same, in the place of `before`: whose credential did not change is still known.
+    pub(crate) fn keeping(self, before: &Self) -> Self {
+        Self {
+            authenticator: self.authenticator.keeping(&before.authenticator),
+            ..self
+        }
+    }
 }

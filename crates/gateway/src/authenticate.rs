@@ -2,15 +2,14 @@
 //! without a principal.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::Response;
 use futures_util::future::Either;
-use http::header::WWW_AUTHENTICATE;
-use http::{Request, StatusCode};
+use http::header::{CONNECTION, WWW_AUTHENTICATE};
+use http::{HeaderValue, Request, StatusCode, Version};
 use switchboard_policy::authenticate::AuthError;
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::error::code;
@@ -18,7 +17,9 @@ use tower::{Layer, Service};
 
 use crate::access::AccessInForce;
 use crate::edge::decode::Rejection;
+use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
+use crate::listener::Standing;
 
 /// A request and on whose behalf it is made.
 pub(crate) struct Authenticated {
@@ -30,6 +31,8 @@ pub(crate) struct Authenticated {
 #[derive(Clone)]
 pub(crate) struct AuthenticateLayer {
     pub(crate) access: AccessInForce,
+    /// Of the connection.
+    pub(crate) standing: Standing,
 }
 
 impl<S> Layer<S> for AuthenticateLayer {
@@ -39,6 +42,7 @@ impl<S> Layer<S> for AuthenticateLayer {
         Authenticate {
             inner,
             access: Arc::clone(&self.access),
+            standing: self.standing.clone(),
         }
     }
 }
@@ -48,6 +52,7 @@ impl<S> Layer<S> for AuthenticateLayer {
 pub(crate) struct Authenticate<S> {
     inner: S,
     access: AccessInForce,
+    standing: Standing,
 }
 
 impl<S> Service<Request<Body>> for Authenticate<S>
@@ -56,7 +61,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, S::Future>;
+    type Future = Either<Refused, S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -66,10 +71,19 @@ where
         let access = self.access.load();
         match access.authenticator.authenticate(request.headers()) {
             Ok(principal) => {
+                self.standing.is_of_a_principal();
                 let authenticated = Authenticated { principal, request };
                 Either::Right(self.inner.call(authenticated))
             }
-            Err(error) => Either::Left(ready(Ok(refused(error)))),
+            Err(error) => {
+                let mut response = refused(error);
+                // Who cannot call has no use for a connection that others wait for.
+                if self.standing.dismiss() && request.version() < Version::HTTP_2 {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(CONNECTION, close);
+                }
+                Either::Left(refuse(request, response))
+            }
         }
     }
 }

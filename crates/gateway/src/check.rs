@@ -1,7 +1,6 @@
 //! A layer that lets a request pass or answers it.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -10,6 +9,8 @@ use axum::response::Response;
 use futures_util::future::Either;
 use http::Request;
 use tower::{Layer, Service};
+
+use crate::edge::refuse::{Refused, refuse};
 
 /// Makes [`Check`] of a function that looks at the head of a request.
 pub(crate) struct CheckLayer<F>(Arc<F>);
@@ -57,7 +58,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, S::Future>;
+    type Future = Either<Refused, S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -66,7 +67,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match (self.check)(&request) {
             None => Either::Right(self.inner.call(request)),
-            Some(response) => Either::Left(ready(Ok(response))),
+            Some(response) => Either::Left(refuse(request, response)),
         }
     }
 }

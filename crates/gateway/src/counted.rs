@@ -13,15 +13,6 @@ impl Counted {
         count.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(count))
     }
-
-    /// One more, if there are fewer than `most`.
-    pub(crate) fn below(most: usize, count: &Arc<AtomicUsize>) -> Option<Self> {
-        let add = |count| (count < most).then_some(count + 1);
-        count
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
-            .is_ok()
-            .then(|| Self(Arc::clone(count)))
-    }
 }
 
 impl Drop for Counted {

@@ -6,5 +6,6 @@
 pub(crate) mod arriving;
 pub(crate) mod decode;
 pub(crate) mod listen;
+pub(crate) mod refuse;
 pub(crate) mod respond;
 pub(crate) mod stream;

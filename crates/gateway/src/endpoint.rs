@@ -8,17 +8,18 @@ use std::task::{Context, Poll};
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use http::header::ALLOW;
-use http::{HeaderValue, Method as HttpMethod, StatusCode};
+use http::{HeaderValue, Method as HttpMethod, StatusCode, Version};
 use switchboard_orchestrator::Orchestrator;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::Metrics;
 use tower::Service;
 
+use crate::access::AccessInForce;
 use crate::authenticate::Authenticated;
 use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
-use crate::edge::{listen, respond};
+use crate::edge::{listen, refuse, respond};
 use crate::in_place;
 use crate::legacy;
 use crate::stack::{CallService, ENDPOINT};
@@ -32,6 +33,7 @@ pub(crate) struct Endpoint {
 
 /// What the endpoint is made of.
 pub(crate) struct EndpointParts {
+    pub(crate) access: AccessInForce,
     pub(crate) limits: BodyLimits,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) orchestrator: Orchestrator,
@@ -84,7 +86,12 @@ impl EndpointParts {
         if is_legacy {
             return Box::pin(self.legacy.serve(head, body, &principal, peer)).await;
         }
-        decode::check_media_types(&head.headers)?;
+        if let Err(rejection) = decode::check_media_types(&head.headers) {
+            if head.version == Version::HTTP_2 {
+                refuse::discard(body).await;
+            }
+            return Err(rejection);
+        }
         let body = decode::read_body(body, self.limits).await?;
         let request = match decode::parse(&head.headers, &body)? {
             Parsed::Modern(request) => request,
@@ -97,7 +104,7 @@ impl EndpointParts {
         match decode::decode(&head.headers, request, principal, peer)? {
             Incoming::Notification => Ok(respond::accepted()),
             Incoming::Call(call) if call.method == Method::Listen => {
-                listen::respond(&self.orchestrator, &self.metrics, &call).await
+                listen::respond(self, &call).await
             }
             Incoming::Call(mut call) => {
                 call.headers = std::mem::take(&mut head.headers);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use reqwest::redirect::Policy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 use switchboard_backends::config::{duration, parse_url};
@@ -75,15 +76,23 @@ impl Target {
         let Some(url) = config.url.clone() else {
             return Ok(None);
         };
-        let client = reqwest::Client::builder().timeout(CALL_TIMEOUT).build()?;
+        let client = reqwest::Client::builder()
+            .timeout(CALL_TIMEOUT)
+            // The operator named a URL, and not whatever that leads to.
+            .redirect(Policy::none())
+            .build()?;
         Ok(Some(Self { url, client }))
     }
 
-    async fn call(&self) -> Result<(), reqwest::Error> {
+    async fn call(&self) -> Result<(), String> {
         let request = self.client.get(self.url.clone());
-        let answer = async { request.send().await?.error_for_status() };
         // The URL is a secret where it alone says whose heartbeat it is.
-        answer.await.map(drop).map_err(reqwest::Error::without_url)
+        let sent = request.send().await.map_err(reqwest::Error::without_url);
+        let status = sent.map_err(|error| error.to_string())?.status();
+        if !status.is_success() {
+            return Err(format!("it is answered with HTTP status {status}"));
+        }
+        Ok(())
     }
 }
 

@@ -47,6 +47,7 @@ pub use self::config::LegacyClientsConfig;
 use self::places::Places;
 use self::session::{Session, Transport};
 use self::sessions::{CannotBegin, Sessions};
+use crate::access::AccessInForce;
 use crate::edge::decode::{self, BodyLimits, Rejection};
 use crate::edge::respond;
 use crate::stack::{CallService, ENDPOINT};
@@ -59,6 +60,7 @@ pub(crate) const MESSAGES: &str = "/messages";
 /// What the edge is made of.
 pub(crate) struct Parts {
     pub(crate) config: LegacyClientsConfig,
+    pub(crate) access: AccessInForce,
     /// Of the bodies that are read here: those of HTTP+SSE.
     pub(crate) limits: BodyLimits,
     /// How long a client may take to answer what it is asked in the middle of a call.
@@ -103,6 +105,7 @@ impl Edge {
     pub(crate) fn start(parts: Parts) -> Self {
         let Parts {
             config,
+            access,
             limits,
             ask_timeout,
             sealer,
@@ -124,10 +127,19 @@ impl Edge {
             let inner = Arc::clone(&inner);
             async move {
                 let ended = |session: &Session| inner.ended(session);
-                inner.sessions.look_after(ended).await;
+                let may_stay =
+                    |principal: &Arc<Principal>| access.load().authenticator.knows(principal);
+                inner.sessions.look_after(may_stay, ended).await;
             }
         });
         Self { inner }
+    }
+
+    /// Whether a request names a session that is open, whoever sent it.
+    pub(crate) fn knows(&self, headers: &HeaderMap) -> bool {
+        let id = headers.get(header::SESSION_ID);
+        let id = id.and_then(|id| id.to_str().ok());
+        id.is_some_and(|id| self.inner.sessions.is_open(id))
     }
 
     /// Answers a posted message of a session, or one that begins a session.

@@ -6,6 +6,8 @@
 //!   [`Limits::header_timeout`];
 //! - no request in flight: told to finish after [`Limits::idle_timeout`] (`GOAWAY`, or the end of
 //!   the stream), cut after another [`Limits::header_timeout`];
+//! - no request in flight, and none yet whose sender was known: the same after ten seconds at the
+//!   latest, and at once when a credential was refused;
 //! - a request in flight, until the last byte of its answer is handed over: as long as it takes,
 //!   for how long a call may run is its own affair; but a peer that takes no byte of what waits
 //!   for it, over HTTP/2 also one that makes no room for an answer in its window, is cut after
@@ -27,6 +29,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub(crate) use self::activity::Standing;
 use self::connection::{Connections, End};
 pub(crate) use self::service::{HttpApp, HttpService};
 use crate::tls::Certificate;

@@ -1,7 +1,6 @@
 //! Where a request goes: to the endpoint, or nowhere.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use axum::body::Body;
@@ -11,6 +10,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use tower::Service;
 
+use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
 use crate::legacy::{MESSAGES, SSE};
 use crate::stack::ENDPOINT;
@@ -41,7 +41,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
+    type Future = Either<S::Future, Refused>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.endpoint.poll_ready(context)
@@ -51,7 +51,7 @@ where
         if self.is_served(request.uri().path()) {
             Either::Left(self.endpoint.call(request.map(Body::new)))
         } else {
-            Either::Right(ready(Ok(respond::empty(StatusCode::NOT_FOUND))))
+            Either::Right(refuse(request, respond::empty(StatusCode::NOT_FOUND)))
         }
     }
 }

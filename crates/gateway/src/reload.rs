@@ -51,7 +51,14 @@ pub enum ReloadError {
 }
 
 impl Reloader {
-    /// Puts a configuration in force: API keys, hosts and origins at once, then names and backends,
+    /// Whether callers need a credential.
+    #[must_use]
+    pub fn has_auth(&self) -> bool {
+        self.in_force.auth.is_some()
+    }
+
+    /// Puts a configuration in force: API keys, hosts and origins at once, which ends streams and
+    /// sessions whose key is gone within seconds, then names and backends,
     /// which takes at most 10 s. What needs a restart stays as it is.
     ///
     /// # Errors
@@ -64,6 +71,7 @@ impl Reloader {
             return Err(ReloadError::Problem(problem));
         }
         let access = Access::new(self.bound, &next.server, next.auth.as_ref())?;
+        let access = access.keeping(&self.access.load());
         if self.in_force == next {
             return Ok(Reloaded {
                 needs_restart,

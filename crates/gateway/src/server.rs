@@ -357,8 +357,10 @@ impl App {
             bytes: server.max_body_bytes,
             timeout: server.body_timeout,
         };
+        let access = Arc::new(ArcSwap::from_pointee(access));
         let legacy = legacy::Edge::start(legacy::Parts {
             config: server.legacy.clone(),
+            access: Arc::clone(&access),
             limits,
             ask_timeout: config.parked_calls.timeout,
             sealer: session_sealer,
@@ -367,10 +369,11 @@ impl App {
             calls: calls.clone(),
         });
         let http = HttpParts {
-            access: Arc::new(ArcSwap::from_pointee(access)),
+            access: Arc::clone(&access),
             metrics: Arc::clone(metrics),
             admission,
             endpoint: Arc::new(EndpointParts {
+                access,
                 limits,
                 metrics: Arc::clone(metrics),
                 orchestrator: orchestrator.clone(),

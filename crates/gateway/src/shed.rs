@@ -1,6 +1,7 @@
 //! What the gateway takes on at once: the layer of the call stack that holds every caller to it, and
 //! the early answer of the HTTP stack, which costs a stranger's request next to nothing.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,21 +11,23 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use futures_util::future::{Either, Ready, ready as now};
+use futures_util::future::{BoxFuture, Either, Ready, ready as now};
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Method, Request};
+use parking_lot::Mutex;
 use pin_project_lite::pin_project;
 use switchboard_orchestrator::TracedCall;
-use switchboard_protocol::call::{Outcome, Piece, ResultStream};
+use switchboard_protocol::call::{Call, Completed, Outcome, Principal};
 use switchboard_protocol::error::{CallError, Fault, Reason};
-use switchboard_protocol::header;
+use switchboard_protocol::method::Method as CallMethod;
 use switchboard_telemetry::{Metrics, ShedReason};
 use tower::{Layer, Service};
 
+use self::answer_memory::{AnswerMemory, Held, LARGE};
 use self::queue_delay::QueueDelay;
-use crate::counted::Counted;
 use crate::edge::respond;
 
+pub(crate) mod answer_memory;
 mod queue_delay;
 
 /// In how many seconds a refused client may come again: the same as in the fault itself.
@@ -36,6 +39,10 @@ pub(crate) struct AdmissionControl {
     cap: usize,
     max_queue_delay: Duration,
     calls: Arc<AtomicUsize>,
+    /// Of the places in the upper half, how many are whose: looked at there alone, so that a gateway
+    /// with room pays nothing for it.
+    crowd: Mutex<HashMap<Owner, usize>>,
+    answers: Arc<AnswerMemory>,
     metrics: Arc<Metrics>,
 }
 
@@ -47,25 +54,65 @@ impl AdmissionControl {
             cap,
             max_queue_delay,
             calls: Arc::default(),
+            crowd: Mutex::default(),
+            answers: Arc::default(),
             metrics,
         }
     }
 
     /// A place for one call, or why there is none.
-    fn take(&self) -> Result<Counted, Box<Fault>> {
+    fn take(self: &Arc<Self>, owner: Owner) -> Result<Place, Box<Fault>> {
         if self.is_late() {
             return Err(self.refuse(ShedReason::QueueDelay));
         }
-        let place = Counted::below(self.cap, &self.calls)
-            .ok_or_else(|| self.refuse(ShedReason::InFlight))?;
+        let add = |calls| (calls < self.cap).then_some(calls + 1);
+        let before = self
+            .calls
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, add)
+            .map_err(|_| self.refuse(ShedReason::InFlight))?;
+        let mut place = Place {
+            admission: Arc::clone(self),
+            owner,
+            is_in_crowd: false,
+        };
+        if before >= self.cap / 2 && owner.has_share() {
+            self.join_crowd(owner)?;
+            place.is_in_crowd = true;
+        }
         if !self.max_queue_delay.is_zero() {
             QueueDelay::measure_while(&self.calls);
         }
         Ok(place)
     }
 
+    /// Counts a place in the upper half. One principal has half of that half, so that a quarter of
+    /// all places is left for others, whoever took the lower half.
+    fn join_crowd(&self, owner: Owner) -> Result<(), Box<Fault>> {
+        let mut crowd = self.crowd.lock();
+        let own = crowd.get(&owner).copied().unwrap_or(0);
+        if own >= (self.cap / 4).max(1) {
+            return Err(self.refuse(ShedReason::Share));
+        }
+        crowd.insert(owner, own + 1);
+        Ok(())
+    }
+
+    fn leave_crowd(&self, owner: Owner) {
+        let mut crowd = self.crowd.lock();
+        if let Some(own) = crowd.get_mut(&owner) {
+            *own -= 1;
+            if *own == 0 {
+                crowd.remove(&owner);
+            }
+        }
+    }
+
     /// The answer to a request that could not become a call now.
-    pub(crate) fn check(&self, request: &Request<Body>) -> Option<Response> {
+    pub(crate) fn check(
+        &self,
+        request: &Request<Body>,
+        is_in_session: impl FnOnce() -> bool,
+    ) -> Option<Response> {
         // Asked first: finding a header costs more, and most requests come while there is room.
         let reason = if self.calls.load(Ordering::Relaxed) >= self.cap {
             ShedReason::InFlight
@@ -76,8 +123,7 @@ impl AdmissionControl {
         };
         // What else there is opens and ends streams and sessions, which are no calls. What comes in
         // a session may be the answer that a call waits for; a call among it finds no place.
-        let in_session = request.headers().contains_key(header::SESSION_ID);
-        if request.method() != Method::POST || in_session {
+        if request.method() != Method::POST || is_in_session() {
             return None;
         }
         let mut response = respond::unavailable(&self.refuse(reason));
@@ -95,12 +141,55 @@ impl AdmissionControl {
         self.metrics.shed(reason);
         let why = match reason {
             ShedReason::InFlight => "as many calls are under way as it may have at once",
+            ShedReason::Share => {
+                "your own calls take as much of it as they may while others need it"
+            }
             ShedReason::QueueDelay => "it is behind with the calls that it has",
+            ShedReason::Answers => "it has no memory for more answers",
         };
         let message = format!(
             "The gateway is overloaded: {why}. Nothing was executed. Try again in a second."
         );
         Box::new(Fault::not_sent(Reason::Overloaded, message))
+    }
+}
+
+/// Tells principals apart without holding them, which every call would pay for: by the address of
+/// the one that all requests share. After a reload the same principal may be another for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Owner(usize);
+
+impl Owner {
+    /// All callers where nobody needs a credential.
+    const ANYBODY: Self = Self(0);
+
+    fn of(principal: &Arc<Principal>) -> Self {
+        if principal.is_anonymous() {
+            return Self::ANYBODY;
+        }
+        Self(Arc::as_ptr(principal).addr())
+    }
+
+    /// Whether there are others to leave something to.
+    fn has_share(self) -> bool {
+        self != Self::ANYBODY
+    }
+}
+
+/// A call's place, free again when this is dropped.
+struct Place {
+    admission: Arc<AdmissionControl>,
+    owner: Owner,
+    /// Whether it is counted among the owner's in the upper half.
+    is_in_crowd: bool,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.is_in_crowd {
+            self.admission.leave_crowd(self.owner);
+        }
+        self.admission.calls.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -121,7 +210,7 @@ impl<S> Layer<S> for ShedLayer {
     }
 }
 
-/// Gives every call a place, to the last byte of its result, or refuses it at once.
+/// Gives every call a place, or refuses it at once; and its answer memory, if it is large.
 #[derive(Clone)]
 pub(crate) struct Shed<S> {
     inner: S,
@@ -141,22 +230,42 @@ where
     }
 
     fn call(&mut self, call: TracedCall) -> Self::Future {
-        match self.admission.take() {
+        match self.admission.take(Owner::of(&call.call.principal)) {
             Ok(place) => Either::Left(Placed {
+                is_counted: !is_of_catalogue(&call.call),
                 inner: self.inner.call(call),
                 place: Some(place),
+                waiting: None,
             }),
             Err(fault) => Either::Right(now(Ok(CallError::Fault(fault).into()))),
         }
     }
 }
 
+/// Whether the answer is of the catalogue's own bytes, which are there once for all clients. A legacy
+/// client's are translated.
+fn is_of_catalogue(call: &Call) -> bool {
+    let is_list = matches!(
+        call.method,
+        CallMethod::Discover
+            | CallMethod::ToolsList
+            | CallMethod::PromptsList
+            | CallMethod::ResourcesList
+            | CallMethod::ResourceTemplatesList
+            | CallMethod::SkillsList
+    );
+    is_list && call.client.is_none()
+}
+
 pin_project! {
-    /// A call that has a place.
+    /// A call that has a place: until this is dropped, or longer if its answer is large.
     pub(crate) struct Placed<F> {
         #[pin]
         inner: F,
-        place: Option<Counted>,
+        place: Option<Place>,
+        is_counted: bool,
+        // The answer that waits for memory.
+        waiting: Option<BoxFuture<'static, Outcome>>,
     }
 }
 
@@ -168,28 +277,86 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let Ok(outcome) = ready!(this.inner.poll(context));
-        let place = this.place.take();
-        Poll::Ready(Ok(match outcome {
-            Outcome::Arriving(result) => Outcome::Arriving(Box::new(PlacedStream {
-                result,
-                _place: place,
-            })),
-            outcome => outcome,
-        }))
+        if let Some(waiting) = this.waiting {
+            return waiting.as_mut().poll(context).map(Ok);
+        }
+        let Ok(mut outcome) = ready!(this.inner.poll(context));
+        if let Outcome::Arriving(result) = &mut outcome {
+            if let Some(place) = this.place.take() {
+                result.keep(Box::new(place));
+            }
+            return Poll::Ready(Ok(outcome));
+        }
+        let size = size(&outcome);
+        if size <= LARGE || !*this.is_counted {
+            return Poll::Ready(Ok(outcome));
+        }
+        let Some(place) = this.place.take() else {
+            return Poll::Ready(Ok(outcome));
+        };
+        if let Some(held) = place.admission.answers.try_hold(place.owner, size) {
+            return Poll::Ready(Ok(bind(outcome, held, place)));
+        }
+        let waiting = this
+            .waiting
+            .insert(Box::pin(when_there_is_room(outcome, size, place)));
+        waiting.as_mut().poll(context).map(Ok)
     }
 }
 
-/// A result under way, whose call keeps its place.
-struct PlacedStream {
-    result: Box<dyn ResultStream>,
-    _place: Option<Counted>,
+/// How large an answer is that is there.
+fn size(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Complete(completed) => completed.result.len(),
+        Outcome::InputRequired(result) => result.len(),
+        Outcome::Failed(CallError::Backend { error, .. }) => error.len(),
+        Outcome::Failed(_) | Outcome::Arriving(_) => 0,
+    }
 }
 
-impl ResultStream for PlacedStream {
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
-        self.result.poll_piece(context)
+/// The outcome, of which each byte holds its memory and its place.
+fn bind(outcome: Outcome, held: Held, place: Place) -> Outcome {
+    match outcome {
+        Outcome::Complete(Completed { result, is_error }) => Outcome::Complete(Completed {
+            result: held.bind(result, place),
+            is_error,
+        }),
+        Outcome::InputRequired(result) => Outcome::InputRequired(held.bind(result, place)),
+        Outcome::Failed(CallError::Backend {
+            code,
+            error,
+            is_failure,
+        }) => {
+            let bound = held.bind(error.into(), place);
+            Outcome::Failed(CallError::Backend {
+                code,
+                error: bound.into_segments().next().unwrap_or_default(),
+                is_failure,
+            })
+        }
+        other => other,
     }
+}
+
+async fn when_there_is_room(outcome: Outcome, size: usize, place: Place) -> Outcome {
+    let answers = Arc::clone(&place.admission.answers);
+    match answers.hold(place.owner, size).await {
+        Some(held) => bind(outcome, held, place),
+        None => {
+            place.admission.metrics.shed(ShedReason::Answers);
+            no_room(size).into()
+        }
+    }
+}
+
+/// What a caller is told whose answer could not be kept.
+fn no_room(size: usize) -> CallError {
+    let message = format!(
+        "The server answered, but the gateway has no memory for its answer of {size} bytes: clients \
+         take too little of those that wait for them. What was asked for was done. Read other answers \
+         first, and do not simply repeat a call that changes something."
+    );
+    Fault::unknown(Reason::Overloaded, message).into()
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use crate::deadline::{Deadline, DeadlineLayer};
 use crate::edge::decode::Rejection;
 use crate::edge::respond;
 use crate::endpoint::{Endpoint, EndpointParts};
-use crate::listener::{HttpApp, HttpService};
+use crate::listener::{HttpApp, HttpService, Standing};
 use crate::paths::Paths;
 use crate::shed::{AdmissionControl, Shed, ShedLayer};
 use crate::trace::{Trace, TraceLayer};
@@ -52,13 +52,13 @@ pub(crate) struct HttpParts {
 }
 
 impl HttpApp for HttpParts {
-    fn serve(&self, peer: SocketAddr) -> impl HttpService {
-        http_stack(self.clone(), peer)
+    fn serve(&self, peer: SocketAddr, standing: Standing) -> impl HttpService {
+        http_stack(self.clone(), peer, standing)
     }
 }
 
 /// Bytes become calls: the storey of one connection.
-fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
+fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl HttpService {
     let HttpParts {
         access,
         metrics,
@@ -68,6 +68,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
     } = parts;
     let cors = access.load().cors.clone();
     let in_force = Arc::clone(&access);
+    let sessions = endpoint.legacy.clone();
     let layers = ServiceBuilder::new()
         // Sees every answer of the endpoint, whoever below gives it.
         .layer(CountLayer { metrics })
@@ -80,10 +81,10 @@ fn http_stack(parts: HttpParts, peer: SocketAddr) -> impl HttpService {
         .layer(option_layer(cors))
         // Before authentication and the body: under load a refusal has to cost nearly nothing.
         .layer(CheckLayer::new(move |request: &Request<Body>| {
-            admission.check(request)
+            admission.check(request, || sessions.knows(request.headers()))
         }))
         // Before the body is read, so that a stranger costs a hash and no more.
-        .layer(AuthenticateLayer { access });
+        .layer(AuthenticateLayer { access, standing });
     let endpoint = Endpoint::new(endpoint, peer.ip());
     Paths::new(layers.service(endpoint), http_sse)
 }

@@ -140,6 +140,10 @@ impl ResultStream for MeasuredStream {
         }
         Poll::Ready(piece)
     }
+
+    fn keep(&mut self, room: Box<dyn Send>) {
+        self.result.keep(room);
+    }
 }
 
 fn server_span(sampler: &Sampler, call: &Call) -> CallSpan {

@@ -71,6 +71,33 @@ impl Authenticator {
         Self { rule }
     }
 
+    /// The same, with the principals that `before` gave out, as far as neither they nor their keys
+    /// have changed: whoever was authenticated then is still known, and nobody else is.
+    #[must_use]
+    pub fn keeping(mut self, before: &Self) -> Self {
+        match (&mut self.rule, &before.rule) {
+            (Rule::Open(anonymous), Rule::Open(before)) => *anonymous = Arc::clone(before),
+            (Rule::Keys(keys), Rule::Keys(before)) => {
+                for key in keys {
+                    if let Some(known) = before.iter().find(|known| *known == key) {
+                        key.1 = Arc::clone(&known.1);
+                    }
+                }
+            }
+            _ => {}
+        }
+        self
+    }
+
+    /// Whether the credential that this principal was found by is one that is accepted.
+    #[must_use]
+    pub fn knows(&self, principal: &Arc<Principal>) -> bool {
+        match &self.rule {
+            Rule::Open(anonymous) => Arc::ptr_eq(anonymous, principal),
+            Rule::Keys(keys) => keys.iter().any(|(_, known)| Arc::ptr_eq(known, principal)),
+        }
+    }
+
     /// The principal of a request with these headers.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ use crate::extension;
 use crate::method::{LogLevel, Method};
 use crate::version::Version;
 
+const ANONYMOUS: &str = "anonymous";
+
 /// On whose behalf a call is made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Principal {
@@ -33,9 +35,15 @@ impl Principal {
     #[must_use]
     pub fn anonymous() -> Self {
         Self {
-            id: "anonymous".to_owned(),
+            id: ANONYMOUS.to_owned(),
             groups: Vec::new(),
         }
+    }
+
+    /// Whether it is that of every caller.
+    #[must_use]
+    pub fn is_anonymous(&self) -> bool {
+        self.id == ANONYMOUS
     }
 }
 
@@ -268,6 +276,10 @@ pub trait ResultStream: Send {
     /// What was handed on is no whole result, and the rest will not come: whoever it was handed on
     /// to has to be shown that it breaks off. Not to be polled again, nor after [`Piece::End`].
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>>;
+
+    /// Drops this as soon as nothing more comes from the server, also if nobody takes what came
+    /// before: what the call took of the gateway's room.
+    fn keep(&mut self, room: Box<dyn Send>);
 }
 
 /// A piece of a [`ResultStream`].

@@ -179,12 +179,16 @@ label! {
 }
 
 label! {
-    /// `reason` of a call that the gateway did not take on.
+    /// `reason` of a call that the gateway did not take on, or whose answer it could not keep.
     ShedReason {
         /// As many calls are under way as may be.
         InFlight = "in_flight",
+        /// Its principal has as many of them as it may have of the upper half.
+        Share = "share",
         /// The worker thread is late with those that it has.
         QueueDelay = "queue_delay",
+        /// The call was made, but there was no memory for its answer.
+        Answers = "answers",
     }
 }
 

@@ -42,8 +42,12 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 /// `POST /mcp` as HPACK without a table (RFC 7541): indexed fields, and literals that are not
 /// indexed.
 fn head() -> Vec<u8> {
+    head_of("/mcp")
+}
+
+fn head_of(path: &str) -> Vec<u8> {
     let mut head = vec![0x83, 0x86];
-    for (name, value) in [(0x04, "/mcp"), (0x01, "127.0.0.1")] {
+    for (name, value) in [(0x04, path), (0x01, "127.0.0.1")] {
         head.extend([name, u8::try_from(value.len()).expect("a short value")]);
         head.extend(value.as_bytes());
     }
@@ -214,4 +218,66 @@ async fn floods_of_http2_frames_end_and_cost_little() {
     }
     assert_eq!(hanging.requests_of("tools/call").len(), 1);
     front.gateway.stop().await;
+}
+
+/// The kinds of all frames up to the answer to this ping, beside those of pings.
+async fn kinds_until_pong(connection: &mut TcpStream) -> Vec<u8> {
+    let ping = frame(kind::PING, 0, 0, b"distinct");
+    connection.write_all(&ping).await.expect("a ping");
+    let mut kinds = Vec::new();
+    loop {
+        let mut header = [0; 9];
+        let read = timeout(PATIENCE, connection.read_exact(&mut header)).await;
+        read.expect("an answer in time").expect("a frame");
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        let mut payload = vec![0; length as usize];
+        let read = connection.read_exact(&mut payload).await;
+        read.expect("the rest of a frame");
+        match (header[3], &payload[..]) {
+            (kind::PING, b"distinct") => return kinds,
+            (kind, _) => kinds.push(kind),
+        }
+    }
+}
+
+/// A stream that is reset behind an early answer takes the answer with it in some clients.
+#[tokio::test]
+async fn an_early_answer_waits_for_a_short_body_and_resets_nothing() {
+    let front = Front::start(json!({
+        "auth": { "api_keys": [{ "name": "a", "key_sha256": "0".repeat(64) }] },
+        "backends": { "a": faulty(&[]) },
+    }))
+    .await;
+    let open = crate::front().await;
+    // Without a credential; no JSON; no such path.
+    for (front, path) in [(&front, "/mcp"), (&open, "/mcp"), (&open, "/nowhere")] {
+        let address = front.gateway.url().trim_start_matches("http://");
+        let address = address.trim_end_matches("/mcp");
+        let mut connection = TcpStream::connect(address).await.expect("a connection");
+        let beginning = [
+            PREFACE.to_vec(),
+            frame(kind::SETTINGS, 0, 0, &[]),
+            frame(kind::HEADERS, END_HEADERS, 1, &head_of(path)),
+            frame(kind::DATA, 0, 1, b"a part"),
+        ];
+        connection
+            .write_all(&beginning.concat())
+            .await
+            .expect("a request");
+        // Twice, so that there was time to answer in between.
+        for _ in 0..2 {
+            let kinds = kinds_until_pong(&mut connection).await;
+            assert!(!kinds.contains(&kind::HEADERS), "{path}: {kinds:?}");
+        }
+        let end = frame(kind::DATA, END_STREAM, 1, b"the rest");
+        connection.write_all(&end).await.expect("the rest");
+        let mut kinds = Vec::new();
+        while !kinds.contains(&kind::HEADERS) {
+            kinds.extend(kinds_until_pong(&mut connection).await);
+        }
+        kinds.extend(kinds_until_pong(&mut connection).await);
+        assert!(!kinds.contains(&kind::RST_STREAM), "{path}: {kinds:?}");
+    }
+    front.gateway.stop().await;
+    open.gateway.stop().await;
 }

@@ -8,6 +8,7 @@ use switchboard_tests::front::{Front, faulty};
 mod bodies;
 mod frames;
 mod headers;
+mod readers;
 mod requests;
 mod sockets;
 

@@ -12,6 +12,7 @@ use crate::config::BackendConfig;
 use crate::discovery::{self, Discovery};
 use crate::endpoint::{Endpoint, EndpointSpec};
 use crate::endpoints;
+use crate::list_memory::ListMemory;
 
 /// How often an endpoint that leaves is asked whether anything is left in it. The first time is long
 /// after the last new call was sent there.
@@ -21,6 +22,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 pub(super) struct EndpointStarter {
     /// The backend's, but that its own watch is the observer.
     pub(super) context: BackendContext,
+    /// What the lists of all of them may take.
+    pub(super) list_memory: ListMemory,
     /// Those that have to be ready first. Not held: one that a reload has replaced is to end.
     pub(super) dependencies: Vec<Weak<Inner>>,
 }
@@ -35,7 +38,8 @@ impl EndpointStarter {
         let dependencies = self.dependencies.iter().filter_map(Weak::upgrade);
         let dependencies = dependencies.map(|inner| Backend { inner }).collect();
         let name = Arc::clone(&backend.name);
-        Endpoint::start(name, spec, config, &self.context, dependencies)
+        let lists = self.list_memory.clone();
+        Endpoint::start(name, spec, config, &self.context, lists, dependencies)
     }
 }
 

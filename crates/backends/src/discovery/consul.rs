@@ -9,6 +9,7 @@ use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use url::{Position, Url};
@@ -24,6 +25,8 @@ const TOKEN: HeaderName = HeaderName::from_static("x-consul-token");
 const INDEX: HeaderName = HeaderName::from_static("x-consul-index");
 /// The longest answer that is read, in bytes.
 const MAX_ANSWER: usize = 1024 * 1024;
+/// How many instances that are none the log tells of.
+const MAX_TOLD: usize = 8;
 /// How much longer than asked Consul may take: up to a sixteenth by its own jitter, and the way.
 const GRACE: Duration = Duration::from_secs(10);
 /// The least time from one answer to the next question: a service may change all the time.
@@ -41,6 +44,8 @@ pub(super) struct Consul {
     wait: Duration,
     /// The state of the service that was seen last; 0 asks for what there is now.
     index: u64,
+    /// What was wrong with instances that were left out of the last answer.
+    left_out: Vec<String>,
 }
 
 /// An instance of a service, as far as it matters here.
@@ -112,6 +117,7 @@ impl Consul {
             headers,
             wait: interval.min(LONGEST_WAIT),
             index: 0,
+            left_out: Vec::new(),
         }
     }
 
@@ -119,7 +125,7 @@ impl Consul {
     pub(super) async fn keep_looking(mut self, publisher: Publisher) {
         let mut pause = Pause::default();
         loop {
-            let next = match self.look(&publisher.known()).await {
+            let next = match self.look(&publisher).await {
                 Ok(places) => {
                     publisher.publish(places);
                     pause = Pause::default();
@@ -136,13 +142,19 @@ impl Consul {
         }
     }
 
-    async fn look(&mut self, known: &[Place]) -> Result<Vec<Place>, Failure> {
+    async fn look(&mut self, publisher: &Publisher) -> Result<Vec<Place>, Failure> {
         let patience = self.wait + self.wait / 16 + GRACE;
-        let instances = timeout(patience, self.ask())
+        let body = timeout(patience, self.ask())
             .await
             .map_err(|_| unanswered(&"no answer in time"))??;
+        let (instances, left_out) = instances(&body)?;
+        if !left_out.is_empty() && self.left_out != left_out {
+            publisher.left_out(&left_out);
+        }
+        self.left_out = left_out;
         let targets = instances.into_iter().filter_map(Instance::into_target);
-        let places = timeout(MAX_LOOK, self.names.places(targets.collect(), known));
+        let known = publisher.known();
+        let places = timeout(MAX_LOOK, self.names.places(targets.collect(), &known));
         match places.await {
             Ok(Ok((places, _))) => Ok(places),
             Ok(Err(error)) => Err(unanswered(&error)),
@@ -150,7 +162,7 @@ impl Consul {
         }
     }
 
-    async fn ask(&mut self) -> Result<Vec<Instance>, Failure> {
+    async fn ask(&mut self) -> Result<Bytes, Failure> {
         let response = self
             .pool
             .send(self.request()?)
@@ -165,9 +177,8 @@ impl Consul {
         }
         let body = Limited::new(body, MAX_ANSWER).collect().await;
         let body = body.map_err(|error| malformed(&error))?.to_bytes();
-        let instances = serde_json::from_slice(&body).map_err(|error| malformed(&error))?;
         self.index = next_index(self.index, &head.headers);
-        Ok(instances)
+        Ok(body)
     }
 
     fn request(&self) -> Result<Request<Full<Bytes>>, Failure> {
@@ -191,6 +202,24 @@ fn next_index(seen: u64, headers: &HeaderMap) -> u64 {
     let index = headers.get(INDEX).and_then(|index| index.to_str().ok());
     let index = index.and_then(|index| index.parse().ok()).unwrap_or(0);
     if index < seen { 0 } else { index }
+}
+
+/// The instances in an answer, and what is wrong with those that are none: one that registered
+/// nonsense must not take the others away.
+fn instances(answer: &[u8]) -> Result<(Vec<Instance>, Vec<String>), Failure> {
+    let all: Vec<&RawValue> = serde_json::from_slice(answer).map_err(|error| malformed(&error))?;
+    let (mut instances, mut left_out) = (Vec::new(), Vec::new());
+    for one in all {
+        match serde_json::from_str(one.get()) {
+            Ok(instance) => instances.push(instance),
+            Err(error) if left_out.len() < MAX_TOLD => left_out.push(error.to_string()),
+            Err(_) => {}
+        }
+    }
+    match left_out.first() {
+        Some(error) if instances.is_empty() => Err(malformed(error)),
+        _ => Ok((instances, left_out)),
+    }
 }
 
 impl Instance {

@@ -15,12 +15,15 @@ use tokio::time::{sleep, timeout};
 
 use super::publisher::{Failure, Publisher};
 use super::{Place, Problem};
+use crate::config::MAX_ENDPOINTS;
 use crate::pause::Pause;
 
 /// How long one look at a name and all that it leads to may take.
 pub(super) const MAX_LOOK: Duration = Duration::from_secs(30);
 /// A name is not looked up again sooner than this, whatever the TTL of its records.
 const LEAST_TTL: Duration = Duration::from_secs(1);
+/// How much is looked at: one more than is taken, so that it is seen that some are left out.
+const ENOUGH: usize = MAX_ENDPOINTS + 1;
 /// How many names of targets are looked up at once.
 const LOOKUPS_AT_ONCE: usize = 16;
 /// By how much the time to the next look is shortened at random, so that gateways that began
@@ -116,12 +119,14 @@ fn failure(error: &NetError) -> Failure {
     }
 }
 
-/// A host, by name or by address, and what else is known of a place there.
+/// A host, by name or by address, and what else is known of a place there. Targets are in the order
+/// of their fields.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Target {
+    pub(super) priority: u16,
     pub(super) host: Arc<str>,
     pub(super) port: u16,
     pub(super) weight: u32,
-    pub(super) priority: u16,
 }
 
 impl From<SRV> for Target {
@@ -174,19 +179,28 @@ impl Names {
         self.resolver = None;
     }
 
-    /// The places of these targets. If one cannot be looked up, its places known last stand in.
+    /// The places of these targets, about as many as there may be. If one cannot be looked up, its
+    /// places known last stand in.
     ///
     /// # Errors
     ///
     /// If no place is found because one could not be looked up.
-    pub(super) async fn places(&mut self, targets: Vec<Target>, known: &[Place]) -> Found<Place> {
+    pub(super) async fn places(
+        &mut self,
+        mut targets: Vec<Target>,
+        known: &[Place],
+    ) -> Found<Place> {
+        // In order, as places are: which ones are left out must not change from look to look.
+        targets.sort_unstable();
+        targets.dedup_by(|one, other| one.host == other.host && one.port == other.port);
+        targets.truncate(ENOUGH);
         let resolver = self.resolver()?;
         let mut lookups = stream::iter(targets)
             .map(|target| async move {
                 let found = lookup_addresses(resolver, &target.host).await;
                 (target, found)
             })
-            .buffer_unordered(LOOKUPS_AT_ONCE);
+            .buffered(LOOKUPS_AT_ONCE);
         let (mut places, mut least_ttl, mut failed) = (Vec::new(), Duration::MAX, None);
         while let Some((target, found)) = lookups.next().await {
             match found {
@@ -200,6 +214,10 @@ impl Names {
                     places.extend(former.map(|place| target.at(place.address.ip())));
                     failed = Some(error);
                 }
+            }
+            if places.len() >= ENOUGH {
+                places.truncate(ENOUGH);
+                break;
             }
         }
         match failed {
@@ -253,10 +271,11 @@ fn build_resolver(server: Option<SocketAddr>) -> Result<TokioResolver, NetError>
 
 async fn lookup_addresses(resolver: &TokioResolver, host: &str) -> Found<IpAddr> {
     let lookup = resolver.lookup_ip(host).await?;
-    Ok((
-        lookup.iter().collect(),
-        least_ttl(lookup.as_lookup().answers()),
-    ))
+    let mut addresses: Vec<_> = lookup.iter().collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.truncate(ENOUGH);
+    Ok((addresses, least_ttl(lookup.as_lookup().answers())))
 }
 
 fn least_ttl(records: &[Record]) -> Duration {

@@ -73,7 +73,7 @@ async fn its_task_ends_when_it_is_dropped() {
 
 #[test]
 fn places_are_published_in_order_once_and_not_too_many() {
-    let (publisher, (mut places, _problem)) = Publisher::new("tested");
+    let (publisher, (mut places, _problem)) = Publisher::new("tested", true);
     let mut many: Vec<_> = (1..=300)
         .rev()
         .map(|port| place(&format!("127.0.0.1:{port}"), "mcp.test"))
@@ -97,7 +97,7 @@ fn places_of_a_lower_priority_come_first() {
         ..place("127.0.0.1:1", "a.test")
     };
     let first = place("127.0.0.2:1", "b.test");
-    let (publisher, (places, _problem)) = Publisher::new("tested");
+    let (publisher, (places, _problem)) = Publisher::new("tested", true);
     publisher.publish(vec![backup.clone(), first.clone()]);
     assert_eq!(**places.borrow(), [first, backup]);
 }

@@ -7,6 +7,8 @@ use bytes::Bytes;
 use hyper::body::Frame;
 use switchboard_protocol::call::{Piece, ResultStream};
 
+use crate::shed::answer_memory::bytes_in_place_of;
+
 /// The result will not be whole. As the error of a body it makes hyper break the HTTP response off,
 /// so that nobody takes what was sent for all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +113,9 @@ pub(crate) fn one_line(part: Bytes) -> Bytes {
     if memchr::memchr2(b'\n', b'\r', &part).is_none() {
         return part;
     }
-    part.iter()
+    let line = part
+        .iter()
         .map(|&byte| if is_line_end(byte) { b' ' } else { byte })
-        .collect()
+        .collect();
+    bytes_in_place_of(part, line)
 }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -13,17 +14,19 @@ use bytes::Bytes;
 use http::StatusCode;
 use hyper::body::Frame;
 use serde::{Deserialize, Serialize};
+use switchboard_orchestrator::TaskNews;
 use switchboard_orchestrator::hub::{Event, Filter, ListenError, Listener};
-use switchboard_orchestrator::{Orchestrator, TaskNews};
-use switchboard_protocol::call::Call;
+use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::json::quoted;
-use switchboard_telemetry::{GaugeGuard, Metrics};
+use switchboard_telemetry::GaugeGuard;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::decode::Rejection;
 use super::respond;
 use super::stream::{COMMENT, SILENCE, event};
+use crate::access::AccessInForce;
+use crate::endpoint::EndpointParts;
 
 /// The filter as the client writes it, and as it is acknowledged.
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -42,11 +45,8 @@ struct Wanted {
 }
 
 /// Opens the stream.
-pub(crate) async fn respond(
-    orchestrator: &Orchestrator,
-    metrics: &Metrics,
-    call: &Call,
-) -> Result<Response, Rejection> {
+pub(crate) async fn respond(parts: &EndpointParts, call: &Call) -> Result<Response, Rejection> {
+    let orchestrator = &parts.orchestrator;
     let request = &call.request;
     // A copy: the request's buffer may be large, and the stream may be open for days.
     let id = Bytes::copy_from_slice(&request.id_bytes());
@@ -108,7 +108,9 @@ pub(crate) async fn respond(
         ready: VecDeque::new(),
         ended: false,
         silence: Box::pin(sleep(SILENCE)),
-        _counted: metrics.listen_stream(),
+        access: Arc::clone(&parts.access),
+        principal: Arc::clone(&call.principal),
+        _counted: parts.metrics.listen_stream(),
     };
     let acknowledged = serde_json::to_vec(&wanted).unwrap_or_default();
     stream.notify(
@@ -128,6 +130,8 @@ struct ListenStream {
     ready: VecDeque<Bytes>,
     ended: bool,
     silence: Pin<Box<Sleep>>,
+    access: AccessInForce,
+    principal: Arc<Principal>,
     _counted: GaugeGuard,
 }
 
@@ -191,6 +195,12 @@ impl hyper::body::Body for ListenStream {
             }
             if this.ended {
                 return Poll::Ready(None);
+            }
+            // Looked at whenever there may be something to say, a comment at the latest: who may not
+            // call any more is told nothing either.
+            if !this.access.load().authenticator.knows(&this.principal) {
+                this.push(&Event::Closed);
+                continue;
             }
             match this.listener.poll_next(context) {
                 Poll::Ready(Some(happened)) => this.push(&happened),

@@ -26,6 +26,7 @@ use super::session::{CallGuard, Session};
 use super::tasks::{self, About, Running};
 use super::translate;
 use crate::edge::respond;
+use crate::shed::answer_memory::in_place_of;
 
 /// How often the servers may ask before a call fails.
 const MAX_ROUNDS: usize = 16;
@@ -158,15 +159,17 @@ impl LegacyCall {
 
     fn answer(&self, outcome: Outcome) -> Payload {
         let version = self.version();
-        let (_, key, value) = respond::member(self.method, outcome);
+        let (_, key, original) = respond::member(self.method, outcome);
+        let value = &original;
         let value = match key {
             "result" if self.method == Method::ToolsList && version == Version::V2025_11_25 => {
-                let list = translate::result(self.method, version, &value);
+                let list = translate::result(self.method, version, value);
                 tasks::with_support(list, &self.edge.orchestrator.catalogue().load())
             }
-            "result" => translate::result(self.method, version, &value),
-            _ => translate::error(version, self.method, &flat(&value)).into(),
+            "result" => translate::result(self.method, version, value),
+            _ => translate::error(version, self.method, &flat(value)).into(),
         };
+        let value = in_place_of(original, value);
         respond::enveloped(Some(&self.id), key, &value)
     }
 

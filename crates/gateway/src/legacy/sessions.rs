@@ -148,6 +148,11 @@ impl Sessions {
         self.clients.share(agreed)
     }
 
+    /// Whether there is a session with this id, whoever may use it.
+    pub(super) fn is_open(&self, id: &str) -> bool {
+        id.len() <= MAX_ID_LEN && self.table.lock().by_id.contains_key(id)
+    }
+
     /// The session that this id opens for this principal; none if it has ended, is another's or was
     /// never given out, which are not told apart.
     pub(super) fn find(&self, principal: &Principal, id: &str) -> Option<Arc<Session>> {
@@ -193,9 +198,13 @@ impl Sessions {
         self.table.lock().by_id.len()
     }
 
-    /// Ends sessions that are over: those that nobody uses, were never used, or are too old, and
-    /// tells of each. Returns when no more begin.
-    pub(super) async fn look_after(&self, ended: impl Fn(&Session)) {
+    /// Ends sessions that are over: those that nobody uses, were never used, are too old, or whose
+    /// principal may not call any more, and tells of each. Returns when no more begin.
+    pub(super) async fn look_after(
+        &self,
+        may_stay: impl Fn(&Arc<Principal>) -> bool,
+        ended: impl Fn(&Session),
+    ) {
         loop {
             if self.table.lock().by_id.is_empty() {
                 self.filled.notified().await;
@@ -204,7 +213,7 @@ impl Sessions {
                 () = self.closed.cancelled() => return,
                 () = sleep(POLL_INTERVAL) => {}
             }
-            for session in self.over() {
+            for session in self.over(&may_stay) {
                 if self.end(&session) {
                     ended(&session);
                 }
@@ -212,7 +221,7 @@ impl Sessions {
         }
     }
 
-    fn over(&self) -> Vec<Arc<Session>> {
+    fn over(&self, may_stay: impl Fn(&Arc<Principal>) -> bool) -> Vec<Arc<Session>> {
         let now = Instant::now();
         let table = self.table.lock();
         let sessions = table.by_id.values().map(|(session, _)| session);
@@ -220,6 +229,7 @@ impl Sessions {
             .inspect(|session| session.tidy(now))
             .filter(|session| {
                 now >= session.expires()
+                    || !may_stay(session.principal())
                     || session.is_unused(now, FIRST_USE)
                     || session.is_idle(now, self.config.session_idle_timeout)
             })

@@ -1,6 +1,7 @@
 //! What a connection is doing right now, and how long it may go on doing it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ const ALLOWANCE_PER_SECOND: usize = 4 * 1024;
 const OF_HEAD: usize = 64 * 1024;
 /// A peer may send a byte for so many that it takes, to make room for more (WINDOW_UPDATE).
 const WRITTEN_PER_UPDATE: usize = 64;
+/// How long a connection may be idle of which nobody is known: no longer than it may take to begin.
+const STRANGER_IDLE: Duration = Duration::from_secs(10);
 
 /// What to do with a connection when its deadline has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub(super) type Deadline = (Instant, Action);
 pub(super) struct Activity {
     header_timeout: Duration,
     idle_timeout: Duration,
+    /// Whether a request came from somebody who may call.
+    is_known: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -49,6 +54,8 @@ struct State {
     blocked: Option<Instant>,
     /// Whether the peer was told to finish.
     finishing: bool,
+    /// Since when it has to be told so: its credential was refused.
+    dismissed: Option<Instant>,
     /// On HTTP/2 bytes come for many reasons, so none of them means that a head has begun.
     multiplexed: bool,
     /// What the peer may still send before it sends too much that belongs to no request.
@@ -130,10 +137,12 @@ impl Activity {
         Self {
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
+            is_known: AtomicBool::new(false),
             state: Mutex::new(State {
                 phase: Phase::Head(now),
                 blocked: None,
                 finishing: false,
+                dismissed: None,
                 multiplexed: false,
                 allowance: Allowance::new(now),
                 offers: Vec::new(),
@@ -242,6 +251,11 @@ impl Activity {
         if state.allowance.is_spent() {
             return Some((state.allowance.since, Action::Cut));
         }
+        if let Some(since) = state.dismissed
+            && !state.finishing
+        {
+            return Some((since, Action::Finish));
+        }
         let of_phase = match state.phase {
             Phase::HeadBegun => None,
             Phase::Head(since) => Some((since + self.header_timeout, Action::Cut)),
@@ -249,7 +263,7 @@ impl Activity {
             Phase::Idle(since) if state.finishing => {
                 Some((since + self.header_timeout, Action::Cut))
             }
-            Phase::Idle(since) => Some((since + self.idle_timeout, Action::Finish)),
+            Phase::Idle(since) => Some((since + self.patience(), Action::Finish)),
             Phase::Lingering(since) => Some((since + LINGER, Action::Cut)),
         };
         let of_peer = state
@@ -268,7 +282,46 @@ impl Activity {
     /// An instant by which to ask for the deadline again, from `now` on. Requests end without waking
     /// whoever drives the connection, and an idle time that begins after now ends after this.
     pub(super) fn look_again(&self, now: Instant) -> Instant {
-        now + self.idle_timeout
+        now + self.patience()
+    }
+
+    /// How long the connection may be idle.
+    fn patience(&self) -> Duration {
+        if self.is_known.load(Ordering::Relaxed) {
+            self.idle_timeout
+        } else {
+            self.idle_timeout.min(STRANGER_IDLE)
+        }
+    }
+}
+
+/// Who the peer of a connection is, as far as that is found out. Clones are of the same connection.
+#[derive(Clone)]
+pub(crate) struct Standing(Arc<Activity>);
+
+impl Standing {
+    pub(super) fn of(activity: &Arc<Activity>) -> Self {
+        Self(Arc::clone(activity))
+    }
+
+    /// A request came from somebody who may call: the connection is kept as long as any.
+    pub(crate) fn is_of_a_principal(&self) {
+        let is_known = &self.0.is_known;
+        // Read first: once it is true, nobody writes to memory that requests share.
+        if !is_known.load(Ordering::Relaxed) {
+            is_known.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A credential was refused: the peer is told to finish, unless the connection has carried a
+    /// better one, for a proxy puts many callers on one. Answers whether it is told.
+    pub(crate) fn dismiss(&self) -> bool {
+        if self.0.is_known.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut state = self.0.state.lock();
+        state.dismissed.get_or_insert_with(Instant::now);
+        true
     }
 }
 

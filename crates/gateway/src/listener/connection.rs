@@ -24,7 +24,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
 use super::Limits;
-use super::activity::{Action, Activity};
+use super::activity::{Action, Activity, Standing};
 use super::io_watch::Watched;
 use super::service::{ConnectionService, HttpApp};
 use crate::tls::Certificate;
@@ -119,8 +119,11 @@ impl<A: HttpApp> Connections<'_, A> {
         // Of its own, so that waiting for it does not contend with other connections.
         let (drained, was_cut) = (drain.token.child_token(), cut.token.child_token());
         let activity = Arc::new(Activity::new(&self.limits, Instant::now()));
-        let service =
-            ConnectionService::new(self.app.serve(peer), Arc::clone(&activity), &self.limits);
+        let service = ConnectionService::new(
+            self.app.serve(peer, Standing::of(&activity)),
+            Arc::clone(&activity),
+            &self.limits,
+        );
         let builder = builder(
             &self.limits,
             Streams {

@@ -19,17 +19,19 @@ use tower::util::Oneshot;
 use tower::{Service, ServiceExt};
 
 use super::Limits;
-use super::activity::{Activity, Busy};
+use super::activity::{Activity, Busy, Standing};
 
 /// What a listener serves: gives each connection its service.
 pub(crate) trait HttpApp {
-    /// The service of a connection from `peer`.
-    fn serve(&self, peer: SocketAddr) -> impl HttpService;
+    /// The service of a connection from `peer`; what it finds out of who that is goes to `standing`.
+    fn serve(&self, peer: SocketAddr, standing: Standing) -> impl HttpService;
 }
 
 /// Each request carries the peer's address as the extension [`ConnectInfo`]`<SocketAddr>`.
 impl HttpApp for axum::Router {
-    fn serve(&self, peer: SocketAddr) -> impl HttpService {
+    fn serve(&self, peer: SocketAddr, standing: Standing) -> impl HttpService {
+        // It asks nobody who he is.
+        standing.is_of_a_principal();
         self.clone().layer(Extension(ConnectInfo(peer)))
     }
 }

@@ -253,3 +253,19 @@ async fn an_instance_with_a_name_for_its_address_is_where_the_name_leads() {
         ])
         .await;
 }
+
+#[tokio::test]
+async fn an_instance_that_is_none_does_not_take_the_others_away() {
+    let good = instance("10.0.0.1", "", 80);
+    let mut bad = good.clone();
+    bad["Service"]["Port"] = json!(-1);
+    let consul = FakeConsul::start(7, &json!([bad, good, "nonsense", { "Node": null }])).await;
+    let started = Started::new(consul.config());
+    let places = [place("10.0.0.1:80", "10.0.0.1")];
+    started.finds(&places).await;
+    assert_eq!(*started.discovery.problem().borrow(), None);
+
+    consul.set(8, &json!([bad]));
+    started.reports(Some(Problem::Malformed)).await;
+    started.finds(&places).await;
+}

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
+use crate::discovery::dns::Target;
 
 /// A name server on a port of its own.
 struct NameServer {
@@ -223,4 +224,41 @@ async fn a_name_is_looked_up_again_when_its_records_are_too_old_and_no_sooner_th
     started.finds(&[place("10.0.0.2:80", "mcp.test")]).await;
     assert!(since.elapsed() >= Duration::from_millis(800));
     assert_eq!(server.zone.lock().asked, asked + 2, "A and AAAA, once");
+}
+
+#[tokio::test]
+async fn no_more_targets_are_looked_up_than_there_may_be_endpoints() {
+    let server = NameServer::start().await;
+    // UDP takes no more; each target is there four times.
+    let target = |at: usize| format!("{:03}.t.", at % 300);
+    for at in 0..300 {
+        server.set(&target(at), 0, [ip("10.0.0.1")]);
+    }
+    let services = (0..1200).map(|at| service(0, 1, 80, &target(at)));
+    let mut names = Names::new(Some(server.address));
+    let targets = services.map(|service| match service {
+        RData::SRV(service) => Target::from(service),
+        _ => unreachable!("a service"),
+    });
+    let targets = targets.collect();
+    let (places, _) = names.places(targets, &[]).await.expect("places");
+    assert_eq!(places.len(), MAX_ENDPOINTS + 1);
+    let asked = server.zone.lock().asked;
+    assert!(asked <= 2 * (MAX_ENDPOINTS + 1 + 16), "{asked} questions");
+
+    // Nor more addresses of one name taken: the first in order, whatever the order of the answer.
+    server.zone.lock().asked = 0;
+    let many = (0..60).rev().map(|at| service(0, 1, at + 1, "000.t."));
+    server.set(
+        "000.t.",
+        0,
+        (1..=9).rev().map(|at| ip(&format!("10.0.0.{at}"))),
+    );
+    let targets = many.map(|service| match service {
+        RData::SRV(service) => Target::from(service),
+        _ => unreachable!("a service"),
+    });
+    let (places, _) = names.places(targets.collect(), &[]).await.expect("places");
+    assert_eq!(places.len(), MAX_ENDPOINTS + 1);
+    assert!(places.is_sorted_by_key(|place| (place.address.port(), place.address)));
 }

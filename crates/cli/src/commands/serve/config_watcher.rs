@@ -35,32 +35,32 @@ impl ConfigWatcher {
     /// Reloads whenever that is asked for, one after the other.
     pub(super) async fn run(mut self) -> Infallible {
         loop {
-            self.changed().await;
-            let result = self.reload().await;
+            let why = self.changed().await;
+            let result = self.reload(why).await;
             self.metrics.config_reloaded(result);
         }
     }
 
     /// Waits until there is a reason to reload. Signals that come while a reload is under way are
     /// one.
-    async fn changed(&mut self) {
+    async fn changed(&mut self) -> Why {
         loop {
             tokio::select! {
                 Some(()) = self.hangups.recv() => {
                     // What is loaded now is no news at the next look.
-                    self.watched.have_changed().await;
-                    return;
+                    self.watched.take_note().await;
+                    return Why::Asked;
                 }
                 () = sleep(POLL_INTERVAL), if self.is_watching => {
                     if self.watched.have_changed().await {
-                        return;
+                        return Why::Changed;
                     }
                 }
             }
         }
     }
 
-    async fn reload(&mut self) -> ReloadResult {
+    async fn reload(&mut self, why: Why) -> ReloadResult {
         let (sources, listen) = (self.sources.clone(), self.listen.clone());
         // Reads files, so not where connections are served.
         let loaded = tokio::task::spawn_blocking(move || load(&sources, listen)).await;
@@ -77,10 +77,18 @@ impl ConfigWatcher {
                 return ReloadResult::Failed;
             }
         };
-        self.put_in_force(loaded).await
+        self.put_in_force(loaded, why).await
     }
 
-    async fn put_in_force(&mut self, loaded: Loaded) -> ReloadResult {
+    async fn put_in_force(&mut self, loaded: Loaded, why: Why) -> ReloadResult {
+        // The end of a file may be missing, or its section be lost in an edit; nobody is asked.
+        if why == Why::Changed && self.reloader.has_auth() && loaded.config.auth.is_none() {
+            tracing::error!(
+                "the configuration stays as it was: it has no `auth` any more, so that everybody could call; \
+                 if that is meant, send SIGHUP or start again"
+            );
+            return ReloadResult::Failed;
+        }
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -97,6 +105,15 @@ impl ConfigWatcher {
             }
         }
     }
+}
+
+/// Why the configuration is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// Somebody sent SIGHUP.
+    Asked,
+    /// A file has changed.
+    Changed,
 }
 
 fn tell(reloaded: &Reloaded) -> ReloadResult {
@@ -127,8 +144,19 @@ fn tell(reloaded: &Reloaded) -> ReloadResult {
 /// tells, nor do network file systems. Nor by their times, which say less and cost as much as
 /// reading the few KiB.
 pub(super) struct Watched {
-    files: Vec<(PathBuf, Option<[u8; 32]>)>,
+    files: Vec<File>,
 }
+
+struct File {
+    path: PathBuf,
+    /// What it held when a change was last told.
+    told: Contents,
+    /// What it held at the last look.
+    seen: Contents,
+}
+
+/// The digest of what a file holds, if it can be read.
+type Contents = Option<[u8; 32]>;
 
 impl Watched {
     /// Looks at these files for the first time.
@@ -141,31 +169,54 @@ impl Watched {
     /// Watches these files, of which those that it knows are compared with what it saw before.
     async fn set(&mut self, files: Vec<PathBuf>) {
         let mut known = std::mem::take(&mut self.files);
-        for file in files {
-            let at = known.iter().position(|(path, _)| *path == file);
-            let entry = match at {
+        for path in files {
+            let at = known.iter().position(|file| file.path == path);
+            let file = match at {
                 Some(at) => known.swap_remove(at),
-                None => (file.clone(), digest(&file).await),
+                None => {
+                    let seen = digest(&path).await;
+                    File {
+                        path,
+                        told: seen,
+                        seen,
+                    }
+                }
             };
-            self.files.push(entry);
+            self.files.push(file);
         }
     }
 
-    /// Whether any holds something else than when it was last looked at.
+    /// Whether any holds something else than when that was last so, and all have held the same for
+    /// two looks: whoever writes a file may be in the middle of it, and half a file may be valid.
     async fn have_changed(&mut self) -> bool {
-        let mut changed = false;
-        for (file, before) in &mut self.files {
-            let now = digest(file).await;
-            changed |= now != *before;
-            *before = now;
+        let (mut are_steady, mut has_news) = (true, false);
+        for file in &mut self.files {
+            let now = digest(&file.path).await;
+            are_steady &= now == file.seen;
+            has_news |= now != file.told;
+            file.seen = now;
         }
-        changed
+        if !are_steady || !has_news {
+            return false;
+        }
+        for file in &mut self.files {
+            file.told = file.seen;
+        }
+        true
+    }
+
+    /// Takes what they hold now for known.
+    async fn take_note(&mut self) {
+        for file in &mut self.files {
+            file.seen = digest(&file.path).await;
+            file.told = file.seen;
+        }
     }
 }
 
 /// The digest of what a file holds. `None` if it cannot be read, or is no file: what comes out of a
 /// pipe comes once.
-async fn digest(file: &PathBuf) -> Option<[u8; 32]> {
+async fn digest(file: &PathBuf) -> Contents {
     let is_file = tokio::fs::metadata(file).await.ok()?.is_file();
     let bytes = match is_file {
         true => tokio::fs::read(file).await.ok()?,
@@ -191,10 +242,40 @@ mod tests {
         let other = folder.path().join("other");
         std::os::unix::fs::symlink(&new, &other).unwrap();
         std::fs::rename(&other, &link).unwrap();
+        assert!(!watched.have_changed().await);
         assert!(watched.have_changed().await);
         assert!(!watched.have_changed().await);
         std::fs::remove_file(&new).unwrap();
+        assert!(!watched.have_changed().await);
         assert!(watched.have_changed().await);
+        assert!(!watched.have_changed().await);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_being_written_has_not_changed_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| folder.path().join(name));
+        std::fs::write(&first, "a: 1").unwrap();
+        std::fs::write(&second, "b: 1").unwrap();
+        let mut watched = Watched::new(vec![first.clone(), second.clone()]).await;
+        for half in ["", "a", "a: ", "a: 2"] {
+            std::fs::write(&first, half).unwrap();
+            assert!(!watched.have_changed().await, "{half:?}");
+        }
+        // The second is written while the first has come to rest: they belong together.
+        std::fs::write(&second, "b: 2").unwrap();
+        assert!(!watched.have_changed().await);
+        assert!(watched.have_changed().await);
+        // What was there before is back: nothing has changed.
+        std::fs::write(&first, "a: 3").unwrap();
+        assert!(!watched.have_changed().await);
+        std::fs::write(&first, "a: 2").unwrap();
+        assert!(!watched.have_changed().await);
+        assert!(!watched.have_changed().await);
+        // What was loaded at a signal is no news.
+        std::fs::write(&first, "a: 4").unwrap();
+        watched.take_note().await;
+        assert!(!watched.have_changed().await);
         assert!(!watched.have_changed().await);
     }
 }

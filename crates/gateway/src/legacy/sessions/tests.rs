@@ -92,7 +92,7 @@ async fn a_hundred_thousand_aborted_handshakes_leave_nothing() {
     assert_eq!((refused, all.count()), (99_000, 1_000));
     let looking = tokio::spawn({
         let all = Arc::clone(&all);
-        async move { all.look_after(|_| {}).await }
+        async move { all.look_after(|_| true, |_| {}).await }
     });
     sleep(FIRST_USE + POLL_INTERVAL * 2).await;
     assert_eq!(all.count(), 0);
@@ -106,7 +106,7 @@ async fn sessions_end_when_idle_or_too_old_and_not_while_in_use() {
     let all = Arc::new(sessions(10, 10));
     tokio::spawn({
         let all = Arc::clone(&all);
-        async move { all.look_after(|_| {}).await }
+        async move { all.look_after(|_| true, |_| {}).await }
     });
     let idle = all.config().session_idle_timeout;
     let (used, used_id) = begin(&all, "ada").expect("room");

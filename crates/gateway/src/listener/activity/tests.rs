@@ -3,7 +3,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance};
 
-use super::{ALLOWANCE, ALLOWANCE_PER_SECOND, Action, Activity, OF_HEAD, WRITTEN_PER_UPDATE};
+use super::{
+    ALLOWANCE, ALLOWANCE_PER_SECOND, Action, Activity, OF_HEAD, STRANGER_IDLE, Standing,
+    WRITTEN_PER_UPDATE,
+};
 use crate::listener::Limits;
 
 fn new() -> Arc<Activity> {
@@ -147,4 +150,45 @@ async fn over_http_1_a_request_bounds_itself() {
     let _busy = activity.begin(false, 0);
     activity.received(100 * ALLOWANCE);
     assert_eq!(activity.deadline(), None);
+}
+
+#[test]
+fn a_stranger_may_be_idle_for_a_short_time() {
+    let limits = Limits::default();
+    let activity = new();
+    let idle = |activity: &Arc<Activity>| {
+        drop(activity.begin(false, 0));
+        let now = Instant::now();
+        let (at, action) = activity.deadline().unwrap();
+        assert_eq!(action, Action::Finish);
+        assert_eq!(activity.look_again(now) - now, activity.patience());
+        at - now
+    };
+    assert!(idle(&activity) <= STRANGER_IDLE);
+    Standing::of(&activity).is_of_a_principal();
+    assert!(idle(&activity) > limits.idle_timeout / 2);
+}
+
+#[test]
+fn a_refused_credential_ends_a_connection_that_never_had_a_better_one() {
+    let activity = new();
+    let standing = Standing::of(&activity);
+    let busy = activity.begin(true, 0);
+    assert!(standing.dismiss());
+    assert!(
+        activity
+            .deadline()
+            .is_some_and(|(at, action)| { at <= Instant::now() && action == Action::Finish })
+    );
+    activity.finishes();
+    assert_eq!(action(&activity), None, "its answer is on the way");
+    drop(busy);
+    assert_eq!(action(&activity), Some(Action::Cut));
+
+    let of_many = new();
+    let standing = Standing::of(&of_many);
+    standing.is_of_a_principal();
+    let _busy = of_many.begin(true, 0);
+    assert!(!standing.dismiss());
+    assert_eq!(action(&of_many), None);
 }
