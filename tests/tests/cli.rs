@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rcgen::generate_simple_self_signed;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use switchboard_testkit::fake_http::{FakeHttp, Transport};
+use switchboard_testkit::client::Client;
+use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
 use switchboard_tests::front::{descendants, faulty, is_running, until};
+use switchboard_tests::gateway::Gateway;
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
 use tempfile::TempDir;
@@ -570,15 +573,93 @@ async fn a_check_fails_when_a_server_does_not_come() {
         let backend = backends.iter().find(|backend| backend["name"] == name);
         let backend = backend.expect("the backend");
         assert_eq!(backend["state"], "unavailable", "{backend:#}");
-        for key in ["reason", "action"] {
-            let text = backend[key].as_str();
-            assert!(text.is_some_and(|text| !text.is_empty()), "{backend:#}");
-        }
+        let reason = backend["reason"].as_str();
+        assert!(reason.is_some_and(|text| !text.is_empty()), "{backend:#}");
     }
     let text = run(&["check", "-c", &file, "--connect"]).await;
     text.assert_code(1);
     assert!(text.stdout.contains("gone: unavailable"), "{text:#?}");
     assert!(text.stdout.contains("one: ready"), "{text:#?}");
+}
+
+/// A server whose certificate nobody has vouched for.
+async fn untrusted(folder: &Place) -> Gateway {
+    let pair = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let cert = folder.write("cert.pem", &pair.cert.pem());
+    let key = folder.write("key.pem", &pair.signing_key.serialize_pem());
+    Gateway::start(json!({ "server": { "tls": { "cert": cert, "key": key } } })).await
+}
+
+#[tokio::test]
+async fn why_a_server_cannot_be_reached_is_said_to_operators_and_to_nobody_else() {
+    let place = Place::new();
+    let refused = RefusedPort::take();
+    let untrusted = untrusted(&place).await;
+    // The system accepts for it, and nobody ever answers.
+    let silent = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+    let silent = silent.expect("a free port");
+    let silent_at = silent.local_addr().expect("a bound address").to_string();
+    let refused_at = refused.url().trim_start_matches("http://").to_owned();
+    let refused_at = refused_at.trim_end_matches("/mcp");
+    let causes = [
+        ("refused", format!("{refused_at}: connection refused")),
+        ("unknown", "nosuch.invalid: name not found".to_owned()),
+        (
+            "untrusted",
+            "the certificate of 127.0.0.1 is not trusted: ".to_owned(),
+        ),
+        ("silent", format!("{silent_at}: no answer within 500ms")),
+    ];
+    let config = json!({ "backends": {
+        "refused": { "url": refused.url() },
+        "unknown": { "url": "http://nosuch.invalid/mcp" },
+        "untrusted": { "url": untrusted.url() },
+        "silent": { "url": format!("https://{silent_at}/mcp"), "connect_timeout": "500ms" },
+    } });
+    let file = place.write("a.json", &config.to_string());
+
+    let report = run(&["check", "-c", &file, "--connect", "--format", "json"]).await;
+    let report = report.assert_code(1).json();
+    for backend in report["backends"].as_array().expect("backends") {
+        let (_, cause) = causes
+            .iter()
+            .find(|(name, _)| backend["name"] == *name)
+            .expect("a known backend");
+        let reason = backend["reason"].as_str().expect("a reason");
+        assert!(reason.contains(cause), "{cause} is not in {backend:#}");
+    }
+    let text = run(&["check", "-c", &file, "--connect"]).await;
+    assert!(!text.assert_code(1).stdout.contains("log"), "{text:#?}");
+
+    let server = serve(Path::new(&file)).await;
+    for (name, cause) in &causes {
+        let is_said =
+            |line: &str, beginning: &str| line.contains(beginning) && line.contains(cause);
+        until("the cause is in the log and on the screen", async || {
+            let said = server.output();
+            let logged =
+                |line: &str| is_said(line, " WARN ") && line.contains(&format!("backend={name} "));
+            let shown = |line: &str| is_said(line, &format!("    {name}"));
+            (said.lines().any(logged) && said.lines().any(shown)).then_some(())
+        })
+        .await;
+    }
+    let client = Client::new(server.url());
+    for (name, cause) in &causes {
+        let listed = client.request("tools/list", json!({})).await;
+        let called = client
+            .request(
+                "tools/call",
+                json!({ "name": format!("{name}__x"), "arguments": {} }),
+            )
+            .await;
+        for told in [&listed.raw, &called.raw] {
+            assert!(told.contains("no connection to the server"), "{told}");
+            assert!(!told.contains(cause), "{told}");
+        }
+    }
+    assert!(server.stop().await.success());
+    untrusted.stop().await;
 }
 
 #[tokio::test]

@@ -125,6 +125,7 @@ pub(crate) fn together(statuses: impl Iterator<Item = Status>) -> Status {
                 all.len(),
                 bad.reason
             ),
+            cause: bad.cause.clone(),
             since: bad.since,
         },
         Some(bad) => first(State::Starting)

@@ -112,6 +112,7 @@ fn sources(backends: usize, tools: usize) -> Vec<Source> {
             state: State::Ready,
             stage: Stage::Listing,
             reason: String::new(),
+            cause: None,
             since: SystemTime::UNIX_EPOCH,
         },
         lists: Some(Arc::new(Lists {

@@ -144,8 +144,10 @@ fn summary(backend: &Backend) -> Value {
     let status = backend.status();
     let mut entry = json!({ "name": &**backend.name(), "state": status.state.as_str() });
     if !matches!(status.state, State::Ready | State::Degraded) {
-        entry["reason"] = status.reason.into();
-        entry["action"] = status.state.action().into();
+        entry["reason"] = status.told_operators().into();
+        if let Some(action) = remedy(status.state) {
+            entry["action"] = action.into();
+        }
     }
     let config = backend.config();
     let is_process = matches!(config.transport, TransportConfig::Stdio { .. });
@@ -173,6 +175,15 @@ fn summary(backend: &Backend) -> Value {
     entry["resources"] = keys(&lists.resources);
     entry["resourceTemplates"] = keys(&lists.templates);
     entry
+}
+
+/// What whoever runs the check can do about it, where the reason does not say it all.
+const fn remedy(state: State) -> Option<&'static str> {
+    match state {
+        State::Starting => Some("it takes longer than a check waits"),
+        State::NeedsAuth => Some("renew the credential in its `headers`"),
+        State::Ready | State::Degraded | State::Unavailable => None,
+    }
 }
 
 /// Who shares a session of a legacy server with whom, in words.
@@ -219,10 +230,10 @@ fn describe(snapshot: &Snapshot, summary: &[Value], out: &mut String) {
         let name = backend["name"].as_str().unwrap_or_default();
         let state = backend["state"].as_str().unwrap_or_default();
         let _ = write!(out, "\n{name}: {state}");
-        if let (Some(reason), Some(action)) =
-            (backend["reason"].as_str(), backend["action"].as_str())
-        {
-            let _ = write!(out, " ({reason}; {action})");
+        let said = ["reason", "action"].map(|key| backend[key].as_str());
+        let said: Vec<&str> = said.into_iter().flatten().collect();
+        if !said.is_empty() {
+            let _ = write!(out, " ({})", said.join("; "));
         }
         out.push('\n');
         let rows = rows(backend);

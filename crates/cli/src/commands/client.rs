@@ -317,7 +317,8 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
             backend.shut_down().await;
             Err(format!(
                 "{} cannot be used: {}. Is `switchboard serve` running there?",
-                server.url, status.reason
+                server.url,
+                status.told_operators()
             ))
         }
     }

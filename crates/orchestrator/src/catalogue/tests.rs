@@ -62,6 +62,7 @@ fn status(state: State) -> Status {
             "no answer"
         }
         .to_owned(),
+        cause: None,
         since: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
     }
 }
