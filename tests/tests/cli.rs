@@ -699,7 +699,9 @@ async fn an_address_that_is_taken_ends_with_1() {
     command.envs([OPS_OFF]);
     let failed = ended(command).await;
     failed.assert_code(1);
-    assert!(failed.stderr.contains(&address), "{failed:#?}");
+    let said = format!("server.listen: cannot listen on {address}: ");
+    assert!(failed.stderr.contains(&said), "{failed:#?}");
+    assert!(failed.stderr.contains("choose another port"), "{failed:#?}");
 }
 
 #[tokio::test]

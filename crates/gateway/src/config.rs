@@ -23,6 +23,7 @@ use url::Url;
 
 pub use crate::heartbeat::HeartbeatConfig;
 pub use crate::legacy::LegacyClientsConfig;
+use crate::tls;
 use crate::workers::MAX_WORKERS;
 
 /// The fewest bytes of a sealing key.
@@ -207,6 +208,7 @@ impl Config {
     pub fn problems(&self) -> Vec<Problem> {
         self.open_to_everyone()
             .into_iter()
+            .chain(self.equal_listeners())
             .chain(self.equal_prefixes())
             .chain(self.wrong_dependencies())
             .chain(self.wrong_chains())
@@ -234,6 +236,33 @@ impl Config {
                  backend; expected a loopback address such as 127.0.0.1:{port}, or an `auth` \
                  section with `api_keys`",
                 port = listen.port(),
+            ),
+        })
+    }
+
+    /// What is wrong with the files of the listener's certificate, which are read for it.
+    pub fn certificate_problem(&self) -> Option<Problem> {
+        let (key, message) = tls::problem(self.server.tls.as_ref()?)?;
+        Some(Problem {
+            key: path(&["server", "tls", key]),
+            other: path(&["server", "tls"]),
+            message,
+        })
+    }
+
+    /// Two listeners cannot have one port of one address; port 0 is another one each time.
+    fn equal_listeners(&self) -> Option<Problem> {
+        let (listen, ops_listen) = (self.server.listen, self.server.ops_listen?);
+        let ips = [listen.ip(), ops_listen.ip()];
+        let overlap = ips[0] == ips[1] || ips.iter().any(IpAddr::is_unspecified);
+        if listen.port() == 0 || listen.port() != ops_listen.port() || !overlap {
+            return None;
+        }
+        Some(Problem {
+            key: path(&["server", "ops_listen"]),
+            other: path(&["server", "listen"]),
+            message: format!(
+                "{ops_listen} is taken by `server.listen`; expected another port, or `off`"
             ),
         })
     }

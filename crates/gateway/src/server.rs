@@ -1,6 +1,7 @@
 //! The gateway as a whole: put together, bound, served, drained.
 
 use std::future::Future;
+use std::io;
 use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,12 +38,14 @@ const MAX_OPS_CONNECTIONS: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("{key}: cannot listen on {address}: {}", remedy(.source))]
     Bind {
+        /// The key of the configuration.
+        key: &'static str,
         /// The address wanted.
         address: SocketAddr,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The configured hosts or origins are not valid.
     #[error(transparent)]
@@ -61,7 +64,7 @@ pub enum StartError {
     Heartbeat(#[source] reqwest::Error),
     /// The system gives no threads.
     #[error("cannot start the worker threads: {0}")]
-    Workers(#[source] std::io::Error),
+    Workers(#[source] io::Error),
 }
 
 /// A gateway whose backends are starting and whose sockets are bound.
@@ -97,12 +100,13 @@ impl Gateway {
             Some(files) => Some(Arc::new(Certificate::load(files)?)),
             None => None,
         };
-        let listener = bind(server.listen).await?;
+        let listener = bind("server.listen", server.listen).await?;
         let ops_listener = match server.ops_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind("server.ops_listen", address).await?),
             None => None,
         };
         let bound = listener.local_addr().map_err(|source| StartError::Bind {
+            key: "server.listen",
             address: server.listen,
             source,
         })?;
@@ -215,7 +219,7 @@ impl Gateway {
     ///
     /// # Errors
     /// If the system does not tell.
-    pub fn url(&self) -> std::io::Result<String> {
+    pub fn url(&self) -> io::Result<String> {
         let scheme = match self.certificate {
             Some(_) => "https",
             None => "http",
@@ -324,8 +328,30 @@ impl Gateway {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
-        .map_err(|source| StartError::Bind { address, source })
+        .map_err(|source| StartError::Bind {
+            key,
+            address,
+            source,
+        })
+}
+
+/// What the system said when an address could not be bound, and what to do.
+fn remedy(error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there, perhaps a gateway that runs already: end it, or choose \
+             another port"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "it is no address of this machine: choose one that is, such as 127.0.0.1 or 0.0.0.0"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "the system keeps this port for privileged programs: choose one from 1024 up"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error}; {remedy}")
 }

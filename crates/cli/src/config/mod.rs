@@ -10,6 +10,7 @@ mod finding;
 mod formats;
 mod mcp_servers;
 mod merge;
+mod missing;
 mod node;
 mod parse;
 mod reference;
@@ -28,6 +29,7 @@ use switchboard_gateway::config::Config;
 
 use self::document::Document;
 use self::merge::Index;
+use self::shape::Shape;
 
 pub(crate) use self::document::LISTEN_FLAG;
 pub(crate) use self::finding::{ConfigErrors, Finding};
@@ -77,7 +79,7 @@ pub(crate) fn load(
     for document in &mut documents {
         document.check(&schema, &mut findings);
     }
-    let config = compose(&documents, complete, &mut findings);
+    let config = compose(&documents, &schema, complete, &mut findings);
 
     sort(&mut findings.errors, &files);
     sort(&mut findings.warnings, &files);
@@ -142,7 +144,12 @@ fn files(
 
 /// Makes the configuration of what the sources say together. Where a part of it has been taken
 /// out, or is wrong, its default stands in, so that the other parts can be checked.
-fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> Config {
+fn compose(
+    documents: &[Document],
+    schema: &Json,
+    complete: bool,
+    findings: &mut Findings,
+) -> Config {
     let index = Index::of(documents);
     let mut merged = match merge::merge(documents) {
         Ok(merged) => merged,
@@ -155,6 +162,13 @@ fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> C
         .iter()
         .flat_map(|document| document.removed.clone())
         .collect();
+    if complete {
+        let missing = missing::take_out(&mut merged, Shape::root(schema), &removed);
+        removed.extend(missing.iter().map(|(key, _)| key.clone()));
+        let missing = missing.into_iter();
+        let missing = missing.map(|(key, message)| index.finding(&key, message));
+        findings.errors.extend(missing);
+    }
     let mut wrong: Vec<(Vec<String>, String)> = Vec::new();
 
     let config = Config {
@@ -192,6 +206,7 @@ fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> C
     if complete {
         let unsure = |key: &[String]| removed.iter().any(|other| overlap(key, other));
         let problems = config.problems().into_iter();
+        let problems = problems.chain(config.certificate_problem());
         let sure = problems.filter(|problem| !unsure(&problem.key) && !unsure(&problem.other));
         let errors = sure.map(|problem| index.finding(&problem.key, problem.message));
         findings.errors.extend(errors);

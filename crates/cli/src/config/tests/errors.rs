@@ -1,5 +1,7 @@
 //! The text of every kind of mistake.
 
+use rcgen::generate_simple_self_signed;
+
 use super::super::load;
 use super::{BACKEND, Place};
 
@@ -186,6 +188,42 @@ a.yaml:17: backends.b.prefix: `c` is the prefix of `a` too, so their names could
 a.yaml:18: backends.c.prefix: `c` is the prefix of `b` too, so their names could not be told apart; expected a prefix that no other backend has
 "#,
     );
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_a_mistake_and_so_are_equal_listeners() {
+    let pair = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let place = |server: &str| {
+        Place::new()
+            .file("a.yaml", format!("{BACKEND}server:\n{server}"))
+            .other_file("cert.pem", pair.cert.pem())
+            .other_file("key.pem", pair.signing_key.serialize_pem())
+            .other_file("other.pem", other.signing_key.serialize_pem())
+    };
+    place("  tls: { cert: cert.pem, key: key.pem }\n").load();
+    place("  tls:\n    cert: cert.pem\n    key: other.pem\n").fails_with(
+        r#"
+a.yaml:5: server.tls.key: does not fit the certificate of `server.tls.cert`; expected the private key that it was made for
+"#,
+    );
+    place("  tls:\n    key: key.pem\n    cert: key.pem\n").fails_with(
+        r#"
+a.yaml:5: server.tls.cert: the file has no certificate in it, but a private key: is it that of `server.tls.key`? expected a file in PEM with a `CERTIFICATE` and those that vouch for it
+"#,
+    );
+    place("  tls:\n    cert: gone.pem\n    key: key.pem\n").fails_with(
+        r#"
+a.yaml:4: server.tls.cert: the file cannot be read: entity not found; expected a file in PEM with a `CERTIFICATE` and those that vouch for it
+"#,
+    );
+    place("  tls:\n    cert: cert.pem\n  listen: 127.0.0.1:81\n  ops_listen: 127.0.0.1:81\n").fails_with(
+        r#"
+a.yaml:3: server.tls.key: is missing; expected the file of the private key
+a.yaml:6: server.ops_listen: 127.0.0.1:81 is taken by `server.listen`; expected another port, or `off`
+"#,
+    );
+    place("  listen: 127.0.0.1:0\n  ops_listen: 127.0.0.1:0\n").load();
 }
 
 #[test]
