@@ -180,6 +180,13 @@ impl Backend {
         }
     }
 
+    /// Whether calling this tool twice does no more than calling it once, as far as the operator, or
+    /// the server where the operator trusts it, says so. `tool` is the server's own name.
+    #[must_use]
+    pub fn is_safe_tool(&self, tool: &str) -> bool {
+        safety::is_safe_tool(self.config(), self.lists().as_deref(), tool)
+    }
+
     /// What it offers, as last learned by the first endpoint that is ready, or else by the first
     /// that ever was. `None`: never learned.
     #[must_use]

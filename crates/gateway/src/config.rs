@@ -326,13 +326,19 @@ impl Config {
         };
         let fallbacks = self.fallbacks.iter().enumerate();
         let fallbacks = fallbacks.flat_map(|(index, fallback)| {
-            let key = path(&["fallbacks", &format!("[{index}]"), "try"]);
-            fallback.targets.iter().map(move |tool| (key.clone(), tool))
+            let at = path(&["fallbacks", &format!("[{index}]")]);
+            let tool = Some(&fallback.tool).filter(|tool| !tool.contains('*'));
+            let tool = tool.map(|tool| (below(&at, &["tool"]), tool));
+            let targets = fallback.targets.iter().enumerate();
+            let targets =
+                targets.map(move |(item, tool)| (below(&at, &["try", &format!("[{item}]")]), tool));
+            tool.into_iter().chain(targets)
         });
         let groups = self.equivalents.iter().enumerate();
         let groups = groups.flat_map(|(index, group)| {
-            let key = path(&["equivalents", &format!("[{index}]"), "tools"]);
-            group.tools.iter().map(move |tool| (key.clone(), tool))
+            let at = path(&["equivalents", &format!("[{index}]"), "tools"]);
+            let tools = group.tools.iter().enumerate();
+            tools.map(move |(item, tool)| (below(&at, &[&format!("[{item}]")]), tool))
         });
         wrong
             .chain(fallbacks.chain(groups).filter_map(unknown))
@@ -354,6 +360,10 @@ impl Config {
         let near = near.map_or(String::new(), |near| format!("; did you mean `{near}…`?"));
         Some(format!("names `{tool}`, which is no backend's tool{near}"))
     }
+}
+
+fn below(at: &[String], keys: &[&str]) -> Vec<String> {
+    at.iter().cloned().chain(path(keys)).collect()
 }
 
 fn path(keys: &[&str]) -> Vec<String> {

@@ -30,6 +30,8 @@ pub struct Reloader {
 pub struct Reloaded {
     /// Whether anything is in force now that was not before.
     pub is_changed: bool,
+    /// The keys whose values are others now.
+    pub keys: Vec<&'static str>,
     /// The backends that it touched.
     pub exchanged: Exchanged,
     /// The keys that differ from those in force and that only a restart puts in force.
@@ -64,7 +66,8 @@ impl Reloader {
             return Err(ReloadError::Problem(problem));
         }
         let access = Access::new(self.bound, &next.server, next.auth.as_ref())?;
-        if is_same(&self.in_force, &next) {
+        let keys = exchanged_keys(&self.in_force, &next);
+        if keys.is_empty() {
             return Ok(Reloaded {
                 needs_restart,
                 ..Reloaded::default()
@@ -88,6 +91,7 @@ impl Reloader {
         self.in_force = next;
         Ok(Reloaded {
             is_changed: true,
+            keys,
             exchanged,
             needs_restart,
         })
@@ -116,16 +120,30 @@ impl Reloader {
     }
 }
 
-/// Whether nothing differs of what a reload puts in force.
-fn is_same(a: &Config, b: &Config) -> bool {
-    a.server.public_url == b.server.public_url
-        && a.server.allowed_hosts == b.server.allowed_hosts
-        && a.server.allowed_origins == b.server.allowed_origins
-        && a.server.watch_config == b.server.watch_config
-        && a.auth == b.auth
-        && a.names == b.names
-        && a.backends == b.backends
-        && a.chains() == b.chains()
+/// The keys that differ of what a reload puts in force.
+fn exchanged_keys(a: &Config, b: &Config) -> Vec<&'static str> {
+    let (server, other) = (&a.server, &b.server);
+    let differing = [
+        ("server.public_url", server.public_url != other.public_url),
+        (
+            "server.allowed_hosts",
+            server.allowed_hosts != other.allowed_hosts,
+        ),
+        (
+            "server.allowed_origins",
+            server.allowed_origins != other.allowed_origins,
+        ),
+        (
+            "server.watch_config",
+            server.watch_config != other.watch_config,
+        ),
+        ("auth", a.auth != b.auth),
+        ("names", a.names != b.names),
+        ("backends", a.backends != b.backends),
+        ("fallbacks", a.fallbacks != b.fallbacks),
+        ("equivalents", a.equivalents != b.equivalents),
+    ];
+    only_differing(differing)
 }
 
 /// The keys that differ and that only a restart puts in force.
@@ -195,7 +213,11 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("parked_calls", old.parked_calls != new.parked_calls),
         ("telemetry", old.telemetry != new.telemetry),
     ];
-    let keys = differing.into_iter().filter(|(_, differs)| *differs);
+    only_differing(differing)
+}
+
+fn only_differing<const N: usize>(keys: [(&'static str, bool); N]) -> Vec<&'static str> {
+    let keys = keys.into_iter().filter(|(_, differs)| *differs);
     keys.map(|(key, _)| key).collect()
 }
 

@@ -45,11 +45,14 @@ pub enum TlsError {
 
 /// What is wrong with the files: the key of [`TlsConfig`] and what is expected of it.
 pub(crate) fn problem(files: &TlsConfig) -> Option<(&'static str, String)> {
+    // Each by itself, since both may be in one file.
+    if let Err(error) = certificates(&files.cert) {
+        return Some(("cert", wrong_file(&files.cert, &error, &CERTIFICATE)));
+    }
+    if let Err(error) = PrivateKeyDer::from_pem_file(&files.key) {
+        return Some(("key", wrong_file(&files.key, &error, &KEY)));
+    }
     match read(files).err()? {
-        TlsError::File { path, source } if path == files.cert => {
-            Some(("cert", wrong_file(&path, &source, &CERTIFICATE)))
-        }
-        TlsError::File { path, source } => Some(("key", wrong_file(&path, &source, &KEY))),
         TlsError::Pair {
             source: rustls::Error::InconsistentKeys(_),
             ..
@@ -62,6 +65,8 @@ pub(crate) fn problem(files: &TlsConfig) -> Option<(&'static str, String)> {
             let message = format!("cannot be used: {source}; expected a certificate and its key");
             Some(("cert", message))
         }
+        // It was written anew in between.
+        TlsError::File { .. } => None,
     }
 }
 

@@ -29,7 +29,7 @@ use tokio_util::task::TaskTracker;
 use crate::backends::{Backends, Starter};
 use crate::catalogue::visibility::Visibilities;
 use crate::catalogue::{Catalogue, Extensions, List, Route, Shared, Snapshot, Source};
-use crate::chains::Chains;
+use crate::chains::{Chains, check};
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
 use crate::hub::{Filter, Hub, ListenError, Listener, MAX_URI_LEN, MAX_URIS};
@@ -97,7 +97,7 @@ pub(crate) struct Inner {
 struct Naming {
     names: NamesConfig,
     private: bool,
-    chains: ChainsConfig,
+    chains: Arc<ChainsConfig>,
     /// Those that any backend was ever learned to have.
     extensions: Extensions,
     visibilities: Visibilities,
@@ -108,6 +108,7 @@ impl Naming {
         let shared = Shared {
             private: self.private,
             extensions: self.extensions.clone(),
+            chains: Arc::clone(&self.chains),
             ..Shared::new(env!("CARGO_PKG_VERSION"))
         };
         Snapshot::build(&self.names, sources, &shared)
@@ -191,7 +192,7 @@ impl Orchestrator {
         let naming = Naming {
             names: parts.names,
             private: parts.private,
-            chains: parts.chains,
+            chains: Arc::new(parts.chains),
             extensions: Extensions::default(),
             visibilities: Visibilities::default(),
         };
@@ -395,9 +396,9 @@ impl Inner {
             naming.names = names;
             naming.private = private;
             // What was measured of the tools in them is kept if they are the same.
-            if naming.chains != chains {
+            if *naming.chains != chains {
                 self.chains.store(Arc::new(Chains::new(&chains)));
-                naming.chains = chains;
+                naming.chains = Arc::new(chains);
             }
             touched.for_each(|name| naming.visibilities.forget(name));
         }
@@ -430,7 +431,9 @@ fn source(backend: &Backend, hidden: bool) -> Source {
 /// is listened to.
 async fn keep_catalogue(inner: Arc<Inner>) {
     let mut watched_changed = inner.hub.watched_changed();
+    let mut misfits = Misfits::default();
     loop {
+        misfits.look(&inner);
         let look_at = inner.naming.lock().visibilities.next_look();
         let next_look = async {
             match look_at {
@@ -458,6 +461,34 @@ async fn keep_catalogue(inner: Arc<Inner>) {
         for (name, backend) in inner.backends.all().iter() {
             backend.watch_resources(&by_backend.remove(name).unwrap_or_default());
         }
+    }
+}
+
+/// What does not fit about the chains, said once for as long as it is so.
+#[derive(Default)]
+struct Misfits {
+    seen: Option<(Arc<ChainsConfig>, Arc<Snapshot>)>,
+    said: Vec<check::Problem>,
+}
+
+impl Misfits {
+    /// Looks again if something has changed, and warns of what is new.
+    fn look(&mut self, inner: &Inner) {
+        let chains = Arc::clone(&inner.naming.lock().chains);
+        let snapshot = inner.catalogue.load_full();
+        let is_seen = self.seen.as_ref().is_some_and(|(seen_chains, seen)| {
+            Arc::ptr_eq(seen_chains, &chains) && Arc::ptr_eq(seen, &snapshot)
+        });
+        // What starts may still bring what seems to be missing.
+        if is_seen || snapshot.is_starting() {
+            return;
+        }
+        let problems = check::problems(&chains, &snapshot);
+        for problem in problems.iter().filter(|it| !self.said.contains(it)) {
+            tracing::warn!("{problem}");
+        }
+        self.said = problems;
+        self.seen = Some((chains, snapshot));
     }
 }
 

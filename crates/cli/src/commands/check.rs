@@ -12,15 +12,16 @@ use switchboard_backends::config::TransportConfig;
 use switchboard_backends::lists::Item;
 use switchboard_backends::status::State;
 use switchboard_gateway::config::Config;
-use switchboard_orchestrator::catalogue::{Kind, Snapshot};
+use switchboard_orchestrator::catalogue::{Entry, Kind, Snapshot};
 use switchboard_orchestrator::chains;
+use switchboard_orchestrator::chains::check::Problem;
 use switchboard_orchestrator::{Orchestrator, Parts};
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::Metrics;
 use tokio::time::Instant;
 
 use super::{counted, failed, load, print};
-use crate::config::Loaded;
+use crate::config::{Finding, Loaded};
 
 /// How long backends may take to start.
 const START: Duration = Duration::from_secs(90);
@@ -61,6 +62,7 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
         config,
         warnings,
         files,
+        index,
     } = loaded;
     let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
     let mut text = String::new();
@@ -85,20 +87,33 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
     let mut all_there = true;
     if connect {
         match connected(config).await {
-            Ok((snapshot, summary, chains)) => {
+            Ok(found) => {
+                let Connected {
+                    snapshot,
+                    summary,
+                    wrong_chains,
+                    warnings,
+                } = found;
+                let finding = |(key, message): (Vec<String>, String)| index.finding(&key, message);
+                let wrong_chains: Vec<Finding> = wrong_chains.into_iter().map(finding).collect();
+                let warnings: Vec<Finding> = warnings.into_iter().map(finding).collect();
                 all_there = summary.iter().all(|backend| backend["state"] == "ready");
                 describe(&snapshot, &summary, &mut text);
-                all_there &= chains.is_empty();
-                for problem in &chains {
+                all_there &= wrong_chains.is_empty();
+                for warning in &warnings {
+                    let _ = writeln!(text, "warning: {warning}");
+                }
+                for problem in &wrong_chains {
                     let _ = writeln!(text, "error: {problem}");
                 }
                 let tools = snapshot.entries(Kind::Tool).len();
                 let all = report["warnings"].as_array_mut().into_iter();
                 all.for_each(|all| {
+                    all.extend(warnings.iter().map(|warning| json!(warning)));
                     all.extend(too_many_tools(tools).map(|message| json!({ "message": message })))
                 });
                 report["backends"] = Value::Array(summary);
-                report["chains"] = chains.into();
+                report["chains"] = json!(wrong_chains);
                 report["collisions"] = collisions(&snapshot);
                 report["shortened"] = shortened(&snapshot);
             }
@@ -116,9 +131,19 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
     }
 }
 
-/// Starts every backend, looks at what there is, and ends them. With what is there: what is said
-/// about each backend, and what does not fit about the chains.
-async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<String>), String> {
+/// What was found by connecting.
+struct Connected {
+    snapshot: Arc<Snapshot>,
+    /// What is said about each backend.
+    summary: Vec<Value>,
+    /// What does not fit about the chains, by key.
+    wrong_chains: Vec<(Vec<String>, String)>,
+    /// What works otherwise than it reads, by key.
+    warnings: Vec<(Vec<String>, String)>,
+}
+
+/// Starts every backend, looks at what there is, and ends them.
+async fn connected(config: Config) -> Result<Connected, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let chains = config.chains();
     let orchestrator = Orchestrator::start(Parts {
@@ -132,11 +157,24 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<Str
         runtimes: Vec::new(),
     });
     orchestrator.known(Instant::now() + START).await;
-    let summary = orchestrator.backends().iter().map(summary).collect();
+    let backends = orchestrator.backends();
+    let summary = backends.iter().map(summary).collect();
     let snapshot = orchestrator.catalogue().load_full();
     orchestrator.shut_down().await;
-    let problems = chains::check::problems(&chains, &snapshot);
-    Ok((snapshot, summary, problems))
+    let is_safe = |entry: &Entry| {
+        let mut backends = backends.iter();
+        let backend = backends.find(|backend| *backend.name() == entry.backend);
+        backend.is_some_and(|backend| backend.is_safe_tool(entry.original()))
+    };
+    let keyed = |problem: Problem| (problem.key, problem.message);
+    let warnings = chains::check::hardly_followed(&chains, &snapshot, is_safe);
+    let wrong_chains = chains::check::problems(&chains, &snapshot);
+    Ok(Connected {
+        wrong_chains: wrong_chains.into_iter().map(keyed).collect(),
+        warnings: warnings.into_iter().map(keyed).collect(),
+        snapshot,
+        summary,
+    })
 }
 
 /// What there is to say about one backend, for programs.

@@ -44,6 +44,8 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Finding>,
     /// The files that were read, in the order in which they were laid over each other.
     pub(crate) files: Vec<PathBuf>,
+    /// Where each key stands, for what only comes to light later.
+    pub(crate) index: Index,
 }
 
 /// What has been found so far.
@@ -79,7 +81,8 @@ pub(crate) fn load(
     for document in &mut documents {
         document.check(&schema, &mut findings);
     }
-    let config = compose(&documents, &schema, complete, &mut findings);
+    let index = Index::of(&documents);
+    let config = compose(&documents, &index, &schema, complete, &mut findings);
 
     sort(&mut findings.errors, &files);
     sort(&mut findings.warnings, &files);
@@ -90,6 +93,7 @@ pub(crate) fn load(
         config,
         warnings: findings.warnings,
         files,
+        index,
     })
 }
 
@@ -146,11 +150,11 @@ fn files(
 /// out, or is wrong, its default stands in, so that the other parts can be checked.
 fn compose(
     documents: &[Document],
+    index: &Index,
     schema: &Json,
     complete: bool,
     findings: &mut Findings,
 ) -> Config {
-    let index = Index::of(documents);
     let mut merged = match merge::merge(documents) {
         Ok(merged) => merged,
         Err(error) => {
@@ -188,14 +192,6 @@ fn compose(
             })
             .collect(),
     };
-
-    for (name, backend) in &config.backends {
-        if backend.trust_annotations {
-            let key = ["backends", name, "trust_annotations"].map(str::to_owned);
-            let warning = index.finding(&key, "has no effect yet".to_owned());
-            findings.warnings.push(warning);
-        }
-    }
 
     // A section that lacks what was taken out of it is not wrong once more.
     wrong.retain(|(key, _)| !removed.iter().any(|other| breaks(other, key)));
@@ -237,12 +233,15 @@ fn section<T: DeserializeOwned>(
         .ok()
 }
 
-/// Whether the lack of `removed` may be what is wrong with `section`. Of a backend only these two
-/// keys can be missed; without any other it has a default.
+/// Whether the lack of `removed` may be what is wrong with `section`. Of a backend only these keys
+/// can be missed, or are wrong without a part of them; without any other it has a default.
 fn breaks(removed: &[String], section: &[String]) -> bool {
     let missed = match removed {
         [backends, _, field, ..] if backends == "backends" => {
-            matches!(field.as_str(), "command" | "url")
+            matches!(
+                field.as_str(),
+                "command" | "url" | "endpoints" | "discovery"
+            )
         }
         _ => true,
     };

@@ -8,6 +8,15 @@ fn keys_that_need_a_restart_are_named_and_others_are_not() {
     new.server.watch_config = false;
     new.names.separator = "-".to_owned();
     assert!(needs_restart(&old, &new).is_empty());
+    let fallback = r#"{ "tool": "a__x", "try": ["b__x"] }"#;
+    new.fallbacks = vec![serde_json::from_str(fallback).unwrap()];
+    let keys = [
+        "server.allowed_hosts",
+        "server.watch_config",
+        "names",
+        "fallbacks",
+    ];
+    assert_eq!(exchanged_keys(&old, &new), keys);
     new.server.listen.set_port(1);
     new.server.sealing_keys = vec![SecretString::from("k".repeat(32))];
     new.telemetry.log.level = "debug".to_owned();

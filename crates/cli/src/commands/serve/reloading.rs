@@ -112,6 +112,7 @@ fn tell(reloaded: &Reloaded) -> Reload {
     }
     let exchanged = &reloaded.exchanged;
     tracing::info!(
+        keys = reloaded.keys.join(","),
         added = exchanged.added.join(","),
         changed = exchanged.changed.join(","),
         removed = exchanged.removed.join(","),
