@@ -207,6 +207,32 @@ async fn a_call_that_fails_says_why_and_ends_with_1() {
 }
 
 #[tokio::test]
+async fn servers_that_are_away_are_named_and_their_tools_can_be_called() {
+    let place = Place::new();
+    let config = json!({ "backends": {
+        "f": faulty(&[]),
+        "gone": { "command": "there-is-no-such-program-8c2f" },
+    } });
+    let server = serve(Path::new(&place.write("a.json", &config.to_string()))).await;
+    let listed = run(&["tools", "--url", server.url()]).await;
+    let said = &listed.assert_code(0).stdout;
+    assert!(said.lines().any(|line| line == "f__echo"), "{listed:#?}");
+    assert!(said.contains("gone: unavailable since 2"), "{listed:#?}");
+
+    let called = run(&["call", "gone__x", "--url", server.url()]).await;
+    called.assert_code(1);
+    assert!(called.stdout.contains("\"gone\""), "{called:#?}");
+    assert!(!called.stderr.contains("there is no tool"), "{called:#?}");
+    let called = run(&["call", "f__ecoh", "--url", server.url()]).await;
+    called.assert_code(1);
+    assert!(
+        called.stderr.contains("did you mean f__echo?"),
+        "{called:#?}"
+    );
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test]
 async fn a_key_is_taken_from_the_environment_or_the_command_line() {
     const KEY: &str = "a-key-nobody-sees-5c11";
     let digest: String = Sha256::digest(KEY)
@@ -226,10 +252,16 @@ async fn a_key_is_taken_from_the_environment_or_the_command_line() {
     ended(command).await.assert_code(0);
     let with_key = [&arguments[..], &["--api-key", KEY]].concat();
     run(&with_key).await.assert_code(0);
-    run(&arguments).await.assert_code(1);
+    let without = run(&arguments).await;
+    let advice = "401: give --api-key or SWITCHBOARD_API_KEY";
+    assert!(
+        without.assert_code(1).stderr.contains(advice),
+        "{without:#?}"
+    );
     let wrong = [&arguments[..], &["--api-key", "another-key-0aa7"]].concat();
     let refused = run(&wrong).await;
     refused.assert_code(1);
+    assert!(refused.stderr.contains(advice), "{refused:#?}");
     assert!(!refused.stderr.contains("another-key-0aa7"), "{refused:#?}");
 
     let mut command = switchboard(&["call", "--help"]);
@@ -245,6 +277,7 @@ async fn good_files_are_valid() {
         ("quickstart.yaml", 2),
         ("team.yaml", 5),
         ("production.yaml", 2),
+        ("resilient.yaml", 3),
     ];
     for (name, backends) in examples {
         let file = tools::repository().join("config").join(name);

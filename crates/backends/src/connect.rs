@@ -93,7 +93,10 @@ impl From<LinkError> for ConnectError {
                 cause = Some(why);
                 "no connection to the server".to_owned()
             }
-            LinkError::Unauthorized(_) => "it refuses the gateway's credential".to_owned(),
+            LinkError::Unauthorized(status) => {
+                cause = Some(format!("HTTP status {status}"));
+                "it refuses the gateway's credential".to_owned()
+            }
             LinkError::Status {
                 status: 300..=399, ..
             } => "it redirects elsewhere: configure the address that it redirects to".to_owned(),
