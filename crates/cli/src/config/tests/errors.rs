@@ -60,7 +60,7 @@ a.yaml:11: server.sealing_keys[0]: the value is a secret of 5 bytes, which is to
 a.yaml:12: server.max_connections: `0` is too small; expected a whole number of at least 1
 a.yaml:13: server.max_body_bytes: is `1.5`; expected a whole number of at least 1
 a.yaml:16: auth.api_keys[0].name: the value is empty; expected text of at least one character
-a.yaml:16: auth.api_keys[0].key_sha256: the value is not a SHA-256 digest; expected 64 hexadecimal digits, as `printf %s "$KEY" | sha256sum` prints them
+a.yaml:16: auth.api_keys[0].key_sha256: the value is not a SHA-256 digest; expected 64 hexadecimal digits, as `printf %s "$KEY" | sha256sum | cut -d' ' -f1` prints them
 a.yaml:16: auth.api_keys[0].groups: is `ci`; expected a list: write it as `["…"]`
 a.yaml:17: auth.api_keys[1]: has no `key_sha256`; expected one
 a.yaml:17: auth.api_keys[1].name: is `3`; expected text of at least one character: put it in quotes
@@ -448,12 +448,31 @@ backends:
 "#;
     Place::new().file("a.yaml", text).fails_with(
         r#"
-a.yaml:2: auth.api_keys[0].key_sha256: the value is not a SHA-256 digest; expected 64 hexadecimal digits, as `printf %s "$KEY" | sha256sum` prints them
+a.yaml:2: auth.api_keys[0].key_sha256: the value is not a SHA-256 digest; expected 64 hexadecimal digits, as `printf %s "$KEY" | sha256sum | cut -d' ' -f1` prints them
 a.yaml:4: backends.a.command: is `3`; expected text of at least one character: put it in quotes
 a.yaml:4: backends.a.timeout: `never` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
 a.yaml:5: backends.b.timeout: `never` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
 a.yaml:5: backends.b: has more than one of `command`, `url` and `endpoints`; expected one of them: a backend is one server
 a.yaml:6: backends.c.command: the environment variable `GONE` is not set; expected a value for it, or a default as in `${GONE:-default}`
+"#,
+    );
+}
+
+#[test]
+fn a_mistake_deep_in_a_backend_is_one_mistake_at_its_key() {
+    let text = r#"backends:
+  a:
+    endpoints:
+      - url: http://a/
+      - url: "${GONE}"
+        weight: 3
+    health:
+      path: healthz
+"#;
+    Place::new().file("a.yaml", text).fails_with(
+        r#"
+a.yaml:5: backends.a.endpoints[1].url: the environment variable `GONE` is not set; expected a value for it, or a default as in `${GONE:-default}`
+a.yaml:8: backends.a.health.path: `healthz` is not a path; expected a path of the server's, such as `/healthz`
 "#,
     );
 }
