@@ -563,6 +563,57 @@ async fn a_check_says_how_each_server_was_found_to_be_reached() {
     assert_eq!(ways, ["HTTP", "HTTP+SSE"], "{report:#}");
 }
 
+#[tokio::test]
+async fn a_check_names_each_endpoint_and_patterns_that_fit_nothing() {
+    let place = Place::new();
+    let (there, refused) = (
+        FakeHttp::start(Transport::Modern, "a").await,
+        RefusedPort::take(),
+    );
+    let config = json!({
+        "backends": {
+            "many": { "endpoints": [{ "url": there.url() }, { "url": refused.url() }] },
+            "one": {
+                "url": there.url(),
+                "exclude_tools": ["ecoh", "delay"],
+                "safe_tools": ["echo", "nothing_*"],
+            },
+        },
+        "fallbacks": [{ "tool": "many__echo", "try": ["one__ecoh"] }],
+    });
+    let file = place.write("a.json", &format!("{config:#}"));
+    let report = run(&["check", "-c", &file, "--connect", "--format", "json"]).await;
+    let report = report.assert_code(1).json();
+    let endpoints = report["backends"][0]["endpoints"].as_array();
+    let endpoints = endpoints.expect("endpoints");
+    assert_eq!(endpoints[0]["state"], "ready", "{report:#}");
+    assert_eq!(endpoints[1]["state"], "unavailable", "{report:#}");
+    let reason = endpoints[1]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("connection refused"), "{reason}");
+    let said = |findings: &Value, key: &str| {
+        let findings = findings.as_array().expect("findings");
+        let found = findings.iter().find(|finding| finding["key"] == key);
+        let found = found.unwrap_or_else(|| panic!("{key} is not in {report:#}"));
+        assert_eq!(found["file"], file.as_str());
+        assert!(found["line"].is_u64(), "{found}");
+        found["message"].as_str().expect("a message").to_owned()
+    };
+    for key in ["exclude_tools[0]", "safe_tools[1]"] {
+        let message = said(&report["warnings"], &format!("backends.one.{key}"));
+        assert!(message.contains("fits no tool"), "{message}");
+        assert!(message.contains("`delay`"), "{message}");
+    }
+    let message = said(&report["warnings"], "fallbacks[0].tool");
+    assert!(message.contains("not known to be safe"), "{message}");
+    let message = said(&report["chains"], "fallbacks[0].try[0]");
+    assert!(message.contains("did you mean `one__echo`?"), "{message}");
+
+    let text = run(&["check", "-c", &file, "--connect"]).await;
+    for part in [": ready\n", ": unavailable (no connection", "fits no tool"] {
+        assert!(text.stdout.contains(part), "{part} is not in {text:#?}");
+    }
+}
+
 /// More tools than some clients take.
 fn too_many() -> Value {
     let mut backends = crowded();

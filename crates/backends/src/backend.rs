@@ -165,6 +165,15 @@ impl Backend {
         endpoints.first().map_or("HTTP", Endpoint::transport)
     }
 
+    /// How each of its endpoints is doing, by what a person calls it; `None` where there is but one.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<(Option<Arc<str>>, Status)> {
+        let endpoints = self.inner.endpoints.load();
+        let each = endpoints.iter();
+        each.map(|endpoint| (endpoint.label(), endpoint.status()))
+            .collect()
+    }
+
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -186,6 +186,11 @@ impl Endpoint {
         self.inner.place.key
     }
 
+    /// What a person calls it; `None` where there is but one.
+    pub(crate) fn label(&self) -> Option<Arc<str>> {
+        self.inner.place.label.clone()
+    }
+
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.inner.breaker
     }

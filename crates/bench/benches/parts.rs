@@ -124,6 +124,7 @@ fn sources(backends: usize, tools: usize) -> Vec<Source> {
                 found: Found::Discovered,
             }),
             tools: (0..tools).map(tool).collect(),
+            left_out: Vec::new(),
             prompts: Vec::new(),
             resources: Vec::new(),
             templates: Vec::new(),

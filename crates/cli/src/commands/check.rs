@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use switchboard_backends::Backend;
 use switchboard_backends::config::TransportConfig;
 use switchboard_backends::lists::Item;
-use switchboard_backends::status::State;
+use switchboard_backends::pattern;
+use switchboard_backends::status::{State, Status};
 use switchboard_gateway::config::Config;
 use switchboard_orchestrator::catalogue::{Entry, Kind, Snapshot};
 use switchboard_orchestrator::chains;
@@ -167,14 +168,68 @@ async fn connected(config: Config) -> Result<Connected, String> {
         backend.is_some_and(|backend| backend.is_safe_tool(entry.original()))
     };
     let keyed = |problem: Problem| (problem.key, problem.message);
-    let warnings = chains::check::hardly_followed(&chains, &snapshot, is_safe);
+    let hardly_followed = chains::check::hardly_followed(&chains, &snapshot, is_safe);
+    let unused = backends.iter().flat_map(unused_patterns);
+    let warnings = unused.chain(hardly_followed.into_iter().map(keyed));
     let wrong_chains = chains::check::problems(&chains, &snapshot);
     Ok(Connected {
         wrong_chains: wrong_chains.into_iter().map(keyed).collect(),
-        warnings: warnings.into_iter().map(keyed).collect(),
+        warnings: warnings.collect(),
         snapshot,
         summary,
     })
+}
+
+/// The most names in one message.
+const MAX_NAMES: usize = 10;
+
+/// Patterns of a backend's that fit no tool of its server, by key.
+fn unused_patterns(backend: &Backend) -> Vec<(Vec<String>, String)> {
+    // Of a part that is not known nothing is said.
+    let Some(lists) = backend.lists().filter(|lists| lists.missing.is_none()) else {
+        return Vec::new();
+    };
+    let shown = lists.tools.iter().map(|tool| &*tool.key);
+    let tools: Vec<&str> = shown
+        .chain(lists.left_out.iter().map(|name| &**name))
+        .collect();
+    let config = backend.config();
+    let listed = [
+        ("include_tools", &config.include_tools),
+        ("exclude_tools", &config.exclude_tools),
+        ("safe_tools", &config.safe_tools),
+    ];
+    let listed = listed.into_iter().flat_map(|(key, patterns)| {
+        let patterns = patterns.iter().enumerate();
+        patterns.map(move |(item, pattern)| (key, format!("[{item}]"), pattern))
+    });
+    let timeouts = config.tool_timeouts.iter();
+    let timeouts = timeouts.map(|(pattern, _)| ("tool_timeouts", pattern.clone(), pattern));
+    let unused = listed
+        .chain(timeouts)
+        .filter(|(_, _, pattern)| !tools.iter().any(|tool| pattern::matches(pattern, tool)));
+    let known = match tools.len() {
+        0 => "has none".to_owned(),
+        count => {
+            let names: Vec<String> = tools
+                .iter()
+                .take(MAX_NAMES)
+                .map(|name| format!("`{name}`"))
+                .collect();
+            let more = match count - names.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("has {}{more}", names.join(", "))
+        }
+    };
+    unused
+        .map(|(key, item, pattern)| {
+            let key = ["backends", backend.name(), key, &item].map(str::to_owned);
+            let message = format!("`{pattern}` fits no tool of the server, which {known}");
+            (key.to_vec(), message)
+        })
+        .collect()
 }
 
 /// What there is to say about one backend, for programs.
@@ -188,6 +243,10 @@ fn summary(backend: &Backend) -> Value {
         }
     }
     let config = backend.config();
+    let endpoints = backend.endpoints();
+    if endpoints.iter().any(|(label, _)| label.is_some()) {
+        entry["endpoints"] = endpoints.iter().map(endpoint).collect();
+    }
     let is_process = matches!(config.transport, TransportConfig::Stdio { .. });
     entry["transport"] = backend.transport().into();
     let Some(lists) = backend.lists() else {
@@ -212,6 +271,14 @@ fn summary(backend: &Backend) -> Value {
     entry["prompts"] = keys(&lists.prompts);
     entry["resources"] = keys(&lists.resources);
     entry["resourceTemplates"] = keys(&lists.templates);
+    entry
+}
+
+fn endpoint((label, status): &(Option<Arc<str>>, Status)) -> Value {
+    let mut entry = json!({ "endpoint": label.as_deref(), "state": status.state.as_str() });
+    if status.state != State::Ready {
+        entry["reason"] = status.told_operators().into();
+    }
     entry
 }
 
@@ -315,6 +382,14 @@ fn rows(backend: &Value) -> Vec<(String, String)> {
         names.filter_map(Value::as_str).collect::<Vec<_>>()
     };
     let mut rows = vec![("transport".to_owned(), text("transport").to_owned())];
+    for endpoint in backend["endpoints"].as_array().into_iter().flatten() {
+        let text = |key: &str| endpoint[key].as_str().unwrap_or_default();
+        let mut said = format!("{}: {}", text("endpoint"), text("state"));
+        if endpoint["reason"].is_string() {
+            let _ = write!(said, " ({})", text("reason"));
+        }
+        rows.push(("endpoint".to_owned(), said));
+    }
     if backend["era"].is_string() {
         let era = format!("{} {} ({})", text("era"), text("version"), text("eraFound"));
         rows.push(("era".to_owned(), era));

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use switchboard_backends::config::BalancePolicy;
 use switchboard_gateway::config::Config;
 
 use self::document::Document;
@@ -192,6 +193,23 @@ fn compose(
             })
             .collect(),
     };
+
+    for (name, backend) in &config.backends {
+        if backend.balance != BalancePolicy::RoundRobin {
+            continue;
+        }
+        for (item, endpoint) in backend.endpoints.iter().enumerate() {
+            if endpoint.weight != 1 {
+                let item = format!("[{item}]");
+                let key = ["backends", name, "endpoints", &item, "weight"].map(str::to_owned);
+                let message = "has no effect with `balance: round_robin`; expected 1, or another \
+                               `balance` such as `weighted`";
+                findings
+                    .warnings
+                    .push(index.finding(&key, message.to_owned()));
+            }
+        }
+    }
 
     // A section that lacks what was taken out of it is not wrong once more.
     wrong.retain(|(key, _)| !removed.iter().any(|other| breaks(other, key)));

@@ -82,6 +82,7 @@ fn backend(name: &str) -> Source {
                 found: Found::Discovered,
             }),
             tools: Vec::new(),
+            left_out: Vec::new(),
             prompts: Vec::new(),
             resources: Vec::new(),
             templates: Vec::new(),
