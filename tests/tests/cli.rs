@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use rcgen::generate_simple_self_signed;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use switchboard_testkit::fake_http::{FakeHttp, Transport};
+use switchboard_testkit::client::Client;
+use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
 use switchboard_tests::front::{descendants, faulty, is_running, until};
+use switchboard_tests::gateway::Gateway;
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
 use tempfile::TempDir;
@@ -204,6 +207,32 @@ async fn a_call_that_fails_says_why_and_ends_with_1() {
 }
 
 #[tokio::test]
+async fn servers_that_are_away_are_named_and_their_tools_can_be_called() {
+    let place = Place::new();
+    let config = json!({ "backends": {
+        "f": faulty(&[]),
+        "gone": { "command": "there-is-no-such-program-8c2f" },
+    } });
+    let server = serve(Path::new(&place.write("a.json", &config.to_string()))).await;
+    let listed = run(&["tools", "--url", server.url()]).await;
+    let said = &listed.assert_code(0).stdout;
+    assert!(said.lines().any(|line| line == "f__echo"), "{listed:#?}");
+    assert!(said.contains("gone: unavailable since 2"), "{listed:#?}");
+
+    let called = run(&["call", "gone__x", "--url", server.url()]).await;
+    called.assert_code(1);
+    assert!(called.stdout.contains("\"gone\""), "{called:#?}");
+    assert!(!called.stderr.contains("there is no tool"), "{called:#?}");
+    let called = run(&["call", "f__ecoh", "--url", server.url()]).await;
+    called.assert_code(1);
+    assert!(
+        called.stderr.contains("did you mean f__echo?"),
+        "{called:#?}"
+    );
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test]
 async fn a_key_is_taken_from_the_environment_or_the_command_line() {
     const KEY: &str = "a-key-nobody-sees-5c11";
     let digest: String = Sha256::digest(KEY)
@@ -223,10 +252,16 @@ async fn a_key_is_taken_from_the_environment_or_the_command_line() {
     ended(command).await.assert_code(0);
     let with_key = [&arguments[..], &["--api-key", KEY]].concat();
     run(&with_key).await.assert_code(0);
-    run(&arguments).await.assert_code(1);
+    let without = run(&arguments).await;
+    let advice = "401: give --api-key or SWITCHBOARD_API_KEY";
+    assert!(
+        without.assert_code(1).stderr.contains(advice),
+        "{without:#?}"
+    );
     let wrong = [&arguments[..], &["--api-key", "another-key-0aa7"]].concat();
     let refused = run(&wrong).await;
     refused.assert_code(1);
+    assert!(refused.stderr.contains(advice), "{refused:#?}");
     assert!(!refused.stderr.contains("another-key-0aa7"), "{refused:#?}");
 
     let mut command = switchboard(&["call", "--help"]);
@@ -242,6 +277,7 @@ async fn good_files_are_valid() {
         ("quickstart.yaml", 2),
         ("team.yaml", 5),
         ("production.yaml", 2),
+        ("resilient.yaml", 3),
     ];
     for (name, backends) in examples {
         let file = tools::repository().join("config").join(name);
@@ -527,6 +563,57 @@ async fn a_check_says_how_each_server_was_found_to_be_reached() {
     assert_eq!(ways, ["HTTP", "HTTP+SSE"], "{report:#}");
 }
 
+#[tokio::test]
+async fn a_check_names_each_endpoint_and_patterns_that_fit_nothing() {
+    let place = Place::new();
+    let (there, refused) = (
+        FakeHttp::start(Transport::Modern, "a").await,
+        RefusedPort::take(),
+    );
+    let config = json!({
+        "backends": {
+            "many": { "endpoints": [{ "url": there.url() }, { "url": refused.url() }] },
+            "one": {
+                "url": there.url(),
+                "exclude_tools": ["ecoh", "delay"],
+                "safe_tools": ["echo", "nothing_*"],
+            },
+        },
+        "fallbacks": [{ "tool": "many__echo", "try": ["one__ecoh"] }],
+    });
+    let file = place.write("a.json", &format!("{config:#}"));
+    let report = run(&["check", "-c", &file, "--connect", "--format", "json"]).await;
+    let report = report.assert_code(1).json();
+    let endpoints = report["backends"][0]["endpoints"].as_array();
+    let endpoints = endpoints.expect("endpoints");
+    assert_eq!(endpoints[0]["state"], "ready", "{report:#}");
+    assert_eq!(endpoints[1]["state"], "unavailable", "{report:#}");
+    let reason = endpoints[1]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("connection refused"), "{reason}");
+    let said = |findings: &Value, key: &str| {
+        let findings = findings.as_array().expect("findings");
+        let found = findings.iter().find(|finding| finding["key"] == key);
+        let found = found.unwrap_or_else(|| panic!("{key} is not in {report:#}"));
+        assert_eq!(found["file"], file.as_str());
+        assert!(found["line"].is_u64(), "{found}");
+        found["message"].as_str().expect("a message").to_owned()
+    };
+    for key in ["exclude_tools[0]", "safe_tools[1]"] {
+        let message = said(&report["warnings"], &format!("backends.one.{key}"));
+        assert!(message.contains("fits no tool"), "{message}");
+        assert!(message.contains("`delay`"), "{message}");
+    }
+    let message = said(&report["warnings"], "fallbacks[0].tool");
+    assert!(message.contains("not known to be safe"), "{message}");
+    let message = said(&report["chains"], "fallbacks[0].try[0]");
+    assert!(message.contains("did you mean `one__echo`?"), "{message}");
+
+    let text = run(&["check", "-c", &file, "--connect"]).await;
+    for part in [": ready\n", ": unavailable (no connection", "fits no tool"] {
+        assert!(text.stdout.contains(part), "{part} is not in {text:#?}");
+    }
+}
+
 /// More tools than some clients take.
 fn too_many() -> Value {
     let mut backends = crowded();
@@ -570,15 +657,93 @@ async fn a_check_fails_when_a_server_does_not_come() {
         let backend = backends.iter().find(|backend| backend["name"] == name);
         let backend = backend.expect("the backend");
         assert_eq!(backend["state"], "unavailable", "{backend:#}");
-        for key in ["reason", "action"] {
-            let text = backend[key].as_str();
-            assert!(text.is_some_and(|text| !text.is_empty()), "{backend:#}");
-        }
+        let reason = backend["reason"].as_str();
+        assert!(reason.is_some_and(|text| !text.is_empty()), "{backend:#}");
     }
     let text = run(&["check", "-c", &file, "--connect"]).await;
     text.assert_code(1);
     assert!(text.stdout.contains("gone: unavailable"), "{text:#?}");
     assert!(text.stdout.contains("one: ready"), "{text:#?}");
+}
+
+/// A server whose certificate nobody has vouched for.
+async fn untrusted(folder: &Place) -> Gateway {
+    let pair = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let cert = folder.write("cert.pem", &pair.cert.pem());
+    let key = folder.write("key.pem", &pair.signing_key.serialize_pem());
+    Gateway::start(json!({ "server": { "tls": { "cert": cert, "key": key } } })).await
+}
+
+#[tokio::test]
+async fn why_a_server_cannot_be_reached_is_said_to_operators_and_to_nobody_else() {
+    let place = Place::new();
+    let refused = RefusedPort::take();
+    let untrusted = untrusted(&place).await;
+    // The system accepts for it, and nobody ever answers.
+    let silent = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+    let silent = silent.expect("a free port");
+    let silent_at = silent.local_addr().expect("a bound address").to_string();
+    let refused_at = refused.url().trim_start_matches("http://").to_owned();
+    let refused_at = refused_at.trim_end_matches("/mcp");
+    let causes = [
+        ("refused", format!("{refused_at}: connection refused")),
+        ("unknown", "nosuch.invalid: name not found".to_owned()),
+        (
+            "untrusted",
+            "the certificate of 127.0.0.1 is not trusted: ".to_owned(),
+        ),
+        ("silent", format!("{silent_at}: no answer within 500ms")),
+    ];
+    let config = json!({ "backends": {
+        "refused": { "url": refused.url() },
+        "unknown": { "url": "http://nosuch.invalid/mcp" },
+        "untrusted": { "url": untrusted.url() },
+        "silent": { "url": format!("https://{silent_at}/mcp"), "connect_timeout": "500ms" },
+    } });
+    let file = place.write("a.json", &config.to_string());
+
+    let report = run(&["check", "-c", &file, "--connect", "--format", "json"]).await;
+    let report = report.assert_code(1).json();
+    for backend in report["backends"].as_array().expect("backends") {
+        let (_, cause) = causes
+            .iter()
+            .find(|(name, _)| backend["name"] == *name)
+            .expect("a known backend");
+        let reason = backend["reason"].as_str().expect("a reason");
+        assert!(reason.contains(cause), "{cause} is not in {backend:#}");
+    }
+    let text = run(&["check", "-c", &file, "--connect"]).await;
+    assert!(!text.assert_code(1).stdout.contains("log"), "{text:#?}");
+
+    let server = serve(Path::new(&file)).await;
+    for (name, cause) in &causes {
+        let is_said =
+            |line: &str, beginning: &str| line.contains(beginning) && line.contains(cause);
+        until("the cause is in the log and on the screen", async || {
+            let said = server.output();
+            let logged =
+                |line: &str| is_said(line, " WARN ") && line.contains(&format!("backend={name} "));
+            let shown = |line: &str| is_said(line, &format!("    {name}"));
+            (said.lines().any(logged) && said.lines().any(shown)).then_some(())
+        })
+        .await;
+    }
+    let client = Client::new(server.url());
+    for (name, cause) in &causes {
+        let listed = client.request("tools/list", json!({})).await;
+        let called = client
+            .request(
+                "tools/call",
+                json!({ "name": format!("{name}__x"), "arguments": {} }),
+            )
+            .await;
+        for told in [&listed.raw, &called.raw] {
+            assert!(told.contains("no connection to the server"), "{told}");
+            assert!(!told.contains(cause), "{told}");
+        }
+    }
+    assert!(server.stop().await.success());
+    untrusted.stop().await;
 }
 
 #[tokio::test]
@@ -618,7 +783,9 @@ async fn an_address_that_is_taken_ends_with_1() {
     command.envs([OPS_OFF]);
     let failed = ended(command).await;
     failed.assert_code(1);
-    assert!(failed.stderr.contains(&address), "{failed:#?}");
+    let said = format!("server.listen: cannot listen on {address}: ");
+    assert!(failed.stderr.contains(&said), "{failed:#?}");
+    assert!(failed.stderr.contains("choose another port"), "{failed:#?}");
 }
 
 #[tokio::test]

@@ -93,6 +93,34 @@ async fn a_server_that_is_down_is_followed_by_the_next_and_the_answer_says_who_g
 }
 
 #[tokio::test]
+async fn a_chain_that_does_not_fit_is_warned_of_and_a_reload_names_it() {
+    let (near, far) = (fake("near").await, fake("far").await);
+    let backends = json!({ "near": remote(near.url()), "far": remote(far.url()) });
+    let chain = |tool: &str| json!([{ "tool": "near__echo", "try": [tool] }]);
+    let front = front(backends.clone(), chain("far__ecoh")).await;
+    let said = |part: &'static str| {
+        let output = front.gateway.server().output();
+        output
+            .lines()
+            .find(|line| line.contains(part))
+            .map(str::to_owned)
+    };
+    let warned = until("the warning", async || said("fallbacks[0].try[0]: ")).await;
+    assert!(warned.contains(" WARN "), "{warned}");
+    assert!(warned.contains("did you mean `far__echo`?"), "{warned}");
+
+    let fitting = json!({ "backends": backends, "fallbacks": chain("far__echo") });
+    front.gateway.rewrite(fitting);
+    front.gateway.hang_up();
+    let reloaded = until("the reload", async || said("in force")).await;
+    let keys = reloaded.split_once("keys=\"").map(|(_, rest)| rest);
+    let keys = keys.and_then(|rest| rest.split_once('"'));
+    let names = keys.map(|(keys, _)| keys.split(',').any(|key| key == "fallbacks"));
+    assert_eq!(names, Some(true), "{reloaded}");
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_takes_no_more_calls_is_followed_by_the_next() {
     let (near, far) = (fake("near").await, fake("far").await);
     let front = pair(&near, &far, json!({}), json!({})).await;

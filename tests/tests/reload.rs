@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rcgen::generate_simple_self_signed;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use switchboard_testkit::client::{Client, call};
@@ -288,6 +289,34 @@ async fn a_removed_api_key_loses_its_streams_and_sessions() {
         1.0
     );
     kept.call("a__echo", json!({})).await;
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_certificate_without_its_key_changes_nothing() {
+    let config = unwatched(&json!({ "a": faulty(&[]) }));
+    let front = Front::start(config.clone()).await;
+    front.wait_until("a", true).await;
+    let pair = || generate_simple_self_signed(["a".to_owned()]).expect("a pair");
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: String| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).expect("the folder is ours");
+        file
+    };
+    let mut broken = unwatched(&json!({ "b": faulty(&[]) }));
+    broken["server"]["tls"] = json!({
+        "cert": write("cert.pem", pair().cert.pem()),
+        "key": write("key.pem", pair().signing_key.serialize_pem()),
+    });
+    assert_eq!(reload(&front, broken).await, failed());
+    let output = front.gateway.server().output();
+    let logged = output.lines().find(|line| line.contains("stays as it was"));
+    let logged = logged.unwrap_or_else(|| panic!("{output}"));
+    let expected = "switchboard.json:1: server.tls.key: does not fit the certificate";
+    assert!(logged.contains(expected), "{logged}");
+    front.works("a").await;
+    assert_eq!(reload(&front, config).await, unchanged());
     front.gateway.stop().await;
 }
 

@@ -135,7 +135,7 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
     let name = &**backend;
     let check = "It may or may not have done the work: check before you call again.";
     let (reason, effect, retryable, message) = match error {
-        LinkError::NotSent(_) => (
+        LinkError::NotSent(_) | LinkError::Unreachable(_) => (
             Reason::Unavailable,
             Effect::NotSent,
             true,

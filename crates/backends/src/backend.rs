@@ -165,6 +165,15 @@ impl Backend {
         endpoints.first().map_or("HTTP", Endpoint::transport)
     }
 
+    /// How each of its endpoints is doing, by what a person calls it; `None` where there is but one.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<(Option<Arc<str>>, Status)> {
+        let endpoints = self.inner.endpoints.load();
+        let each = endpoints.iter();
+        each.map(|endpoint| (endpoint.label(), endpoint.status()))
+            .collect()
+    }
+
     /// How it is doing.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -178,6 +187,13 @@ impl Backend {
             // The sender lives as long as `self`.
             let _ = changed.changed().await;
         }
+    }
+
+    /// Whether calling this tool twice does no more than calling it once, as far as the operator, or
+    /// the server where the operator trusts it, says so. `tool` is the server's own name.
+    #[must_use]
+    pub fn is_safe_tool(&self, tool: &str) -> bool {
+        safety::is_safe_tool(self.config(), self.lists().as_deref(), tool)
     }
 
     /// What it offers, as last learned by the first endpoint that is ready, or else by the first

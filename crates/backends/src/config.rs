@@ -232,11 +232,13 @@ struct BackendFile {
     connect_timeout: Duration,
     /// The longest that the head of a remote server's answer may take to come: a duration, from 1 ms
     /// to 1 day; by default all of the call's time.
+    #[serde(default)]
     #[schemars(schema_with = "duration::positive_schema")]
     first_byte_timeout: Option<PositiveDuration>,
     /// The longest that a remote server may send nothing on an event stream that has not answered
     /// yet, or in the middle of an answer: a duration, from 1 ms to 1 day; by default all of the
     /// call's time.
+    #[serde(default)]
     #[schemars(schema_with = "duration::positive_schema")]
     stream_idle_timeout: Option<PositiveDuration>,
     /// Which era of the protocol the server speaks.
@@ -317,6 +319,7 @@ struct BackendFile {
     show_after: Duration,
     /// How long what it offered last is shown while its lists cannot be read again, whatever
     /// `on_unavailable` says: a duration, from 1 ms to 1 day; by default for ever.
+    #[serde(default)]
     #[schemars(schema_with = "duration::positive_schema")]
     stale_if_error: Option<PositiveDuration>,
     /// The backends that have to be ready before this one is started. After 60 s it is started

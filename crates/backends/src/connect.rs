@@ -59,6 +59,8 @@ pub(crate) struct Connection {
 pub(crate) struct ConnectError {
     /// A few plain words, fit for a caller.
     pub(crate) reason: String,
+    /// What else an operator needs to mend it, such as the address. Not for callers.
+    pub(crate) cause: Option<String>,
     /// Whether the server wants another credential.
     pub(crate) needs_auth: bool,
 }
@@ -67,6 +69,7 @@ impl ConnectError {
     pub(crate) fn new(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
+            cause: None,
             needs_auth: false,
         }
     }
@@ -84,8 +87,16 @@ impl ConnectError {
 impl From<LinkError> for ConnectError {
     fn from(error: LinkError) -> Self {
         let needs_auth = matches!(error, LinkError::Unauthorized(_));
+        let mut cause = None;
         let reason = match error {
-            LinkError::Unauthorized(_) => "it refuses the gateway's credential".to_owned(),
+            LinkError::Unreachable(why) => {
+                cause = Some(why);
+                "no connection to the server".to_owned()
+            }
+            LinkError::Unauthorized(status) => {
+                cause = Some(format!("HTTP status {status}"));
+                "it refuses the gateway's credential".to_owned()
+            }
             LinkError::Status {
                 status: 300..=399, ..
             } => "it redirects elsewhere: configure the address that it redirects to".to_owned(),
@@ -101,7 +112,11 @@ impl From<LinkError> for ConnectError {
             ),
             LinkError::Full => "too many requests wait for it".to_owned(),
         };
-        Self { reason, needs_auth }
+        Self {
+            reason,
+            cause,
+            needs_auth,
+        }
     }
 }
 
@@ -282,9 +297,11 @@ async fn connect_http(
             match probe(&link).await {
                 Probe::Modern(agreed) => return Ok(agreed.over(link, Some(http))),
                 Probe::Unsupported(versions) => return Err(no_common_version(&versions)),
-                Probe::Failed(error @ (LinkError::NotSent(_) | LinkError::Unauthorized(_))) => {
-                    return Err(error.into());
-                }
+                Probe::Failed(
+                    error @ (LinkError::NotSent(_)
+                    | LinkError::Unreachable(_)
+                    | LinkError::Unauthorized(_)),
+                ) => return Err(error.into()),
                 _ if config.era == EraPin::Modern => {
                     return Ok(assumed_modern(Found::Configured).over(link, Some(http)));
                 }

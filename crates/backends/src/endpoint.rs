@@ -22,7 +22,7 @@ use crate::backend::{Backend, BackendContext};
 use crate::balance::{Candidate, slow_start};
 use crate::breaker::{Admission, Breaker, BreakerState};
 use crate::config::{BackendConfig, CanaryConfig, HttpKind, TransportConfig};
-use crate::connect::Connection;
+use crate::connect::{ConnectError, Connection};
 use crate::exchange::Exchanged;
 use crate::keeper;
 use crate::legacy::{self, Pool, Shared, Tasks};
@@ -177,6 +177,11 @@ impl Endpoint {
         self.inner.spec.key
     }
 
+    /// What a person calls it; `None` where there is but one.
+    pub(crate) fn label(&self) -> Option<Arc<str>> {
+        self.inner.spec.label.clone()
+    }
+
     pub(crate) fn breaker(&self) -> &Breaker {
         &self.inner.breaker
     }
@@ -260,6 +265,7 @@ impl Endpoint {
             state: State::Unavailable,
             stage: Stage::Calling,
             reason: "calls to it keep failing, so it is left alone for a while".to_owned(),
+            cause: None,
             since: *self.inner.breaker_turned.lock(),
         }
     }
@@ -403,23 +409,35 @@ impl Endpoint {
 impl Inner {
     /// Changes the status; says so if it really changed.
     pub(crate) fn set_status(&self, state: State, stage: Stage, reason: &str) {
+        self.set_failed(state, stage, ConnectError::new(reason));
+    }
+
+    /// Changes the status to what this error comes to; says so if it really changed.
+    pub(crate) fn set_failed(&self, state: State, stage: Stage, error: ConnectError) {
+        let ConnectError { reason, cause, .. } = error;
+        let status = Status {
+            state,
+            stage,
+            reason,
+            cause,
+            since: SystemTime::now(),
+        };
+        let told = status.told_operators();
         {
-            let mut status = self.status.write();
-            if status.state == state && status.reason == reason {
+            let mut current = self.status.write();
+            if current.state == state
+                && current.reason == status.reason
+                && current.cause == status.cause
+            {
                 return;
             }
-            let since = if status.state == state {
-                status.since
+            let since = if current.state == state {
+                current.since
             } else {
-                SystemTime::now()
+                status.since
             };
-            let was_bad = matches!(status.state, State::Unavailable | State::NeedsAuth);
-            *status = Status {
-                state,
-                stage,
-                reason: reason.to_owned(),
-                since,
-            };
+            let was_bad = matches!(current.state, State::Unavailable | State::NeedsAuth);
+            *current = Status { since, ..status };
             let is_well = state.is_usable();
             self.is_well.store(is_well, Ordering::Relaxed);
             if was_bad && is_well {
@@ -429,13 +447,13 @@ impl Inner {
         let endpoint = self.spec.label.as_deref();
         match state {
             State::Ready => self.log_ready(),
-            State::Starting => tracing::info!(backend = %self.name, endpoint, "starting: {reason}"),
+            State::Starting => tracing::info!(backend = %self.name, endpoint, "starting: {told}"),
             State::Degraded | State::Unavailable | State::NeedsAuth => tracing::warn!(
                 backend = %self.name,
                 endpoint,
                 state = state.as_str(),
                 stage = stage.as_str(),
-                "{reason}"
+                "{told}"
             ),
         }
         self.tell();

@@ -128,6 +128,7 @@ pub(crate) fn aggregate_status(statuses: impl Iterator<Item = Status>) -> Status
                 all.len(),
                 bad.reason
             ),
+            cause: bad.cause.clone(),
             since: bad.since,
         },
         Some(bad) => first(State::Starting)

@@ -85,7 +85,7 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
                 error
             }
         };
-        inner.set_status(failed.state(), Stage::Connecting, &failed.reason);
+        inner.set_failed(failed.state(), Stage::Connecting, failed);
         tokio::select! {
             () = inner.stop.cancelled() => return,
             () = sleep(pause.after(began.elapsed())) => {}
@@ -218,7 +218,7 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
             () = inner.suspicion.notified() => true,
             failed = checks.finished() => {
                 match failed {
-                    Some(error) => inner.set_status(checks.state(&error), Stage::Checking, &error.reason),
+                    Some(error) => inner.set_failed(checks.state(&error), Stage::Checking, error),
                     None => {
                         inner.probed();
                         if failing.is_none() {
@@ -260,7 +260,7 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
             Err(error) if connection.wire.lost_by(&error) => return End::SessionLost,
             Err(error) => {
                 let error = ConnectError::from(error);
-                inner.set_status(error.state(), Stage::Listing, &error.reason);
+                inner.set_failed(error.state(), Stage::Listing, error);
                 last_read + failing.get_or_insert_default().next()
             }
         };

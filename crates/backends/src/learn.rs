@@ -169,7 +169,14 @@ pub(crate) async fn learn(
     let resources = read(RESOURCES, features.resources).await;
     let templates = read(TEMPLATES, features.resources).await;
     let skills = read(SKILLS, connection.server.has_skills()).await;
-    tools.retain(|tool| pattern::is_shown(&tool.key, &config.include_tools, &config.exclude_tools));
+    let mut left_out = Vec::new();
+    tools.retain(|tool| {
+        let is_shown = pattern::is_shown(&tool.key, &config.include_tools, &config.exclude_tools);
+        if !is_shown {
+            left_out.push(tool.key.clone());
+        }
+        is_shown
+    });
     let nothing = [&tools, &prompts, &resources, &templates, &skills]
         .iter()
         .all(|items| items.is_empty());
@@ -185,6 +192,7 @@ pub(crate) async fn learn(
     let lists = Lists {
         server: Arc::clone(&connection.server),
         tools,
+        left_out,
         prompts,
         resources,
         templates,

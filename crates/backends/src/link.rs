@@ -12,6 +12,7 @@ pub(crate) mod mux;
 pub(crate) mod pool;
 pub(crate) mod sse;
 pub(crate) mod stdio;
+mod unreachable;
 pub(crate) mod watch;
 
 use ::http::{HeaderName, HeaderValue};
@@ -70,6 +71,9 @@ pub(crate) enum LinkError {
     /// The server never saw the request.
     #[error("not sent: {0}")]
     NotSent(String),
+    /// Nor did it here: there is no connection to it. Why, for operators: it names addresses.
+    #[error("not sent: no connection to the server: {0}")]
+    Unreachable(String),
     /// The request was sent, the answer is lost; it may have been executed.
     #[error("lost: {0}")]
     Lost(String),
@@ -132,7 +136,7 @@ impl LinkError {
     pub(crate) fn is_suspicious(&self) -> bool {
         matches!(
             self,
-            Self::NotSent(_) | Self::Unauthorized(_) | Self::Status { .. }
+            Self::NotSent(_) | Self::Unreachable(_) | Self::Unauthorized(_) | Self::Status { .. }
         )
     }
 }

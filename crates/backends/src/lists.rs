@@ -16,6 +16,8 @@ pub struct Lists {
     pub server: Arc<Server>,
     /// Its tools, after `include_tools` and `exclude_tools`, in its order.
     pub tools: Vec<Item>,
+    /// The names of its tools that these leave out.
+    pub left_out: Vec<String>,
     /// Its prompts.
     pub prompts: Vec<Item>,
     /// Its resources.

@@ -78,12 +78,15 @@ pub(crate) fn is_safe(
         | Method::SkillsGet
         | Method::DirectoryRead
         | Method::TasksGet => true,
-        Method::ToolsCall => tool.is_some_and(|tool| {
-            config.is_safe_tool(tool)
-                || (config.trust_annotations && lists.is_some_and(|lists| is_harmless(lists, tool)))
-        }),
+        Method::ToolsCall => tool.is_some_and(|tool| is_safe_tool(config, lists, tool)),
         _ => false,
     }
+}
+
+/// As [`is_safe`], of a call of this tool that answers nothing.
+pub(crate) fn is_safe_tool(config: &BackendConfig, lists: Option<&Lists>, tool: &str) -> bool {
+    config.is_safe_tool(tool)
+        || (config.trust_annotations && lists.is_some_and(|lists| is_harmless(lists, tool)))
 }
 
 /// Whether the server says that a tool does no harm, or that twice is as once.

@@ -90,7 +90,7 @@ impl Stage {
 }
 
 /// A state with its story. No text in it holds a secret, a path of the host or a server's stack
-/// trace.
+/// trace; what is for operators alone is apart from what callers are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The state.
@@ -99,17 +99,29 @@ pub struct Status {
     pub stage: Stage,
     /// Why, in a few plain words; empty when ready.
     pub reason: String,
+    /// What else an operator needs to mend it, such as the address that was tried.
+    pub cause: Option<String>,
     /// Since when.
     pub since: SystemTime,
 }
 
 impl Status {
+    /// The reason and the cause, for operators.
+    #[must_use]
+    pub fn told_operators(&self) -> String {
+        match &self.cause {
+            Some(cause) => format!("{}: {cause}", self.reason),
+            None => self.reason.clone(),
+        }
+    }
+
     /// That of what was just started.
     pub(crate) fn starting() -> Self {
         Self {
             state: State::Starting,
             stage: Stage::Connecting,
             reason: "it has not answered yet".to_owned(),
+            cause: None,
             since: SystemTime::now(),
         }
     }

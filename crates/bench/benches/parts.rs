@@ -112,6 +112,7 @@ fn sources(backends: usize, tools: usize) -> Vec<Source> {
             state: State::Ready,
             stage: Stage::Listing,
             reason: String::new(),
+            cause: None,
             since: SystemTime::UNIX_EPOCH,
         },
         lists: Some(Arc::new(Lists {
@@ -123,6 +124,7 @@ fn sources(backends: usize, tools: usize) -> Vec<Source> {
                 found: Found::Discovered,
             }),
             tools: (0..tools).map(tool).collect(),
+            left_out: Vec::new(),
             prompts: Vec::new(),
             resources: Vec::new(),
             templates: Vec::new(),

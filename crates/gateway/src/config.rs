@@ -23,6 +23,7 @@ use url::Url;
 pub use self::sealing_keys::{LEAST_SEALING_KEY_BYTES, SealingKeys, check_sealing_key};
 pub use crate::heartbeat::HeartbeatConfig;
 pub use crate::legacy::LegacyClientsConfig;
+use crate::tls;
 use crate::workers::MAX_WORKERS;
 
 mod sealing_keys;
@@ -194,6 +195,7 @@ impl Config {
     pub fn problems(&self) -> Vec<ConfigProblem> {
         self.open_to_everyone()
             .into_iter()
+            .chain(self.equal_listeners())
             .chain(self.equal_prefixes())
             .chain(self.wrong_dependencies())
             .chain(self.wrong_chains())
@@ -221,6 +223,33 @@ impl Config {
                  backend; expected a loopback address such as 127.0.0.1:{port}, or an `auth` \
                  section with `api_keys`",
                 port = listen.port(),
+            ),
+        })
+    }
+
+    /// What is wrong with the files of the listener's certificate, which are read for it.
+    pub fn certificate_problem(&self) -> Option<ConfigProblem> {
+        let (key, message) = tls::problem(self.server.tls.as_ref()?)?;
+        Some(ConfigProblem {
+            path: path(&["server", "tls", key]),
+            other: Some(path(&["server", "tls"])),
+            message,
+        })
+    }
+
+    /// Two listeners cannot have one port of one address; port 0 is another one each time.
+    fn equal_listeners(&self) -> Option<ConfigProblem> {
+        let (listen, ops_listen) = (self.server.listen, self.server.ops_listen?);
+        let ips = [listen.ip(), ops_listen.ip()];
+        let overlap = ips[0] == ips[1] || ips.iter().any(IpAddr::is_unspecified);
+        if listen.port() == 0 || listen.port() != ops_listen.port() || !overlap {
+            return None;
+        }
+        Some(ConfigProblem {
+            path: path(&["server", "ops_listen"]),
+            other: Some(path(&["server", "listen"])),
+            message: format!(
+                "{ops_listen} is taken by `server.listen`; expected another port, or `off`"
             ),
         })
     }
@@ -271,13 +300,19 @@ impl Config {
         };
         let fallbacks = self.fallbacks.iter().enumerate();
         let fallbacks = fallbacks.flat_map(|(index, fallback)| {
-            let key = path(&["fallbacks", &format!("[{index}]"), "try"]);
-            fallback.targets.iter().map(move |tool| (key.clone(), tool))
+            let at = path(&["fallbacks", &format!("[{index}]")]);
+            let tool = Some(&fallback.tool).filter(|tool| !tool.contains('*'));
+            let tool = tool.map(|tool| (below(&at, &["tool"]), tool));
+            let targets = fallback.targets.iter().enumerate();
+            let targets =
+                targets.map(move |(item, tool)| (below(&at, &["try", &format!("[{item}]")]), tool));
+            tool.into_iter().chain(targets)
         });
         let groups = self.equivalents.iter().enumerate();
         let groups = groups.flat_map(|(index, group)| {
-            let key = path(&["equivalents", &format!("[{index}]"), "tools"]);
-            group.tools.iter().map(move |tool| (key.clone(), tool))
+            let at = path(&["equivalents", &format!("[{index}]"), "tools"]);
+            let tools = group.tools.iter().enumerate();
+            tools.map(move |(item, tool)| (below(&at, &[&format!("[{item}]")]), tool))
         });
         wrong
             .chain(fallbacks.chain(groups).filter_map(unknown))
@@ -299,6 +334,10 @@ impl Config {
         let near = near.map_or(String::new(), |near| format!("; did you mean `{near}…`?"));
         Some(format!("names `{tool}`, which is no backend's tool{near}"))
     }
+}
+
+fn below(at: &[String], keys: &[&str]) -> Vec<String> {
+    at.iter().cloned().chain(path(keys)).collect()
 }
 
 /// Reads the address that the operations listener is bound to; `off` is `None`.

@@ -30,6 +30,8 @@ pub struct Reloader {
 pub struct Reloaded {
     /// Whether anything is in force now that was not before.
     pub is_changed: bool,
+    /// The keys whose values are others now.
+    pub keys: Vec<&'static str>,
     /// The backends that it touched.
     pub backends: BackendChanges,
     /// The keys that differ from those in force and that only a restart puts in force.
@@ -65,14 +67,15 @@ impl Reloader {
     /// [`ReloadError`]; then nothing was changed, or it ends with the gateway.
     pub async fn reload(&mut self, config: &Config) -> Result<Reloaded, ReloadError> {
         let next = without_restart(&self.in_force, config);
-        let needs_restart = needs_restart(&next, config);
+        let needs_restart = differing_keys(&next, config);
         // The listener's address stays, so keys that were not needed at another may be needed here.
         if let Some(problem) = next.problems().into_iter().next() {
             return Err(ReloadError::Problem(problem));
         }
         let access = Access::new(self.bound, &next.server, next.auth.as_ref())?;
         let access = access.keeping(&self.access.load());
-        if self.in_force == next {
+        let keys = differing_keys(&self.in_force, &next);
+        if keys.is_empty() {
             return Ok(Reloaded {
                 needs_restart,
                 ..Reloaded::default()
@@ -96,6 +99,7 @@ impl Reloader {
         self.in_force = next;
         Ok(Reloaded {
             is_changed: true,
+            keys,
             backends,
             needs_restart,
         })
@@ -133,8 +137,8 @@ macro_rules! differing {
     }};
 }
 
-/// The keys of what is wanted that are not so in what comes into force.
-fn needs_restart(next: &Config, wanted: &Config) -> Vec<&'static str> {
+/// The keys whose values differ.
+fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
     let of_server = differing!(
         "server.",
         ServerConfig {

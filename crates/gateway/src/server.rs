@@ -1,6 +1,7 @@
 //! The gateway as a whole: put together, bound, served, drained.
 
 use std::future::Future;
+use std::io;
 use std::iter;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,12 +38,14 @@ const MAX_OPS_CONNECTIONS: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("{key}: cannot listen on {address}: {}", remedy(.source))]
     Bind {
+        /// The key of the configuration.
+        key: &'static str,
         /// The address wanted.
         address: SocketAddr,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The configured hosts or origins are not valid.
     #[error(transparent)]
@@ -61,7 +64,7 @@ pub enum StartError {
     Heartbeat(#[source] reqwest::Error),
     /// The system gives no threads.
     #[error("cannot start the worker threads: {0}")]
-    Workers(#[source] std::io::Error),
+    Workers(#[source] io::Error),
 }
 
 /// A gateway whose backends are starting and whose sockets are bound.
@@ -148,7 +151,7 @@ impl Gateway {
     ///
     /// # Errors
     /// If the system does not tell.
-    pub fn url(&self) -> std::io::Result<String> {
+    pub fn url(&self) -> io::Result<String> {
         let scheme = match self.listeners.main.certificate {
             Some(_) => "https",
             None => "http",
@@ -263,20 +266,23 @@ impl Listeners {
             max_body_bytes: server.max_body_bytes,
             ..Limits::default()
         };
-        let main = Bound::bind(server.listen, certificate, limits).await?;
+        let main = Bound::bind("server.listen", server.listen, certificate, limits).await?;
         let ops_limits = Limits {
             max_connections: MAX_OPS_CONNECTIONS,
             drain_timeout: Duration::from_secs(1),
             ..limits
         };
         let ops = match server.ops_listen {
-            Some(address) => Some(Bound::bind(address, None, ops_limits).await?),
+            Some(address) => {
+                Some(Bound::bind("server.ops_listen", address, None, ops_limits).await?)
+            }
             None => None,
         };
         let address = main
             .listener
             .local_addr()
             .map_err(|source| StartError::Bind {
+                key: "server.listen",
                 address: server.listen,
                 source,
             })?;
@@ -286,13 +292,17 @@ impl Listeners {
 
 impl Bound {
     async fn bind(
+        key: &'static str,
         address: SocketAddr,
         certificate: Option<Arc<Certificate>>,
         limits: Limits,
     ) -> Result<Self, StartError> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| StartError::Bind { address, source })?;
+        let bound = TcpListener::bind(address).await;
+        let listener = bound.map_err(|source| StartError::Bind {
+            key,
+            address,
+            source,
+        })?;
         Ok(Self {
             listener,
             certificate,
@@ -384,4 +394,22 @@ impl App {
         };
         Self { http, legacy }
     }
+}
+
+/// What the system said when an address could not be bound, and what to do.
+fn remedy(error: &io::Error) -> String {
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there, perhaps a gateway that runs already: end it, or choose \
+             another port"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "it is no address of this machine: choose one that is, such as 127.0.0.1 or 0.0.0.0"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "the system keeps this port for privileged programs: choose one from 1024 up"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error}; {remedy}")
 }

@@ -43,6 +43,84 @@ pub enum TlsError {
     },
 }
 
+/// What is wrong with the files: the key of [`TlsConfig`] and what is expected of it.
+pub(crate) fn problem(files: &TlsConfig) -> Option<(&'static str, String)> {
+    // Each by itself, since both may be in one file.
+    if let Err(error) = certificates(&files.cert) {
+        return Some(("cert", wrong_file(&files.cert, &error, &CERTIFICATE)));
+    }
+    if let Err(error) = PrivateKeyDer::from_pem_file(&files.key) {
+        return Some(("key", wrong_file(&files.key, &error, &KEY)));
+    }
+    match read(files).err()? {
+        TlsError::Pair {
+            source: rustls::Error::InconsistentKeys(_),
+            ..
+        } => {
+            let message = "does not fit the certificate of `server.tls.cert`; expected the private \
+                           key that it was made for";
+            Some(("key", message.to_owned()))
+        }
+        TlsError::Pair { source, .. } => {
+            let message = format!("cannot be used: {source}; expected a certificate and its key");
+            Some(("cert", message))
+        }
+        // It was written anew in between.
+        TlsError::File { .. } => None,
+    }
+}
+
+/// What one of the files holds.
+struct Content {
+    name: &'static str,
+    /// How the line begins that PEM has before it.
+    begins: &'static str,
+    /// The key of the configuration for a file that holds it.
+    key: &'static str,
+    expected: &'static str,
+}
+
+const CERTIFICATE: Content = Content {
+    name: "certificate",
+    begins: "-----BEGIN CERTIFICATE",
+    key: "server.tls.cert",
+    expected: "a file in PEM with a `CERTIFICATE` and those that vouch for it",
+};
+const KEY: Content = Content {
+    name: "private key",
+    begins: "PRIVATE KEY-----",
+    key: "server.tls.key",
+    expected: "a file in PEM with a `PRIVATE KEY` that is not encrypted",
+};
+
+fn wrong_file(path: &Path, error: &pem::Error, wanted: &Content) -> String {
+    let Content { name, expected, .. } = wanted;
+    match error {
+        pem::Error::Io(error) => {
+            format!(
+                "the file cannot be read: {}; expected {expected}",
+                error.kind()
+            )
+        }
+        pem::Error::NoItemsFound => {
+            let text = std::fs::read(path).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            if text.contains("BEGIN ENCRYPTED PRIVATE KEY") {
+                return format!("the private key in the file is encrypted; expected {expected}");
+            }
+            let other = [CERTIFICATE, KEY].into_iter();
+            let other = other.filter(|other| other.key != wanted.key);
+            let hint = other
+                .filter(|other| text.contains(other.begins))
+                .map(|other| format!(", but a {}: is it that of `{}`?", other.name, other.key));
+            let hint: String = hint.collect();
+            let end = if hint.is_empty() { ";" } else { "" };
+            format!("the file has no {name} in it{hint}{end} expected {expected}")
+        }
+        error => format!("the file is not PEM: {error}; expected {expected}"),
+    }
+}
+
 /// The certificate of the listener, as of the last time that its files held a valid pair.
 pub(crate) struct Certificate {
     files: TlsConfig,

@@ -17,7 +17,9 @@ use switchboard_protocol::method::Method;
 use switchboard_protocol::version::Version;
 use tokio::sync::watch;
 
+use crate::chains::standing_in::has_substitute;
 use crate::config::NamesConfig;
+use crate::config::chains::ChainsConfig;
 use crate::names::Namespaces;
 
 mod build;
@@ -57,10 +59,14 @@ pub struct Source {
 }
 
 impl Source {
+    /// Whether calls find it, and clients see what it offers.
+    fn is_there(&self) -> bool {
+        self.status.state.is_usable() && !self.hidden
+    }
+
     /// Whether everything that it offers is there.
     fn is_whole(&self) -> bool {
-        self.status.state.is_usable()
-            && !self.hidden
+        self.is_there()
             && self
                 .lists
                 .as_ref()
@@ -83,6 +89,9 @@ pub struct SnapshotSettings {
     pub supported_versions: Vec<Version>,
     /// The extensions of all backends learned since start.
     pub extensions: Extensions,
+    /// What takes the place of a tool: one whose server is hidden stays listed while another
+    /// answers for it.
+    pub chains: Arc<ChainsConfig>,
 }
 
 impl SnapshotSettings {
@@ -97,6 +106,7 @@ impl SnapshotSettings {
             server_version: server_version.into(),
             supported_versions: Version::SUPPORTED_MODERN.to_vec(),
             extensions: Extensions::default(),
+            chains: Arc::default(),
         }
     }
 }
@@ -277,8 +287,16 @@ impl Snapshot {
         let frame = page::Frame::new(&sources, settings);
         let pages = List::ALL.map(|list| {
             let items = match list {
-                List::Tools => page::named_items(&tools, &sources, &resources),
-                List::Prompts => page::named_items(&prompts, &sources, &resources),
+                List::Tools => {
+                    let is_there = |name: &str| {
+                        let entry = tools.get(name);
+                        entry.is_some_and(|entry| sources[entry.source].is_there())
+                    };
+                    let stands_in =
+                        |entry: &Entry| has_substitute(&settings.chains, &entry.exposed, is_there);
+                    page::named_items(&tools, &sources, &resources, stands_in)
+                }
+                List::Prompts => page::named_items(&prompts, &sources, &resources, |_| false),
                 List::Resources | List::Templates => {
                     page::addressed_items(list, &sources, &resources)
                 }

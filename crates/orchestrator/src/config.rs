@@ -1,6 +1,7 @@
 //! How names are made: the `names` section of the configuration. What takes a tool's place is in
 //! [`chains`].
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use schemars::JsonSchema;
@@ -74,6 +75,18 @@ pub struct ConfigProblem {
     pub other: Option<Vec<String>>,
     /// What is wrong and what to do.
     pub message: String,
+}
+
+impl fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, part) in self.path.iter().enumerate() {
+            if at > 0 && !part.starts_with('[') {
+                f.write_str(".")?;
+            }
+            f.write_str(part)?;
+        }
+        write!(f, ": {}", self.message)
+    }
 }
 
 /// The path of these keys, as in [`ConfigProblem`].

@@ -38,8 +38,7 @@ pub struct ApiKeyConfig {
     /// The SHA-256 digest of the key as 64 hexadecimal digits.
     #[schemars(with = "String", extend("format" = "sha256-hex", "writeOnly" = true))]
     pub key_sha256: KeyDigest,
-    /// The groups that the principal belongs to. Has no effect yet; rules by group come with
-    /// access rules.
+    /// The groups that the principal belongs to: `canary.groups` of an endpoint names them.
     #[serde(default)]
     pub groups: Vec<String>,
 }

@@ -434,20 +434,55 @@ impl Operations {
     }
 }
 
-/// The labels with a closed set of values, for the reference.
-fn closed_labels() -> Vec<(&'static str, Vec<&'static str>)> {
+/// The labels with a closed set of values, for the reference: each with the metric that it belongs
+/// to, where others have one of the same name.
+fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static str>)> {
     fn values<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> Vec<&'static str> {
         all.iter().copied().map(as_str).collect()
     }
     vec![
         (
             "mcp_method_name",
+            None,
             values(MethodLabel::ALL, MethodLabel::as_str),
         ),
-        ("error_type", values(ErrorType::ALL, ErrorType::as_str)),
-        ("state", values(BackendState::ALL, BackendState::as_str)),
-        ("kind", values(IgnoredMessage::ALL, IgnoredMessage::as_str)),
-        ("signal", vec!["logs", "spans"]),
+        (
+            "error_type",
+            None,
+            values(ErrorType::ALL, ErrorType::as_str),
+        ),
+        (
+            "state",
+            None,
+            values(BackendState::ALL, BackendState::as_str),
+        ),
+        (
+            "kind",
+            None,
+            values(IgnoredMessage::ALL, IgnoredMessage::as_str),
+        ),
+        (
+            "reason",
+            Some(&families::BACKEND_REFUSED),
+            values(Refusal::ALL, Refusal::as_str),
+        ),
+        (
+            "reason",
+            Some(&families::SHED),
+            values(ShedReason::ALL, ShedReason::as_str),
+        ),
+        (
+            "result",
+            Some(&families::BACKEND_RETRIES),
+            values(Retry::ALL, Retry::as_str),
+        ),
+        (
+            "result",
+            Some(&families::CONFIG_RELOADS),
+            values(ReloadResult::ALL, ReloadResult::as_str),
+        ),
+        ("to", None, values(BreakerTurn::ALL, BreakerTurn::as_str)),
+        ("signal", None, vec!["logs", "spans"]),
     ]
 }
 

@@ -58,11 +58,20 @@ fn deserialize_path<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<String>, D::Error> {
     let path = Option::<String>::deserialize(deserializer)?;
-    let is_path = |path: &str| {
-        path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok_and(|_| true)
-    };
-    match path {
-        Some(path) if !is_path(&path) => Err(de::Error::custom("is not a path such as `/healthz`")),
-        path => Ok(path),
+    match path.as_deref().map_or(Ok(()), check_path) {
+        Ok(()) => Ok(path),
+        Err(problem) => Err(de::Error::custom(problem)),
     }
+}
+
+/// Checks the path that is asked.
+///
+/// # Errors
+///
+/// Says that it is none.
+pub fn check_path(text: &str) -> Result<(), String> {
+    if text.starts_with('/') && text.parse::<http::uri::PathAndQuery>().is_ok() {
+        return Ok(());
+    }
+    Err("is not a path".to_owned())
 }

@@ -232,7 +232,12 @@ async fn open(
     let inbox = Arc::new(Inbox::beside(&inner.inbox));
     let opened = open_session(name, config, &inbox, &via, &key.introduction, client).await;
     if let Err(error) = &opened {
-        tracing::info!(backend = %name, "no session for calls: {}", error.reason);
+        tracing::info!(
+            backend = %name,
+            cause = error.cause,
+            "no session for calls: {}",
+            error.reason
+        );
         inner.suspicion.notify_one();
     }
     opened

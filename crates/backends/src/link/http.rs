@@ -512,7 +512,7 @@ impl HttpLink {
         request: Request<Full<Bytes>>,
     ) -> impl Future<Output = Result<HttpResponse<ResponseBody>, LinkError>> {
         self.inner.pool.send(request).map_err(|error| match error {
-            PoolError::NotSent => LinkError::NotSent("no connection to the server".to_owned()),
+            PoolError::NotSent(cause) => LinkError::Unreachable(cause),
             PoolError::Lost => {
                 LinkError::Lost("the connection broke before an answer came".to_owned())
             }

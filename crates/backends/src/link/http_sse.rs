@@ -124,7 +124,7 @@ impl MessageWriter for Poster {
         let posting = self.link.notify(&self.wire, message);
         match tokio::time::timeout(POST_DEADLINE, posting).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(LinkError::NotSent(_))) => Err(WriteError::Broken),
+            Ok(Err(LinkError::NotSent(_) | LinkError::Unreachable(_))) => Err(WriteError::Broken),
             // What becomes of one message says nothing of the stream, on which others wait.
             Ok(Err(error)) => Err(WriteError::Refused(error)),
             Err(_) => Err(WriteError::Refused(LinkError::Lost(

@@ -29,6 +29,7 @@ use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 use super::dial;
+use super::unreachable::Goal;
 
 /// How long an idle connection is kept: less than what servers commonly allow, so that they rarely
 /// close one under a request.
@@ -50,10 +51,10 @@ type RequestBody = Full<Bytes>;
 type Stream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
 
 /// Why there is no response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PoolError {
-    /// The request was never sent.
-    NotSent,
+    /// The request was never sent, for want of a connection. Why, for operators.
+    NotSent(String),
     /// It was, or may have been.
     Lost,
 }
@@ -136,7 +137,7 @@ impl Pool {
                 let response = sender
                     .try_send_request(request)
                     .await
-                    .map_err(|mut error| failure(error.take_message().is_some()))?;
+                    .map_err(|mut error| self.failure(error.take_message().is_some()))?;
                 Ok(self.wrap(response, Some(sender)))
             }
             Sender::Http2(mut sender) => {
@@ -144,7 +145,7 @@ impl Pool {
                 let response = sender
                     .try_send_request(request)
                     .await
-                    .map_err(|mut error| failure(error.take_message().is_some()))?;
+                    .map_err(|mut error| self.failure(error.take_message().is_some()))?;
                 Ok(self.wrap(response, None))
             }
         }
@@ -225,12 +226,32 @@ impl Pool {
         }
         let connecting = async {
             let mut connector = dial::connector(self.address);
-            let stream = connector.call(self.authority.clone()).await.map_err(drop)?;
-            self.handshake(TokioIo::new(stream)).await.map_err(drop)
+            let stream = connector
+                .call(self.authority.clone())
+                .await
+                .map_err(|error| self.goal().failed(&*error))?;
+            self.handshake(TokioIo::new(stream))
+                .await
+                .map_err(|error| self.goal().failed(&error))
         };
-        match tokio::time::timeout(self.connect_timeout, connecting).await {
-            Ok(Ok(sender)) => Ok(sender),
-            _ => Err(PoolError::NotSent),
+        tokio::time::timeout(self.connect_timeout, connecting)
+            .await
+            .unwrap_or_else(|_| Err(self.goal().timed_out(self.connect_timeout)))
+            .map_err(PoolError::NotSent)
+    }
+
+    fn goal(&self) -> Goal<'_> {
+        Goal {
+            authority: &self.authority,
+            address: self.address,
+        }
+    }
+
+    fn failure(&self, unsent: bool) -> PoolError {
+        if unsent {
+            PoolError::NotSent(self.goal().closed())
+        } else {
+            PoolError::Lost
         }
     }
 
@@ -280,14 +301,6 @@ fn own_stack() -> usize {
         static OWN: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STACKS;
     }
     OWN.with(|own| *own)
-}
-
-fn failure(unsent: bool) -> PoolError {
-    if unsent {
-        PoolError::NotSent
-    } else {
-        PoolError::Lost
-    }
 }
 
 /// HTTP/2 names the host in the URI.

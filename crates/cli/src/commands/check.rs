@@ -10,16 +10,19 @@ use serde_json::{Value, json};
 use switchboard_backends::Backend;
 use switchboard_backends::config::TransportConfig;
 use switchboard_backends::lists::Item;
+use switchboard_backends::pattern;
+use switchboard_backends::status::{State, Status};
 use switchboard_gateway::config::Config;
-use switchboard_orchestrator::catalogue::{Kind, Snapshot};
+use switchboard_orchestrator::catalogue::{Entry, Kind, Snapshot};
 use switchboard_orchestrator::chains;
+use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{Orchestrator, Parts};
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::Metrics;
 use tokio::time::Instant;
 
 use super::{counted, failed, load, print};
-use crate::config::Loaded;
+use crate::config::{Finding, Loaded};
 
 /// How long backends may take to start.
 const START: Duration = Duration::from_secs(90);
@@ -60,6 +63,7 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
         config,
         warnings,
         files,
+        index,
     } = loaded;
     let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
     let mut text = String::new();
@@ -84,20 +88,33 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
     let mut all_there = true;
     if connect {
         match connected(config).await {
-            Ok((snapshot, summary, chains)) => {
+            Ok(found) => {
+                let Connected {
+                    snapshot,
+                    summary,
+                    wrong_chains,
+                    warnings,
+                } = found;
+                let finding = |(key, message): (Vec<String>, String)| index.finding(&key, message);
+                let wrong_chains: Vec<Finding> = wrong_chains.into_iter().map(finding).collect();
+                let warnings: Vec<Finding> = warnings.into_iter().map(finding).collect();
                 all_there = summary.iter().all(|backend| backend["state"] == "ready");
                 describe(&snapshot, &summary, &mut text);
-                all_there &= chains.is_empty();
-                for problem in &chains {
+                all_there &= wrong_chains.is_empty();
+                for warning in &warnings {
+                    let _ = writeln!(text, "warning: {warning}");
+                }
+                for problem in &wrong_chains {
                     let _ = writeln!(text, "error: {problem}");
                 }
                 let tools = snapshot.entries(Kind::Tool).len();
                 let all = report["warnings"].as_array_mut().into_iter();
                 all.for_each(|all| {
+                    all.extend(warnings.iter().map(|warning| json!(warning)));
                     all.extend(too_many_tools(tools).map(|message| json!({ "message": message })))
                 });
                 report["backends"] = Value::Array(summary);
-                report["chains"] = chains.into();
+                report["chains"] = json!(wrong_chains);
                 report["collisions"] = collisions(&snapshot);
                 report["shortened"] = shortened(&snapshot);
             }
@@ -115,9 +132,19 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
     }
 }
 
-/// Starts every backend, looks at what there is, and ends them. With what is there: what is said
-/// about each backend, and what does not fit about the chains.
-async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<String>), String> {
+/// What was found by connecting.
+struct Connected {
+    snapshot: Arc<Snapshot>,
+    /// What is said about each backend.
+    summary: Vec<Value>,
+    /// What does not fit about the chains, by key.
+    wrong_chains: Vec<(Vec<String>, String)>,
+    /// What works otherwise than it reads, by key.
+    warnings: Vec<(Vec<String>, String)>,
+}
+
+/// Starts every backend, looks at what there is, and ends them.
+async fn connected(config: Config) -> Result<Connected, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let chains = config.chains();
     let sealer = Sealer::with_random_key().map_err(|error| error.to_string())?;
@@ -130,11 +157,78 @@ async fn connected(config: Config) -> Result<(Arc<Snapshot>, Vec<Value>, Vec<Str
         ..Parts::new(sealer, Arc::new(metrics))
     });
     orchestrator.known(Instant::now() + START).await;
-    let summary = orchestrator.backends().iter().map(summary).collect();
+    let backends = orchestrator.backends();
+    let summary = backends.iter().map(summary).collect();
     let snapshot = orchestrator.catalogue().load_full();
     orchestrator.shut_down().await;
-    let problems = chains::check::problems(&chains, &snapshot);
-    Ok((snapshot, summary, problems))
+    let is_safe = |entry: &Entry| {
+        let mut backends = backends.iter();
+        let backend = backends.find(|backend| *backend.name() == entry.backend);
+        backend.is_some_and(|backend| backend.is_safe_tool(entry.original()))
+    };
+    let keyed = |problem: ConfigProblem| (problem.path, problem.message);
+    let hardly_followed = chains::check::hardly_followed(&chains, &snapshot, is_safe);
+    let unused = backends.iter().flat_map(unused_patterns);
+    let warnings = unused.chain(hardly_followed.into_iter().map(keyed));
+    let wrong_chains = chains::check::problems(&chains, &snapshot);
+    Ok(Connected {
+        wrong_chains: wrong_chains.into_iter().map(keyed).collect(),
+        warnings: warnings.collect(),
+        snapshot,
+        summary,
+    })
+}
+
+/// The most names in one message.
+const MAX_NAMES: usize = 10;
+
+/// Patterns of a backend's that fit no tool of its server, by key.
+fn unused_patterns(backend: &Backend) -> Vec<(Vec<String>, String)> {
+    // Of a part that is not known nothing is said.
+    let Some(lists) = backend.lists().filter(|lists| lists.missing.is_none()) else {
+        return Vec::new();
+    };
+    let shown = lists.tools.iter().map(|tool| &*tool.key);
+    let tools: Vec<&str> = shown
+        .chain(lists.left_out.iter().map(|name| &**name))
+        .collect();
+    let config = backend.config();
+    let listed = [
+        ("include_tools", &config.include_tools),
+        ("exclude_tools", &config.exclude_tools),
+        ("safe_tools", &config.safe_tools),
+    ];
+    let listed = listed.into_iter().flat_map(|(key, patterns)| {
+        let patterns = patterns.iter().enumerate();
+        patterns.map(move |(item, pattern)| (key, format!("[{item}]"), pattern))
+    });
+    let timeouts = config.tool_timeouts.iter();
+    let timeouts = timeouts.map(|(pattern, _)| ("tool_timeouts", pattern.clone(), pattern));
+    let unused = listed
+        .chain(timeouts)
+        .filter(|(_, _, pattern)| !tools.iter().any(|tool| pattern::matches(pattern, tool)));
+    let known = match tools.len() {
+        0 => "has none".to_owned(),
+        count => {
+            let names: Vec<String> = tools
+                .iter()
+                .take(MAX_NAMES)
+                .map(|name| format!("`{name}`"))
+                .collect();
+            let more = match count - names.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("has {}{more}", names.join(", "))
+        }
+    };
+    unused
+        .map(|(key, item, pattern)| {
+            let key = ["backends", backend.name(), key, &item].map(str::to_owned);
+            let message = format!("`{pattern}` fits no tool of the server, which {known}");
+            (key.to_vec(), message)
+        })
+        .collect()
 }
 
 /// What there is to say about one backend, for programs.
@@ -142,10 +236,16 @@ fn summary(backend: &Backend) -> Value {
     let status = backend.status();
     let mut entry = json!({ "name": &**backend.name(), "state": status.state.as_str() });
     if !status.state.is_usable() {
-        entry["reason"] = status.reason.into();
-        entry["action"] = status.state.action().into();
+        entry["reason"] = status.told_operators().into();
+        if let Some(action) = remedy(status.state) {
+            entry["action"] = action.into();
+        }
     }
     let config = backend.config();
+    let endpoints = backend.endpoints();
+    if endpoints.iter().any(|(label, _)| label.is_some()) {
+        entry["endpoints"] = endpoints.iter().map(endpoint).collect();
+    }
     let is_process = matches!(config.transport, TransportConfig::Stdio { .. });
     entry["transport"] = backend.transport().into();
     let Some(lists) = backend.lists() else {
@@ -171,6 +271,23 @@ fn summary(backend: &Backend) -> Value {
     entry["resources"] = keys(&lists.resources);
     entry["resourceTemplates"] = keys(&lists.templates);
     entry
+}
+
+fn endpoint((label, status): &(Option<Arc<str>>, Status)) -> Value {
+    let mut entry = json!({ "endpoint": label.as_deref(), "state": status.state.as_str() });
+    if status.state != State::Ready {
+        entry["reason"] = status.told_operators().into();
+    }
+    entry
+}
+
+/// What whoever runs the check can do about it, where the reason does not say it all.
+const fn remedy(state: State) -> Option<&'static str> {
+    match state {
+        State::Starting => Some("it takes longer than a check waits"),
+        State::NeedsAuth => Some("renew the credential in its `headers`"),
+        State::Ready | State::Degraded | State::Unavailable => None,
+    }
 }
 
 /// Who shares a session of a legacy server with whom, in words.
@@ -217,10 +334,10 @@ fn describe(snapshot: &Snapshot, summary: &[Value], out: &mut String) {
         let name = backend["name"].as_str().unwrap_or_default();
         let state = backend["state"].as_str().unwrap_or_default();
         let _ = write!(out, "\n{name}: {state}");
-        if let (Some(reason), Some(action)) =
-            (backend["reason"].as_str(), backend["action"].as_str())
-        {
-            let _ = write!(out, " ({reason}; {action})");
+        let said = ["reason", "action"].map(|key| backend[key].as_str());
+        let said: Vec<&str> = said.into_iter().flatten().collect();
+        if !said.is_empty() {
+            let _ = write!(out, " ({})", said.join("; "));
         }
         out.push('\n');
         let rows = rows(backend);
@@ -264,6 +381,14 @@ fn rows(backend: &Value) -> Vec<(String, String)> {
         names.filter_map(Value::as_str).collect::<Vec<_>>()
     };
     let mut rows = vec![("transport".to_owned(), text("transport").to_owned())];
+    for endpoint in backend["endpoints"].as_array().into_iter().flatten() {
+        let text = |key: &str| endpoint[key].as_str().unwrap_or_default();
+        let mut said = format!("{}: {}", text("endpoint"), text("state"));
+        if endpoint["reason"].is_string() {
+            let _ = write!(said, " ({})", text("reason"));
+        }
+        rows.push(("endpoint".to_owned(), said));
+    }
     if backend["era"].is_string() {
         let era = format!("{} {} ({})", text("era"), text("version"), text("eraFound"));
         rows.push(("era".to_owned(), era));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use switchboard_backends::lists::{Item, Lists};
-use switchboard_backends::status::{ChangedLists, Observer, State};
+use switchboard_backends::status::{ChangedLists, Observer, State, Status};
 use switchboard_backends::{Backend, BackendContext, RequestState, Rewrite, Shared};
 use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::envelope::Envelope;
@@ -72,6 +72,21 @@ pub(crate) async fn tools(server: &Server) -> ExitCode {
     if lists.tools.is_empty() {
         out.push_str("The server offers no tools.\n");
     }
+    let away = away(&backend).await;
+    if !away.is_empty() {
+        out.push_str("\nAway, so that what they offer may not be listed:\n");
+    }
+    for server in &away {
+        let text = |key: &str| visible(server[key].as_str().unwrap_or_default());
+        let _ = writeln!(
+            out,
+            "    {}: {} since {} ({})",
+            text("name"),
+            text("state"),
+            text("since"),
+            text("reason")
+        );
+    }
     print(&out);
     backend.shut_down().await;
     ExitCode::SUCCESS
@@ -105,20 +120,26 @@ async fn ask(
     name: &str,
     arguments: &Value,
 ) -> Result<Value, String> {
-    let Some(tool) = lists.tools.iter().find(|tool| tool.key == name) else {
+    let tool = lists.tools.iter().find(|tool| tool.key == name);
+    let hint = || {
         let likeness = |tool: &&Item| strsim::jaro(&tool.key, name);
         let near = lists
             .tools
             .iter()
             .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         let hint = near.map(|near| format!("; did you mean {}?", visible(&near.key)));
-        return Err(format!(
-            "there is no tool {name:?}{}",
-            hint.unwrap_or_default()
-        ));
+        hint.unwrap_or_default()
     };
-    let call = request(name, arguments)?;
-    let param_headers = tool.param_headers.extract(call.arguments());
+    // Whose a name is that nobody lists, the server knows: perhaps one's that is away.
+    if tool.is_none() && away(backend).await.is_empty() {
+        return Err(format!("there is no tool {name:?}{}", hint()));
+    }
+    let params = json!({ "name": name, "arguments": arguments });
+    let call = request(Method::ToolsCall, params)?;
+    let param_headers = match tool {
+        Some(tool) => tool.param_headers.extract(call.arguments()),
+        None => Ok(Vec::new()),
+    };
     let rewrite = Rewrite {
         target: None,
         request_state: RequestState::Keep,
@@ -134,30 +155,51 @@ async fn ask(
         Err(CallError::Backend { error, .. }) => {
             let error: Value = serde_json::from_slice(&error).unwrap_or_default();
             let message = error["message"].as_str();
-            Err(visible(
-                message.unwrap_or("the server answered with an error"),
-            ))
+            let message = message.unwrap_or("the server answered with an error");
+            let hint = if tool.is_none() {
+                hint()
+            } else {
+                String::new()
+            };
+            Err(format!("{}{hint}", visible(message)))
         }
         Err(error) => Err(error.to_string()),
     }
 }
 
-fn request(name: &str, arguments: &Value) -> Result<Call, String> {
+/// The servers that a gateway says are away; none of any other server.
+async fn away(backend: &Backend) -> Vec<Value> {
+    let Ok(call) = request(Method::ToolsList, json!({})) else {
+        return Vec::new();
+    };
+    let rewrite = Rewrite {
+        target: None,
+        request_state: RequestState::Keep,
+        param_headers: Vec::new(),
+        endpoint: None,
+    };
+    let Ok(answer) = backend.call(&call, &rewrite, &CallSpan::none()).await else {
+        return Vec::new();
+    };
+    let result = answer.response.slice(answer.result);
+    let result: Value = serde_json::from_slice(result).unwrap_or_default();
+    let away = result["_meta"]["dev.switchboard/backends"].as_array();
+    away.cloned().unwrap_or_default()
+}
+
+fn request(method: Method, mut params: Value) -> Result<Call, String> {
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": Version::LATEST.as_str(),
+        "io.modelcontextprotocol/clientInfo": { "name": "switchboard-cli", "version": env!("CARGO_PKG_VERSION") },
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/logLevel": "warning",
+        "progressToken": 1,
+    });
     let message = json!({
         "jsonrpc": "2.0",
         "id": 1,
-        "method": "tools/call",
-        "params": {
-            "name": name,
-            "arguments": arguments,
-            "_meta": {
-                "io.modelcontextprotocol/protocolVersion": Version::LATEST.as_str(),
-                "io.modelcontextprotocol/clientInfo": { "name": "switchboard-cli", "version": env!("CARGO_PKG_VERSION") },
-                "io.modelcontextprotocol/clientCapabilities": {},
-                "io.modelcontextprotocol/logLevel": "warning",
-                "progressToken": 1,
-            }
-        }
+        "method": method.as_str(),
+        "params": params,
     });
     Ok(Call {
         log_level: Some(LogLevel::Warning),
@@ -314,10 +356,23 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
         None => {
             let status = backend.status();
             backend.shut_down().await;
-            Err(format!(
-                "{} cannot be used: {}. Is `switchboard serve` running there?",
-                server.url, status.reason
-            ))
+            Err(unusable(server, &status))
         }
     }
+}
+
+/// Why nothing can be done with this server.
+fn unusable(server: &Server, status: &Status) -> String {
+    let url = &server.url;
+    if status.state == State::NeedsAuth && status.cause.as_deref() == Some("HTTP status 401") {
+        let other = match server.api_key {
+            Some(_) => " another key: this one it does not know",
+            None => "",
+        };
+        return format!("{url} answers with 401: give --api-key or SWITCHBOARD_API_KEY{other}");
+    }
+    format!(
+        "{url} cannot be used: {}. Is `switchboard serve` running there?",
+        status.told_operators()
+    )
 }

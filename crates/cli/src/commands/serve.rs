@@ -166,7 +166,7 @@ fn backends(orchestrator: &Orchestrator, url: &str, needs_key: bool, begun: Syst
 fn describe(backend: &Backend, begun: SystemTime) -> String {
     let status = backend.status();
     let Some(lists) = backend.lists() else {
-        return format!("{}: {}", status.state.as_str(), status.reason);
+        return format!("{}: {}", status.state.as_str(), status.told_operators());
     };
     let offers = [
         counted(lists.tools.len(), "tool"),
@@ -176,7 +176,7 @@ fn describe(backend: &Backend, begun: SystemTime) -> String {
     let took = status.since.duration_since(begun).unwrap_or_default();
     let state = match status.state {
         State::Ready => format!("ready in {:.1} s", took.as_secs_f64()),
-        other => format!("{}: {}", other.as_str(), status.reason),
+        other => format!("{}: {}", other.as_str(), status.told_operators()),
     };
     let version = lists.server.version;
     format!(

@@ -142,6 +142,10 @@ impl Document {
             let finding = self.finding(&mistake.path, mistake.line, mistake.message);
             findings.errors.push(finding);
         }
+        for warning in checker.warnings {
+            let finding = self.finding(&warning.path, warning.line, warning.message);
+            findings.warnings.push(finding);
+        }
         self.resolve_paths();
     }
 

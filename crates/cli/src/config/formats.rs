@@ -103,6 +103,11 @@ const FORMATS: &[Format] = &[
         check: gateway::check_origin,
     },
     Format {
+        name: "path",
+        expected: "a path of the server's, such as `/healthz`",
+        check: backends::health::check_path,
+    },
+    Format {
         name: "positive-duration",
         expected: "a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day",
         check: |text| duration::parse(text).and_then(duration::check_positive),
@@ -114,7 +119,7 @@ const FORMATS: &[Format] = &[
     },
     Format {
         name: "sha256-hex",
-        expected: "64 hexadecimal digits, as `printf %s \"$KEY\" | sha256sum` prints them",
+        expected: "64 hexadecimal digits, as `printf %s \"$KEY\" | sha256sum | cut -d' ' -f1` prints them",
         check: |text| {
             text.parse::<KeyDigest>()
                 .map(drop)

@@ -66,60 +66,85 @@ fn num(number: &serde_json::Number) -> Num {
 }
 
 /// Where every key was last said.
-pub(super) struct Index<'a> {
-    documents: &'a [Document],
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// The names of the documents.
+    documents: Vec<String>,
     places: BTreeMap<Vec<String>, Place>,
 }
 
+#[derive(Debug)]
 struct Place {
     document: usize,
     line: usize,
     path: Path,
 }
 
-impl<'a> Index<'a> {
-    pub(super) fn of(documents: &'a [Document]) -> Self {
+impl Index {
+    pub(super) fn of(documents: &[Document]) -> Self {
         let mut places = BTreeMap::new();
         for (document, source) in documents.iter().enumerate() {
             note(&source.root, document, &Path::default(), &mut places);
         }
-        Self { documents, places }
+        let documents = documents.iter().map(|document| document.name.clone());
+        Self {
+            documents: documents.collect(),
+            places,
+        }
     }
 
     /// A finding about `key`, placed where it was last said; where it is not there at all, at
-    /// the nearest table around its place.
-    pub(super) fn finding(&self, key: &[String], message: String) -> Finding {
+    /// the nearest table or list around its place.
+    pub(crate) fn finding(&self, key: &[String], message: String) -> Finding {
         let around = (0..=key.len()).rev();
         let place = around
             .filter_map(|length| self.places.get(&key[..length]))
             .next();
         let Some(place) = place else {
-            let file = self.documents.first().map(|document| document.name.clone());
+            let path = Path {
+                keys: key.to_vec(),
+                written: key.to_vec(),
+            };
             return Finding {
-                file: file.unwrap_or_default(),
+                file: self.documents.first().cloned().unwrap_or_default(),
                 line: None,
-                key: key.join("."),
+                key: path.shown(),
                 message,
             };
         };
         let mut path = place.path.clone();
         path.written.extend_from_slice(&key[path.written.len()..]);
-        self.documents[place.document].finding(&path, place.line, message)
+        Finding {
+            file: self.documents[place.document].clone(),
+            line: (place.line > 0).then_some(place.line),
+            key: path.shown(),
+            message,
+        }
     }
 }
 
 fn note(node: &Node, document: usize, path: &Path, places: &mut BTreeMap<Vec<String>, Place>) {
-    for entry in node.entries() {
-        let path = path.entry(entry);
-        note(&entry.node, document, &path, places);
-        let line = entry.line;
-        places.insert(
-            path.keys.clone(),
-            Place {
-                document,
-                line,
-                path,
-            },
-        );
+    let mut add = |path: Path, line: usize, node: &Node| {
+        note(node, document, &path, places);
+        let place = Place {
+            document,
+            line,
+            path: path.clone(),
+        };
+        places.insert(path.keys, place);
+    };
+    match &node.value {
+        Value::Table(entries) => {
+            for entry in entries {
+                add(path.entry(entry), entry.line, &entry.node);
+            }
+        }
+        // Of lists the last file's is taken whole.
+        Value::List(items) => {
+            for (at, item) in items.iter().enumerate() {
+                add(path.item(at), item.line, item);
+            }
+        }
+        _ => {}
     }
 }

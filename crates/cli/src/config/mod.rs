@@ -10,6 +10,7 @@ mod finding;
 mod formats;
 mod mcp_servers;
 mod merge;
+mod missing;
 mod node;
 mod parse;
 mod reference;
@@ -24,10 +25,12 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
+use switchboard_backends::config::BalancePolicy;
 use switchboard_gateway::config::Config;
 
 use self::document::Document;
 use self::merge::Index;
+use self::shape::Shape;
 
 pub(crate) use self::document::LISTEN_FLAG;
 pub(crate) use self::finding::{ConfigErrors, Finding};
@@ -42,6 +45,8 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Finding>,
     /// The files that were read, in the order in which they were laid over each other.
     pub(crate) files: Vec<PathBuf>,
+    /// Where each key stands, for what only comes to light later.
+    pub(crate) index: Index,
 }
 
 /// What has been found so far.
@@ -77,7 +82,8 @@ pub(crate) fn load(
     for document in &mut documents {
         document.check(&schema, &mut findings);
     }
-    let config = compose(&documents, complete, &mut findings);
+    let index = Index::of(&documents);
+    let config = compose(&documents, &index, &schema, complete, &mut findings);
 
     sort(&mut findings.errors, &files);
     sort(&mut findings.warnings, &files);
@@ -88,6 +94,7 @@ pub(crate) fn load(
         config,
         warnings: findings.warnings,
         files,
+        index,
     })
 }
 
@@ -142,8 +149,13 @@ fn files(
 
 /// Makes the configuration of what the sources say together. Where a part of it has been taken
 /// out, or is wrong, its default stands in, so that the other parts can be checked.
-fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> Config {
-    let index = Index::of(documents);
+fn compose(
+    documents: &[Document],
+    index: &Index,
+    schema: &Json,
+    complete: bool,
+    findings: &mut Findings,
+) -> Config {
     let mut merged = match merge::merge(documents) {
         Ok(merged) => merged,
         Err(error) => {
@@ -155,6 +167,13 @@ fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> C
         .iter()
         .flat_map(|document| document.removed.clone())
         .collect();
+    if complete {
+        let missing = missing::take_out(&mut merged, Shape::root(schema), &removed);
+        removed.extend(missing.iter().map(|(key, _)| key.clone()));
+        let missing = missing.into_iter();
+        let missing = missing.map(|(key, message)| index.finding(&key, message));
+        findings.errors.extend(missing);
+    }
     let mut wrong: Vec<(Vec<String>, String)> = Vec::new();
 
     let config = Config {
@@ -176,10 +195,19 @@ fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> C
     };
 
     for (name, backend) in &config.backends {
-        if backend.trust_annotations {
-            let key = ["backends", name, "trust_annotations"].map(str::to_owned);
-            let warning = index.finding(&key, "has no effect yet".to_owned());
-            findings.warnings.push(warning);
+        if backend.balance != BalancePolicy::RoundRobin {
+            continue;
+        }
+        for (item, endpoint) in backend.endpoints.iter().enumerate() {
+            if endpoint.weight != 1 {
+                let item = format!("[{item}]");
+                let key = ["backends", name, "endpoints", &item, "weight"].map(str::to_owned);
+                let message = "has no effect with `balance: round_robin`; expected 1, or another \
+                               `balance` such as `weighted`";
+                findings
+                    .warnings
+                    .push(index.finding(&key, message.to_owned()));
+            }
         }
     }
 
@@ -192,6 +220,7 @@ fn compose(documents: &[Document], complete: bool, findings: &mut Findings) -> C
     if complete {
         let unsure = |key: &[String]| removed.iter().any(|other| overlap(key, other));
         let problems = config.problems().into_iter();
+        let problems = problems.chain(config.certificate_problem());
         let sure = problems.filter(|problem| {
             !unsure(&problem.path) && !problem.other.as_deref().is_some_and(&unsure)
         });
@@ -224,12 +253,15 @@ fn section<T: DeserializeOwned>(
         .ok()
 }
 
-/// Whether the lack of `removed` may be what is wrong with `section`. Of a backend only these two
-/// keys can be missed; without any other it has a default.
+/// Whether the lack of `removed` may be what is wrong with `section`. Of a backend only these keys
+/// can be missed, or are wrong without a part of them; without any other it has a default.
 fn breaks(removed: &[String], section: &[String]) -> bool {
     let missed = match removed {
         [backends, _, field, ..] if backends == "backends" => {
-            matches!(field.as_str(), "command" | "url")
+            matches!(
+                field.as_str(),
+                "command" | "url" | "endpoints" | "discovery"
+            )
         }
         _ => true,
     };

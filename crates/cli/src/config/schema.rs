@@ -2,6 +2,7 @@
 //! mistake.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::{Number, Value as Json};
 use switchboard_orchestrator::config::nearest;
@@ -35,6 +36,8 @@ pub(super) struct Checker {
     /// Whether backends may have any name, as in a client's file.
     pub(super) any_backend_name: bool,
     pub(super) mistakes: Vec<Mistake>,
+    /// What is valid, and probably not what was meant.
+    pub(super) warnings: Vec<Mistake>,
     /// The keys whose values were taken out because of a mistake.
     pub(super) removed: Vec<Vec<String>>,
 }
@@ -100,10 +103,13 @@ impl Checker {
                 "is not built yet, so it would have no effect; expected a file without it";
             (message.to_owned(), None)
         } else {
-            let message = format!("is not a known key; expected one of {}", quoted(&known));
+            let all = quoted(&known);
             match nearest(&entry.key, known) {
-                Some(near) => (format!("{message}; did you mean `{near}`?"), Some(near)),
-                None => (message, None),
+                Some(near) => {
+                    let message = format!("is not a known key; did you mean `{near}`?");
+                    (message, Some(near))
+                }
+                None => (format!("is not a known key; expected one of {all}"), None),
             }
         };
         self.removed.push(path.keys.clone());
@@ -173,7 +179,16 @@ impl Checker {
             reinterpret(node, shape);
         }
         match wrong_with(node, shape, secret) {
-            None => true,
+            None => {
+                if let Some(message) = probably_milliseconds(node, shape) {
+                    self.warnings.push(Mistake {
+                        path: path.clone(),
+                        line: node.line,
+                        message,
+                    });
+                }
+                true
+            }
             Some(message) => {
                 self.mistake(path, node.line, message);
                 false
@@ -236,6 +251,29 @@ fn wrong_with(node: &Node, shape: Shape<'_>, secret: bool) -> Option<String> {
     problem.map(|problem| {
         let value = shown(node, secret).unwrap_or_else(|| "the value".to_owned());
         format!("{value} {problem}; expected {}", expected(shape))
+    })
+}
+
+/// What to say of a number of seconds that is so large that milliseconds were meant.
+fn probably_milliseconds(node: &Node, shape: Shape<'_>) -> Option<String> {
+    const LARGE: f64 = 1000.0;
+    let Value::Number(number) = &node.value else {
+        return None;
+    };
+    let is_duration = shape.keyword("format").as_str()?.contains("duration");
+    let seconds = number.as_f64().filter(|seconds| *seconds >= LARGE)?;
+    if !is_duration {
+        return None;
+    }
+    let is = humantime::format_duration(Duration::try_from_secs_f64(seconds).ok()?);
+    let meant = humantime::format_duration(Duration::try_from_secs_f64(seconds / 1000.0).ok()?);
+    Some(if node.expanded {
+        "is a number of seconds above 1000; expected a unit, such as `3s` or `3000ms`".to_owned()
+    } else {
+        format!(
+            "is {is}, since a number without a unit counts seconds; write `{meant}` or `{number}ms` \
+             if that is meant, else `{is}`"
+        )
     })
 }
 

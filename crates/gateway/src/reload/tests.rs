@@ -9,8 +9,17 @@ fn keys_that_need_a_restart_are_named_and_others_are_not() {
     new.server.allowed_hosts = vec!["mcp.example.com".to_owned()];
     new.server.watch_config = false;
     new.names.separator = "-".to_owned();
-    let named = |new: &Config| needs_restart(&without_restart(&old, new), new);
+    let named = |new: &Config| differing_keys(&without_restart(&old, new), new);
     assert!(named(&new).is_empty());
+    let fallback = r#"{ "tool": "a__x", "try": ["b__x"] }"#;
+    new.fallbacks = vec![serde_json::from_str(fallback).unwrap()];
+    let keys = [
+        "server.allowed_hosts",
+        "server.watch_config",
+        "names",
+        "fallbacks",
+    ];
+    assert_eq!(differing_keys(&old, &new), keys);
     new.server.listen.set_port(1);
     new.server.sealing_keys = serde_json::from_value(json!(["k".repeat(32)])).expect("a key");
     new.telemetry.log.level = "debug".to_owned();

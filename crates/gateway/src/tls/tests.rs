@@ -70,6 +70,51 @@ fn a_new_pair_is_taken_and_a_bad_one_is_not() {
 }
 
 #[test]
+fn what_is_wrong_with_the_files_is_said_of_the_key_it_belongs_to() {
+    let mut folder = Folder::new();
+    assert_eq!(problem(&folder.files), None);
+    let of = |folder: &Folder| problem(&folder.files).unwrap();
+
+    let swapped = TlsConfig {
+        cert: folder.files.key.clone(),
+        key: folder.files.cert.clone(),
+    };
+    let (key, message) = problem(&swapped).unwrap();
+    assert_eq!(key, "cert");
+    let expected = "has no certificate in it, but a private key: is it that of `server.tls.key`?";
+    assert!(message.contains(expected), "{message}");
+    let swapped = TlsConfig {
+        cert: folder.files.cert.clone(),
+        ..swapped
+    };
+    let (key, message) = problem(&swapped).unwrap();
+    assert_eq!(key, "key");
+    let expected = "has no private key in it, but a certificate: is it that of `server.tls.cert`?";
+    assert!(message.contains(expected), "{message}");
+
+    let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    folder.write("key.pem", &other.signing_key.serialize_pem());
+    let (key, message) = of(&folder);
+    assert_eq!(key, "key");
+    assert!(message.contains("does not fit"), "{message}");
+
+    let encrypted =
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    folder.write("key.pem", encrypted);
+    let (key, message) = of(&folder);
+    assert_eq!(key, "key");
+    assert!(message.contains("is encrypted"), "{message}");
+
+    fs::remove_file(&folder.files.cert).unwrap();
+    let (key, message) = of(&folder);
+    assert_eq!(key, "cert");
+    assert!(
+        message.contains("cannot be read: entity not found"),
+        "{message}"
+    );
+}
+
+#[test]
 fn files_without_a_pair_are_an_error_that_names_them() {
     let mut folder = Folder::new();
     folder.write("key.pem", "");

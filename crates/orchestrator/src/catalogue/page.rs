@@ -11,7 +11,7 @@ use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::json::{Span, write_str};
 use switchboard_protocol::splice::Splice;
 
-use super::build::Registry;
+use super::build::{Entry, Registry};
 use super::resources::{Resources, ui_resource};
 use super::skills::address_skill;
 use super::{InvalidCursor, List, SnapshotSettings, Source};
@@ -98,15 +98,17 @@ fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// The tools or prompts as they are listed.
+/// The tools or prompts as they are listed. Those of a hidden backend are left out, unless
+/// something else `stands_in` for them.
 pub(super) fn named_items(
     registry: &Registry,
     sources: &[Source],
     resources: &Resources,
+    stands_in: impl Fn(&Entry) -> bool,
 ) -> Vec<Vec<u8>> {
     let entries = registry.entries().iter();
     entries
-        .filter(|entry| !sources[entry.source].hidden)
+        .filter(|entry| !sources[entry.source].hidden || stands_in(entry))
         .map(|entry| {
             let mut edits = Splice::new();
             if *entry.exposed != entry.item.key {

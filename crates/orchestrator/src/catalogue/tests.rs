@@ -62,6 +62,7 @@ fn status(state: State) -> Status {
             "no answer"
         }
         .to_owned(),
+        cause: None,
         since: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
     }
 }
@@ -81,6 +82,7 @@ fn backend(name: &str) -> Source {
                 found: Found::Discovered,
             }),
             tools: Vec::new(),
+            left_out: Vec::new(),
             prompts: Vec::new(),
             resources: Vec::new(),
             templates: Vec::new(),

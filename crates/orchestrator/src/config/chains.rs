@@ -182,33 +182,34 @@ pub fn problems(
     for (index, fallback) in fallbacks.iter().enumerate() {
         let mut say = entry("fallbacks", index, &mut problems);
         if let Some(problem) = wrong_list(&fallback.targets, 1) {
-            say("try", problem);
+            say(&["try"], problem);
         }
-        if fallback.targets.contains(&fallback.tool) {
-            let problem = "has the tool itself; expected others";
-            say("try", problem.to_owned());
+        let own = fallback.targets.iter().position(|it| *it == fallback.tool);
+        if let Some(item) = own {
+            let problem = "is the tool itself; expected another";
+            say(&["try", &format!("[{item}]")], problem.to_owned());
         }
-        wrong_terms(&fallback.targets, &fallback.when, &fallback.map, &mut say);
+        let mapped = ("is not in `try`, which has", &*fallback.targets);
+        wrong_terms(mapped, &fallback.when, &fallback.map, &mut say);
     }
     let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, group) in equivalents.iter().enumerate() {
         let mut say = entry("equivalents", index, &mut problems);
         if let Some(problem) = wrong_list(&group.tools, 2) {
-            say("tools", problem);
+            say(&["tools"], problem);
         }
-        for tool in &group.tools {
+        for (item, tool) in group.tools.iter().enumerate() {
             let first = *groups.entry(tool).or_insert(index);
             if first != index {
-                say(
-                    "tools",
-                    format!(
-                        "has `{tool}`, which is in equivalents[{first}] too; expected each tool in one group"
-                    ),
+                let message = format!(
+                    "is `{tool}`, which is in equivalents[{first}] too; expected each tool in one group"
                 );
+                say(&["tools", &format!("[{item}]")], message);
             }
         }
         wrong_costs(group, &mut say);
         let mapped = group.tools.get(1..).unwrap_or_default();
+        let mapped = ("is none of `tools` after the first:", mapped);
         wrong_terms(mapped, &group.when, &group.map, &mut say);
     }
     problems
@@ -218,10 +219,15 @@ fn entry(
     section: &'static str,
     index: usize,
     problems: &mut Vec<ConfigProblem>,
-) -> impl FnMut(&str, String) {
-    move |key, message| {
+) -> impl FnMut(&[&str], String) {
+    move |below, message| {
+        let index = format!("[{index}]");
+        let keys: Vec<&str> = [section, &index]
+            .into_iter()
+            .chain(below.iter().copied())
+            .collect();
         problems.push(ConfigProblem {
-            path: path(&[section, &format!("[{index}]"), key]),
+            path: path(&keys),
             other: None,
             message,
         });
@@ -242,41 +248,41 @@ fn wrong_list(tools: &[String], least: usize) -> Option<String> {
     Some(format!("has `{}` twice; expected it once", twice.1))
 }
 
-fn wrong_costs(group: &EquivalentsConfig, say: &mut impl FnMut(&str, String)) {
+fn wrong_costs(group: &EquivalentsConfig, say: &mut impl FnMut(&[&str], String)) {
     for tool in group
         .costs
         .keys()
         .filter(|tool| !group.tools.contains(tool))
     {
         let message = format!("names `{tool}`, which is none of `tools`");
-        say("costs", message);
+        say(&["costs", tool], message);
     }
     let lacks = |tool: &&String| !group.costs.contains_key(*tool);
     if group.prefer == Prefer::Cheapest
         && let Some(tool) = group.tools.iter().find(lacks)
     {
         let message = format!("has no cost of `{tool}`; expected one for each of `tools`");
-        say("costs", message);
+        say(&["costs"], message);
     }
 }
 
+/// `targets` are the tools that `map` may name, and how to say that another is none of them.
 fn wrong_terms(
-    targets: &[String],
+    (is_not, targets): (&str, &[String]),
     when: &[When],
     map: &BTreeMap<String, BTreeMap<String, ArgumentRule>>,
-    say: &mut impl FnMut(&str, String),
+    say: &mut impl FnMut(&[&str], String),
 ) {
     if when.is_empty() {
         let problem = "is empty, so nothing would ever be tried; expected at least one failure";
-        say("when", problem.to_owned());
+        say(&["when"], problem.to_owned());
     }
     for (tool, rules) in map {
         if !targets.contains(tool) {
             let near = did_you_mean(tool, targets.iter().map(String::as_str));
-            say(
-                "map",
-                format!("names `{tool}`, which takes nobody's place here{near}"),
-            );
+            let known: Vec<String> = targets.iter().map(|it| format!("`{it}`")).collect();
+            let message = format!("{is_not} {}{near}", known.join(", "));
+            say(&["map", tool], message);
         }
         let mut names: Vec<&str> = rules
             .iter()
@@ -287,13 +293,11 @@ fn wrong_terms(
             .collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            say(
-                "map",
-                format!(
-                    "gives `{tool}` two arguments called `{}`; expected one",
-                    pair[0]
-                ),
+            let message = format!(
+                "gives the tool two arguments called `{}`; expected one",
+                pair[0]
             );
+            say(&["map", tool], message);
         }
     }
 }

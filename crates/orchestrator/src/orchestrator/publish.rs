@@ -16,9 +16,9 @@ use tokio::time::{Instant, sleep_until};
 use super::Inner;
 use crate::catalogue::visibility::ListingHysteresis;
 use crate::catalogue::{Extensions, Snapshot, SnapshotSettings, Source};
-use crate::chains::Chains;
-use crate::config::NamesConfig;
+use crate::chains::{Chains, check};
 use crate::config::chains::ChainsConfig;
+use crate::config::{ConfigProblem, NamesConfig};
 use crate::hub::{MAX_URI_LEN, MAX_URIS};
 
 /// Changes that come within this time make one new snapshot.
@@ -29,7 +29,7 @@ const COALESCE: Duration = Duration::from_millis(5);
 pub(crate) struct SnapshotInputs {
     names: NamesConfig,
     private: bool,
-    chains: ChainsConfig,
+    chains: Arc<ChainsConfig>,
     /// Those that any backend was ever learned to have.
     extensions: Extensions,
     hysteresis: ListingHysteresis,
@@ -40,7 +40,7 @@ impl SnapshotInputs {
         Self {
             names,
             private,
-            chains,
+            chains: Arc::new(chains),
             extensions: Extensions::default(),
             hysteresis: ListingHysteresis::default(),
         }
@@ -59,6 +59,7 @@ impl SnapshotInputs {
         let settings = SnapshotSettings {
             private: self.private,
             extensions: self.extensions.clone(),
+            chains: Arc::clone(&self.chains),
             ..SnapshotSettings::new(env!("CARGO_PKG_VERSION"))
         };
         Snapshot::build(&self.names, sources, &settings)
@@ -135,9 +136,9 @@ impl Inner {
             inputs.names = names;
             inputs.private = private;
             // What was measured of the tools in them is kept if they are the same.
-            if inputs.chains != chains {
+            if *inputs.chains != chains {
                 self.chains.store(Arc::new(Chains::new(&chains)));
-                inputs.chains = chains;
+                inputs.chains = Arc::new(chains);
             }
             touched.for_each(|name| inputs.hysteresis.forget(name));
         }
@@ -162,7 +163,9 @@ fn source(backend: &Backend, hidden: bool) -> Source {
 /// is listened to.
 pub(crate) async fn keep_catalogue(inner: Arc<Inner>) {
     let mut watched_changed = inner.hub.watched_changed();
+    let mut misfits = Misfits::default();
     loop {
+        misfits.observe(&inner);
         let turns_at = inner.snapshot_inputs.lock().hysteresis.next_turn();
         let next_turn = async {
             match turns_at {
@@ -190,6 +193,34 @@ pub(crate) async fn keep_catalogue(inner: Arc<Inner>) {
         for (name, backend) in inner.backends.all().iter() {
             backend.watch_resources(&by_backend.remove(name).unwrap_or_default());
         }
+    }
+}
+
+/// What does not fit about the chains, said once for as long as it is so.
+#[derive(Default)]
+struct Misfits {
+    seen: Option<(Arc<ChainsConfig>, Arc<Snapshot>)>,
+    said: Vec<ConfigProblem>,
+}
+
+impl Misfits {
+    /// Warns of what is new, if something has changed.
+    fn observe(&mut self, inner: &Inner) {
+        let chains = Arc::clone(&inner.snapshot_inputs.lock().chains);
+        let snapshot = inner.catalogue.load_full();
+        let is_seen = self.seen.as_ref().is_some_and(|(seen_chains, seen)| {
+            Arc::ptr_eq(seen_chains, &chains) && Arc::ptr_eq(seen, &snapshot)
+        });
+        // What starts may still bring what seems to be missing.
+        if is_seen || snapshot.is_starting() {
+            return;
+        }
+        let problems = check::problems(&chains, &snapshot);
+        for problem in problems.iter().filter(|it| !self.said.contains(it)) {
+            tracing::warn!("{problem}");
+        }
+        self.said = problems;
+        self.seen = Some((chains, snapshot));
     }
 }
 

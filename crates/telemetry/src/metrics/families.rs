@@ -113,9 +113,11 @@ pub fn reference() -> String {
         "\nBuckets of the histograms, in seconds: {}.\n\n| label | values |\n|---|---|\n",
         buckets.join(", ")
     );
-    for (label, values) in super::closed_labels() {
+    for (label, family, values) in super::closed_labels() {
         let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
-        let _ = writeln!(text, "| `{label}` | {} |", values.join(", "));
+        let of = family.map_or(String::new(), |family| format!(" of `{}`", family.name));
+        let _ = writeln!(text, "| `{label}`{of} | {} |", values.join(", "));
     }
+    text.push_str("| `status` | a status code that the gateway answers with, such as `200`, `401` or `503` |\n");
     text
 }

@@ -156,7 +156,8 @@ where
     F: Future<Output = Result<(), LinkError>>,
 {
     while let Some(reply) = call.reply().await {
-        if let Err(error @ LinkError::NotSent(_)) = tell(reply).await {
+        if let Err(error @ (LinkError::NotSent(_) | LinkError::Unreachable(_))) = tell(reply).await
+        {
             return Err(error);
         }
     }

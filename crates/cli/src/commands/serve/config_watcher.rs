@@ -129,6 +129,7 @@ fn tell(reloaded: &Reloaded) -> ReloadResult {
     }
     let backends = &reloaded.backends;
     tracing::info!(
+        keys = reloaded.keys.join(","),
         added = backends.added.join(","),
         changed = backends.changed.join(","),
         removed = backends.removed.join(","),

@@ -51,7 +51,7 @@ a.yaml:5: fallbacks[0]: has no `try`; expected one
 a.yaml:6: fallbacks[0].when[0]: is `sometimes`; expected one of `unavailable`, `timeout`, `limit`, `budget`, `error`
 a.yaml:9: fallbacks[1].map.brave__web.query: is `1`; expected text or a table of keys: put it in quotes
 a.yaml:9: fallbacks[1].map.brave__web.lang.constant: is not a known key; expected one of `const`
-a.yaml:10: equivalents[0].tools: has 1 tools; expected 2 to 16
+a.yaml:11: equivalents[0].tools: has 1 tools; expected 2 to 16
 a.yaml:12: equivalents[0].costs.search__web: `-1` is too small; expected a number of at least 0
 "#,
     );
@@ -76,11 +76,13 @@ a.yaml:4: backends.c.depends_on: names `databse`, which is no backend; did you m
 #[test]
 fn a_tool_that_no_backend_can_have_is_a_mistake() {
     let text = format!(
-        "{BACKENDS}fallbacks:\n  - {{ tool: search__web, try: [braev__web, brave__web] }}\n"
+        "{BACKENDS}fallbacks:\n  - {{ tool: search__web, try: [braev__web, brave__web] }}\n  - tool: serch__web\n    try:\n      - brave__web\n    map:\n      brave__wb: {{ a: b }}\n"
     );
     Place::new().file("a.yaml", text).fails_with(
         r#"
-a.yaml:4: fallbacks[0].try: names `braev__web`, which is no backend's tool; did you mean `brave__…`?
+a.yaml:5: fallbacks[0].try[0]: names `braev__web`, which is no backend's tool; did you mean `brave__…`?
+a.yaml:6: fallbacks[1].tool: names `serch__web`, which is no backend's tool; did you mean `search__…`?
+a.yaml:10: fallbacks[1].map.brave__wb: is not in `try`, which has `brave__web`; did you mean `brave__web`?
 "#,
     );
 }

@@ -139,10 +139,8 @@ staging: https://staging.example.com/sse ["authorization: Bearer value-of-STAGIN
     assert!(!loaded.config.backends["database"].trust_annotations);
     assert_eq!(
         warnings(&loaded),
-        "settings.json:9: mcpServers.docs.trust: has no effect yet\n\
-         settings.json:24: mcpServers.figures.authProviderType: has no effect yet\n\
-         settings.json:25: mcpServers.figures.oauth: has no effect yet\n\
-         settings.json:35: mcpServers.local.trust: has no effect yet"
+        "settings.json:24: mcpServers.figures.authProviderType: has no effect yet\n\
+         settings.json:25: mcpServers.figures.oauth: has no effect yet"
     );
 }
 

@@ -285,7 +285,13 @@ fn the_examples_of_the_repository_load() {
         .env("AGENT_KEY_SHA256", DIGEST)
         .env("GITHUB_TOKEN", "token")
         .env("SWITCHBOARD_KEY", "0123456789abcdef0123456789abcdef");
-    for (name, backends) in [("quickstart", 2), ("team", 5), ("production", 2)] {
+    let files = [
+        ("quickstart", 2),
+        ("team", 5),
+        ("production", 2),
+        ("resilient", 3),
+    ];
+    for (name, backends) in files {
         let file = repository().join(format!("config/{name}.yaml"));
         let loaded = load(&[file], &place.env, place.path());
         let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));

@@ -1,7 +1,7 @@
 //! Chains, checked against what the servers have.
 
 use super::*;
-use crate::chains::check::problems;
+use crate::chains::check::{hardly_followed, problems};
 use crate::config::chains::ChainsConfig;
 
 fn tool(name: &str, schema: &Value) -> Item {
@@ -28,7 +28,8 @@ fn said(fallbacks: Value, equivalents: Value) -> Vec<String> {
         fallbacks: serde_json::from_value(fallbacks).unwrap(),
         equivalents: serde_json::from_value(equivalents).unwrap(),
     };
-    problems(&config, &snapshot())
+    let problems = problems(&config, &snapshot());
+    problems.iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -36,12 +37,13 @@ fn names_that_do_not_exist_are_reported_but_for_those_not_learned_yet() {
     let fallbacks = json!([
         { "tool": "search__web", "try": ["brave__wb", "later__anything"] },
         { "tool": "nobody__*", "try": ["later__anything"] },
+        { "tool": "later__*", "try": ["brave__web"] },
     ]);
     assert_eq!(
         said(fallbacks, json!([])),
         [
-            "fallbacks[0]: no backend has a tool `brave__wb`; did you mean `brave__web`?",
-            "fallbacks[1]: no tool fits `nobody__*`",
+            "fallbacks[0].try[0]: no backend has a tool `brave__wb`; did you mean `brave__web`?",
+            "fallbacks[1].tool: no tool fits `nobody__*`",
         ]
     );
 }
@@ -52,9 +54,9 @@ fn arguments_that_are_missing_or_not_taken_are_reported() {
     assert_eq!(
         said(fallback(json!({})), json!([])),
         [
-            "fallbacks[0]: `brave__web` requires `q`, which neither `search__web` nor `map` gives",
-            "fallbacks[0]: `brave__web` does not take `n`, which `search__web` or `map` gives",
-            "fallbacks[0]: `brave__web` does not take `query`, which `search__web` or `map` gives",
+            "fallbacks[0].map.brave__web: `brave__web` requires `q`, which neither `search__web` nor `map` gives",
+            "fallbacks[0].map.brave__web: `brave__web` does not take `n`, which `search__web` or `map` gives",
+            "fallbacks[0].map.brave__web: `brave__web` does not take `query`, which `search__web` or `map` gives",
         ]
     );
     let fitting = json!({ "query": "q", "n": "lang" });
@@ -62,7 +64,9 @@ fn arguments_that_are_missing_or_not_taken_are_reported() {
     let constant = json!({ "q": { "const": "x" }, "query": "lang", "n": "limit" });
     assert_eq!(
         said(fallback(constant), json!([])),
-        ["fallbacks[0]: `brave__web` does not take `limit`, which `search__web` or `map` gives"]
+        [
+            "fallbacks[0].map.brave__web: `brave__web` does not take `limit`, which `search__web` or `map` gives"
+        ]
     );
 }
 
@@ -73,4 +77,58 @@ fn equivalent_tools_are_checked_both_ways() {
         "map": { "brave__web": { "query": "q", "n": "lang" } },
     }]);
     assert_eq!(said(json!([]), group), Vec::<String>::new());
+}
+
+#[test]
+fn a_fallback_of_a_tool_that_is_not_safe_is_told() {
+    let config = ChainsConfig {
+        fallbacks: serde_json::from_value(json!([
+            { "tool": "search__*", "try": ["brave__web"] },
+            { "tool": "search__web", "try": ["brave__web"] },
+            { "tool": "brave__web", "try": ["search__web"], "only_safe": false },
+        ]))
+        .unwrap(),
+        ..ChainsConfig::default()
+    };
+    let snapshot = snapshot();
+    assert!(hardly_followed(&config, &snapshot, |_| true).is_empty());
+    let told = hardly_followed(&config, &snapshot, |_| false);
+    let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].starts_with("fallbacks[0].tool: `search__web` is not known to be safe"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_hidden_tool_stays_listed_while_another_answers_for_it() {
+    let group = json!([{ "tools": ["search__web", "brave__web"] }]);
+    let chains = Arc::new(ChainsConfig {
+        equivalents: serde_json::from_value(group).unwrap(),
+        ..ChainsConfig::default()
+    });
+    let open = json!({ "type": "object" });
+    let listed = |brave: State, chains: &Arc<ChainsConfig>| {
+        let mut search = backend("search").with(|lists| {
+            lists.tools.push(tool("web", &open));
+            lists.tools.push(tool("alone", &open));
+        });
+        search.hidden = true;
+        let mut other = backend("brave").with(|lists| lists.tools.push(tool("web", &open)));
+        other.status = status(brave);
+        let shared = SnapshotSettings {
+            chains: Arc::clone(chains),
+            ..SnapshotSettings::new("1")
+        };
+        let snapshot = Snapshot::build(&NamesConfig::default(), &[search, other], &shared);
+        let page = snapshot.page(List::Tools, None).unwrap();
+        let page: Value = serde_json::from_slice(page).unwrap();
+        let tools = page["tools"].as_array().unwrap().clone();
+        let names = tools.iter().map(|tool| tool["name"].as_str().unwrap());
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(State::Ready, &chains), ["brave__web", "search__web"]);
+    assert_eq!(listed(State::Unavailable, &chains), ["brave__web"]);
+    assert_eq!(listed(State::Ready, &Arc::default()), ["brave__web"]);
 }

@@ -44,15 +44,15 @@ fn every_mistake_says_where_it_is_and_what_is_expected() {
         [
             "fallbacks.[0].try: has 0 tools; expected 1 to 16",
             "fallbacks.[1].try: has `b` twice; expected it once",
-            "fallbacks.[1].try: has the tool itself; expected others",
+            "fallbacks.[1].try.[0]: is the tool itself; expected another",
             "fallbacks.[1].when: is empty, so nothing would ever be tried; expected at least one failure",
-            "fallbacks.[2].map: names `brav`, which takes nobody's place here; did you mean `brave`?",
-            "fallbacks.[3].map: gives `b` two arguments called `x`; expected one",
+            "fallbacks.[2].map.brav: is not in `try`, which has `brave`; did you mean `brave`?",
+            "fallbacks.[3].map.b: gives the tool two arguments called `x`; expected one",
             "equivalents.[0].tools: has 1 tools; expected 2 to 16",
-            "equivalents.[1].tools: has `a`, which is in equivalents[0] too; expected each tool in one group",
-            "equivalents.[1].costs: names `c`, which is none of `tools`",
+            "equivalents.[1].tools.[0]: is `a`, which is in equivalents[0] too; expected each tool in one group",
+            "equivalents.[1].costs.c: names `c`, which is none of `tools`",
             "equivalents.[1].costs: has no cost of `b`; expected one for each of `tools`",
-            "equivalents.[2].map: names `d`, which takes nobody's place here; did you mean `e`?",
+            "equivalents.[2].map.d: is none of `tools` after the first: `e`; did you mean `e`?",
         ]
     );
     assert_eq!(said(json!([]), json!([])), Vec::<String>::new());
