@@ -119,7 +119,7 @@ pub(super) struct Held {
 impl Held {
     /// The answer, of which each byte holds this and what is to be given back with it.
     pub(super) fn bind(self, answer: Payload, with: impl Send + Sync + 'static) -> Payload {
-        bound_to(answer, Arc::new((self, with)))
+        bound_to(answer, &Arc::new((self, with)))
     }
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn in_place_of(original: Payload, made: Payload) -> Payload {
     if original.len() <= LARGE {
         return made;
     }
-    bound_to(made, Arc::new(original))
+    bound_to(made, &Arc::new(original))
 }
 
 /// The same of bytes.
@@ -158,12 +158,12 @@ pub(crate) fn bytes_in_place_of(original: Bytes, made: Bytes) -> Bytes {
     })
 }
 
-fn bound_to<T: Send + Sync + 'static>(payload: Payload, to: Arc<T>) -> Payload {
+fn bound_to<T: Send + Sync + 'static>(payload: Payload, to: &Arc<T>) -> Payload {
     let mut bound = Payload::default();
     for bytes in payload.into_segments() {
         bound.push(Bytes::from_owner(Bound {
             bytes,
-            _to: Arc::clone(&to),
+            _to: Arc::clone(to),
         }));
     }
     bound
