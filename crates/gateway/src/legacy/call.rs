@@ -395,7 +395,10 @@ fn cannot_be_asked() -> CallError {
 pub(super) fn flat(payload: &Payload) -> Bytes {
     match payload.segments() {
         [only] => only.clone(),
-        segments => segments.concat().into(),
+        segments => {
+            let together = in_place_of(payload.clone(), segments.concat().into());
+            together.into_segments().next().unwrap_or_default()
+        }
     }
 }
 

@@ -29,6 +29,7 @@ use tower::Service;
 use super::call::{LegacyCall, Round, flat, too_many_rounds, unanswered};
 use super::questions::Question;
 use super::translate::{self, ClientIdentity};
+use crate::shed::answer_memory::bytes_in_place_of;
 
 /// How often a task is looked at whose server does not say, and the bounds of what servers say.
 const USUAL_PAUSE: Duration = Duration::from_millis(500);
@@ -224,7 +225,8 @@ impl LegacyCall {
         match self.until_ended(&look).await {
             Ok(result) => {
                 *running = None;
-                complete(without_relation(&result))
+                let unrelated = without_relation(&result);
+                complete(bytes_in_place_of(result, unrelated))
             }
             Err(error) => {
                 // Nobody will ask for it any more; that it is over already is no fault.
@@ -265,7 +267,10 @@ impl LegacyCall {
         loop {
             let task = self.look(request).await?;
             match status(&task).as_deref() {
-                Some("completed") => return Ok(related(&task)),
+                Some("completed") => {
+                    let result = related(&task);
+                    return Ok(bytes_in_place_of(task, result));
+                }
                 Some("failed") => return Err(failed(&task)),
                 Some("cancelled") => return Err(cancelled().into()),
                 Some("input_required") => {
