@@ -206,7 +206,7 @@ fn request(method: Method, mut params: Value) -> Result<Call, String> {
         sink: Some(Arc::new(Terminal)),
         ..Call::new(
             Envelope::parse(message.to_string().into()).map_err(|error| error.to_string())?,
-            Method::ToolsCall,
+            method,
             Arc::new(Principal::anonymous()),
             Version::LATEST,
         )

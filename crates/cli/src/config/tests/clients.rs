@@ -206,7 +206,7 @@ fn the_original_examples_load_unchanged() {
     let expected = [
         (".claude/mcp.json", 5, 1),
         (".cursor/mcp.json", 7, 0),
-        (".gemini/settings.json", 5, 4),
+        (".gemini/settings.json", 5, 2),
         ("antigravity/mcp_config.json", 6, 0),
         ("mcp.json", 6, 2),
     ];
