@@ -143,13 +143,13 @@ pub(crate) async fn end_connection(connection: &Connection) {
     connection.link.shut_down().await;
 }
 
+fn missing(inner: &Inner) -> Option<String> {
+    let lists = inner.lists.load();
+    lists.as_ref().and_then(|lists| lists.missing.clone())
+}
+
 fn ready(inner: &Inner) {
-    let missing = inner
-        .lists
-        .load()
-        .as_ref()
-        .and_then(|lists| lists.missing.clone());
-    match missing {
+    match missing(inner) {
         None => inner.set_status(State::Ready, Stage::Listing, ""),
         Some(reason) => inner.set_status(State::Unavailable, Stage::Listing, &reason),
     }
@@ -185,8 +185,9 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
     let mut failing: Option<Pause> = None;
     // What the server said to have changed, until it has been read.
     let mut announced = ChangedLists::default();
+    let mut incomplete = Pause::default();
     let mut last_read = Instant::now();
-    let mut next_read = last_read + refresh_period(inner);
+    let mut next_read = last_read + until_next_read(inner, &mut incomplete);
     loop {
         let read_now = tokio::select! {
             () = inner.stop.cancelled() => return End::Stopped,
@@ -255,7 +256,7 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
                 if announced.any() {
                     inner.observer.lists_changed(&inner.name, announced);
                 }
-                last_read + refresh_period(inner)
+                last_read + until_next_read(inner, &mut incomplete)
             }
             Err(error) if connection.wire.lost_by(&error) => return End::SessionLost,
             Err(error) => {
@@ -265,6 +266,15 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
             }
         };
     }
+}
+
+/// How long what was read counts: for its period, or for a pause if a part of it is missing.
+fn until_next_read(inner: &Inner, incomplete: &mut Pause) -> Duration {
+    if missing(inner).is_some() {
+        return incomplete.next();
+    }
+    *incomplete = Pause::default();
+    refresh_period(inner)
 }
 
 /// Does something that takes the server's answers, unless the connection ends meanwhile.
