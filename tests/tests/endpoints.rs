@@ -285,6 +285,33 @@ async fn what_does_not_fit_is_refused_with_a_hint() {
 }
 
 #[tokio::test]
+async fn where_no_endpoint_is_well_all_are_asked() {
+    let fakes = fakes(&["a", "b"]).await;
+    let settings = json!({
+        "balance": "round_robin",
+        "health": { "interval": "100ms", "timeout": "1s", "failures": 1 },
+    });
+    let front = front(places(&fakes), settings).await;
+    both_answer(&front, &fakes).await;
+    for fake in &fakes {
+        fake.behave(Behaviour {
+            fault: Some(Fault::Status(500)),
+            fault_everywhere: true,
+            ..Behaviour::default()
+        });
+    }
+    until("the checks notice", async || {
+        front.missing().await.contains_key("s").then_some(())
+    })
+    .await;
+    fakes.iter().for_each(FakeHttp::forget_requests);
+    let answer = front.client.call("s__echo", json!({})).await;
+    assert_eq!(answer.fault()["reason"], "server_error", "{}", answer.raw);
+    assert_eq!(calls(&fakes[0]) + calls(&fakes[1]), 1, "one was asked");
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn health_checks_take_an_endpoint_out_and_put_it_back() {
     let fakes = fakes(&["a", "b"]).await;
     let settings = json!({
