@@ -8,6 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use switchboard_protocol::envelope::{Envelope, EnvelopeError, Message, Response};
@@ -65,6 +66,20 @@ pub(crate) enum Incoming {
         /// more when it has.
         tail: Option<Bytes>,
     },
+}
+
+/// What there is to say at the end of what a channel owns.
+pub(crate) struct LastWord {
+    /// Why it ended, if that is known.
+    pub(crate) reason: Option<String>,
+    /// What is not over yet and that no call waits for.
+    pub(crate) rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl From<Option<String>> for LastWord {
+    fn from(reason: Option<String>) -> Self {
+        Self { reason, rest: None }
+    }
 }
 
 /// One channel. Cheap to clone; ends when [`Mux::shut_down`] is called or the peer ends it.
@@ -127,7 +142,7 @@ impl Mux {
         R: MessageReader,
         W: MessageWriter,
         O: FnOnce(CancellationToken) -> F,
-        F: Future<Output = Option<String>> + Send + 'static,
+        F: Future<Output: Into<LastWord> + Send> + Send + 'static,
     {
         let (outbox, queue) = mpsc::channel(OUTBOX);
         let (gone_sender, gone) = watch::channel(false);
@@ -162,12 +177,15 @@ impl Mux {
             };
             stop.cancel();
             let _ = writing.await;
-            let last_word = match last_word {
-                Some(word) => word,
-                None => owned.await,
+            let LastWord { reason: word, rest } = match last_word {
+                Some(word) => word.into(),
+                None => owned.await.into(),
             };
             // What the owned process says of its end is worth more than that its pipe closed.
-            keeper.close(&last_word.unwrap_or(reason));
+            keeper.close(&word.unwrap_or(reason));
+            if let Some(rest) = rest {
+                rest.await;
+            }
             let _ = gone_sender.send(true);
         });
         Self { shared }
