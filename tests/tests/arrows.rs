@@ -80,10 +80,10 @@ const LEGACY_EDGES: &[(&str, &[&str])] = &[
         "crates/backends/src",
         &[
             "answer.rs",
-            "attempt.rs",
             "backend.rs",
             "connect.rs",
             "endpoint.rs",
+            "exchange.rs",
             "keeper.rs",
             "learn.rs",
             "lib.rs",

@@ -96,6 +96,11 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
                 () = inner.try_again.notified() => {}
                 () = sleep(LEFT_ALONE) => {}
             }
+            inner.set_status(
+                State::Starting,
+                Stage::Connecting,
+                "it is started again after it was left alone",
+            );
             pause = Pause::default();
             continue;
         }

@@ -257,10 +257,18 @@ impl Owner {
     }
 }
 
+/// What the reason of every end of a process begins with.
+const ENDED: &str = "its process ";
+
+/// Whether this is the reason of a connection's end that the end of its process is.
+pub(crate) fn is_end(reason: &str) -> bool {
+    reason.starts_with(ENDED)
+}
+
 fn describe(end: Option<End>) -> String {
     match end {
-        Some(End::Exited(code)) => format!("its process ended with exit code {code}"),
-        Some(End::Signalled(signal)) => format!("its process was ended by signal {signal}"),
-        None => "its process was ended together with its owner".to_owned(),
+        Some(End::Exited(code)) => format!("{ENDED}ended with exit code {code}"),
+        Some(End::Signalled(signal)) => format!("{ENDED}was ended by signal {signal}"),
+        None => format!("{ENDED}was ended together with its owner"),
     }
 }

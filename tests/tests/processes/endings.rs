@@ -32,7 +32,7 @@ const EVILS: [(&str, &[&str], usize); 6] = [
             "--grandchild",
             "--ignore-sigterm",
         ],
-        7,
+        6,
     ),
 ];
 

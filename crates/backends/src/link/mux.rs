@@ -50,6 +50,10 @@ pub(crate) enum WriteError {
 
 /// Where messages are read.
 pub(crate) trait MessageReader: Send + 'static {
+    /// How long what the channel owns may take to end by itself once the peer has closed the
+    /// channel: its word on why is worth more.
+    const ENDS_WITHIN: Duration = Duration::ZERO;
+
     /// The next message; `None` when the peer closed the channel.
     fn read(&mut self) -> impl Future<Output = Result<Option<Incoming>, String>> + Send;
 }
@@ -167,7 +171,10 @@ impl Mux {
             let reason = tokio::select! {
                 biased;
                 () = stop.cancelled() => keeper.why_stopped(),
-                reason = &mut reading => reason,
+                reason = &mut reading => {
+                    last_word = tokio::time::timeout(R::ENDS_WITHIN, &mut owned).await.ok();
+                    reason
+                }
                 word = &mut owned => {
                     last_word = Some(word);
                     // What it wrote before it ended still counts.

@@ -3,6 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 
 use super::inbox::Inbox;
@@ -133,6 +134,8 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
 }
 
 impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
+    const ENDS_WITHIN: Duration = Duration::from_millis(250);
+
     async fn read(&mut self) -> Result<Option<Incoming>, String> {
         loop {
             let known_oversize = self.oversize.is_some();
