@@ -64,6 +64,8 @@ impl Reloader {
             return Err(ReloadError::Problem(problem));
         }
         let access = Access::new(self.bound, &next.server, next.auth.as_ref())?;
+        // Whoever loads it again may have mended what a process needs.
+        self.orchestrator.try_again();
         if self.in_force == next {
             return Ok(Reloaded {
                 needs_restart,

@@ -114,8 +114,6 @@ async fn exchange(inner: &Arc<Inner>, wanted: DesiredState) -> BackendChanges {
     for (name, config) in start_order::ordered(wanted.backends) {
         match left.get(name.as_str()) {
             Some(backend) if *backend.config() == config => {
-                // Whoever loads the configuration again may have mended what it needs.
-                backend.try_again();
                 kept.extend(left.remove_entry(name.as_str()));
             }
             before => {
