@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! cli ─► gateway ─► orchestrator ─► backends ─► protocol
-//!           └─────► policy ────────────────────► protocol
+//!  │        └─────► policy ─────────────│───────► protocol
+//!  └────────────────────────────────────└───────► init
 //! ```
 //!
-//! A crate may use what stands below it, and all but `protocol` may use `telemetry`. Inside of
+//! A crate may use what stands below it, and all but `protocol` and `init` may use `telemetry`. Inside of
 //! `gateway` and `backends`, what is legacy alone is a folder each, which only a few files reach into.
 
 use std::collections::BTreeSet;
@@ -17,9 +18,10 @@ use serde_json::Value;
 /// Each crate, and the crates of the workspace that it may name in its manifest.
 const ARROWS: &[(&str, &[&str])] = &[
     ("protocol", &[]),
+    ("init", &[]),
     ("telemetry", &[]),
     ("policy", &["protocol", "telemetry"]),
-    ("backends", &["protocol", "telemetry"]),
+    ("backends", &["init", "protocol", "telemetry"]),
     ("orchestrator", &["backends", "protocol", "telemetry"]),
     (
         "gateway",
@@ -38,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "orchestrator",
             "policy",
             "backends",
+            "init",
             "protocol",
             "telemetry",
         ],

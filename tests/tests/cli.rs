@@ -797,10 +797,11 @@ async fn a_signal_ends_it_with_0_and_leaves_no_children() {
         "stubborn": faulty(&["--grandchild", "--ignore-stdin-close", "--ignore-sigterm"]),
     } });
     let stubborn = place.write("stubborn.json", &config.to_string());
+    // Each server has an owner.
     for (config, children, signal) in [
-        (quickstart(), 2, Signal::TERM),
-        (quickstart(), 2, Signal::INT),
-        (PathBuf::from(stubborn), 5, Signal::TERM),
+        (quickstart(), 4, Signal::TERM),
+        (quickstart(), 4, Signal::INT),
+        (PathBuf::from(stubborn), 8, Signal::TERM),
     ] {
         let server = serve(&config).await;
         let id = server.id().expect("a running gateway");

@@ -226,11 +226,11 @@ async fn no_child_outlives_the_gateway() {
     .await;
     let gateway = front.gateway.server().id().expect("a running gateway");
     let below = descendants(gateway);
-    let expected = 2 * (5 + 1);
+    let expected = 3 * (5 + 1);
     assert_eq!(
         below.len(),
         expected,
-        "a process of each, one more for calls of the legacy server, and a child of each process"
+        "a process of each, one more for calls of the legacy server, and the owner and a child of each"
     );
     assert!(known.iter().all(|process| below.contains(process)));
 
@@ -244,13 +244,13 @@ async fn no_child_outlives_the_gateway() {
 }
 
 #[tokio::test]
-async fn a_killed_gateway_takes_well_behaved_processes_with_it() {
+async fn a_killed_gateway_takes_its_processes_with_it() {
     let front = Front::of(json!({ "a": faulty(&[]), "b": faulty(&["--era", "legacy"]) })).await;
     front.wait_until("a", true).await;
     front.wait_until("b", true).await;
     let gateway = front.gateway.server().id().expect("a running gateway");
     let below = descendants(gateway);
-    assert_eq!(below.len(), 2);
+    assert_eq!(below.len(), 4, "two processes and their owners");
     let gateway = i32::try_from(gateway).ok().and_then(Pid::from_raw);
     kill_process(gateway.expect("a process id"), Signal::KILL).expect("it runs");
     until("its processes end", async || {

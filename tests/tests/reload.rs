@@ -407,7 +407,8 @@ async fn a_call_of_a_removed_backend_is_finished() {
         answer.raw
     );
     until("its process has ended", async || {
-        (front.census().await.processes == 1).then_some(())
+        // That of the other backend, and its owner.
+        (front.census().await.processes == 2).then_some(())
     })
     .await;
     front.gateway.stop().await;

@@ -12,6 +12,7 @@ use switchboard_protocol::version::Version;
 
 use crate::legacy;
 use crate::link::LinkError;
+use crate::process;
 use crate::status::State;
 
 /// A result as the backend wrote it, and what a server of its version leaves out.
@@ -143,11 +144,19 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
                 "The server \"{name}\" cannot be reached. Nothing was executed: try again later, or go on without it."
             ),
         ),
-        LinkError::Lost(_) => (
+        LinkError::Lost(why) => (
             Reason::ConnectionLost,
             Effect::Unknown,
             false,
-            format!("The connection to the server \"{name}\" broke before it answered. {check}"),
+            match process::is_end(why) {
+                // What a server says last is what helps most, and has been made fit for callers.
+                true => {
+                    format!("The server \"{name}\" broke off before it answered: {why}. {check}")
+                }
+                false => format!(
+                    "The connection to the server \"{name}\" broke before it answered. {check}"
+                ),
+            },
         ),
         LinkError::Silent => (
             Reason::Timeout,

@@ -35,6 +35,7 @@ use crate::legacy::Shared;
 use crate::list_memory::ListMemory;
 use crate::lists::Lists;
 use crate::message::Rewrite;
+use crate::process::Supervisor;
 use crate::retry::{Backoff, RetryBudget};
 use crate::safety;
 use crate::status::{ChangedLists, Observer, State, Status};
@@ -59,6 +60,8 @@ pub struct BackendContext {
     /// Where all its tasks begin, and those of a process carry each of its messages; `None`: on the
     /// runtime of who starts it, which must be one of tokio's.
     pub runtime: Option<Handle>,
+    /// What starts and owns its processes.
+    pub supervisor: Supervisor,
 }
 
 struct Inner {
@@ -348,6 +351,13 @@ impl Backend {
         self.inner.refresh_status();
     }
 
+    /// Starts processes again that were left alone, since they failed too often.
+    pub fn try_again(&self) {
+        for endpoint in self.inner.endpoints.load().iter() {
+            endpoint.try_again();
+        }
+    }
+
     /// Has it show and tell nothing any more, since it is no longer the one of its name. Calls are
     /// answered until [`Backend::shut_down`].
     pub fn retire(&self) {
@@ -360,8 +370,8 @@ impl Backend {
         Arc::strong_count(&self.inner) == 1 && self.inner.bulkhead.in_flight() == 0
     }
 
-    /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its
-    /// whole group.
+    /// Ends the backend and all that it owns: calls in flight fail, a process is ended with all
+    /// that it started.
     pub async fn shut_down(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -600,6 +610,7 @@ impl Inner {
             State::Degraded => BackendState::Degraded,
             State::Unavailable => BackendState::Unavailable,
             State::NeedsAuth => BackendState::NeedsAuth,
+            State::NeedsAttention => BackendState::NeedsAttention,
         });
         *self.status.lock() = status;
         self.changed.send_replace(());

@@ -26,6 +26,7 @@ pub mod endpoints;
 mod equality;
 pub mod health;
 pub mod parked;
+pub mod restarts;
 pub mod retry;
 pub mod sessions;
 pub mod share;
@@ -38,6 +39,7 @@ pub use self::discovery::{ConsulConfig, DiscoveryConfig, DiscoverySource};
 use self::endpoints::EndpointFile;
 pub use self::endpoints::{CanaryConfig, EndpointConfig};
 pub use self::health::HealthConfig;
+pub use self::restarts::RestartsConfig;
 pub use self::retry::RetryConfig;
 pub use self::sessions::{SessionScope, SessionsConfig};
 
@@ -101,6 +103,8 @@ pub struct BackendConfig {
     pub bulkhead: BulkheadConfig,
     /// How often a call that failed is tried again, where that is safe.
     pub retry: RetryConfig,
+    /// How often a process that fails is started again before it is left alone.
+    pub restarts: RestartsConfig,
     /// The largest message taken from the server, in bytes: a line on stdio, an HTTP body, an
     /// event of an event stream.
     pub max_message_bytes: usize,
@@ -279,6 +283,9 @@ struct BackendFile {
     /// How often a call that failed is tried again, where that is safe.
     #[serde(default)]
     retry: RetryConfig,
+    /// How often a local server that fails is started again before it is left alone for 5 minutes,
+    /// or until the configuration is loaded again. Only with `command`.
+    restarts: Option<RestartsConfig>,
     /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an
     /// HTTP body, an event of an event stream.
     #[serde(default = "default_max_message_bytes")]
@@ -352,6 +359,7 @@ impl BackendConfig {
             breaker: BreakerConfig::default(),
             bulkhead: BulkheadConfig::default(),
             retry: RetryConfig::default(),
+            restarts: RestartsConfig::default(),
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             sessions: SessionsConfig::default(),
             degrade: DegradeConfig::default(),
@@ -514,6 +522,7 @@ impl TryFrom<BackendFile> for BackendConfig {
                     ("args", file.args.is_some()),
                     ("env", file.env.is_some()),
                     ("cwd", file.cwd.is_some()),
+                    ("restarts", file.restarts.is_some()),
                 ];
                 misplaced("url", of_processes)?;
                 TransportConfig::Http {
@@ -543,6 +552,7 @@ impl TryFrom<BackendFile> for BackendConfig {
             breaker: file.breaker,
             bulkhead: file.bulkhead,
             retry: file.retry,
+            restarts: file.restarts.unwrap_or_default(),
             max_message_bytes: file.max_message_bytes,
             sessions,
             degrade: DegradeConfig {

@@ -18,9 +18,9 @@ use crate::legacy::{self, Introduction};
 use crate::link::http::{HttpBounds, HttpLink};
 use crate::link::inbox::Inbox;
 use crate::link::mux::Mux;
-use crate::link::stdio::Program;
 use crate::link::{Link, LinkError, Wire, http_sse, stdio};
 use crate::lists::{Found, Server};
+use crate::process::{Program, Supervisor};
 use crate::status::State;
 
 /// How long the whole of connecting may take; `npx` and the like may download first.
@@ -132,6 +132,7 @@ pub(crate) struct Remembered {
 pub(crate) async fn connect(
     backend: &Arc<str>,
     config: &BackendConfig,
+    supervisor: &Supervisor,
     remembered: Option<Remembered>,
     inbox: &Arc<Inbox>,
 ) -> Result<Connection, ConnectError> {
@@ -143,7 +144,9 @@ pub(crate) async fn connect(
         },
     };
     match &config.transport {
-        TransportConfig::Stdio { .. } => connect_stdio(backend, config, known, inbox).await,
+        TransportConfig::Stdio { .. } => {
+            connect_stdio(backend, config, supervisor, known, inbox).await
+        }
         TransportConfig::Http {
             url,
             address,
@@ -171,6 +174,7 @@ pub(crate) async fn connect(
 pub(crate) async fn open_session(
     backend: &Arc<str>,
     config: &BackendConfig,
+    supervisor: &Supervisor,
     inbox: &Arc<Inbox>,
     via: &Connection,
     introduction: &Introduction,
@@ -192,7 +196,7 @@ pub(crate) async fn open_session(
             Ok(guarded.into_connection(agreed, Some(http)))
         }
         (Link::Mux(_), None) => {
-            let guarded = spawn(backend, config, inbox)?;
+            let guarded = spawn(backend, config, supervisor, inbox).await?;
             let agreed = begin(&guarded.link).await?;
             Ok(guarded.into_connection(agreed, None))
         }
@@ -200,9 +204,10 @@ pub(crate) async fn open_session(
 }
 
 /// Starts the process of a local server.
-fn spawn(
+async fn spawn(
     backend: &Arc<str>,
     config: &BackendConfig,
+    supervisor: &Supervisor,
     inbox: &Arc<Inbox>,
 ) -> Result<Guarded, ConnectError> {
     let TransportConfig::Stdio {
@@ -221,7 +226,8 @@ fn spawn(
         cwd: cwd.as_deref(),
         max_line: config.max_message_bytes,
     };
-    stdio::spawn(backend, &program, Arc::clone(inbox))
+    stdio::spawn(backend, supervisor, &program, Arc::clone(inbox))
+        .await
         .map(Guarded::new)
         .map_err(ConnectError::new)
 }
@@ -229,10 +235,11 @@ fn spawn(
 async fn connect_stdio(
     backend: &Arc<str>,
     config: &BackendConfig,
+    supervisor: &Supervisor,
     known: Remembered,
     inbox: &Arc<Inbox>,
 ) -> Result<Connection, ConnectError> {
-    let mut guarded = spawn(backend, config, inbox)?;
+    let mut guarded = spawn(backend, config, supervisor, inbox).await?;
     let mut found = known.found;
     if known.era != EraPin::Legacy {
         match probe(&guarded.link).await {
@@ -246,7 +253,7 @@ async fn connect_stdio(
             // process.
             Probe::Gone => {
                 guarded.link.shut_down().await;
-                guarded = spawn(backend, config, inbox)?;
+                guarded = spawn(backend, config, supervisor, inbox).await?;
                 found = Found::Ended;
             }
             Probe::Failed(error) => return Err(error.into()),

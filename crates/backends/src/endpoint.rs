@@ -31,6 +31,7 @@ use crate::link::inbox::Inbox;
 use crate::list_memory::{Held, ListMemory};
 use crate::lists::Lists;
 use crate::message::Rewrite;
+use crate::process::Supervisor;
 use crate::safety::Verdict;
 use crate::status::{Observer, Stage, State, Status};
 
@@ -92,6 +93,10 @@ pub(crate) struct Inner {
     pub(crate) legacy_tasks: Tasks,
     /// What all backends share.
     pub(crate) shared: Shared,
+    /// What starts and owns its processes.
+    pub(crate) supervisor: Supervisor,
+    /// Wakes a keeper that has left a process alone.
+    pub(crate) try_again: Notify,
 }
 
 /// What tells one endpoint of a backend from the others.
@@ -125,6 +130,7 @@ impl Endpoint {
             observer,
             shared,
             runtime,
+            supervisor,
         } = context.clone();
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
@@ -162,6 +168,8 @@ impl Endpoint {
             pool,
             legacy_tasks: Tasks::default(),
             shared,
+            supervisor,
+            try_again: Notify::new(),
             config,
         });
         let keeper = keeper::keep(Arc::clone(&inner), dependencies);
@@ -392,8 +400,14 @@ impl Endpoint {
         self.inner.pool.roots_changed(principal, client).await;
     }
 
-    /// Ends the backend and all that it owns: calls in flight fail, a process is ended with its
-    /// whole group.
+    /// Starts a process again that was left alone, since it failed too often.
+    pub(crate) fn try_again(&self) {
+        // No keeper is to remember it that does not wait.
+        self.inner.try_again.notify_waiters();
+    }
+
+    /// Ends the backend and all that it owns: calls in flight fail, a process is ended with all
+    /// that it started.
     pub(crate) async fn shut_down(&self) {
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -436,7 +450,7 @@ impl Inner {
             } else {
                 status.since
             };
-            let was_bad = matches!(current.state, State::Unavailable | State::NeedsAuth);
+            let was_bad = current.state.is_bad();
             *current = Status { since, ..status };
             let is_well = state.is_usable();
             self.is_well.store(is_well, Ordering::Relaxed);
@@ -448,13 +462,15 @@ impl Inner {
         match state {
             State::Ready => self.log_ready(),
             State::Starting => tracing::info!(backend = %self.name, endpoint, "starting: {told}"),
-            State::Degraded | State::Unavailable | State::NeedsAuth => tracing::warn!(
-                backend = %self.name,
-                endpoint,
-                state = state.as_str(),
-                stage = stage.as_str(),
-                "{told}"
-            ),
+            State::Degraded | State::Unavailable | State::NeedsAuth | State::NeedsAttention => {
+                tracing::warn!(
+                    backend = %self.name,
+                    endpoint,
+                    state = state.as_str(),
+                    stage = stage.as_str(),
+                    "{told}"
+                )
+            }
         }
         self.tell();
     }
@@ -510,7 +526,7 @@ impl Inner {
                 return Ok(connection);
             }
             let status = self.status.read().clone();
-            if matches!(status.state, State::Unavailable | State::NeedsAuth) {
+            if status.state.is_bad() {
                 return Err(answer::not_connected(&self.name, status.state, &status.reason).into());
             }
             if changed.changed().await.is_err() {

@@ -133,6 +133,7 @@ pub(crate) fn aggregate_status(statuses: impl Iterator<Item = Status>) -> Status
         },
         Some(bad) => first(State::Starting)
             .or_else(|| first(State::Unavailable))
+            .or_else(|| first(State::NeedsAttention))
             .unwrap_or(bad)
             .clone(),
     }

@@ -22,6 +22,7 @@ use crate::link::{Link, LinkError, error_code, next_id};
 use crate::lists::Features;
 use crate::message;
 use crate::pause::{Pause, jittered};
+use crate::process::restarts::{LEFT_ALONE, Restarts};
 use crate::status::{ChangedLists, Stage, State};
 
 /// A session that lasted no longer than this was lost at once.
@@ -42,6 +43,7 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
     Box::pin(wait_for(&inner, &dependencies)).await;
     drop(dependencies);
     let mut pause = Pause::default();
+    let mut restarts = Restarts::new(inner.config.restarts);
     let mut remembered = None;
     let mut had_connection = false;
     let mut forgiven = false;
@@ -85,6 +87,23 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
                 error
             }
         };
+        if inner.config.is_process()
+            && let Some(reason) = restarts.failed(&failed.reason, Instant::now())
+        {
+            inner.set_status(State::NeedsAttention, Stage::Connecting, &reason);
+            tokio::select! {
+                () = inner.stop.cancelled() => return,
+                () = inner.try_again.notified() => {}
+                () = sleep(LEFT_ALONE) => {}
+            }
+            inner.set_status(
+                State::Starting,
+                Stage::Connecting,
+                "it is started again after it was left alone",
+            );
+            pause = Pause::default();
+            continue;
+        }
         inner.set_failed(failed.state(), Stage::Connecting, failed);
         tokio::select! {
             () = inner.stop.cancelled() => return,
@@ -100,7 +119,13 @@ async fn establish(
 ) -> Option<Result<Arc<Connection>, ConnectError>> {
     let connecting = timeout(
         CONNECT_DEADLINE,
-        connect(&inner.name, &inner.config, remembered, &inner.inbox),
+        connect(
+            &inner.name,
+            &inner.config,
+            &inner.supervisor,
+            remembered,
+            &inner.inbox,
+        ),
     );
     let connection = tokio::select! {
         () = inner.stop.cancelled() => return None,

@@ -5,7 +5,8 @@
 //! (`endpoint`, `discovery`), of which a call is sent to one. What keeps a server that fails from
 //! costing others is around that: `bulkhead`, `balance`, `breaker`, `health`, `retry` and `safety`.
 //! Below an endpoint: `keeper` connects, learns and reconnects; `message` and `answer` translate a
-//! call and its answer; `link` moves bytes; `legacy` is the sessions of servers before 2026-07-28.
+//! call and its answer; `link` moves bytes; `process`
+//! owns local servers; `legacy` is the sessions of servers before 2026-07-28.
 
 mod answer;
 mod arriving;
@@ -31,6 +32,7 @@ pub mod lists;
 mod message;
 pub mod pattern;
 mod pause;
+mod process;
 mod retry;
 mod safety;
 pub mod status;
@@ -42,3 +44,4 @@ pub use arriving::{Arriving, Reply};
 pub use backend::{Backend, BackendContext};
 pub use legacy::Shared;
 pub use message::{RequestState, Rewrite};
+pub use process::Supervisor;

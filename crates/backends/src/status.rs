@@ -17,6 +17,8 @@ pub enum State {
     Unavailable,
     /// It wants a credential that it was not given.
     NeedsAuth,
+    /// Its process failed too often and is left alone.
+    NeedsAttention,
 }
 
 impl State {
@@ -26,7 +28,9 @@ impl State {
         match self {
             Self::Starting => Reason::Starting,
             Self::NeedsAuth => Reason::NeedsAuth,
-            Self::Ready | Self::Degraded | Self::Unavailable => Reason::Unavailable,
+            Self::Ready | Self::Degraded | Self::Unavailable | Self::NeedsAttention => {
+                Reason::Unavailable
+            }
         }
     }
 
@@ -35,6 +39,14 @@ impl State {
     #[must_use]
     pub const fn is_usable(self) -> bool {
         matches!(self, Self::Ready | Self::Degraded)
+    }
+
+    /// Whether something is wrong that waiting for a moment does not change.
+    pub(crate) const fn is_bad(self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable | Self::NeedsAuth | Self::NeedsAttention
+        )
     }
 
     /// The word in `_meta["dev.switchboard/backends"]`.
@@ -46,6 +58,7 @@ impl State {
             Self::Degraded => "degraded",
             Self::Unavailable => "unavailable",
             Self::NeedsAuth => "needs_auth",
+            Self::NeedsAttention => "needs_attention",
         }
     }
 
@@ -57,6 +70,9 @@ impl State {
             Self::Ready | Self::Degraded => "",
             Self::Unavailable => {
                 "try again later; an operator finds the cause in the gateway's log"
+            }
+            Self::NeedsAttention => {
+                "an operator finds the cause in the gateway's log; loading the configuration again starts it at once"
             }
             Self::NeedsAuth => "an operator has to renew the gateway's credential for it",
         }

@@ -87,6 +87,9 @@ struct Sources {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = switchboard_init::run(std::env::args_os()) {
+        return code;
+    }
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

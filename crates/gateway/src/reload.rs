@@ -74,6 +74,8 @@ impl Reloader {
         }
         let access = Access::new(self.bound, &next.server, next.auth.as_ref())?;
         let access = access.keeping(&self.access.load());
+        // Whoever loads it again may have mended what a process needs.
+        self.orchestrator.try_again();
         let keys = differing_keys(&self.in_force, &next);
         if keys.is_empty() {
             return Ok(Reloaded {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use switchboard_backends::config::BackendConfig;
 use switchboard_backends::status::Observer;
-use switchboard_backends::{Backend, BackendContext, Shared};
+use switchboard_backends::{Backend, BackendContext, Shared, Supervisor};
 use switchboard_telemetry::Metrics;
 use tokio::runtime::Handle;
 
@@ -79,6 +79,7 @@ impl Starter {
             metrics: self.metrics.backend(&name),
             observer: Arc::clone(&self.observer),
             shared: self.shared.clone(),
+            supervisor: Supervisor::this_program(),
             runtime: config.is_process().then(|| self.runtime()).flatten(),
         };
         Backend::start(name, config, context, dependencies)

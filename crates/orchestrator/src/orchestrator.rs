@@ -159,6 +159,13 @@ impl Orchestrator {
         &self.inner.catalogue
     }
 
+    /// Starts processes again that were left alone, since they failed too often.
+    pub fn try_again(&self) {
+        for backend in self.inner.backends.all().values() {
+            backend.try_again();
+        }
+    }
+
     /// The backends in force, by name.
     #[must_use]
     pub fn backends(&self) -> Vec<Backend> {

@@ -161,6 +161,8 @@ label! {
         Unavailable = "unavailable",
         /// Waits for somebody to give it a credential.
         NeedsAuth = "needs_auth",
+        /// Its process failed too often and is left alone.
+        NeedsAttention = "needs_attention",
         /// Set aside because what it offers changed.
         Quarantined = "quarantined",
         /// Its budget is spent.

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use crate::fake::{Content, End, Era, Incoming};
 
+pub mod lingering;
 #[cfg(test)]
 mod tests;
 
@@ -92,6 +93,13 @@ pub struct Options {
     /// Start a child that sleeps, in the same process group, and leave it behind.
     #[arg(long)]
     pub grandchild: bool,
+    /// Start a process that begins a session of its own, starts another one and ends, as daemons
+    /// do.
+    #[arg(long)]
+    pub daemon: bool,
+    /// Start a chain of so many processes, each of which starts the next and stays.
+    #[arg(long, value_name = "LENGTH")]
+    pub tree: Option<u8>,
     /// Go on when standard input is closed.
     #[arg(long)]
     pub ignore_stdin_close: bool,
@@ -136,6 +144,7 @@ where
     let writing = tokio::spawn(write(queue, output));
     // Held, so that nothing but the group's own end takes it.
     let grandchild = options.grandchild.then(start_grandchild);
+    lingering::start(&options);
     let server = Arc::new(Server {
         content: Content { era: options.era },
         out,

@@ -230,7 +230,16 @@ async fn open(
 ) -> Result<Connection, ConnectError> {
     let (name, config) = (&inner.name, &inner.config);
     let inbox = Arc::new(Inbox::beside(&inner.inbox));
-    let opened = open_session(name, config, &inbox, &via, &key.introduction, client).await;
+    let opened = open_session(
+        name,
+        config,
+        &inner.supervisor,
+        &inbox,
+        &via,
+        &key.introduction,
+        client,
+    )
+    .await;
     if let Err(error) = &opened {
         tracing::info!(
             backend = %name,

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use switchboard_protocol::envelope::{Envelope, EnvelopeError, Message, Response};
@@ -50,6 +51,10 @@ pub(crate) enum WriteError {
 
 /// Where messages are read.
 pub(crate) trait MessageReader: Send + 'static {
+    /// How long what the channel owns may take to end by itself once the peer has closed the
+    /// channel: its word on why is worth more.
+    const ENDS_WITHIN: Duration = Duration::ZERO;
+
     /// The next message; `None` when the peer closed the channel.
     fn read(&mut self) -> impl Future<Output = Result<Option<Incoming>, String>> + Send;
 }
@@ -66,6 +71,20 @@ pub(crate) enum Incoming {
         /// more when it has.
         tail: Option<Bytes>,
     },
+}
+
+/// What there is to say at the end of what a channel owns.
+pub(crate) struct LastWord {
+    /// Why it ended, if that is known.
+    pub(crate) reason: Option<String>,
+    /// What is not over yet and that no call waits for.
+    pub(crate) rest: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl From<Option<String>> for LastWord {
+    fn from(reason: Option<String>) -> Self {
+        Self { reason, rest: None }
+    }
 }
 
 /// One channel. Cheap to clone; ends when [`Mux::shut_down`] is called or the peer ends it.
@@ -128,7 +147,7 @@ impl Mux {
         R: MessageReader,
         W: MessageWriter,
         O: FnOnce(CancellationToken) -> F,
-        F: Future<Output = Option<String>> + Send + 'static,
+        F: Future<Output: Into<LastWord> + Send> + Send + 'static,
     {
         let (outbox, queue) = mpsc::channel(OUTBOX);
         let (gone_sender, gone) = watch::channel(false);
@@ -153,7 +172,10 @@ impl Mux {
             let reason = tokio::select! {
                 biased;
                 () = stop.cancelled() => keeper.why_stopped(),
-                reason = &mut reading => reason,
+                reason = &mut reading => {
+                    last_word = tokio::time::timeout(R::ENDS_WITHIN, &mut owned).await.ok();
+                    reason
+                }
                 word = &mut owned => {
                     last_word = Some(word);
                     // What it wrote before it ended still counts.
@@ -163,12 +185,15 @@ impl Mux {
             };
             stop.cancel();
             let _ = writing.await;
-            let last_word = match last_word {
-                Some(word) => word,
-                None => owned.await,
+            let LastWord { reason: word, rest } = match last_word {
+                Some(word) => word.into(),
+                None => owned.await.into(),
             };
             // What the owned process says of its end is worth more than that its pipe closed.
-            keeper.close(&last_word.unwrap_or(reason));
+            keeper.close(&word.unwrap_or(reason));
+            if let Some(rest) = rest {
+                rest.await;
+            }
             let _ = gone_sender.send(true);
         });
         Self { shared }

@@ -2,168 +2,48 @@
 //! `basic/transports/stdio`).
 
 use bytes::{Bytes, BytesMut};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use secrecy::{ExposeSecret, SecretString};
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
-use tokio::process::{Child, ChildStderr, ChildStdin, Command};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 
 use super::inbox::Inbox;
 use super::mux::{Incoming, MessageReader, MessageWriter, Mux, WriteError};
+use crate::process::stderr::Stderr;
+use crate::process::{self, Process, Program, Supervisor};
 
-/// What of the gateway's own environment a process gets besides what its configuration names: what
-/// programs need to start, and nothing that could be a secret.
-const SAFE_ENV: [&str; 12] = [
-    "HOME",
-    "LANG",
-    "LC_ALL",
-    "LC_CTYPE",
-    "LOGNAME",
-    "PATH",
-    "SHELL",
-    "TERM",
-    "TMPDIR",
-    "TZ",
-    "USER",
-    "XDG_CACHE_HOME",
-];
-/// How long a process may take to end by itself once its input is closed.
-const CLOSE_GRACE: Duration = Duration::from_secs(2);
-/// How long after SIGTERM before SIGKILL.
-const TERM_GRACE: Duration = Duration::from_secs(3);
 /// How much of an oversize line is kept at either end.
 const KEPT: usize = 4096;
 /// A line of more than this many times the limit has no end: the process is given up.
 const ENDLESS: usize = 64;
-/// The longest line of standard error that is logged.
-const STDERR_LINE: u64 = 8 * 1024;
-/// How many lines of standard error are logged in one second.
-const STDERR_LINES_PER_SECOND: u32 = 50;
-
-/// How a process is started.
-pub(crate) struct Program<'a> {
-    pub(crate) command: &'a str,
-    pub(crate) args: &'a [String],
-    pub(crate) env: &'a BTreeMap<String, SecretString>,
-    pub(crate) cwd: Option<&'a Path>,
-    pub(crate) max_line: usize,
-}
-
-/// Starts the program in a process group of its own.
+/// Starts a process and speaks with it.
 ///
 /// # Errors
 /// A sentence for the caller; the program's name is the operator's own word, paths and arguments
 /// are left out.
-pub(crate) fn spawn(
+pub(crate) async fn spawn(
     backend: &Arc<str>,
+    supervisor: &Supervisor,
     program: &Program<'_>,
     inbox: Arc<Inbox>,
 ) -> Result<Mux, String> {
-    let mut command = Command::new(program.command);
-    command
-        .args(program.args)
-        .env_clear()
-        .envs(
-            SAFE_ENV
-                .iter()
-                .filter_map(|name| Some((name, std::env::var_os(name)?))),
-        )
-        .envs(
-            program
-                .env
-                .iter()
-                .map(|(name, value)| (name, value.expose_secret())),
-        )
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true);
-    if let Some(cwd) = program.cwd {
-        command.current_dir(cwd);
-    }
-    let mut child = command.spawn().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            "its program, or the folder to start it in, was not found".to_owned()
-        }
-        other => format!("its program could not be started: {other}"),
-    })?;
-    let (Some(stdin), Some(stdout), Some(stderr)) =
-        (child.stdin.take(), child.stdout.take(), child.stderr.take())
-    else {
-        return Err("its program has no pipes".to_owned());
-    };
-    inbox.tasks.spawn(drain_stderr(Arc::clone(backend), stderr));
+    let Process {
+        stdin,
+        stdout,
+        stderr,
+        owner,
+    } = process::start(supervisor, program).await?;
+    let stderr = Stderr::follow(backend, program, stderr, &inbox.tasks);
     let reader = LineReader::new(stdout, program.max_line);
-    Ok(Mux::start(
-        reader,
-        LineWriter(BufWriter::new(stdin)),
-        inbox,
-        move |stop| supervise(child, stop),
-    ))
-}
-
-/// Waits for the process to end, or ends it: input closed (by the writer), then SIGTERM, then
-/// SIGKILL for the whole group.
-///
-/// Signals go to the group only while its leader is not reaped, so that the number cannot have
-/// become a stranger's.
-async fn supervise(mut child: Child, stop: CancellationToken) -> Option<String> {
-    let pid = child
-        .id()
-        .and_then(|id| i32::try_from(id).ok())
-        .and_then(Pid::from_raw);
-    let changes = signal(SignalKind::child());
-    if let (Some(pid), Ok(mut changes)) = (pid, changes) {
-        tokio::select! {
-            () = exited(pid, &mut changes) => {}
-            () = stop.cancelled() => {}
-        }
-        if timeout(CLOSE_GRACE, exited(pid, &mut changes))
-            .await
-            .is_err()
-        {
-            let _ = kill_process_group(pid, Signal::TERM);
-            let _ = timeout(TERM_GRACE, exited(pid, &mut changes)).await;
-        }
-        let _ = kill_process_group(pid, Signal::KILL);
-    } else {
-        stop.cancelled().await;
-        let _ = child.start_kill();
-    }
-    let status = child.wait().await.ok()?;
-    Some(
-        match (
-            status.code(),
-            std::os::unix::process::ExitStatusExt::signal(&status),
-        ) {
-            (Some(code), _) => format!("its process ended with exit code {code}"),
-            (None, Some(signal)) => format!("its process was ended by signal {signal}"),
-            (None, None) => "its process ended".to_owned(),
-        },
-    )
-}
-
-/// Resolves when the process has ended, and leaves it to be reaped.
-async fn exited(pid: Pid, changes: &mut tokio::signal::unix::Signal) {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    // Anything but "not yet" is the end: whoever has no process has none to wait for.
-    while matches!(waitid(WaitId::Pid(pid), options), Ok(None)) {
-        changes.recv().await;
-    }
+    let writer = LineWriter(BufWriter::new(stdin));
+    Ok(Mux::start(reader, writer, inbox, move |stop| {
+        owner.see_to_the_end(stop, stderr)
+    }))
 }
 
 /// Buffered, so that a message and its line end are one write.
-struct LineWriter(BufWriter<ChildStdin>);
+struct LineWriter<W>(BufWriter<W>);
 
-impl MessageWriter for LineWriter {
+impl<W: AsyncWrite + Send + Unpin + 'static> MessageWriter for LineWriter<W> {
     async fn write(&mut self, message: Bytes) -> Result<(), WriteError> {
         let stopped = |_| WriteError::Broken;
         // A message is one line: what a client formatted over several is folded. JSON strings hold
@@ -254,6 +134,8 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
 }
 
 impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
+    const ENDS_WITHIN: Duration = Duration::from_millis(250);
+
     async fn read(&mut self) -> Result<Option<Incoming>, String> {
         loop {
             let known_oversize = self.oversize.is_some();
@@ -280,40 +162,6 @@ impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
                 Ok(_) => {}
                 Err(_) => return Err("the server's output broke".to_owned()),
             }
-        }
-    }
-}
-
-/// Keeps the pipe of standard error empty, whatever comes, and logs it at a bounded rate.
-async fn drain_stderr(backend: Arc<str>, stderr: ChildStderr) {
-    let mut lines = BufReader::new(stderr);
-    let mut line = Vec::new();
-    let mut second = tokio::time::Instant::now();
-    let mut logged = 0;
-    let mut suppressed = 0_u64;
-    loop {
-        line.clear();
-        match (&mut lines)
-            .take(STDERR_LINE)
-            .read_until(b'\n', &mut line)
-            .await
-        {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
-        }
-        if second.elapsed() >= Duration::from_secs(1) {
-            if suppressed > 0 {
-                tracing::warn!(%backend, suppressed, "the server writes more to its standard error than is logged");
-            }
-            (second, logged, suppressed) = (tokio::time::Instant::now(), 0, 0);
-        }
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end();
-        if logged < STDERR_LINES_PER_SECOND {
-            logged += 1;
-            tracing::info!(target: "switchboard::backend", %backend, "{text}");
-        } else {
-            suppressed += 1;
         }
     }
 }

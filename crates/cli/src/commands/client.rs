@@ -13,7 +13,7 @@ use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, Observer, State, Status};
-use switchboard_backends::{Backend, BackendContext, RequestState, Rewrite, Shared};
+use switchboard_backends::{Backend, BackendContext, RequestState, Rewrite, Shared, Supervisor};
 use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::CallError;
@@ -346,6 +346,7 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
             observer: Arc::new(Changed(sender)),
             shared: Shared::new(ParkedCallsConfig::default()),
             runtime: None,
+            supervisor: Supervisor::this_program(),
         },
         &[],
     );

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use switchboard_testkit::fake_stdio::{Options, serve};
+use switchboard_testkit::fake_stdio::{Options, lingering, serve};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// An MCP server over standard input and output with faults to choose from.
@@ -13,10 +13,13 @@ use tokio::signal::unix::{SignalKind, signal};
 struct Arguments {
     #[command(flatten)]
     options: Options,
+    /// Serve nothing and stay.
+    #[arg(long, hide = true)]
+    lingers: bool,
 }
 
 fn main() -> io::Result<ExitCode> {
-    let options = Arguments::parse().options;
+    let Arguments { options, lingers } = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -26,6 +29,10 @@ fn main() -> io::Result<ExitCode> {
             .ignore_sigterm
             .then(|| signal(SignalKind::terminate()))
             .transpose()?;
+        if lingers {
+            lingering::linger(&options).await;
+            return Ok(0);
+        }
         io::Result::Ok(serve(options, tokio::io::stdin(), tokio::io::stdout()).await)
     })?;
     // A read of standard input that goes on would hold up an orderly end.

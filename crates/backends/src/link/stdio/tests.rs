@@ -1,9 +1,11 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::process::Stdio;
 use std::task::{Context, Poll};
 
 use proptest::prelude::*;
 use tokio::io::ReadBuf;
+use tokio::process::Command;
 
 use super::*;
 

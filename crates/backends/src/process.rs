@@ -1,0 +1,274 @@
+//! Local processes: started through their owner (`switchboard __init`, decision 14), which ends all
+//! that they started.
+//!
+//! The gateway holds the lifeline and the pipes. Nothing here signals a process: whatever happens to
+//! the gateway, dropping its end of the lifeline is enough.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as Socket;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use secrecy::{ExposeSecret, SecretString};
+use switchboard_init::lifeline::{End, MAX_LINE, Order, Report, send_descriptor};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use self::stderr::Stderr;
+use crate::link::mux::LastWord;
+
+mod level;
+pub(crate) mod restarts;
+pub(crate) mod stderr;
+mod summary;
+
+/// What of the gateway's own environment a process gets besides what its configuration names: what
+/// programs need to start, and nothing that could be a secret.
+const SAFE_ENV: [&str; 12] = [
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "TERM",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "XDG_CACHE_HOME",
+];
+/// How long a process may take to end by itself once its input is closed.
+const CLOSE_GRACE: Duration = Duration::from_secs(2);
+/// How long after SIGTERM before SIGKILL.
+const TERM_GRACE: Duration = Duration::from_secs(3);
+/// How long after SIGKILL until it is said that the tree does not end.
+const KILL_GRACE: Duration = Duration::from_secs(1);
+/// How long the owner may take to say whether the program has begun: a program on a disk that
+/// sleeps, or on a slow network.
+const START_DEADLINE: Duration = Duration::from_secs(20);
+
+/// The program that owns processes: `switchboard` itself, but in tests.
+#[derive(Clone, Debug)]
+pub struct Supervisor(Arc<Path>);
+
+impl Supervisor {
+    /// This program: its owner is started from the same file, even if another one has taken its
+    /// name since.
+    #[must_use]
+    pub fn this_program() -> Self {
+        Self::at(Path::new("/proc/self/exe"))
+    }
+
+    /// The `switchboard` at this path.
+    #[must_use]
+    pub fn at(path: &Path) -> Self {
+        Self(path.into())
+    }
+}
+
+/// How a process is started.
+pub(crate) struct Program<'a> {
+    pub(crate) command: &'a str,
+    pub(crate) args: &'a [String],
+    pub(crate) env: &'a BTreeMap<String, SecretString>,
+    pub(crate) cwd: Option<&'a Path>,
+    pub(crate) max_line: usize,
+}
+
+/// A program that runs.
+pub(crate) struct Process {
+    pub(crate) stdin: pipe::Sender,
+    pub(crate) stdout: ChildStdout,
+    pub(crate) stderr: ChildStderr,
+    pub(crate) owner: Owner,
+}
+
+/// The gateway's side of the owner of a process. Dropped, everything of the tree ends.
+pub(crate) struct Owner {
+    child: Child,
+    lifeline: UnixStream,
+    said: BytesMut,
+}
+
+/// Starts a program, and waits until it has begun.
+///
+/// # Errors
+/// A sentence for the caller, without paths and arguments.
+pub(crate) async fn start(
+    supervisor: &Supervisor,
+    program: &Program<'_>,
+) -> Result<Process, String> {
+    let mut process = spawn(supervisor, program).map_err(|error| not_started(&error))?;
+    let begun = timeout(START_DEADLINE, process.owner.next_report()).await;
+    match begun {
+        Ok(Some(Report::Started(_))) => Ok(process),
+        Ok(Some(Report::Failed(number))) => Err(not_started(&io::Error::from_raw_os_error(number))),
+        Ok(_) => Err("its program could not be started: its owner ended".to_owned()),
+        Err(_) => Err("its program did not start in time".to_owned()),
+    }
+}
+
+fn not_started(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "its program, or the folder to start it in, was not found".to_owned()
+        }
+        other => format!("its program could not be started: {other}"),
+    }
+}
+
+fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> {
+    let (ours, theirs) = Socket::pair()?;
+    let (input, stdin) = io::pipe()?;
+    // Sent before there is anybody to take it: so the owner never waits for it.
+    send_descriptor(&ours, &input)?;
+    drop(input);
+    let mut command = Command::new(&*supervisor.0);
+    command
+        .arg0("switchboard")
+        .arg(switchboard_init::INIT)
+        .arg(program.command)
+        .args(program.args)
+        .env_clear()
+        .envs(
+            SAFE_ENV
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
+        .envs(program.env.iter().map(|(name, value)| {
+            let value: &OsStr = value.expose_secret().as_ref();
+            (name, value)
+        }))
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        // A signal to the gateway's group, such as that of Ctrl-C, is the gateway's to pass on.
+        .process_group(0);
+    if let Some(cwd) = program.cwd {
+        command.current_dir(cwd);
+    }
+    let mut child = command.spawn()?;
+    // It holds the owner's end of the lifeline.
+    drop(command);
+    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    };
+    ours.set_nonblocking(true)?;
+    let owner = Owner {
+        child,
+        lifeline: UnixStream::from_std(ours)?,
+        said: BytesMut::new(),
+    };
+    Ok(Process {
+        stdin: pipe::Sender::from_owned_fd(stdin.into())?,
+        stdout,
+        stderr,
+        owner,
+    })
+}
+
+impl Owner {
+    /// Waits for the program to end, or has it ended: its input closed (by the writer), then
+    /// SIGTERM, then SIGKILL for all of its tree.
+    pub(crate) async fn see_to_the_end(
+        mut self,
+        stop: CancellationToken,
+        stderr: Stderr,
+    ) -> LastWord {
+        let ended = tokio::select! {
+            end = self.program_ended() => Some(end),
+            () = stop.cancelled() => None,
+        };
+        let Some(end) = ended else {
+            let end = self.end_tree().await;
+            return Some(describe(end)).into();
+        };
+        let summary = stderr.tell_end(&describe(end)).await;
+        let reason = match summary {
+            Some(summary) => format!("{}: {summary}", describe(end)),
+            None => describe(end),
+        };
+        // Its owner ends what is left; nobody has to wait for that to know that calls have failed.
+        let rest = async move {
+            self.end_tree().await;
+        };
+        LastWord {
+            reason: Some(reason),
+            rest: Some(Box::pin(rest)),
+        }
+    }
+
+    /// How the program ended; `None` if its owner ended first.
+    async fn program_ended(&mut self) -> Option<End> {
+        loop {
+            match self.next_report().await? {
+                Report::Ended(end) => return Some(end),
+                Report::Started(_) | Report::Failed(_) => {}
+            }
+        }
+    }
+
+    /// Has everything of the tree ended, and says how the program did.
+    async fn end_tree(&mut self) -> Option<End> {
+        let orders = [(CLOSE_GRACE, Order::Term), (TERM_GRACE, Order::Kill)];
+        for (grace, order) in orders {
+            if timeout(grace, self.child.wait()).await.is_ok() {
+                return self.program_ended().await;
+            }
+            // An owner that is gone needs no orders.
+            let _ = self.lifeline.write_all(order.line().as_bytes()).await;
+        }
+        if timeout(KILL_GRACE, self.child.wait()).await.is_err() {
+            tracing::warn!("a process does not end, although it was sent SIGKILL");
+            let _ = self.child.wait().await;
+        }
+        self.program_ended().await
+    }
+
+    /// What the owner says next; `None` if it is gone. May be dropped and called again.
+    async fn next_report(&mut self) -> Option<Report> {
+        loop {
+            if let Some(at) = memchr::memchr(b'\n', &self.said) {
+                let line = self.said.split_to(at + 1);
+                match std::str::from_utf8(&line).ok().and_then(Report::parse) {
+                    Some(report) => return Some(report),
+                    None => continue,
+                }
+            }
+            if self.said.len() > MAX_LINE {
+                return None;
+            }
+            match self.lifeline.read_buf(&mut self.said).await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+/// What the reason of every end of a process begins with.
+const ENDED: &str = "its process ";
+
+/// Whether this is the reason of a connection's end that the end of its process is.
+pub(crate) fn is_end(reason: &str) -> bool {
+    reason.starts_with(ENDED)
+}
+
+fn describe(end: Option<End>) -> String {
+    match end {
+        Some(End::Exited(code)) => format!("{ENDED}ended with exit code {code}"),
+        Some(End::Signalled(signal)) => format!("{ENDED}was ended by signal {signal}"),
+        None => format!("{ENDED}was ended together with its owner"),
+    }
+}

@@ -1,0 +1,8 @@
+//! Local servers that leave processes behind, do not end, or end all the time: whatever they do,
+//! nothing of theirs outlives them, and nothing of any outlives the gateway.
+
+mod attention;
+mod endings;
+mod many;
+mod owners;
+mod tree;
