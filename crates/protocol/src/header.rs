@@ -94,7 +94,7 @@ pub fn matches(header: &HeaderValue, body: &str) -> Result<bool, HeaderError> {
     matches_bytes(header, body.as_bytes())
 }
 
-/// As [`matches`], of the bytes of a text.
+/// As [`matches()`], of the bytes of a text.
 ///
 /// # Errors
 /// As [`decode_value`].
