@@ -31,6 +31,7 @@ use crate::config::{BackendConfig, SessionScope};
 use crate::discovery::{Discovery, Problem};
 use crate::endpoint::{Endpoint, SHUTDOWN_DEADLINE};
 use crate::endpoints::{self, digest};
+use crate::known_lists::KnownLists;
 use crate::legacy::Shared;
 use crate::list_memory::ListMemory;
 use crate::lists::Lists;
@@ -62,6 +63,8 @@ pub struct BackendContext {
     pub runtime: Option<Handle>,
     /// What starts and owns its processes.
     pub supervisor: Supervisor,
+    /// What local servers were last known to offer.
+    pub known_lists: KnownLists,
 }
 
 struct Inner {

@@ -26,6 +26,7 @@ pub mod endpoints;
 mod equality;
 pub mod health;
 pub mod parked;
+pub mod processes;
 pub mod restarts;
 pub mod retry;
 pub mod sessions;
@@ -39,6 +40,8 @@ pub use self::discovery::{ConsulConfig, DiscoveryConfig, DiscoverySource};
 use self::endpoints::EndpointFile;
 pub use self::endpoints::{CanaryConfig, EndpointConfig};
 pub use self::health::HealthConfig;
+use self::processes::MAX_INSTANCES;
+pub use self::processes::{ProcessesConfig, StartPolicy};
 pub use self::restarts::RestartsConfig;
 pub use self::retry::RetryConfig;
 pub use self::sessions::{SessionScope, SessionsConfig};
@@ -105,6 +108,8 @@ pub struct BackendConfig {
     pub retry: RetryConfig,
     /// How often a process that fails is started again before it is left alone.
     pub restarts: RestartsConfig,
+    /// How many processes there are, when they run, and when each is replaced.
+    pub processes: ProcessesConfig,
     /// The largest message taken from the server, in bytes: a line on stdio, an HTTP body, an
     /// event of an event stream.
     pub max_message_bytes: usize,
@@ -286,6 +291,29 @@ struct BackendFile {
     /// How often a local server that fails is started again before it is left alone for 5 minutes,
     /// or until the configuration is loaded again. Only with `command`.
     restarts: Option<RestartsConfig>,
+    /// How many processes of a local server calls are spread over, as `balance` says: 1 to 64. Only
+    /// with `command`. By default 1. Each is one server to its clients, whatever it remembers: a
+    /// call may come to any of them, but what belongs to one goes on in it.
+    #[schemars(range(min = 1, max = 64))]
+    instances: Option<usize>,
+    /// When the processes of a local server are started: `eager`, with the gateway, or `lazy`, once
+    /// to learn what the server offers and then when a call needs one. Only with `command`. By
+    /// default `eager`.
+    start: Option<StartPolicy>,
+    /// How long a process may be without a call before it is ended; the next call starts it again.
+    /// One that a client waits for news of is not ended. A duration, from 1 ms to 1 day; by default
+    /// `5m` with `start: lazy`, else for ever. Only with `command`.
+    #[schemars(schema_with = "duration::positive_schema")]
+    idle_stop: Option<PositiveDuration>,
+    /// After how many calls a process is replaced, at least 1; by default never. Another is started
+    /// first; the old one ends when its calls have. Sessions in which a legacy server keeps somebody's
+    /// state are not replaced. Only with `command`.
+    #[schemars(range(min = 1))]
+    max_calls: Option<u64>,
+    /// At what age a process is replaced, in the same way: a duration, from 1 ms to 1 day, up to a
+    /// tenth shorter or longer by chance; by default never. Only with `command`.
+    #[schemars(schema_with = "duration::positive_schema")]
+    max_age: Option<PositiveDuration>,
     /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an
     /// HTTP body, an event of an event stream.
     #[serde(default = "default_max_message_bytes")]
@@ -360,6 +388,7 @@ impl BackendConfig {
             bulkhead: BulkheadConfig::default(),
             retry: RetryConfig::default(),
             restarts: RestartsConfig::default(),
+            processes: ProcessesConfig::default(),
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             sessions: SessionsConfig::default(),
             degrade: DegradeConfig::default(),
@@ -492,6 +521,7 @@ impl TryFrom<BackendFile> for BackendConfig {
         }
         duration::check_positive(file.connect_timeout).map_err(malformed("connect_timeout"))?;
         let sessions = sessions(&file)?;
+        let processes = processes(&file)?;
         let endpoints = endpoints(file.endpoints)?;
         if file.discovery.is_some() && !endpoints.is_empty() {
             let beside = "stands beside `endpoints`; expected one of them";
@@ -523,6 +553,11 @@ impl TryFrom<BackendFile> for BackendConfig {
                     ("env", file.env.is_some()),
                     ("cwd", file.cwd.is_some()),
                     ("restarts", file.restarts.is_some()),
+                    ("instances", file.instances.is_some()),
+                    ("start", file.start.is_some()),
+                    ("idle_stop", file.idle_stop.is_some()),
+                    ("max_calls", file.max_calls.is_some()),
+                    ("max_age", file.max_age.is_some()),
                 ];
                 misplaced("url", of_processes)?;
                 TransportConfig::Http {
@@ -553,6 +588,7 @@ impl TryFrom<BackendFile> for BackendConfig {
             bulkhead: file.bulkhead,
             retry: file.retry,
             restarts: file.restarts.unwrap_or_default(),
+            processes,
             max_message_bytes: file.max_message_bytes,
             sessions,
             degrade: DegradeConfig {
@@ -615,6 +651,22 @@ fn sessions(file: &BackendFile) -> Result<SessionsConfig, BackendConfigError> {
         max_per_principal: file.max_sessions_per_principal,
         idle_timeout: file.session_idle_timeout,
     })
+}
+
+fn processes(file: &BackendFile) -> Result<ProcessesConfig, BackendConfigError> {
+    if file.instances.is_some_and(|count| !(1..=MAX_INSTANCES).contains(&count)) {
+        return Err(malformed("instances")(format!("is not 1 to {MAX_INSTANCES}")));
+    }
+    if file.max_calls == Some(0) {
+        return Err(malformed("max_calls")("is less than 1".to_owned()));
+    }
+    Ok(ProcessesConfig::new(
+        file.instances,
+        file.start,
+        file.idle_stop.map(|time| time.0),
+        file.max_calls,
+        file.max_age.map(|time| time.0),
+    ))
 }
 
 fn stdio(

@@ -21,10 +21,11 @@ use crate::arriving::{Arriving, Limit, Reply};
 use crate::backend::{Backend, BackendContext};
 use crate::balance::{Candidate, slow_start};
 use crate::breaker::{Admission, Breaker, BreakerState};
-use crate::config::{BackendConfig, CanaryConfig, HttpKind, TransportConfig};
+use crate::config::{BackendConfig, CanaryConfig, HttpKind, StartPolicy, TransportConfig};
 use crate::connect::{ConnectError, Connection};
 use crate::exchange::Exchanged;
 use crate::keeper;
+use crate::known_lists::KnownLists;
 use crate::legacy::{self, Pool, Shared, Tasks};
 use crate::link::Link;
 use crate::link::inbox::Inbox;
@@ -32,6 +33,7 @@ use crate::list_memory::{Held, ListMemory};
 use crate::lists::Lists;
 use crate::message::Rewrite;
 use crate::process::Supervisor;
+use crate::process::demand::Demand;
 use crate::safety::Verdict;
 use crate::status::{Observer, Stage, State, Status};
 
@@ -97,6 +99,10 @@ pub(crate) struct Inner {
     pub(crate) supervisor: Supervisor,
     /// Wakes a keeper that has left a process alone.
     pub(crate) try_again: Notify,
+    /// How much its process is used.
+    pub(crate) demand: Demand,
+    /// What local servers were last known to offer.
+    pub(crate) known_lists: KnownLists,
 }
 
 /// What tells one endpoint of a backend from the others.
@@ -131,6 +137,7 @@ impl Endpoint {
             shared,
             runtime,
             supervisor,
+            known_lists,
         } = context.clone();
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
@@ -170,6 +177,8 @@ impl Endpoint {
             shared,
             supervisor,
             try_again: Notify::new(),
+            demand: Demand::new(),
+            known_lists,
             config,
         });
         let keeper = keeper::keep(Arc::clone(&inner), dependencies);
@@ -217,9 +226,7 @@ impl Endpoint {
     /// Whether nothing is left in it: no attempt is under way, no call waits for its client in a
     /// session, and no task is known that a client may come back for.
     pub(crate) fn is_idle(&self) -> bool {
-        self.inner.in_flight.load(Ordering::Relaxed) == 0
-            && !self.inner.pool.is_leased()
-            && self.inner.legacy_tasks.is_empty()
+        !self.inner.is_at_work()
     }
 
     /// Whether both are handles of one endpoint.
@@ -236,10 +243,13 @@ impl Endpoint {
     pub(crate) fn candidate(&self, now: Instant) -> Candidate {
         let recovered = *self.inner.recovered.lock();
         let since = recovered.map(|since| now.saturating_duration_since(since));
+        let calls = self.inner.in_flight.load(Ordering::Relaxed);
+        // To start a process costs more than a call that waits for another.
+        let start = usize::from(self.inner.connection.load().is_none());
         Candidate {
             key: self.key(),
             weight: self.inner.weight.load(Ordering::Relaxed),
-            in_flight: self.inner.in_flight.load(Ordering::Relaxed),
+            in_flight: calls + start,
             share: since.map_or(1.0, |since| {
                 slow_start(since, self.inner.config.health.slow_start)
             }),
@@ -307,6 +317,9 @@ impl Endpoint {
             return Err(answer::too_late(&inner.name).into());
         }
         let in_flight = InFlight::begin(&inner.in_flight);
+        if inner.config.is_process() {
+            inner.demand.count_call();
+        }
         let abandoned = Abandoned {
             inner,
             method: call.method,
@@ -493,6 +506,43 @@ impl Inner {
         );
     }
 
+    /// Whether an attempt is under way, a call waits for its client in a session, or a task is known
+    /// that a client may come back for.
+    fn is_at_work(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0
+            || self.pool.is_leased()
+            || !self.legacy_tasks.is_empty()
+    }
+
+    /// Whether its process has something to do, be it to tell news of a resource.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.is_at_work() || !self.watched.borrow().is_empty()
+    }
+
+    /// Takes what its server was last known to offer for what it offers, if its process is started
+    /// only when it is needed; whether it did.
+    pub(crate) fn takes_known_lists(&self) -> bool {
+        if self.config.processes.start != StartPolicy::Lazy {
+            return false;
+        }
+        let Some(lists) = self.known_lists.read(&self.name, &self.config) else {
+            return false;
+        };
+        self.metrics.set_tools(lists.tools.len());
+        self.lists.store(Some(Arc::new(lists)));
+        self.set_status(State::Ready, Stage::Listing, "");
+        true
+    }
+
+    /// Keeps what its server offers for the next time that [`Inner::takes_known_lists`] asks.
+    pub(crate) fn keep_known_lists(self: &Arc<Self>, lists: &Arc<Lists>) {
+        if self.config.processes.start == StartPolicy::Lazy {
+            let (inner, lists) = (Arc::clone(self), Arc::clone(lists));
+            let write = move || inner.known_lists.write(&inner.name, &inner.config, &lists);
+            self.tasks.spawn_blocking(write);
+        }
+    }
+
     /// Tells whoever waits or watches that something changed.
     pub(crate) fn tell(&self) {
         self.changed.send_replace(());
@@ -520,6 +570,7 @@ impl Inner {
     /// The connection, or why there is none. Waits only while nothing has gone wrong yet.
     pub(crate) async fn connected(&self) -> Result<Arc<Connection>, CallError> {
         let mut changed = self.changed.subscribe();
+        let _waiting = self.demand.wait();
         loop {
             changed.mark_unchanged();
             if let Some(connection) = self.connection.load_full() {

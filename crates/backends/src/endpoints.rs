@@ -18,7 +18,7 @@ pub(crate) async fn shut_down(endpoints: &[Endpoint]) {
 /// that is nowhere else.
 pub(crate) fn configured(config: &BackendConfig) -> Vec<(EndpointSpec, BackendConfig)> {
     let TransportConfig::Http { headers, kind, .. } = &config.transport else {
-        return vec![(EndpointSpec::only(), config.clone())];
+        return instances(config);
     };
     if config.discovery.is_some() {
         return Vec::new();
@@ -46,6 +46,19 @@ pub(crate) fn configured(config: &BackendConfig) -> Vec<(EndpointSpec, BackendCo
         (spec, config)
     });
     several.collect()
+}
+
+/// The processes that calls to a local server are spread over: alike but for their names.
+fn instances(config: &BackendConfig) -> Vec<(EndpointSpec, BackendConfig)> {
+    let count = config.processes.instances;
+    if count == 1 {
+        return vec![(EndpointSpec::only(), config.clone())];
+    }
+    let each = (1..=count).map(|number| {
+        let name = format!("instance {number}");
+        (EndpointSpec::at(&name, &name), config.clone())
+    });
+    each.collect()
 }
 
 /// An endpoint that was found, with its configuration.

@@ -10,7 +10,7 @@ use switchboard_protocol::json::write_str;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::backend::Backend;
-use crate::config::{EraPin, TransportConfig};
+use crate::config::EraPin;
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, OWN_META, Remembered, connect};
 use crate::dependencies::wait_for;
 use crate::endpoint::Inner;
@@ -22,6 +22,7 @@ use crate::link::{Link, LinkError, error_code, next_id};
 use crate::lists::Features;
 use crate::message;
 use crate::pause::{Pause, jittered};
+use crate::process::demand::{Lifetime, LifetimeEnd};
 use crate::process::restarts::{LEFT_ALONE, Restarts};
 use crate::status::{ChangedLists, Stage, State};
 
@@ -36,6 +37,8 @@ const LEAST_REFRESH: Duration = Duration::from_secs(10);
 const LEAST_AFTER_HINT: Duration = Duration::from_secs(2);
 /// However often a server says that its lists changed, they are read at most this often.
 const LEAST_BETWEEN_READS: Duration = Duration::from_millis(200);
+/// How often is looked whether calls have let a connection go that no further one takes.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Keeps the backend connected until it is stopped; begins when its dependencies are ready.
 pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
@@ -47,29 +50,36 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
     let mut remembered = None;
     let mut had_connection = false;
     let mut forgiven = false;
+    let mut rests = inner.takes_known_lists();
     while !inner.stop.is_cancelled() {
+        if std::mem::take(&mut rests) {
+            rest(&inner).await;
+            continue;
+        }
         let began = Instant::now();
         let failed = match establish(&inner, remembered).await {
             None => return,
             Some(Ok(connection)) => {
-                if std::mem::replace(&mut had_connection, true)
-                    && matches!(inner.config.transport, TransportConfig::Stdio { .. })
-                {
+                if std::mem::replace(&mut had_connection, true) && inner.config.is_process() {
                     inner.metrics.restarted();
                 }
-                remembered = Some(Remembered {
+                let found = Remembered {
                     era: if connection.wire.version.is_modern() {
                         EraPin::Modern
                     } else {
                         EraPin::Legacy
                     },
                     found: connection.server.found,
-                });
-                let end = serve(&inner, &connection).await;
-                inner.connection.store(None);
-                end_connection(&connection).await;
-                match end {
+                };
+                remembered = Some(found);
+                match serve_in_turn(&inner, connection, found).await {
                     End::Stopped => return,
+                    // It is ended on purpose, and its next start is none after a loss.
+                    End::Idle => {
+                        had_connection = false;
+                        rests = true;
+                        continue;
+                    }
                     // Nothing is wrong with the server: only the session is new. One that is lost
                     // at once is forgiven, a second one is not.
                     End::SessionLost if began.elapsed() > AT_ONCE || !forgiven => {
@@ -110,6 +120,101 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
             () = sleep(pause.after(began.elapsed())) => {}
         }
     }
+}
+
+/// Waits until a call, or somebody who waits for news of a resource, needs the process.
+async fn rest(inner: &Inner) {
+    let mut watched = inner.watched.subscribe();
+    tokio::select! {
+        () = inner.stop.cancelled() => {}
+        () = inner.demand.is_wanted() => {}
+        // The sender lives as long as `inner`.
+        _ = watched.wait_for(|watched| !watched.is_empty()) => {}
+    }
+}
+
+/// Serves a connection, and those that take its place, until one ends for another reason; then it
+/// is ended.
+async fn serve_in_turn(
+    inner: &Arc<Inner>,
+    mut connection: Arc<Connection>,
+    found: Remembered,
+) -> End {
+    let mut lifetime = Lifetime::new(inner.config.processes, &inner.demand);
+    let end = loop {
+        match serve(inner, &connection, &mut lifetime).await {
+            Ok(Worn) => match successor(inner, &connection, found).await {
+                Ok(next) => {
+                    let predecessor = std::mem::replace(&mut connection, next);
+                    let leaving = leave(Arc::clone(inner), predecessor);
+                    lifetime.begin(&inner.demand, Some(inner.tasks.spawn(leaving)));
+                }
+                Err(None) => lifetime.go_on(),
+                Err(Some(end)) => break end,
+            },
+            Err(end) => break end,
+        }
+    };
+    inner.connection.store(None);
+    match end {
+        End::Idle => {
+            tracing::info!(
+                backend = %inner.name,
+                endpoint = inner.spec.label.as_deref(),
+                "its process is ended, since nobody calls it; the next call starts it"
+            );
+            inner.pool.end_all();
+            leave(Arc::clone(inner), connection).await;
+        }
+        _ => end_connection(&connection).await,
+    }
+    end
+}
+
+/// Starts what takes the place of a process that is worn; calls go to that one meanwhile. An error
+/// is its end, or `None` if it goes on since no other could be started.
+async fn successor(
+    inner: &Arc<Inner>,
+    worn: &Connection,
+    found: Remembered,
+) -> Result<Arc<Connection>, Option<End>> {
+    let started = tokio::select! {
+        biased;
+        started = establish(inner, Some(found)) => started,
+        reason = worn.link.closed() => return Err(Some(End::Closed(reason))),
+    };
+    match started {
+        None => Err(Some(End::Stopped)),
+        Some(Ok(next)) => {
+            tracing::debug!(backend = %inner.name, "its process is replaced");
+            inner.metrics.recycled();
+            Ok(next)
+        }
+        Some(Err(error)) => {
+            tracing::warn!(
+                backend = %inner.name,
+                endpoint = inner.spec.label.as_deref(),
+                cause = error.cause,
+                "its process goes on, since the one to replace it did not start: {}",
+                error.reason
+            );
+            Err(None)
+        }
+    }
+}
+
+/// Ends a connection that no further call takes, when those that have it are over, or the longest
+/// that one may take is.
+async fn leave(inner: Arc<Inner>, connection: Arc<Connection>) {
+    let unused = async {
+        while Arc::strong_count(&connection) > 1 {
+            sleep(POLL_INTERVAL).await;
+        }
+    };
+    let longest = inner.config.longest_timeout();
+    // However the wait ended, the connection does too.
+    let _ = inner.stop.run_until_cancelled(timeout(longest, unused)).await;
+    end_connection(&connection).await;
 }
 
 /// Connects and learns; `None` when stopped meanwhile.
@@ -180,11 +285,13 @@ fn ready(inner: &Inner) {
     }
 }
 
-async fn relearn(inner: &Inner, connection: &Connection) -> Result<(), LinkError> {
+async fn relearn(inner: &Arc<Inner>, connection: &Connection) -> Result<(), LinkError> {
     let memory = &inner.list_memory;
     let (lists, held) = learn(&inner.name, &inner.config, connection, memory).await?;
     inner.metrics.set_tools(lists.tools.len());
-    inner.lists.store(Some(Arc::new(lists)));
+    let lists = Arc::new(lists);
+    inner.keep_known_lists(&lists);
+    inner.lists.store(Some(lists));
     inner.lists_held.lock().replace(held);
     inner.learned.send_modify(|count| *count += 1);
     Ok(())
@@ -195,16 +302,26 @@ enum End {
     Closed(String),
     SessionLost,
     Stopped,
+    /// Nobody calls it.
+    Idle,
 }
 
-/// Looks after a connection until it ends.
-async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
+/// A process is as old as it may be, or has had as many calls.
+struct Worn;
+
+/// Looks after a connection until it ends, or another is to take its place.
+async fn serve(
+    inner: &Arc<Inner>,
+    connection: &Arc<Connection>,
+    lifetime: &mut Lifetime,
+) -> Result<Worn, End> {
+    let is_called = connection.legacy.is_none();
     let mut watched = inner.watched.subscribe();
     let mut listening = Listening::new(Arc::clone(inner), Arc::clone(connection));
     let initially_watched = watched.borrow_and_update().clone();
     let mut lost = Box::pin(legacy::listen(connection));
     if let Some(end) = until_ended(inner, connection, listening.set(initially_watched)).await {
-        return end;
+        return Err(end);
     }
     let mut checks = Checks::new(Arc::clone(inner), Arc::clone(connection));
     let mut failing: Option<Pause> = None;
@@ -215,10 +332,14 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
     let mut next_read = last_read + until_next_read(inner, &mut incomplete);
     loop {
         let read_now = tokio::select! {
-            () = inner.stop.cancelled() => return End::Stopped,
-            reason = connection.link.closed() => return End::Closed(reason),
-            () = connection.session_lost.notified() => return End::SessionLost,
-            _ = &mut lost => return End::SessionLost,
+            () = inner.stop.cancelled() => return Err(End::Stopped),
+            reason = connection.link.closed() => return Err(End::Closed(reason)),
+            () = connection.session_lost.notified() => return Err(End::SessionLost),
+            _ = &mut lost => return Err(End::SessionLost),
+            end = lifetime.end(inner, is_called) => return match end {
+                LifetimeEnd::Idle => Err(End::Idle),
+                LifetimeEnd::Worn => Ok(Worn),
+            },
             news = inner.inbox.news() => {
                 for uri in &news.resources {
                     inner.observer.resource_updated(&inner.name, uri);
@@ -236,7 +357,7 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
                 if changed.is_ok() {
                     let uris = watched.borrow_and_update().clone();
                     if let Some(end) = until_ended(inner, connection, listening.set(uris)).await {
-                        return end;
+                        return Err(end);
                     }
                 }
                 false
@@ -260,11 +381,11 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
             continue;
         }
         tokio::select! {
-            () = inner.stop.cancelled() => return End::Stopped,
+            () = inner.stop.cancelled() => return Err(End::Stopped),
             () = sleep_until(last_read + LEAST_BETWEEN_READS) => {}
         }
         let read = tokio::select! {
-            () = inner.stop.cancelled() => return End::Stopped,
+            () = inner.stop.cancelled() => return Err(End::Stopped),
             read = relearn(inner, connection) => read,
         };
         last_read = Instant::now();
@@ -283,7 +404,7 @@ async fn serve(inner: &Arc<Inner>, connection: &Arc<Connection>) -> End {
                 }
                 last_read + until_next_read(inner, &mut incomplete)
             }
-            Err(error) if connection.wire.lost_by(&error) => return End::SessionLost,
+            Err(error) if connection.wire.lost_by(&error) => return Err(End::SessionLost),
             Err(error) => {
                 let error = ConnectError::from(error);
                 inner.set_failed(error.state(), Stage::Listing, error);

@@ -37,7 +37,7 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// One kind of list.
 #[derive(Clone, Copy)]
-struct Kind {
+pub(crate) struct Kind {
     method: &'static str,
     /// Member of the result.
     items: &'static str,
@@ -50,31 +50,31 @@ fn check<T: serde::de::DeserializeOwned>(raw: &[u8]) -> Result<(), serde_json::E
     serde_json::from_slice::<T>(raw).map(drop)
 }
 
-const TOOLS: Kind = Kind {
+pub(crate) const TOOLS: Kind = Kind {
     method: "tools/list",
     items: "tools",
     key: "name",
     check: check::<rmcp::model::Tool>,
 };
-const PROMPTS: Kind = Kind {
+pub(crate) const PROMPTS: Kind = Kind {
     method: "prompts/list",
     items: "prompts",
     key: "name",
     check: check::<rmcp::model::Prompt>,
 };
-const RESOURCES: Kind = Kind {
+pub(crate) const RESOURCES: Kind = Kind {
     method: "resources/list",
     items: "resources",
     key: "uri",
     check: check::<rmcp::model::Resource>,
 };
-const TEMPLATES: Kind = Kind {
+pub(crate) const TEMPLATES: Kind = Kind {
     method: "resources/templates/list",
     items: "resourceTemplates",
     key: "uriTemplate",
     check: check::<rmcp::model::ResourceTemplate>,
 };
-const SKILLS: Kind = Kind {
+pub(crate) const SKILLS: Kind = Kind {
     method: "skills/list",
     items: "skills",
     key: "uri",
@@ -343,7 +343,7 @@ impl Hints {
 
 /// Checks an item and finds what of it is rewritten later. One bad item makes some clients refuse
 /// the whole list, so it is left out here.
-fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
+pub(crate) fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
     (kind.check)(&raw).map_err(|error| error.to_string())?;
     let mut key = None;
     let mut ui_resource = None;

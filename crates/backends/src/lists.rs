@@ -1,6 +1,7 @@
 //! What a backend offers, as it wrote it.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::sync::Arc;
 use switchboard_protocol::extension;
@@ -55,6 +56,8 @@ pub struct Server {
 pub enum Found {
     /// The configuration names the era, or a transport of one era only.
     Configured,
+    /// It was known from before: its process was not started yet.
+    Before,
     /// It answered `server/discover`.
     Discovered,
     /// It answered `server/discover` with an error that modern servers alone have.
@@ -77,6 +80,7 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Configured => f.write_str("configured"),
+            Self::Before => f.write_str("known from before"),
             Self::Discovered => f.write_str("it answered server/discover"),
             Self::ModernError(code) | Self::OtherError(code) => {
                 write!(f, "it answered server/discover with error {code}")
@@ -126,7 +130,7 @@ impl Server {
 }
 
 /// The features that decide what is asked of a server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Features {
     /// Has tools.
     pub tools: bool,
@@ -187,7 +191,8 @@ pub struct Item {
 
 /// How a tool can be called as a task (2025-11-25: `basic/utilities/tasks`, Tool-Level
 /// Negotiation).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TaskSupport {
     /// As one or otherwise.
     Optional,

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use self::stderr::Stderr;
 use crate::link::mux::LastWord;
 
+pub(crate) mod demand;
 mod level;
 pub(crate) mod restarts;
 pub(crate) mod stderr;

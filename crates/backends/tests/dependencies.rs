@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::status::{ChangedLists, Observer, State};
-use switchboard_backends::{Backend, BackendContext, Shared, Supervisor};
+use switchboard_backends::{Backend, BackendContext, KnownLists, Shared, Supervisor};
 use switchboard_telemetry::Metrics;
 use switchboard_testkit::fake_http::RefusedPort;
 use tokio::time::Instant;
@@ -31,6 +31,7 @@ async fn it_is_started_after_a_minute_all_the_same() {
             observer: Arc::new(Quiet),
             shared: Shared::new(ParkedCallsConfig::default()),
             supervisor: Supervisor::this_program(),
+            known_lists: KnownLists::none(),
             runtime: None,
         };
         Backend::start(name.into(), config, context, dependencies)

@@ -97,6 +97,12 @@ pub struct ServerConfig {
     /// Whether the files that the configuration came from are watched, so that a change is in force
     /// some seconds later; SIGHUP has them read again in any case.
     pub watch_config: bool,
+    /// The folder of what the gateway may forget, such as the lists of local servers that are started
+    /// lazily; it is made when there is something to keep. A relative path is meant from the folder of
+    /// the configuration file. By default `switchboard` in the user's folder for caches
+    /// (`$XDG_CACHE_HOME`, or `$HOME/.cache`); where that cannot be written, nothing is kept.
+    #[schemars(with = "Option<String>")]
+    pub cache_dir: Option<PathBuf>,
     /// How long calls that run may still take when the gateway stops, or their backend is replaced
     /// by a reload: a duration such as `30s`
     /// or a number of seconds, at most 1 day.
@@ -175,6 +181,7 @@ impl Default for ServerConfig {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             watch_config: true,
+            cache_dir: None,
             drain_timeout: Duration::from_secs(30),
             sealing_keys: SealingKeys::default(),
             max_connections: 10_000,

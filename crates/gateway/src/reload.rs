@@ -150,6 +150,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             allowed_hosts,
             allowed_origins,
             watch_config,
+            cache_dir,
             drain_timeout,
             sealing_keys,
             tls,

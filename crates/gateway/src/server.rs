@@ -1,14 +1,17 @@
 //! The gateway as a whole: put together, bound, served, drained.
 
+use std::env;
 use std::future::Future;
 use std::io;
 use std::iter;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use switchboard_backends::KnownLists;
 use switchboard_orchestrator::{Orchestrator, Parts};
 use switchboard_policy::origin::HostPolicyError;
 use switchboard_protocol::token::{KeyError, SealError, Sealer};
@@ -107,6 +110,7 @@ impl Gateway {
             backends: config.backends.clone(),
             chains: config.chains(),
             parked_calls: config.parked_calls,
+            known_lists: known_lists(server),
             private: config.auth.is_some(),
             sealer,
             metrics: Arc::clone(&metrics),
@@ -324,6 +328,18 @@ impl Bound {
             limits,
         } = self;
         listener::serve(listener, certificate, app, limits, metrics, workers, drain).await;
+    }
+}
+
+/// Where is kept what local servers offer: in the configured folder, or the user's for caches.
+fn known_lists(server: &ServerConfig) -> KnownLists {
+    let of_user = || {
+        let from = |name, rest| Some(PathBuf::from(env::var_os(name)?).join(rest));
+        from("XDG_CACHE_HOME", "switchboard").or_else(|| from("HOME", ".cache/switchboard"))
+    };
+    match server.cache_dir.clone().or_else(of_user) {
+        Some(folder) => KnownLists::in_folder(&folder.join("lists")),
+        None => KnownLists::none(),
     }
 }
 

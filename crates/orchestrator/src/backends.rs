@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use switchboard_backends::config::BackendConfig;
 use switchboard_backends::status::Observer;
-use switchboard_backends::{Backend, BackendContext, Shared, Supervisor};
+use switchboard_backends::{Backend, BackendContext, KnownLists, Shared, Supervisor};
 use switchboard_telemetry::Metrics;
 use tokio::runtime::Handle;
 
@@ -27,6 +27,7 @@ pub(crate) struct Starter {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) shared: Shared,
+    pub(crate) known_lists: KnownLists,
     /// Each process is kept on one of them, in turn. Empty: on that of the caller.
     pub(crate) runtimes: Vec<Handle>,
     pub(crate) next_runtime: AtomicUsize,
@@ -80,6 +81,7 @@ impl Starter {
             observer: Arc::clone(&self.observer),
             shared: self.shared.clone(),
             supervisor: Supervisor::this_program(),
+            known_lists: self.known_lists.clone(),
             runtime: config.is_process().then(|| self.runtime()).flatten(),
         };
         Backend::start(name, config, context, dependencies)

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
-use switchboard_backends::Backend;
+use switchboard_backends::{Backend, KnownLists};
 use switchboard_backends::config::BackendConfig;
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::status::Observer;
@@ -59,6 +59,8 @@ pub struct Parts {
     pub backends: BTreeMap<String, BackendConfig>,
     /// What takes the place of a tool that cannot answer.
     pub chains: ChainsConfig,
+    /// What local servers were last known to offer.
+    pub known_lists: KnownLists,
     /// Whether callers are told apart.
     pub private: bool,
     /// Seals `requestState`.
@@ -79,6 +81,7 @@ impl Parts {
             parked_calls: ParkedCallsConfig::default(),
             backends: BTreeMap::new(),
             chains: ChainsConfig::default(),
+            known_lists: KnownLists::none(),
             private: false,
             sealer,
             metrics,
@@ -122,6 +125,7 @@ impl Orchestrator {
             metrics: parts.metrics,
             observer: Arc::clone(&events) as Arc<dyn Observer>,
             shared: parked,
+            known_lists: parts.known_lists,
             runtimes: parts.runtimes,
             next_runtime: AtomicUsize::new(0),
         };

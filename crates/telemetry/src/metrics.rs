@@ -43,6 +43,7 @@ pub struct Metrics {
     client_duration: HistogramVec,
     backend_state: IntGaugeVec,
     backend_restarts: IntCounterVec,
+    backend_recycles: IntCounterVec,
     backend_tools: IntGaugeVec,
     backend_sessions: IntGaugeVec,
     backend_ignored: IntCounterVec,
@@ -87,6 +88,7 @@ impl Metrics {
             client_duration: histogram(&registry, &families::CLIENT_DURATION)?,
             backend_state: gauges(&registry, &families::BACKEND_STATE)?,
             backend_restarts: counters(&registry, &families::BACKEND_RESTARTS)?,
+            backend_recycles: counters(&registry, &families::BACKEND_RECYCLES)?,
             backend_tools: gauges(&registry, &families::BACKEND_TOOLS)?,
             backend_sessions: gauges(&registry, &families::BACKEND_SESSIONS)?,
             backend_ignored: counters(&registry, &families::BACKEND_IGNORED)?,
@@ -136,6 +138,7 @@ impl Metrics {
                 })
                 .collect(),
             restarts: self.backend_restarts.with_label_values(&[name]),
+            recycles: self.backend_recycles.with_label_values(&[name]),
             tools: self.backend_tools.with_label_values(&[name]),
             sessions: self.backend_sessions.with_label_values(&[name]),
             refused: Refusal::ALL
@@ -298,6 +301,7 @@ struct BackendHandles {
     client: Operations,
     state: Box<[IntGauge]>,
     restarts: IntCounter,
+    recycles: IntCounter,
     tools: IntGauge,
     sessions: IntGauge,
     ignored: Box<[IntCounter]>,
@@ -323,6 +327,11 @@ impl BackendMetrics {
     /// Counts a start or a connection after the first.
     pub fn restarted(&self) {
         self.0.restarts.inc();
+    }
+
+    /// Counts a process that took the place of one that was worn.
+    pub fn recycled(&self) {
+        self.0.recycles.inc();
     }
 
     /// Shows how many tools the backend's last complete list had.

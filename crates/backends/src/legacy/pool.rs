@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::key::{Key, Wish};
-use self::places::{Idle, Opened, Places, Step};
+use self::places::{Idle, Opened, Places, Step, Wear};
 use crate::answer;
-use crate::config::{BackendConfig, SessionsConfig, TransportConfig};
+use crate::config::{BackendConfig, SessionScope, SessionsConfig, TransportConfig};
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, open_session};
 use crate::endpoint::Inner;
 use crate::keeper::end_connection;
@@ -135,7 +135,7 @@ impl Pool {
                 has_processes: matches!(config.transport, TransportConfig::Stdio { .. }),
                 lost: AtomicUsize::new(0),
                 asks_elsewhere: Arc::default(),
-                places: Mutex::default(),
+                places: Mutex::new(Places::new(wear(config))),
                 changed: Notify::new(),
                 stop,
                 tasks,
@@ -220,6 +220,17 @@ impl Pool {
     }
 }
 
+/// When the sessions of a local server are worn: never where they keep somebody's state.
+fn wear(config: &BackendConfig) -> Wear {
+    if config.sessions.scope != SessionScope::Shared {
+        return Wear::default();
+    }
+    Wear {
+        max_calls: config.processes.max_calls,
+        max_age: config.processes.max_age,
+    }
+}
+
 /// Opens a session for what `key` says. If that fails, the list session has reason to look whether
 /// the server is what it was.
 async fn open(
@@ -283,7 +294,14 @@ impl Core {
                 .step(wish, &self.config, waiting.is_some());
             let mut gives_up = until;
             match step {
-                Step::Leased { place, connection } => {
+                Step::Leased {
+                    place,
+                    connection,
+                    is_worn,
+                } => {
+                    if is_worn {
+                        self.succeed(place, &open);
+                    }
                     return Ok(Lease {
                         core: Arc::clone(self),
                         place,
@@ -328,6 +346,18 @@ impl Core {
         }
     }
 
+    /// Has another session opened in the place of a worn one, which is leased until that is open.
+    fn succeed<F>(self: &Arc<Self>, worn: u64, open: impl Fn() -> F)
+    where
+        F: Future<Output = Result<Connection, ConnectError>> + Send + 'static,
+    {
+        let successor = self.places.lock().succeed(worn, &self.config);
+        if let Some((place, end)) = successor {
+            self.count();
+            self.tasks.spawn(Arc::clone(self).keep(place, open(), end));
+        }
+    }
+
     /// Opens a session, listens to it and ends it.
     async fn keep(
         self: Arc<Self>,
@@ -349,9 +379,11 @@ impl Core {
                     session.note_asking_elsewhere(&self.asks_elsewhere);
                 }
                 let connection = Arc::new(connection);
-                self.places
-                    .lock()
-                    .opened(place, Ok(Arc::clone(&connection)));
+                let opened = Ok(Arc::clone(&connection));
+                let succeeds = self.places.lock().opened(place, opened);
+                if succeeds {
+                    self.metrics.recycled();
+                }
                 self.changed.notify_waiters();
                 self.count_restart();
                 self.until_ended(place, &connection, &end).await;
@@ -359,7 +391,9 @@ impl Core {
                 self.changed.notify_waiters();
                 end_connection(&connection).await;
             }
-            Err(error) => self.places.lock().opened(place, Err(error)),
+            Err(error) => {
+                self.places.lock().opened(place, Err(error));
+            }
         }
         self.places.lock().forget(place);
         self.count();

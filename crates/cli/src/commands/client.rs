@@ -13,7 +13,7 @@ use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, Observer, State, Status};
-use switchboard_backends::{Backend, BackendContext, RequestState, Rewrite, Shared, Supervisor};
+use switchboard_backends::{Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor};
 use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::CallError;
@@ -347,6 +347,7 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
             shared: Shared::new(ParkedCallsConfig::default()),
             runtime: None,
             supervisor: Supervisor::this_program(),
+            known_lists: KnownLists::none(),
         },
         &[],
     );

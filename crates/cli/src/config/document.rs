@@ -230,8 +230,9 @@ impl Document {
 }
 
 /// The keys of a configuration whose values are paths; `*` stands for any name.
-const PATHS: [&[&str]; 3] = [
+const PATHS: [&[&str]; 4] = [
     &["backends", "*", "cwd"],
+    &["server", "cache_dir"],
     &["server", "tls", "cert"],
     &["server", "tls", "key"],
 ];

@@ -29,6 +29,8 @@ families! {
         "1 for the state that the backend is in, 0 for the others.";
     BACKEND_RESTARTS: "counter" "switchboard_backend_restarts_total" ["backend"]
         "Times that the process of a local backend was started again after it was lost.";
+    BACKEND_RECYCLES: "counter" "switchboard_backend_recycles_total" ["backend"]
+        "Times that a process of a local backend was replaced for its age or the number of its calls.";
     BACKEND_TOOLS: "gauge" "switchboard_backend_tools" ["backend"]
         "Tools that the backend shows, after include_tools and exclude_tools.";
     BACKEND_SESSIONS: "gauge" "switchboard_backend_sessions" ["backend"]

@@ -3,6 +3,7 @@
 use foldhash::fast::RandomState;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -10,9 +11,22 @@ use tokio_util::sync::CancellationToken;
 use super::key::{Key, Sharing, Wish};
 use crate::config::SessionsConfig;
 use crate::connect::{ConnectError, Connection};
+use crate::pause::jittered;
+
+/// How long after its successor could not be opened a worn session is let alone.
+const PAUSE: Duration = Duration::from_secs(30);
 
 /// How opening a session ended; `None`: it goes on.
 pub(super) type Opened = Option<Result<(), ConnectError>>;
+
+/// When a session is worn, so that another takes its place.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wear {
+    /// After so many calls.
+    pub(super) max_calls: Option<u64>,
+    /// At about this age.
+    pub(super) max_age: Option<Duration>,
+}
 
 /// All sessions of a pool, those that are being opened and those that end included.
 #[derive(Default)]
@@ -23,6 +37,7 @@ pub(super) struct Places {
     /// The one that everybody shares, while it is open and leasable.
     shared: Option<u64>,
     last: u64,
+    wear: Wear,
 }
 
 #[derive(Default)]
@@ -41,6 +56,12 @@ struct Place {
     idle_since: Instant,
     /// Whether further calls may have it.
     is_leasable: bool,
+    /// After how many more calls it is worn.
+    calls_left: u64,
+    /// When it is worn.
+    worn_at: Option<Instant>,
+    /// Which is opened to take its place.
+    successor: Option<u64>,
     /// Cancelled when it is to end.
     end: CancellationToken,
 }
@@ -53,6 +74,8 @@ pub(super) enum Step {
         place: u64,
         /// It.
         connection: Arc<Connection>,
+        /// Whether another is to take its place.
+        is_worn: bool,
     },
     /// It has a session opened, and waits for that.
     Open {
@@ -85,9 +108,21 @@ impl Place {
     fn is_idle(&self) -> bool {
         self.holders == 0 && self.connection.is_some()
     }
+
+    fn is_worn(&self) -> bool {
+        self.calls_left == 0 || self.worn_at.is_some_and(|at| at <= Instant::now())
+    }
 }
 
 impl Places {
+    /// None yet; each is worn as `wear` says.
+    pub(super) fn new(wear: Wear) -> Self {
+        Self {
+            wear,
+            ..Self::default()
+        }
+    }
+
     /// How many sessions there are.
     pub(super) fn len(&self) -> usize {
         self.places.len()
@@ -172,10 +207,49 @@ impl Places {
         let connection = place.connection.as_ref();
         let connection = Arc::clone(connection.filter(|open| !open.link.is_closed())?);
         place.holders += 1;
+        place.calls_left = place.calls_left.saturating_sub(1);
         Some(Step::Leased {
             place: id,
             connection,
+            is_worn: place.is_worn(),
         })
+    }
+
+    /// A place for what is to succeed a worn session, beside those that there may be: the worn one is
+    /// leased until its successor is open. `None` if there is one already.
+    pub(super) fn succeed(
+        &mut self,
+        worn: u64,
+        config: &SessionsConfig,
+    ) -> Option<(u64, CancellationToken)> {
+        let place = self.places.get(&worn)?;
+        let has_room = self.places.len() < config.max.saturating_mul(2);
+        if place.successor.is_some() || !place.is_leasable || !has_room {
+            return None;
+        }
+        let key = place.key.clone();
+        let Step::Open { place: id, end, .. } = self.add(&key) else {
+            return None;
+        };
+        self.places.get_mut(&worn)?.successor = Some(id);
+        Some((id, end))
+    }
+
+    /// What may be a successor is open, or could not be opened; whether it took a place.
+    fn succeeded(&mut self, successor: u64, is_open: bool) -> bool {
+        let mut places = self.places.iter_mut();
+        let worn = places.find(|(_, place)| place.successor == Some(successor));
+        let Some((&id, place)) = worn else {
+            return false;
+        };
+        if is_open {
+            self.retire(id);
+        } else {
+            place.successor = None;
+            place.calls_left = u64::MAX;
+            place.worn_at = Some(Instant::now() + PAUSE);
+        }
+        is_open
     }
 
     fn add(&mut self, key: &Key) -> Step {
@@ -189,6 +263,9 @@ impl Places {
             holders: 0,
             idle_since: Instant::now(),
             is_leasable: true,
+            calls_left: self.wear.max_calls.unwrap_or(u64::MAX),
+            worn_at: None,
+            successor: None,
             end: end.clone(),
         };
         self.places.insert(self.last, place);
@@ -238,12 +315,18 @@ impl Places {
         }
     }
 
-    /// Notes how opening a session ended.
-    pub(super) fn opened(&mut self, id: u64, opened: Result<Arc<Connection>, ConnectError>) {
+    /// Notes how opening a session ended; whether it takes the place of a worn one.
+    pub(super) fn opened(
+        &mut self,
+        id: u64,
+        opened: Result<Arc<Connection>, ConnectError>,
+    ) -> bool {
         let Some(place) = self.places.get_mut(&id) else {
-            return;
+            return false;
         };
         place.idle_since = Instant::now();
+        let max_age = self.wear.max_age;
+        place.worn_at = max_age.map(|age| place.idle_since + jittered(age));
         let result = opened.map(|connection| place.connection = Some(connection));
         let failed = result.is_err();
         place.opened.send_replace(Some(result));
@@ -252,6 +335,7 @@ impl Places {
         } else if place.is_leasable && place.key.is_everybodys() {
             self.shared = Some(id);
         }
+        self.succeeded(id, !failed)
     }
 
     /// Takes a session back. `retire`: it is to be closed.
