@@ -303,6 +303,7 @@ struct BackendFile {
     /// How long a process may be without a call before it is ended; the next call starts it again.
     /// One that a client waits for news of is not ended. A duration, from 1 ms to 1 day; by default
     /// `5m` with `start: lazy`, else for ever. Only with `command`.
+    #[serde(default)]
     #[schemars(schema_with = "duration::positive_schema")]
     idle_stop: Option<PositiveDuration>,
     /// After how many calls a process is replaced, at least 1; by default never. Another is started
@@ -312,6 +313,7 @@ struct BackendFile {
     max_calls: Option<u64>,
     /// At what age a process is replaced, in the same way: a duration, from 1 ms to 1 day, up to a
     /// tenth shorter or longer by chance; by default never. Only with `command`.
+    #[serde(default)]
     #[schemars(schema_with = "duration::positive_schema")]
     max_age: Option<PositiveDuration>,
     /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an
@@ -654,8 +656,13 @@ fn sessions(file: &BackendFile) -> Result<SessionsConfig, BackendConfigError> {
 }
 
 fn processes(file: &BackendFile) -> Result<ProcessesConfig, BackendConfigError> {
-    if file.instances.is_some_and(|count| !(1..=MAX_INSTANCES).contains(&count)) {
-        return Err(malformed("instances")(format!("is not 1 to {MAX_INSTANCES}")));
+    if file
+        .instances
+        .is_some_and(|count| !(1..=MAX_INSTANCES).contains(&count))
+    {
+        return Err(malformed("instances")(format!(
+            "is not 1 to {MAX_INSTANCES}"
+        )));
     }
     if file.max_calls == Some(0) {
         return Err(malformed("max_calls")("is less than 1".to_owned()));

@@ -149,7 +149,7 @@ async fn serve_in_turn(
                     let leaving = leave(Arc::clone(inner), predecessor);
                     lifetime.begin(&inner.demand, Some(inner.tasks.spawn(leaving)));
                 }
-                Err(None) => lifetime.go_on(),
+                Err(None) => lifetime.go_on(&inner.demand),
                 Err(Some(end)) => break end,
             },
             Err(end) => break end,
@@ -213,7 +213,10 @@ async fn leave(inner: Arc<Inner>, connection: Arc<Connection>) {
     };
     let longest = inner.config.longest_timeout();
     // However the wait ended, the connection does too.
-    let _ = inner.stop.run_until_cancelled(timeout(longest, unused)).await;
+    let _ = inner
+        .stop
+        .run_until_cancelled(timeout(longest, unused))
+        .await;
     end_connection(&connection).await;
 }
 

@@ -136,14 +136,23 @@ fn write(file: &Path, lists: &Lists) -> io::Result<()> {
         return Ok(());
     }
     let folder = file.parent().ok_or(io::ErrorKind::NotFound)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
     make_room(folder)?;
     // Another that writes the same file writes another of these.
     let unique = format!("{}-{:x}.new", std::process::id(), fastrand::u64(..));
     let new = folder.join(unique);
     let mut options = File::options();
-    let mut written = options.write(true).create_new(true).mode(0o600).open(&new)?;
-    let moved = written.write_all(&text).and_then(|()| fs::rename(&new, file));
+    let mut written = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&new)?;
+    let moved = written
+        .write_all(&text)
+        .and_then(|()| fs::rename(&new, file));
     if moved.is_err() {
         fs::remove_file(&new)?;
     }
@@ -198,7 +207,9 @@ impl Known {
     fn into_lists(self) -> Option<Lists> {
         let bytes = |raw: Box<RawValue>| Bytes::from(String::from(Box::<str>::from(raw)));
         let all = |kind: learn::Kind, raws: Vec<Box<RawValue>>| -> Option<Vec<Item>> {
-            let items = raws.into_iter().map(|raw| learn::item(kind, bytes(raw)).ok());
+            let items = raws
+                .into_iter()
+                .map(|raw| learn::item(kind, bytes(raw)).ok());
             items.collect()
         };
         let tools = self.tools.into_iter().map(|tool| {

@@ -11,7 +11,9 @@ use switchboard_backends::config::BackendConfig;
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::lists::Found;
 use switchboard_backends::status::{ChangedLists, Observer, State};
-use switchboard_backends::{Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor};
+use switchboard_backends::{
+    Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor,
+};
 use switchboard_protocol::call::{Call, ClientSession, Principal};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::CallError;
@@ -75,7 +77,7 @@ async fn backend(mut config: Value, url: &str) -> Backend {
         shared: Shared::new(ParkedCallsConfig::default()),
         runtime: None,
         supervisor: Supervisor::this_program(),
-            known_lists: KnownLists::none(),
+        known_lists: KnownLists::none(),
     };
     let backend = Backend::start("b".into(), config, context, &[]);
     until("ready", || backend.status().state == State::Ready).await;

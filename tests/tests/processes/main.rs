@@ -3,6 +3,7 @@
 
 mod attention;
 mod endings;
+mod lifetimes;
 mod many;
 mod owners;
 mod tree;

@@ -41,7 +41,7 @@ impl Demand {
     /// Counts a call that is made.
     pub(crate) fn count_call(&self) {
         let calls = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
-        if calls == self.worn_at.load(Ordering::Relaxed) {
+        if calls >= self.worn_at.load(Ordering::Relaxed) {
             self.worn.notify_one();
         }
     }
@@ -57,6 +57,13 @@ impl Demand {
         let mut waiting = self.waiting.subscribe();
         // The sender lives as long as `self`.
         let _ = waiting.wait_for(|waiting| *waiting > 0).await;
+    }
+
+    /// Waits until the process has had all the calls that it may have.
+    async fn is_worn(&self) {
+        while self.calls() < self.worn_at.load(Ordering::Relaxed) {
+            self.worn.notified().await;
+        }
     }
 
     fn calls(&self) -> u64 {
@@ -120,7 +127,9 @@ impl Lifetime {
         self.predecessor = predecessor;
         self.ends = self.config.max_age.map(|age| now + jittered(age));
         let worn_at = self.config.max_calls.map(|calls| demand.calls() + calls);
-        demand.worn_at.store(worn_at.unwrap_or(u64::MAX), Ordering::Relaxed);
+        demand
+            .worn_at
+            .store(worn_at.unwrap_or(u64::MAX), Ordering::Relaxed);
         self.seen = demand.calls();
         self.idle_since = now;
         self.look_again(now);
@@ -128,7 +137,8 @@ impl Lifetime {
     }
 
     /// Its successor could not be started: it is tried again after a pause.
-    pub(crate) fn go_on(&mut self) {
+    pub(crate) fn go_on(&mut self, demand: &Demand) {
+        demand.worn_at.store(u64::MAX, Ordering::Relaxed);
         self.ends = Some(Instant::now() + self.pause.next());
     }
 
@@ -149,7 +159,7 @@ impl Lifetime {
         };
         let worn = async {
             match is_called {
-                true => inner.demand.worn.notified().await,
+                true => inner.demand.is_worn().await,
                 false => pending().await,
             }
         };

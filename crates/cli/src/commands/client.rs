@@ -13,7 +13,9 @@ use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, Observer, State, Status};
-use switchboard_backends::{Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor};
+use switchboard_backends::{
+    Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor,
+};
 use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::CallError;

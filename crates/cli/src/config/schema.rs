@@ -19,8 +19,6 @@ const NOT_BUILT: &[&[&str]] = &[
     &["profiles"],
     &["server", "admin_listen"],
     &["server", "cluster"],
-    &["backends", "*", "instances"],
-    &["backends", "*", "start"],
 ];
 
 /// A mistake, and where it is.

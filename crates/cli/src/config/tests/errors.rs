@@ -120,8 +120,8 @@ cluster = { advertise = "http://10.0.0.7:8082" }
 [backends.files]
 command = "npx"
 argz = []
-instances = 2
-start = "lazy"
+instances = 65
+start = "lasy"
 sessions = "per_user"
 max_sessions = 0
 [backends.search]
@@ -141,8 +141,8 @@ a.toml:3: server.drain-timeout: is not a known key; did you mean `drain_timeout`
 a.toml:4: server.admin_listen: is not built yet, so it would have no effect; expected a file without it
 a.toml:5: server.cluster: is not built yet, so it would have no effect; expected a file without it
 a.toml:8: backends.files.argz: is not a known key; did you mean `args`?
-a.toml:9: backends.files.instances: is not built yet, so it would have no effect; expected a file without it
-a.toml:10: backends.files.start: is not built yet, so it would have no effect; expected a file without it
+a.toml:9: backends.files.instances: `65` is too large; expected a whole number from 1 to 64
+a.toml:10: backends.files.start: is `lasy`; expected one of `eager`, `lazy`; did you mean `lazy`?
 a.toml:11: backends.files.sessions: is `per_user`; expected one of `shared`, `per_principal`, `per_client`
 a.toml:12: backends.files.max_sessions: `0` is too small; expected a whole number of at least 1
 a.toml:16: backends."a b": the key is not the name of a backend; expected 1 to 64 of the characters `A-Z a-z 0-9 _ -`

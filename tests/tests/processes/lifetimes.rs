@@ -1,0 +1,249 @@
+//! When processes of local servers are started, ended for want of calls, and replaced.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use switchboard_testkit::client::Client;
+use switchboard_tests::front::{Front, until};
+use switchboard_tests::tools;
+use tempfile::TempDir;
+
+use crate::tree::{alive, mark, marked, until_alive, until_gone};
+
+/// How long what is to be gone may take.
+const SOON: Duration = Duration::from_secs(30);
+
+/// A `faulty-server` with a mark, and these keys in its entry.
+fn server(mark: &str, flags: &[&str], keys: Value) -> Value {
+    let mut server = marked(mark, flags);
+    let (Some(server_keys), Value::Object(keys)) = (server.as_object_mut(), keys) else {
+        panic!("two objects");
+    };
+    server_keys.extend(keys);
+    server
+}
+
+/// A gateway that keeps what it may forget in this folder.
+async fn front(cache: &TempDir, backend: &Value) -> Front {
+    let server = json!({ "watch_config": false, "cache_dir": cache.path() });
+    Front::start(json!({ "server": server, "backends": { "a": backend } })).await
+}
+
+fn cache() -> TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// The process that answers a call.
+async fn process(client: &Client) -> u64 {
+    let answer = client.call("a__echo", json!({ "a": 1 })).await;
+    let structured = &answer.result()["structuredContent"];
+    assert_eq!(structured["arguments"], json!({ "a": 1 }), "{}", answer.raw);
+    structured["server"]["pid"].as_u64().expect("a process id")
+}
+
+/// The programs with this mark, without their owners.
+fn programs(mark: &str) -> usize {
+    let mut programs = alive(mark);
+    programs.retain(|(_, arguments)| !arguments.contains("__init"));
+    programs.len()
+}
+
+async fn tool_names(front: &Front) -> Vec<String> {
+    let answer = front.client.request("tools/list", json!({})).await;
+    let tools = answer.result()["tools"].as_array().expect("tools");
+    tools.iter().map(|tool| tool["name"].to_string()).collect()
+}
+
+#[tokio::test]
+async fn calls_are_spread_over_instances() {
+    let mark = mark("instances");
+    let cache = cache();
+    let front = front(&cache, &server(&mark, &[], json!({ "instances": 3 }))).await;
+    until_alive(&mark, 6).await;
+    let mut seen = BTreeSet::new();
+    until("all three have answered", async || {
+        seen.insert(process(&front.client).await);
+        (seen.len() == 3).then_some(())
+    })
+    .await;
+    assert_eq!(programs(&mark), 3);
+    front.gateway.stop().await;
+    until_gone(&mark, SOON).await;
+}
+
+#[tokio::test]
+async fn a_lazy_server_is_started_once_to_learn_and_then_when_it_is_called() {
+    let mark = mark("lazy");
+    let cache = cache();
+    let backend = server(&mark, &[], json!({ "start": "lazy", "idle_stop": "200ms" }));
+    let first = front(&cache, &backend).await;
+    first.wait_until("a", true).await;
+    let learned = tool_names(&first).await;
+    assert!(learned.contains(&"\"a__echo\"".to_owned()), "{learned:?}");
+    until_gone(&mark, SOON).await;
+    // It is not missing: a call brings it back.
+    assert_eq!(tool_names(&first).await, learned);
+    assert!(first.missing().await.is_empty());
+    process(&first.client).await;
+    first.gateway.stop().await;
+    until_gone(&mark, SOON).await;
+
+    // The next gateway knows what the server offers.
+    let second = front(&cache, &backend).await;
+    assert_eq!(tool_names(&second).await, learned);
+    assert_eq!(alive(&mark), []);
+    process(&second.client).await;
+    until_gone(&mark, SOON).await;
+    let restarts = second.metrics("switchboard_backend_restarts_total").await;
+    assert!(restarts.values().all(|count| *count == 0.0), "{restarts:?}");
+    second.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_lazy_legacy_server_is_started_when_it_is_called() {
+    let mark = mark("lazy-legacy");
+    let cache = cache();
+    let keys = json!({ "start": "lazy", "idle_stop": "200ms" });
+    let backend = server(&mark, &["--era", "legacy"], keys);
+    let front = front(&cache, &backend).await;
+    front.wait_until("a", true).await;
+    until_gone(&mark, SOON).await;
+    for _ in 0..2 {
+        process(&front.client).await;
+        until_gone(&mark, SOON).await;
+    }
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_lazy_server_that_cannot_be_started_says_so() {
+    let cache = cache();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let works = folder.path().join("works");
+    std::fs::write(&works, "").expect("a file");
+    let script = "test -e \"$1\" || { echo 'no licence' >&2; exit 9; }; exec \"$0\"";
+    let backend = json!({
+        "command": "sh",
+        "args": ["-c", script, tools::program("faulty-server"), works],
+        "start": "lazy",
+        "idle_stop": "200ms",
+    });
+    let front = front(&cache, &backend).await;
+    front.wait_until("a", true).await;
+    std::fs::remove_file(&works).expect("a file");
+    until("it is ended", async || {
+        let output = front.gateway.server().output();
+        output.contains("its process is ended").then_some(())
+    })
+    .await;
+    let answer = front.client.call("a__echo", json!({})).await;
+    let text = answer.result()["content"][0]["text"].to_string();
+    assert!(text.contains("no licence"), "{text}");
+    std::fs::write(&works, "").expect("a file");
+    front.works("a").await;
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_with_a_call_is_not_idle() {
+    let mark = mark("not-idle");
+    let cache = cache();
+    let backend = server(&mark, &[], json!({ "idle_stop": "50ms" }));
+    let front = front(&cache, &backend).await;
+    front.wait_until("a", true).await;
+    let arguments = json!({ "ms": 1000 });
+    let slow = front.client.call("a__delay", arguments).await;
+    assert!(slow.result()["isError"] != true, "{}", slow.raw);
+    until_gone(&mark, SOON).await;
+    front.gateway.stop().await;
+}
+
+/// Calls over and over, four at a time; each is answered. Returns which processes answered.
+async fn processes_of_many_calls(front: &Front, calls: usize) -> BTreeSet<u64> {
+    let mut callers = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let client = Client::new(front.gateway.url());
+        callers.spawn(async move {
+            let mut seen = BTreeSet::new();
+            for _ in 0..calls / 4 {
+                seen.insert(process(&client).await);
+            }
+            seen
+        });
+    }
+    callers.join_all().await.into_iter().flatten().collect()
+}
+
+#[tokio::test]
+async fn a_process_that_had_its_calls_is_replaced_and_no_call_notices() {
+    for flags in [&[][..], &["--era", "legacy"]] {
+        let mark = mark(&format!("max-calls-{}", flags.len()));
+        let cache = cache();
+        let backend = server(&mark, flags, json!({ "max_calls": 20 }));
+        let front = front(&cache, &backend).await;
+        front.wait_until("a", true).await;
+        let before = programs(&mark);
+        let mut seen = BTreeSet::new();
+        until("three processes in turn", async || {
+            seen.extend(processes_of_many_calls(&front, 40).await);
+            (seen.len() >= 3).then_some(())
+        })
+        .await;
+        let recycled = front.metrics("switchboard_backend_recycles_total").await;
+        assert!(recycled.values().sum::<f64>() >= 2.0, "{recycled:?}");
+        // Those that were replaced end. A legacy server has one for its calls besides.
+        let expected = before.max(1 + flags.len() / 2);
+        until("as many as before", async || {
+            (programs(&mark) <= expected).then_some(())
+        })
+        .await;
+        front.gateway.stop().await;
+        until_gone(&mark, SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_old_is_replaced() {
+    let mark = mark("max-age");
+    let cache = cache();
+    let front = front(&cache, &server(&mark, &[], json!({ "max_age": "300ms" }))).await;
+    front.wait_until("a", true).await;
+    let first = process(&front.client).await;
+    until("another", async || {
+        (process(&front.client).await != first).then_some(())
+    })
+    .await;
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_whose_successor_does_not_start_goes_on() {
+    let cache = cache();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let works = folder.path().join("works");
+    std::fs::write(&works, "").expect("a file");
+    let script = "test -e \"$1\" || exit 9; exec \"$0\"";
+    let backend = json!({
+        "command": "sh",
+        "args": ["-c", script, tools::program("faulty-server"), works],
+        "max_calls": 5,
+    });
+    let front = front(&cache, &backend).await;
+    front.wait_until("a", true).await;
+    std::fs::remove_file(&works).expect("a file");
+    let first = process(&front.client).await;
+    until("it was tried", async || {
+        assert_eq!(process(&front.client).await, first);
+        let output = front.gateway.server().output();
+        output.contains("its process goes on").then_some(())
+    })
+    .await;
+    assert_eq!(process(&front.client).await, first);
+    std::fs::write(&works, "").expect("a file");
+    until("it is replaced", async || {
+        (process(&front.client).await != first).then_some(())
+    })
+    .await;
+    front.gateway.stop().await;
+}
