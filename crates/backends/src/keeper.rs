@@ -163,7 +163,8 @@ async fn serve_in_turn(
                 endpoint = inner.spec.label.as_deref(),
                 "its process is ended, since nobody calls it; the next call starts it"
             );
-            inner.pool.end_all();
+            // A call may have come since it was looked.
+            inner.pool.retire_all();
             leave(Arc::clone(inner), connection).await;
         }
         _ => end_connection(&connection).await,

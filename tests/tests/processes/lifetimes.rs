@@ -141,6 +141,7 @@ async fn a_lazy_server_that_cannot_be_started_says_so() {
     let text = answer.result()["content"][0]["text"].to_string();
     assert!(text.contains("no licence"), "{text}");
     std::fs::write(&works, "").expect("a file");
+    front.wait_until("a", true).await;
     front.works("a").await;
     front.gateway.stop().await;
 }
@@ -157,6 +158,27 @@ async fn a_server_with_a_call_is_not_idle() {
     assert!(slow.result()["isError"] != true, "{}", slow.raw);
     until_gone(&mark, SOON).await;
     front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_in_the_moment_that_a_process_is_ended_is_answered() {
+    let idle = Duration::from_millis(40);
+    for flags in [&[][..], &["--era", "legacy"]] {
+        let mark = mark(&format!("moment-{}", flags.len()));
+        let cache = cache();
+        let backend = server(&mark, flags, json!({ "idle_stop": "40ms" }));
+        let front = front(&cache, &backend).await;
+        front.wait_until("a", true).await;
+        let mut seen = BTreeSet::new();
+        for number in 0..40 {
+            seen.insert(process(&front.client).await);
+            // Around the time after which it is ended.
+            tokio::time::sleep(idle / 2 + idle * number / 20).await;
+        }
+        assert!(seen.len() > 1, "it was never ended");
+        front.gateway.stop().await;
+        until_gone(&mark, SOON).await;
+    }
 }
 
 /// Calls over and over, four at a time; each is answered. Returns which processes answered.

@@ -192,6 +192,12 @@ impl Pool {
         self.end_where(|_| true);
     }
 
+    /// Leases no session that is open any more; each ends with the last call that holds it.
+    pub(crate) fn retire_all(&self) {
+        self.core.places.lock().retire_open();
+        self.core.changed.notify_waiters();
+    }
+
     fn end_where(&self, fits: impl Fn(&Key) -> bool) {
         if self.core.places.lock().end_where(fits) {
             self.core.changed.notify_waiters();

@@ -370,6 +370,16 @@ impl Places {
         }
     }
 
+    /// Leases no session that is open to anybody any more.
+    pub(super) fn retire_open(&mut self) {
+        let open = self.places.iter();
+        let open = open.filter(|(_, place)| place.connection.is_some());
+        let ids: Vec<u64> = open.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.retire(id);
+        }
+    }
+
     /// Ends the sessions whose key fits, whoever holds them; whether there were any.
     pub(super) fn end_where(&mut self, fits: impl Fn(&Key) -> bool) -> bool {
         let ids: Vec<u64> = self
