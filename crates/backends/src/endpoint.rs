@@ -521,11 +521,13 @@ impl Inner {
 
     /// Takes what its server was last known to offer for what it offers, if its process is started
     /// only when it is needed; whether it did.
-    pub(crate) fn takes_known_lists(&self) -> bool {
+    pub(crate) async fn takes_known_lists(self: &Arc<Self>) -> bool {
         if self.config.processes.start != StartPolicy::Lazy {
             return false;
         }
-        let Some(lists) = self.known_lists.read(&self.name, &self.config) else {
+        let inner = Arc::clone(self);
+        let read = move || inner.known_lists.read(&inner.name, &inner.config);
+        let Ok(Some(lists)) = self.tasks.spawn_blocking(read).await else {
             return false;
         };
         self.metrics.set_tools(lists.tools.len());

@@ -50,7 +50,7 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
     let mut remembered = None;
     let mut had_connection = false;
     let mut forgiven = false;
-    let mut rests = inner.takes_known_lists();
+    let mut rests = inner.takes_known_lists().await;
     while !inner.stop.is_cancelled() {
         if std::mem::take(&mut rests) {
             rest(&inner).await;

@@ -240,3 +240,6 @@ impl Known {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
