@@ -3,6 +3,8 @@
 
 mod attention;
 mod endings;
+mod evils;
+mod load;
 mod many;
 mod owners;
 mod tree;
