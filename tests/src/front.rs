@@ -40,6 +40,15 @@ pub struct Census {
     pub files: usize,
 }
 
+/// The memory of a gateway, in KiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Now.
+    pub resident: u64,
+    /// At most, since it was started.
+    pub peak: u64,
+}
+
 impl Census {
     /// Whether none of the counts is higher than that of `other`.
     pub fn is_within(&self, other: &Self) -> bool {
@@ -184,6 +193,52 @@ impl Front {
             (self.missing().await.contains_key(backend) != is_there).then_some(())
         })
         .await;
+    }
+
+    /// Does something while another backend is called all the time; each of its answers has to come
+    /// within `prompt`.
+    ///
+    /// # Panics
+    ///
+    /// If one does not, or is wrong.
+    pub async fn beside<T>(
+        &self,
+        backend: &str,
+        prompt: Duration,
+        doing: impl Future<Output = T>,
+    ) -> T {
+        let calls = async {
+            loop {
+                let began = Instant::now();
+                self.works(backend).await;
+                let took = began.elapsed();
+                assert!(took < prompt, "a healthy backend took {took:?}");
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            done = doing => done,
+            () = calls => unreachable!("the calls go on"),
+        }
+    }
+
+    /// How much memory the gateway has now, and how much it has had at most, in KiB.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn memory(&self) -> Memory {
+        let id = self.gateway.server().id().expect("a running gateway");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
+        let value = |key: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(key));
+            line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok())
+                .expect("a number of KiB")
+        };
+        Memory {
+            resident: value("VmRSS:"),
+            peak: value("VmHWM:"),
+        }
     }
 
     /// Calls `echo` of a backend and checks that the answer is its answer.

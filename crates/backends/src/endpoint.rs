@@ -417,6 +417,7 @@ impl Endpoint {
     pub(crate) fn try_again(&self) {
         // No keeper is to remember it that does not wait.
         self.inner.try_again.notify_waiters();
+        self.inner.pool.try_again();
     }
 
     /// Ends the backend and all that it owns: calls in flight fail, a process is ended with all

@@ -208,12 +208,20 @@ impl Link {
         }
     }
 
-    /// Resolves when the link is of no more use, with the reason. An HTTP link never ends by
-    /// itself.
+    /// Resolves when the link is of no more use and all that it owned is gone, with the reason. An
+    /// HTTP link never ends by itself.
     pub(crate) async fn closed(&self) -> String {
         match self {
             Self::Http(_) => std::future::pending().await,
             Self::Mux(link) => link.closed().await,
+        }
+    }
+
+    /// As [`Link::closed`], as soon as the reason is known.
+    pub(crate) async fn ended(&self) -> String {
+        match self {
+            Self::Http(_) => std::future::pending().await,
+            Self::Mux(link) => link.ended().await,
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `locate` | answers at once; its argument `region` is mirrored in `Mcp-Param-Region` |
 //! | `hang` | never answers |
 //! | `exit` | ends the process with exit code `code`, or breaks the HTTP connection |
+//! | `misbehave` | over standard input and output, with `--misbehaves`: does the evil `evil` |
 //!
 //! Each answer repeats the arguments byte for byte as `structuredContent.arguments`, says which
 //! server it is from in `structuredContent.server`, and has fields that no specification knows:
@@ -53,6 +54,9 @@ const TOOLS: &str = concat!(
     r#"{"name":"exit","description":"Ends the server","inputSchema":{"type":"object","#,
     r#""properties":{"code":{"type":"integer"}}}}"#,
 );
+
+/// The tool that does what no server must.
+const MISBEHAVE: &str = r#"{"name":"misbehave","description":"Does what no server must","inputSchema":{"type":"object","properties":{"evil":{"type":"string"}}}}"#;
 
 /// The era of the protocol that a fake speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -128,9 +132,13 @@ impl Incoming<'_> {
         self.params.meta.progress_token.is_some() || self.params.meta.log_level.is_some()
     }
 
+    /// The arguments of a call, as they were written.
+    pub(crate) fn raw_arguments(&self) -> &str {
+        self.params.arguments.map_or("{}", RawValue::get)
+    }
+
     fn arguments(&self) -> Arguments<'_> {
-        let raw = self.params.arguments.map_or("{}", RawValue::get);
-        serde_json::from_str(raw).unwrap_or_default()
+        serde_json::from_str(self.raw_arguments()).unwrap_or_default()
     }
 }
 
@@ -167,6 +175,8 @@ impl Script {
 #[derive(Clone, Debug)]
 pub(crate) struct Content {
     pub(crate) era: Era,
+    /// Whether there is a tool that does what no server must.
+    pub(crate) misbehaves: bool,
 }
 
 impl Content {
@@ -220,6 +230,7 @@ impl Content {
             Era::Legacy => "",
         };
         let members = match method {
+            "tools/list" if self.misbehaves => format!(r#""tools":[{TOOLS},{MISBEHAVE}]"#),
             "tools/list" => format!(r#""tools":[{TOOLS}]"#),
             "prompts/list" => {
                 r#""prompts":[{"name":"greet","description":"A greeting"}]"#.to_owned()
@@ -247,6 +258,7 @@ impl Content {
         let pause = Duration::from_millis(arguments.ms);
         let (steps, end) = match request.params.name.as_deref().unwrap_or_default() {
             "echo" | "locate" => (Vec::new(), End::Answer(Duration::ZERO, answer)),
+            "misbehave" if self.misbehaves => (Vec::new(), End::Answer(Duration::ZERO, answer)),
             "delay" => (Vec::new(), End::Answer(pause, answer)),
             "report" => {
                 let logs = match self.era {

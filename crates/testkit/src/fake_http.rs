@@ -176,7 +176,10 @@ impl FakeHttp {
         let shared = Arc::new(Shared {
             transport,
             label: label.to_owned(),
-            content: Content { era },
+            content: Content {
+                era,
+                misbehaves: false,
+            },
             behaviour: Mutex::default(),
             random: Mutex::new(fastrand::Rng::with_seed(0)),
             recorded: Mutex::default(),

@@ -20,6 +20,7 @@ use tokio::time::sleep;
 
 use crate::fake::{Content, End, Era, Incoming};
 
+mod evils;
 pub mod lingering;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,8 @@ const OUTBOX: usize = 1024;
 const MAX_SHUFFLE_MS: u64 = 30;
 /// How many replies to its own requests the server remembers.
 const MAX_REPLIES: usize = 1000;
+/// The one request that a client of both eras makes before `initialize`.
+const DISCOVER: &str = "server/discover";
 /// What the server asks of its client with `--asks`.
 const QUESTIONS: [&str; 3] = ["sampling/createMessage", "roots/list", "ping"];
 
@@ -72,6 +75,15 @@ pub struct Options {
     /// may not reply, puts there what came until then.
     #[arg(long)]
     pub asks: bool,
+    /// As a legacy server: end with exit code 6 on any request before `initialize`.
+    #[arg(long)]
+    pub exit_before_initialize: bool,
+    /// Have a tool `misbehave` that does what its argument `evil` says.
+    #[arg(long)]
+    pub misbehaves: bool,
+    /// Answer so many tool calls, and end with exit code 5 instead of answering the next.
+    #[arg(long, value_name = "CALLS")]
+    pub exit_after: Option<u64>,
     /// End with this exit code instead of answering a tool call.
     #[arg(long, value_name = "CODE")]
     pub exit_on_call: Option<u8>,
@@ -117,6 +129,12 @@ enum Output {
     Bytes(Vec<u8>),
     /// A line that never ends, beginning with these bytes.
     Endless(Vec<u8>),
+    /// A line of these bytes, of so many between them.
+    Long {
+        head: Vec<u8>,
+        bytes: u64,
+        tail: Vec<u8>,
+    },
     /// The end, once everything before is written.
     Exit(u8),
 }
@@ -129,6 +147,9 @@ struct Server {
     session_logs: AtomicBool,
     random: Mutex<fastrand::Rng>,
     next_question: AtomicU64,
+    /// How many tool calls have come.
+    calls: AtomicU64,
+    loot: evils::Loot,
     /// The replies to the server's own requests, as they came.
     replies: watch::Sender<Vec<String>>,
 }
@@ -146,7 +167,10 @@ where
     let grandchild = options.grandchild.then(start_grandchild);
     lingering::start(&options);
     let server = Arc::new(Server {
-        content: Content { era: options.era },
+        content: Content {
+            era: options.era,
+            misbehaves: options.misbehaves,
+        },
         out,
         grandchild: grandchild.as_ref().and_then(Child::id),
         session_logs: AtomicBool::new(false),
@@ -154,6 +178,8 @@ where
             options.shuffle.unwrap_or_default(),
         )),
         next_question: AtomicU64::new(0),
+        calls: AtomicU64::new(0),
+        loot: evils::Loot::default(),
         replies: watch::Sender::default(),
         options,
     });
@@ -222,6 +248,9 @@ async fn answer(server: Arc<Server>, line: String) {
     if faulty && options.never_answers {
         return;
     }
+    if faulty && options.exit_before_initialize && request.method.as_deref() == Some(DISCOVER) {
+        return server.exit(&request, 6).await;
+    }
     if request.method.as_deref() == Some("logging/setLevel") {
         server.session_logs.store(true, Ordering::Relaxed);
     }
@@ -230,15 +259,27 @@ async fn answer(server: Arc<Server>, line: String) {
         if let Some(code) = options.exit_on_call {
             return server.exit(&request, code).await;
         }
+        let before = server.calls.fetch_add(1, Ordering::Relaxed);
+        if options.exit_after.is_some_and(|calls| before >= calls) {
+            return server.exit(&request, 5).await;
+        }
         if options.asks {
             server.ask().await;
         }
         if let Some(bytes) = options.stderr_flood {
-            flood(bytes).await;
+            flood(bytes, false).await;
         }
     }
+    let mut facts = server.facts();
+    let misbehaves = is_call && options.misbehaves;
+    if misbehaves && request.params.name.as_deref() == Some("misbehave") {
+        let Some(did) = server.misbehave(&request).await else {
+            return;
+        };
+        facts["did"] = did;
+    }
     let logs = server.session_logs.load(Ordering::Relaxed);
-    let script = server.content.script(&request, &server.facts(), logs);
+    let script = server.content.script(&request, &facts.to_string(), logs);
     for (pause, message) in script.steps {
         sleep(pause + server.extra_pause()).await;
         server.send(Output::Bytes(message.into_bytes())).await;
@@ -275,8 +316,8 @@ impl Server {
         Duration::from_millis(random.u64(..=MAX_SHUFFLE_MS))
     }
 
-    /// Who answers, as JSON.
-    fn facts(&self) -> String {
+    /// Who answers.
+    fn facts(&self) -> Value {
         let replies = self
             .replies
             .borrow()
@@ -291,7 +332,7 @@ impl Server {
         if self.options.asks {
             facts["replies"] = Value::Array(replies);
         }
-        facts.to_string()
+        facts
     }
 
     /// Queues a message or whatever else is to be written. When nobody writes any more, the
@@ -397,8 +438,9 @@ fn start_grandchild() -> Child {
         .expect("`sleep` is everywhere")
 }
 
-async fn flood(mut bytes: u64) {
-    let lines = [[b'x'; 255].as_slice(), b"\n"].concat().repeat(256);
+async fn flood(mut bytes: u64, in_one_line: bool) {
+    let line_end: &[u8] = if in_one_line { b"x" } else { b"\n" };
+    let lines = [[b'x'; 255].as_slice(), line_end].concat().repeat(4096);
     let mut stderr = tokio::io::stderr();
     while bytes > 0 {
         let part = usize::try_from(bytes)
@@ -419,7 +461,11 @@ async fn write<W: AsyncWrite + Unpin>(mut queue: mpsc::Receiver<Output>, mut out
                 let _ = output.flush().await;
                 return code;
             }
-            Output::Endless(head) => endless(&mut output, &head).await,
+            Output::Endless(head) => long(&mut output, &head, u64::MAX, b"").await,
+            Output::Long { head, bytes, tail } => {
+                let bytes = bytes.min(evils::MAX_BYTES);
+                long(&mut output, &head, bytes, &tail).await
+            }
         };
         if written.is_err() || output.flush().await.is_err() {
             break;
@@ -429,10 +475,22 @@ async fn write<W: AsyncWrite + Unpin>(mut queue: mpsc::Receiver<Output>, mut out
     1
 }
 
-async fn endless<W: AsyncWrite + Unpin>(output: &mut W, head: &[u8]) -> std::io::Result<()> {
+/// Writes a line with so many bytes between its head and its tail.
+async fn long<W: AsyncWrite + Unpin>(
+    output: &mut W,
+    head: &[u8],
+    mut bytes: u64,
+    tail: &[u8],
+) -> std::io::Result<()> {
     output.write_all(head).await?;
-    let padding = [b'a'; 16 * 1024];
-    loop {
-        output.write_all(&padding).await?;
+    let padding = vec![b'a'; 1 << 20];
+    while bytes > 0 {
+        let part = usize::try_from(bytes)
+            .unwrap_or(usize::MAX)
+            .min(padding.len());
+        output.write_all(&padding[..part]).await?;
+        bytes -= part as u64;
     }
+    output.write_all(tail).await?;
+    output.write_all(b"\n").await
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::Answer;
 use switchboard_tests::front::{Front, faulty};
 use switchboard_tests::tools;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 mod processes;
 mod remotes;
@@ -30,22 +30,7 @@ async fn beginning(bad: Value) -> Front {
 
 /// Does something while the healthy backend is called all the time.
 async fn beside<T>(front: &Front, doing: impl Future<Output = T>) -> T {
-    let calls = async {
-        loop {
-            let began = Instant::now();
-            front.works("good").await;
-            assert!(
-                began.elapsed() < PROMPT,
-                "a healthy backend took {:?}",
-                began.elapsed()
-            );
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::select! {
-        done = doing => done,
-        () = calls => unreachable!("the calls go on"),
-    }
+    front.beside("good", PROMPT, doing).await
 }
 
 /// Calls a tool of the bad backend beside the good one; the answer has to be prompt.

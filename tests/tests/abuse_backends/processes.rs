@@ -116,12 +116,7 @@ async fn a_line_without_end_fails_its_call_and_no_more() {
         };
         beside(&front, until("the backend is back", recovered)).await;
     }
-    let id = front.gateway.server().id().expect("a running gateway");
-    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("its status");
-    let resident = status.lines().find(|line| line.starts_with("VmRSS:"));
-    let kib: u64 = resident
-        .and_then(|line| line.split_ascii_whitespace().nth(1)?.parse().ok())
-        .expect("its memory");
+    let kib = front.memory().resident;
     assert!(kib < 200 * 1024, "{kib} KiB resident");
     front.gateway.stop().await;
 }

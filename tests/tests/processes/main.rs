@@ -3,7 +3,9 @@
 
 mod attention;
 mod endings;
+mod evils;
 mod lifetimes;
+mod load;
 mod many;
 mod owners;
 mod tree;

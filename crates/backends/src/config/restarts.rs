@@ -9,7 +9,8 @@ use super::{count, duration};
 
 /// How often a local server that fails is started again before it is left alone for 5 minutes, or
 /// until the configuration is loaded again. Between two starts there are pauses of half a second,
-/// doubling to half a minute.
+/// doubling to half a minute. The processes of sessions for calls count by themselves, those of each
+/// caller that does not share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RestartsConfig {

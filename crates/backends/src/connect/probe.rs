@@ -30,7 +30,7 @@ pub(super) enum Probe {
     Unsupported(Vec<String>),
     /// Anything that no modern server does.
     Legacy(Found),
-    /// The channel ended.
+    /// The channel ended, after the question was read.
     Gone,
     /// There is no telling.
     Failed(LinkError),
@@ -91,7 +91,14 @@ async fn probe_once(link: &Link) -> Probe {
             error: None,
             ..
         })) => return Probe::Legacy(Found::Status(status)),
-        Ok(Err(LinkError::Lost(_))) if matches!(link, Link::Mux(_)) => return Probe::Gone,
+        Ok(Err(LinkError::Lost(reason))) => {
+            return match link {
+                // What ends before it reads anything would end after a fresh start as well.
+                Link::Mux(mux) if mux.was_never_read() => Probe::Failed(LinkError::NotSent(reason)),
+                Link::Mux(_) => Probe::Gone,
+                Link::Http(_) => Probe::Failed(LinkError::Lost(reason)),
+            };
+        }
         Ok(Err(LinkError::Invalid(_))) => return Probe::Legacy(Found::NoAnswer),
         Ok(Err(error)) => return Probe::Failed(error),
     };

@@ -5,6 +5,7 @@
 //! session declares nothing, so that nobody can be asked anything in it. One task for each session
 //! opens it, listens to it and ends it, whatever becomes of the calls that wait for it.
 
+mod backoff;
 mod key;
 mod places;
 
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::backoff::{Backoff, Held, MayOpen};
 use self::key::{Key, Wish};
 use self::places::{Idle, Opened, Places, Step, Wear};
 use crate::answer;
@@ -56,6 +58,8 @@ struct Core {
     /// Whether the server was seen to ask during calls on a stream that names none.
     asks_elsewhere: Arc<AtomicBool>,
     places: Mutex<Places>,
+    /// What keeps processes that fail from being started all the time.
+    backoff: Mutex<Backoff>,
     /// A session was opened, given back or has ended.
     changed: Notify,
     stop: CancellationToken,
@@ -136,6 +140,7 @@ impl Pool {
                 lost: AtomicUsize::new(0),
                 asks_elsewhere: Arc::default(),
                 places: Mutex::new(Places::new(wear(config))),
+                backoff: Mutex::new(Backoff::new(config.restarts)),
                 changed: Notify::new(),
                 stop,
                 tasks,
@@ -144,7 +149,8 @@ impl Pool {
     }
 
     /// A session for the call, opened if need be. Takes at most until the call's deadline, and no
-    /// more than 2 s if no session may be opened and none comes free.
+    /// more than 2 s if no session may be opened, or may be opened so soon after its process failed,
+    /// and none comes free.
     ///
     /// # Errors
     /// A fault that says why there is none; nothing was sent.
@@ -180,6 +186,12 @@ impl Pool {
     /// Whether any session is held, or being opened, for a call.
     pub(crate) fn is_leased(&self) -> bool {
         self.core.places.lock().is_leased()
+    }
+
+    /// Starts processes again that were left alone, since they failed too often.
+    pub(crate) fn try_again(&self) {
+        self.core.backoff.lock().forget();
+        self.core.changed.notify_waiters();
     }
 
     /// Closes the sessions of a legacy client that is gone, whatever runs in them.
@@ -294,11 +306,13 @@ impl Core {
             if self.stop.is_cancelled() {
                 return Err(answer::not_connected(&self.backend, State::Unavailable, "").into());
             }
+            let may_open = self.backoff.lock().may_open(&wish.key, Instant::now());
             let step = self
                 .places
                 .lock()
-                .step(wish, &self.config, waiting.is_some());
+                .step(wish, &self.config, waiting.is_some(), &may_open);
             let mut gives_up = until;
+            let mut look_again = None;
             match step {
                 Step::Leased {
                     place,
@@ -306,7 +320,7 @@ impl Core {
                     is_worn,
                 } => {
                     if is_worn {
-                        self.succeed(place, &open);
+                        self.succeed(place, &wish.key, &open);
                     }
                     return Ok(Lease {
                         core: Arc::clone(self),
@@ -319,7 +333,7 @@ impl Core {
                 }
                 Step::Open { place, opened, end } => {
                     self.count();
-                    let session = Arc::clone(self).keep(place, open(), end);
+                    let session = Arc::clone(self).keep(place, wish.key.clone(), open(), end);
                     self.tasks.spawn(session);
                     awaited = Some(opened);
                 }
@@ -330,6 +344,12 @@ impl Core {
                 Step::Full => {
                     gives_up =
                         *patience.get_or_insert_with(|| until.min(Instant::now() + PATIENCE));
+                    if let MayOpen::None(held) = may_open {
+                        if held.until >= gives_up {
+                            return Err(self.held(&held));
+                        }
+                        look_again = Some(held.until);
+                    }
                 }
             }
             waiting.get_or_insert_with(|| Waiting::new(self, &wish.key));
@@ -342,6 +362,7 @@ impl Core {
             tokio::select! {
                 () = opening => {}
                 () = changed => {}
+                () = maybe_until(look_again) => {}
                 () = sleep_until(gives_up) => {
                     return Err(match awaited {
                         Some(_) => answer::not_connected(&self.backend, State::Starting, ""),
@@ -353,14 +374,15 @@ impl Core {
     }
 
     /// Has another session opened in the place of a worn one, which is leased until that is open.
-    fn succeed<F>(self: &Arc<Self>, worn: u64, open: impl Fn() -> F)
+    fn succeed<F>(self: &Arc<Self>, worn: u64, key: &Key, open: impl Fn() -> F)
     where
         F: Future<Output = Result<Connection, ConnectError>> + Send + 'static,
     {
         let successor = self.places.lock().succeed(worn, &self.config);
         if let Some((place, end)) = successor {
             self.count();
-            self.tasks.spawn(Arc::clone(self).keep(place, open(), end));
+            let session = Arc::clone(self).keep(place, key.clone(), open(), end);
+            self.tasks.spawn(session);
         }
     }
 
@@ -368,9 +390,11 @@ impl Core {
     async fn keep(
         self: Arc<Self>,
         place: u64,
+        key: Key,
         opening: impl Future<Output = Result<Connection, ConnectError>>,
         end: CancellationToken,
     ) {
+        let began = Instant::now();
         let opened = tokio::select! {
             biased;
             () = self.stop.cancelled() => Err(ConnectError::new("the gateway ends")),
@@ -385,6 +409,7 @@ impl Core {
                     session.note_asking_elsewhere(&self.asks_elsewhere);
                 }
                 let connection = Arc::new(connection);
+                self.backoff.lock().opened(&key);
                 let opened = Ok(Arc::clone(&connection));
                 let succeeds = self.places.lock().opened(place, opened);
                 if succeeds {
@@ -392,12 +417,17 @@ impl Core {
                 }
                 self.changed.notify_waiters();
                 self.count_restart();
-                self.until_ended(place, &connection, &end).await;
+                if let Some(reason) = self.until_ended(place, &connection, &end).await {
+                    self.failed(&key, &reason, began.elapsed());
+                }
                 self.places.lock().retire(place);
                 self.changed.notify_waiters();
                 end_connection(&connection).await;
             }
             Err(error) => {
+                if !self.stop.is_cancelled() && !end.is_cancelled() {
+                    self.failed(&key, &error.reason, began.elapsed());
+                }
                 self.places.lock().opened(place, Err(error));
             }
         }
@@ -406,33 +436,45 @@ impl Core {
         self.changed.notify_waiters();
     }
 
-    /// Listens to a session until it is lost, idle for too long, or not wanted any more.
-    async fn until_ended(&self, place: u64, connection: &Connection, end: &CancellationToken) {
+    /// Listens to a session until it is lost, idle for too long, or not wanted any more. Returns
+    /// why it ended, if it did so by itself.
+    async fn until_ended(
+        &self,
+        place: u64,
+        connection: &Connection,
+        end: &CancellationToken,
+    ) -> Option<String> {
         let mut lost = Box::pin(super::listen(connection));
         loop {
             let look_again = match self.places.lock().look_after(place, &self.config) {
-                Idle::TooLong => return,
+                Idle::TooLong => return None,
                 Idle::Until(at) => Some(at),
                 Idle::Allowed => None,
             };
-            let look_again = async {
-                match look_again {
-                    Some(at) => sleep_until(at).await,
-                    None => pending().await,
-                }
-            };
             tokio::select! {
-                () = self.stop.cancelled() => return,
-                () = end.cancelled() => return,
-                reason = connection.link.closed() => {
+                () = self.stop.cancelled() => return None,
+                () = end.cancelled() => return None,
+                reason = connection.link.ended() => {
                     tracing::info!(backend = %self.backend, "a session for calls ended: {reason}");
                     self.lost.fetch_add(1, Ordering::Relaxed);
-                    return;
+                    return Some(reason);
                 }
-                () = connection.session_lost.notified() => return,
-                _ = &mut lost => return,
-                () = look_again => {}
+                () = connection.session_lost.notified() => return None,
+                _ = &mut lost => return None,
+                () = maybe_until(look_again) => {}
             }
+        }
+    }
+
+    /// Notes that a process ended by itself, or did not begin.
+    fn failed(&self, key: &Key, reason: &str, lasted: Duration) {
+        if !self.has_processes {
+            return;
+        }
+        let now = Instant::now();
+        let too_often = self.backoff.lock().failed(key, reason, lasted, now);
+        if let Some(reason) = too_often {
+            tracing::warn!(backend = %self.backend, "the process of a session for calls needs attention: {reason}");
         }
     }
 
@@ -460,12 +502,24 @@ impl Core {
         answer::not_connected(&self.backend, error.state(), &error.reason).into()
     }
 
+    fn held(&self, held: &Held) -> CallError {
+        answer::not_connected(&self.backend, held.state, &held.reason).into()
+    }
+
     fn overloaded(&self) -> Fault {
         let message = format!(
             "The server \"{}\" is busy: every session that calls may have with it is in use. Nothing was executed: try again in a moment.",
             self.backend
         );
         Fault::not_sent(Reason::Overloaded, message).of(&self.backend)
+    }
+}
+
+/// Waits until then, or for ever.
+async fn maybe_until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
     }
 }
 

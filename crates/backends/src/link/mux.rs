@@ -38,6 +38,11 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(crate) trait MessageWriter: Send + 'static {
     /// Writes one message, whole.
     fn write(&mut self, message: Bytes) -> impl Future<Output = Result<(), WriteError>> + Send;
+
+    /// Whether the peer has read anything of what was written; `true` where there is no telling.
+    fn is_read(&self) -> bool {
+        true
+    }
 }
 
 /// Why a message was not written.
@@ -99,12 +104,39 @@ struct Shared {
     cancelled: Notify,
     /// Tells the tasks to stop.
     stop: CancellationToken,
-    /// Becomes `true` when all that the channel owns is gone.
-    gone: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
     inbox: Arc<Inbox>,
     /// Set when the server has shown that it is a legacy one: not before may it be sent responses
     /// (specification: `basic/transports/stdio`, Sending Messages).
     legacy: OnceLock<Legacy>,
+}
+
+/// Whose doing the end of a channel is, and what is known of it.
+enum End {
+    /// The peer's.
+    Seen(&'static str),
+    /// This side's: for this reason.
+    Made(String),
+}
+
+impl End {
+    fn reason(self) -> String {
+        match self {
+            Self::Seen(reason) => reason.to_owned(),
+            Self::Made(reason) => reason,
+        }
+    }
+}
+
+/// How far the end of a channel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    /// It is of use.
+    Open,
+    /// It is known why it ended, and whoever waited has been told.
+    Ended,
+    /// All that it owned is gone.
+    Gone,
 }
 
 /// What a channel to a legacy server has.
@@ -124,6 +156,8 @@ struct State {
     closed: Option<String>,
     /// Whether the channel ends because a message could not be written.
     stopped_reading: bool,
+    /// Whether the channel ended before the peer had read anything.
+    never_read: bool,
 }
 
 struct Pending {
@@ -150,14 +184,14 @@ impl Mux {
         F: Future<Output: Into<LastWord> + Send> + Send + 'static,
     {
         let (outbox, queue) = mpsc::channel(OUTBOX);
-        let (gone_sender, gone) = watch::channel(false);
+        let (stage_sender, stage) = watch::channel(Stage::Open);
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             outbox,
             cancelled: Notify::new(),
             stop: stop.clone(),
-            gone,
+            stage,
             inbox,
             legacy: OnceLock::new(),
         });
@@ -169,32 +203,47 @@ impl Mux {
             let mut owned = std::pin::pin!(owned);
             let mut reading = std::pin::pin!(read_all(&keeper, reader));
             let mut last_word = None;
-            let reason = tokio::select! {
+            let end = tokio::select! {
                 biased;
-                () = stop.cancelled() => keeper.why_stopped(),
-                reason = &mut reading => {
-                    last_word = tokio::time::timeout(R::ENDS_WITHIN, &mut owned).await.ok();
-                    reason
+                () = stop.cancelled() => End::Made(keeper.why_stopped()),
+                end = &mut reading => {
+                    if matches!(end, End::Seen(_)) {
+                        last_word = tokio::time::timeout(R::ENDS_WITHIN, &mut owned).await.ok();
+                    }
+                    end
                 }
                 word = &mut owned => {
                     last_word = Some(word);
                     // What it wrote before it ended still counts.
-                    let rest = tokio::time::timeout(DRAIN, reading).await;
-                    rest.unwrap_or_else(|_| "the server ended".to_owned())
+                    let _ = tokio::time::timeout(DRAIN, reading).await;
+                    End::Seen("the server ended")
                 }
             };
             stop.cancel();
             let _ = writing.await;
-            let LastWord { reason: word, rest } = match last_word {
-                Some(word) => word.into(),
-                None => owned.await.into(),
+            let rest = match (end, last_word.map(Into::into)) {
+                (End::Made(reason), None) => {
+                    // Nobody has to wait until what is made to end has done so.
+                    keeper.close(&reason);
+                    let _ = stage_sender.send(Stage::Ended);
+                    owned.await.into().rest
+                }
+                (end, word) => {
+                    let LastWord { reason: word, rest } = match word {
+                        Some(word) => word,
+                        None => owned.await.into(),
+                    };
+                    // What the owned process says of its end is worth more than that its pipe
+                    // closed.
+                    keeper.close(&word.unwrap_or_else(|| end.reason()));
+                    let _ = stage_sender.send(Stage::Ended);
+                    rest
+                }
             };
-            // What the owned process says of its end is worth more than that its pipe closed.
-            keeper.close(&word.unwrap_or(reason));
             if let Some(rest) = rest {
                 rest.await;
             }
-            let _ = gone_sender.send(true);
+            let _ = stage_sender.send(Stage::Gone);
         });
         Self { shared }
     }
@@ -236,14 +285,28 @@ impl Mux {
     }
 
     pub(crate) async fn closed(&self) -> String {
-        let mut gone = self.shared.gone.clone();
-        let _ = gone.wait_for(|gone| *gone).await;
+        self.until(Stage::Gone).await
+    }
+
+    pub(crate) async fn ended(&self) -> String {
+        self.until(Stage::Ended).await
+    }
+
+    async fn until(&self, reached: Stage) -> String {
+        let mut stage = self.shared.stage.clone();
+        let _ = stage.wait_for(|stage| *stage >= reached).await;
         self.shared.reason()
     }
 
     /// Whether it ends or has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.stop.is_cancelled()
+    }
+
+    /// Whether it ended before the server had read anything: so nothing that it was asked has to do
+    /// with its end.
+    pub(crate) fn was_never_read(&self) -> bool {
+        self.shared.state.lock().never_read
     }
 
     /// From now on the server's own requests are answered: by a call, by the client that the
@@ -467,6 +530,10 @@ impl Shared {
 
     /// Answers the request that an oversize message belongs to; `false` if none could be told.
     fn oversize(&self, head: &[u8], tail: &[u8]) -> bool {
+        // Noise is nobody's answer, even if only one waits for one.
+        if head.trim_ascii_start().first() != Some(&b'{') {
+            return false;
+        }
         let before_result = before_result(head);
         // A request or a notification answers nobody.
         if memchr::memmem::find(before_result, b"\"method\"").is_some() {
@@ -523,7 +590,7 @@ impl State {
     }
 }
 
-async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader: R) -> String {
+async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader: R) -> End {
     // Of an oversize message whose head was seen already: whether it was answered.
     let mut begun: Option<bool> = None;
     loop {
@@ -545,8 +612,8 @@ async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader: R) -> Stri
                     shared.oversize(&head, &tail);
                 }
             }
-            Ok(None) => return "the server closed its output".to_owned(),
-            Err(reason) => return reason,
+            Ok(None) => return End::Seen("the server closed its output"),
+            Err(reason) => return End::Made(reason),
         }
     }
 }
@@ -554,6 +621,15 @@ async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader: R) -> Stri
 async fn write_all<W: MessageWriter>(
     shared: Arc<Shared>,
     mut writer: W,
+    queue: mpsc::Receiver<Outbound>,
+) {
+    write_until_stopped(&shared, &mut writer, queue).await;
+    shared.state.lock().never_read = !writer.is_read();
+}
+
+async fn write_until_stopped<W: MessageWriter>(
+    shared: &Shared,
+    writer: &mut W,
     mut queue: mpsc::Receiver<Outbound>,
 ) {
     loop {
@@ -562,7 +638,7 @@ async fn write_all<W: MessageWriter>(
             () = shared.stop.cancelled() => {
                 // A server that is told what is not waited for any more can end at once when its
                 // input closes.
-                let last = shared.write_each(&mut writer, shared.cancellations());
+                let last = shared.write_each(writer, shared.cancellations());
                 let _ = tokio::time::timeout(LAST_WORDS, last).await;
                 return;
             }
@@ -573,7 +649,7 @@ async fn write_all<W: MessageWriter>(
                 None => return,
             },
         };
-        let writing = shared.write_each(&mut writer, messages);
+        let writing = shared.write_each(writer, messages);
         // A server that does not read would hold up the end as well; one that does is told all.
         let held_up = async {
             shared.stop.cancelled().await;
@@ -584,6 +660,10 @@ async fn write_all<W: MessageWriter>(
             written = tokio::time::timeout(WRITE_DEADLINE, writing) => written,
             () = held_up => return,
         };
+        if written == Ok(false) {
+            // Whoever has closed its input is most often about to end, and then says why.
+            let _ = tokio::time::timeout(LAST_WORDS, shared.stop.cancelled()).await;
+        }
         if written != Ok(true) {
             shared.state.lock().stopped_reading = true;
             shared.stop.cancel();

@@ -2,6 +2,7 @@
 //! `basic/transports/stdio`).
 
 use bytes::{Bytes, BytesMut};
+use rustix::io::ioctl_fionread;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
@@ -13,8 +14,14 @@ use crate::process::{self, Process, Program, Supervisor};
 
 /// How much of an oversize line is kept at either end.
 const KEPT: usize = 4096;
-/// A line of more than this many times the limit has no end: the process is given up.
-const ENDLESS: usize = 64;
+/// How much is made room for at a time.
+const PIECE: usize = 16 * 1024;
+/// How much of an oversize line is read at a time, besides what is kept: what a pipe holds.
+const THROWN_PIECE: usize = 64 * 1024;
+/// A line of which more than this was thrown away has no end: the process is given up. So much
+/// takes a few seconds, in which nothing else that the process says can be heard.
+const ENDLESS: u64 = 2 * 1024 * 1024 * 1024;
+
 /// Starts a process and speaks with it.
 ///
 /// # Errors
@@ -34,16 +41,37 @@ pub(crate) async fn spawn(
     } = process::start(supervisor, program).await?;
     let stderr = Stderr::follow(backend, program, stderr, &inbox.tasks);
     let reader = LineReader::new(stdout, program.max_line);
-    let writer = LineWriter(BufWriter::new(stdin));
+    let writer = LineWriter::new(stdin, |pipe| ioctl_fionread(pipe).ok());
     Ok(Mux::start(reader, writer, inbox, move |stop| {
         owner.see_to_the_end(stop, stderr)
     }))
 }
 
-/// Buffered, so that a message and its line end are one write.
-struct LineWriter<W>(BufWriter<W>);
+/// Writes each message as a line.
+struct LineWriter<W> {
+    /// Buffered, so that a message and its line end are one write.
+    output: BufWriter<W>,
+    /// How much was written of whole lines.
+    written: u64,
+    /// How much of it was not read yet, if the system can tell.
+    unread: fn(&W) -> Option<u64>,
+}
+
+impl<W: AsyncWrite + Send + Unpin + 'static> LineWriter<W> {
+    fn new(output: W, unread: fn(&W) -> Option<u64>) -> Self {
+        Self {
+            output: BufWriter::new(output),
+            written: 0,
+            unread,
+        }
+    }
+}
 
 impl<W: AsyncWrite + Send + Unpin + 'static> MessageWriter for LineWriter<W> {
+    fn is_read(&self) -> bool {
+        (self.unread)(self.output.get_ref()).is_none_or(|unread| unread < self.written)
+    }
+
     async fn write(&mut self, message: Bytes) -> Result<(), WriteError> {
         let stopped = |_| WriteError::Broken;
         // A message is one line: what a client formatted over several is folded. JSON strings hold
@@ -59,12 +87,14 @@ impl<W: AsyncWrite + Send + Unpin + 'static> MessageWriter for LineWriter<W> {
                     }
                 })
                 .collect();
-            self.0.write_all(&folded).await.map_err(stopped)?;
+            self.output.write_all(&folded).await.map_err(stopped)?;
         } else {
-            self.0.write_all(&message).await.map_err(stopped)?;
+            self.output.write_all(&message).await.map_err(stopped)?;
         }
-        self.0.write_all(b"\n").await.map_err(stopped)?;
-        self.0.flush().await.map_err(stopped)
+        self.output.write_all(b"\n").await.map_err(stopped)?;
+        self.output.flush().await.map_err(stopped)?;
+        self.written += message.len() as u64 + 1;
+        Ok(())
     }
 }
 
@@ -77,18 +107,21 @@ pub(crate) struct LineReader<R> {
     /// The head of the oversize line that is being thrown away.
     oversize: Option<Bytes>,
     /// How much of it was thrown away.
-    thrown: usize,
+    thrown: u64,
+    /// How much is thrown away of a line before the process is given up.
+    endless: u64,
 }
 
 impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
     pub(crate) fn new(input: R, limit: usize) -> Self {
         Self {
             input,
-            buffer: BytesMut::with_capacity(16 * 1024),
+            buffer: BytesMut::with_capacity(PIECE),
             searched: 0,
             limit,
             oversize: None,
             thrown: 0,
+            endless: ENDLESS,
         }
     }
 
@@ -117,8 +150,17 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
         }
         if self.oversize.is_some() && self.buffer.len() > KEPT {
             let extra = self.buffer.len() - KEPT;
-            let _ = self.buffer.split_to(extra);
-            self.thrown += extra;
+            self.thrown += extra as u64;
+            // The room of the whole limit is needed no longer, and few messages ever need it.
+            if self.buffer.capacity() > KEPT + 2 * THROWN_PIECE {
+                let mut kept = BytesMut::with_capacity(KEPT + THROWN_PIECE);
+                kept.extend_from_slice(&self.buffer[extra..]);
+                self.buffer = kept;
+            } else {
+                let kept = self.buffer.len() - extra;
+                self.buffer.copy_within(extra.., 0);
+                self.buffer.truncate(kept);
+            }
             self.searched = self.buffer.len();
         }
         None
@@ -153,10 +195,10 @@ impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
                     tail: None,
                 }));
             }
-            if self.thrown > self.limit.saturating_mul(ENDLESS) {
+            if self.thrown > self.endless {
                 return Err("the server writes a line without end".to_owned());
             }
-            self.buffer.reserve(16 * 1024);
+            self.buffer.reserve(PIECE);
             match self.input.read_buf(&mut self.buffer).await {
                 Ok(0) => return Ok(None),
                 Ok(_) => {}

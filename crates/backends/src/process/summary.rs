@@ -22,23 +22,54 @@ pub(crate) struct Redactor(Vec<SecretString>);
 
 impl Redactor {
     pub(crate) fn new(env: &BTreeMap<String, SecretString>) -> Self {
-        let values = env.values();
-        let long = values.filter(|value| value.expose_secret().len() >= LEAST_SECRET);
-        let mut secrets: Vec<_> = long.cloned().collect();
+        // Of a value of several lines, such as a key, each is written as a line of its own.
+        let lines = env
+            .values()
+            .flat_map(|value| value.expose_secret().split(['\r', '\n']));
+        let long = lines.filter(|line| line.len() >= LEAST_SECRET);
+        let mut secrets: Vec<_> = long.map(SecretString::from).collect();
         // One that is part of another would leave the rest of it.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.expose_secret().len()));
         Self(secrets)
     }
 
+    /// The length of the longest value, in bytes. What is cut off a text may leave so much of one
+    /// that is not recognised any more.
+    pub(crate) fn longest(&self) -> usize {
+        self.0
+            .first()
+            .map_or(0, |secret| secret.expose_secret().len())
+    }
+
     /// The line for the log: on one line whatever is in it, and without the values.
     pub(crate) fn line(&self, text: &str) -> String {
+        escaped(&self.without_values(text))
+    }
+
+    /// As [`Redactor::line`] for a line whose end is not known; no longer than `max` bytes before
+    /// control characters are escaped.
+    pub(crate) fn beginning_of_line(&self, text: &str, max: usize) -> String {
+        let text = self.without_values(text);
+        let certain = text.len().saturating_sub(self.longest());
+        let end = text.floor_char_boundary(certain.min(max));
+        escaped(&text[..end]) + "…"
+    }
+
+    /// As [`Redactor::line`] for a line whose beginning is not known.
+    pub(crate) fn end_of_line(&self, text: &str) -> String {
+        let text = self.without_values(text);
+        let start = text.ceil_char_boundary(self.longest());
+        escaped(&text[start..])
+    }
+
+    fn without_values(&self, text: &str) -> String {
         let mut text = without_colours(text);
         for secret in &self.0 {
             if text.contains(secret.expose_secret()) {
                 text = text.replace(secret.expose_secret(), REDACTED);
             }
         }
-        escaped(&text)
+        text
     }
 }
 
@@ -180,6 +211,27 @@ mod tests {
             ("hun\u{1b}[1mter2", "[redacted]"),
         ] {
             assert_eq!(redactor.line(text), line);
+        }
+    }
+
+    #[test]
+    fn each_line_of_a_value_is_one() {
+        let redactor = redactor(&["-----BEGIN KEY-----\nMIIEvQIBADAN\r\nx\n"]);
+        assert_eq!(redactor.line("read MIIEvQIBADAN x"), "read [redacted] x");
+    }
+
+    #[test]
+    fn nothing_of_a_value_is_left_at_a_cut() {
+        let secret = "0123456789";
+        let redactor = redactor(&[secret]);
+        let text = format!("{:40}{secret}{:40}", "", "");
+        for at in 0..text.len() {
+            for line in [
+                redactor.beginning_of_line(&text[..at], 60),
+                redactor.end_of_line(&text[at..]),
+            ] {
+                assert!(!line.contains(|c: char| c.is_ascii_digit()), "{at}: {line}");
+            }
         }
     }
 

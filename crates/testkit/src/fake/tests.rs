@@ -6,7 +6,11 @@ const META: &str = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io
 
 fn play(era: Era, message: &str) -> (Vec<String>, End) {
     let request: Incoming<'_> = serde_json::from_str(message).unwrap();
-    let script = Content { era }.script(&request, "{}", false);
+    let content = Content {
+        era,
+        misbehaves: false,
+    };
+    let script = content.script(&request, "{}", false);
     let notifications = script.steps.into_iter().map(|(_, message)| message);
     (notifications.collect(), script.end)
 }

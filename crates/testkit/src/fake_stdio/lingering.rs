@@ -22,7 +22,7 @@ pub fn start(options: &Options) {
         (options.tree.is_some_and(|length| length > 0), tree(options)),
     ];
     for (_, flags) in wanted.into_iter().filter(|(is_wanted, _)| *is_wanted) {
-        again(options, &flags);
+        again(options, &flags).expect("the program starts once more");
     }
 }
 
@@ -35,7 +35,7 @@ pub async fn linger(options: &Options) {
     if options.daemon {
         // Not the leader of its group, so this cannot fail.
         setsid().expect("a session");
-        again(options, &[]);
+        again(options, &[]).expect("the program starts once more");
         return;
     }
     start(options);
@@ -47,21 +47,14 @@ fn tree(options: &Options) -> Vec<String> {
     vec!["--tree".to_owned(), length.to_string()]
 }
 
-/// Starts this program once more, to linger. It keeps the standard output of the server open.
-#[expect(
-    clippy::zombie_processes,
-    reason = "that others have to reap it is what it is for"
-)]
-fn again(options: &Options, flags: &[String]) {
-    let program = std::env::current_exe().expect("the program knows itself");
+/// Starts this program once more, to linger; that others have to reap it is what it is for. It keeps
+/// the standard output of the server open.
+pub(super) fn again(options: &Options, flags: &[String]) -> std::io::Result<()> {
+    let program = std::env::current_exe()?;
     let mut command = Command::new(program);
     command.args(["--lingers", "--label", &options.label]);
     if options.ignore_sigterm {
         command.arg("--ignore-sigterm");
     }
-    command
-        .args(flags)
-        .stdin(Stdio::null())
-        .spawn()
-        .expect("the program starts once more");
+    command.args(flags).stdin(Stdio::null()).spawn().map(drop)
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::backoff::MayOpen;
 use super::key::{Key, Sharing, Wish};
 use crate::config::SessionsConfig;
 use crate::connect::{ConnectError, Connection};
@@ -88,7 +89,7 @@ pub(super) enum Step {
     },
     /// It waits for a session that is being opened.
     Opening(watch::Receiver<Opened>),
-    /// It waits for its turn in the one session.
+    /// It waits for its turn in the one session, or until it is known why that ends.
     Busy,
     /// It waits until there is room for a session.
     Full,
@@ -111,6 +112,12 @@ impl Place {
 
     fn is_worn(&self) -> bool {
         self.calls_left == 0 || self.worn_at.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Whether its link has ended, but not yet so that it would be known why.
+    fn is_ending(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.link.is_closed())
     }
 }
 
@@ -140,7 +147,13 @@ impl Places {
     }
 
     /// Takes the next step for a call. `is_counted`: it is among those that wait.
-    pub(super) fn step(&mut self, wish: &Wish, config: &SessionsConfig, is_counted: bool) -> Step {
+    pub(super) fn step(
+        &mut self,
+        wish: &Wish,
+        config: &SessionsConfig,
+        is_counted: bool,
+        may_open: &MayOpen,
+    ) -> Step {
         // Nearly every call shares that one, and need not be told apart from others.
         if wish.key.is_everybodys()
             && let Some(step) = self.shared.and_then(|id| self.hold(id))
@@ -149,8 +162,13 @@ impl Places {
         }
         let group = self.keys.get(&wish.key);
         let ids: &[u64] = group.map_or(&[], |group| &group.places);
-        let waiting = group.map_or(0, |group| group.waiting) + usize::from(!is_counted);
+        let waiting = match may_open {
+            MayOpen::AsNeeded => group.map_or(0, |group| group.waiting) + usize::from(!is_counted),
+            MayOpen::One | MayOpen::None(_) => 1,
+        };
         let places = &self.places;
+        let is_ending = |id| places.get(id).is_some_and(Place::is_ending);
+        let is_one_ending = ids.iter().any(is_ending);
         let ready = || {
             ids.iter().filter(|id| {
                 places.get(id).is_some_and(|place| {
@@ -193,7 +211,10 @@ impl Places {
         if let Some(step) = found.and_then(|id| self.hold(id)).or(otherwise) {
             return step;
         }
-        if self.make_room(&wish.key, config) {
+        if is_one_ending && shared.is_none() {
+            return Step::Busy;
+        }
+        if !matches!(may_open, MayOpen::None(_)) && self.make_room(&wish.key, config) {
             return self.add(&wish.key);
         }
         shared

@@ -577,6 +577,83 @@ async fn a_session_that_ended_is_leased_no_more() {
     bench.end().await;
 }
 
+impl Bench {
+    /// Has the process of the only session end.
+    async fn crash(&self) {
+        std::mem::take(&mut *self.server.crash.lock()).cancel();
+        self.expect_alive(0).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn processes_that_keep_ending_are_started_ever_more_seldom_and_then_left_alone() {
+    let bench = Bench::with(64, 16);
+    let common = wish(None, Sharing::Together);
+    let mut starts = 0;
+    let refused = loop {
+        match bench.lease(&common).await {
+            Ok(lease) => drop(lease),
+            refused => break refusal(refused),
+        }
+        starts += 1;
+        bench.crash().await;
+    };
+    // A pause that is longer than a call waits is told instead.
+    assert_eq!(refused.1, Reason::Unavailable, "{refused:?}");
+    assert!((3..=5).contains(&starts), "{starts}");
+    let began = Instant::now();
+    let refused = loop {
+        match bench.lease(&common).await {
+            Ok(lease) => {
+                drop(lease);
+                starts += 1;
+                bench.crash().await;
+            }
+            refused => {
+                let refused = refusal(refused);
+                if refused.3.contains("left alone for 5 minutes") {
+                    break refused;
+                }
+                tokio::time::sleep(SOON).await;
+            }
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "{refused:?}");
+    };
+    assert_eq!((refused.0, refused.2), (503, Effect::NotSent));
+    assert_eq!(starts, 6);
+    assert_eq!(bench.opened(), 6);
+    // Others are not concerned.
+    bench.leased(&apart("ann")).await.answered();
+
+    let pool = Pool {
+        core: Arc::clone(&bench.core),
+    };
+    pool.try_again();
+    bench.leased(&common).await.answered();
+    bench.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_failure_one_process_shows_whether_it_goes_well() {
+    let bench = Bench::with(64, 16);
+    bench.server.refuses.store(true, Ordering::Relaxed);
+    let refused = refusal(bench.lease(&apart("ann")).await);
+    assert!(refused.3.contains("it is tired"), "{refused:?}");
+    assert_eq!(bench.opened(), 1);
+    let mut asking = Vec::new();
+    for _ in 0..10 {
+        asking.push(bench.ask(&apart("ann")).await);
+    }
+    for asking in asking {
+        let refused = refusal(asking.await.expect("joined"));
+        assert!(refused.3.contains("it is tired"), "{refused:?}");
+    }
+    assert_eq!(bench.opened(), 2);
+    bench.server.refuses.store(false, Ordering::Relaxed);
+    bench.leased(&apart("ann")).await.answered();
+    bench.end().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_gone_takes_its_sessions_along() {
     let bench = Bench::with(64, 16);

@@ -284,8 +284,24 @@ async fn an_oversize_line_without_an_id_is_the_only_requests() {
     let mut channel = Channel::new(ROOMY);
     let only = Request::new(&channel.mux);
     channel.peer.line().await;
-    channel.peer.say("x".repeat(3 * MAX_LINE)).await;
+    let filling = "x".repeat(3 * MAX_LINE);
+    channel
+        .peer
+        .say(format!("{{\"jsonrpc\":\"2.0\",\"result\":\"{filling}\"}}"))
+        .await;
     assert!(matches!(only.answer.await, Err(LinkError::TooLarge)));
+    channel.end().await;
+}
+
+#[tokio::test]
+async fn an_oversize_line_that_is_no_message_answers_nobody() {
+    let mut channel = Channel::new(ROOMY);
+    let only = Request::new(&channel.mux);
+    channel.peer.line().await;
+    channel.peer.say("x".repeat(3 * MAX_LINE)).await;
+    channel.peer.answer(only.id).await;
+    only.expect_answer().await;
+    assert_eq!(channel.ignored(IgnoredMessage::Oversize), 1);
     channel.end().await;
 }
 

@@ -155,6 +155,7 @@ async fn an_oversize_line_is_told_early_and_again_at_its_end() {
 #[tokio::test]
 async fn a_line_without_end_is_given_up_in_bounded_memory() {
     let mut reader = LineReader::new(tokio::io::repeat(b'x'), LIMIT);
+    reader.endless = 64 * LIMIT as u64;
     let begun = reader.read().await;
     assert!(matches!(
         begun,
@@ -162,7 +163,46 @@ async fn a_line_without_end_is_given_up_in_bounded_memory() {
     ));
     let error = reader.read().await.err().expect("given up");
     assert_eq!(error, "the server writes a line without end");
-    assert!(reader.buffer.capacity() < LIMIT + 64 * 1024);
+    assert!(reader.buffer.capacity() <= KEPT + 2 * THROWN_PIECE);
+}
+
+#[tokio::test]
+async fn the_room_of_an_oversize_line_is_given_back() {
+    let limit = 1024 * 1024;
+    let input = tokio::io::repeat(b'x').take(64 * limit as u64);
+    let input = input.chain(&b"\n{}\n"[..]);
+    let mut reader = LineReader::new(input, limit);
+    for _ in 0..2 {
+        let oversize = reader.read().await;
+        assert!(matches!(oversize, Ok(Some(Incoming::Oversize { .. }))));
+        assert!(reader.buffer.capacity() <= KEPT + 2 * THROWN_PIECE);
+    }
+    let next = reader.read().await;
+    assert!(matches!(next, Ok(Some(Incoming::Message(line))) if line == "{}"));
+}
+
+#[tokio::test]
+async fn what_was_never_read_is_known() {
+    let (output, mut input) = tokio::net::unix::pipe::pipe().expect("a pipe");
+    let mut writer = LineWriter::new(output, |pipe| ioctl_fionread(pipe).ok());
+    assert!(!writer.is_read());
+    writer.write("{}".into()).await.expect("written");
+    writer.write("{}".into()).await.expect("written");
+    assert!(!writer.is_read());
+    input.read_u8().await.expect("read");
+    assert!(writer.is_read());
+    drop(input);
+    assert!(writer.is_read());
+    assert!(writer.write("{}".into()).await.is_err());
+}
+
+#[tokio::test]
+async fn what_was_not_read_before_the_end_is_known_behind_it() {
+    let (output, input) = tokio::net::unix::pipe::pipe().expect("a pipe");
+    let mut writer = LineWriter::new(output, |pipe| ioctl_fionread(pipe).ok());
+    writer.write("{}".into()).await.expect("written");
+    drop(input);
+    assert!(!writer.is_read());
 }
 
 #[tokio::test]
@@ -181,7 +221,7 @@ async fn a_message_is_written_as_one_line() {
         .kill_on_drop(true)
         .spawn()
         .expect("cat");
-    let mut writer = LineWriter(BufWriter::new(echo.stdin.take().expect("piped")));
+    let mut writer = LineWriter::new(echo.stdin.take().expect("piped"), |_| None);
     let mut reader = LineReader::new(echo.stdout.take().expect("piped"), LIMIT);
     for (text, line) in [
         ("{\"a\":1}", "{\"a\":1}"),
