@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 /// How many servers there are.
 const BACKENDS: usize = 24;
 /// How many processes each of them has.
-const INSTANCES: usize = 1;
+const INSTANCES: usize = 4;
 /// How many calls each of them gets in one round.
 const CALLS: usize = 50;
 /// How many rounds are made before the memory is looked at, and then.
@@ -30,9 +30,7 @@ fn backend(at: usize) -> Value {
         "modern"
     };
     let mut backend = faulty(&["--era", era, "--label", &format!("b{at}")]);
-    if INSTANCES > 1 {
-        backend["instances"] = json!(INSTANCES);
-    }
+    backend["instances"] = json!(INSTANCES);
     backend
 }
 
