@@ -15,11 +15,10 @@ use switchboard_tests::front::{Front, PATIENCE, faulty, remote, until};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-const RELOADS: usize = 1_000;
-/// The time that reloads may take; a slow machine makes fewer.
-const BUDGET: Duration = Duration::from_secs(20);
-/// Fewer than this show nothing.
-const LEAST_RELOADS: usize = 50;
+/// How many reloads there are in every run.
+const RELOADS: usize = 100;
+/// How many there are instead, if this is set in the environment: each waits for new connections.
+const RELOADS_KEY: &str = "SWITCHBOARD_RELOADS";
 const CALLERS: usize = 2;
 
 /// What was counted of reloads so far.
@@ -120,7 +119,7 @@ async fn keep_calling(url: String, caller: usize, stop: Arc<AtomicBool>, calls: 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_call_fails_over_a_thousand_reloads() {
+async fn no_call_fails_over_many_reloads() {
     let server = FakeHttp::start(Transport::Modern, "remote").await;
     let third = FakeHttp::start(Transport::Modern, "third").await;
     // Each differs from the one before in the timeout of `remote`, and most in `third`.
@@ -164,8 +163,11 @@ async fn no_call_fails_over_a_thousand_reloads() {
     bound.files += 20;
     bound.threads += 2;
 
-    let (begun, mut made) = (Instant::now(), 0);
-    while made < RELOADS && (made < LEAST_RELOADS || begun.elapsed() < BUDGET) {
+    let reloads = std::env::var(RELOADS_KEY).map_or(RELOADS, |count| {
+        count.parse().expect("a whole number of reloads")
+    });
+    let begun = Instant::now();
+    for made in 0..reloads {
         let (config, expected) = match made % 7 {
             5 => (unwatched(&json!({ "bad": {} })), failed()),
             6 => (variant(number), unchanged()),
@@ -175,11 +177,10 @@ async fn no_call_fails_over_a_thousand_reloads() {
             }
         };
         assert_eq!(reload(&front, config).await, expected, "reload {made}");
-        made += 1;
     }
     let made_calls = calls.load(Ordering::Relaxed);
     println!(
-        "{made} reloads in {:?}, {made_calls} calls",
+        "{reloads} reloads in {:?}, {made_calls} calls",
         begun.elapsed()
     );
 
@@ -246,6 +247,30 @@ async fn a_changed_file_does_not_remove_auth_and_a_signal_does() {
     front.gateway.hang_up();
     assert_eq!(counted_since(&front, before).await, ok());
     assert_eq!(status().await, 200);
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_became_empty_removes_no_backend_and_a_signal_does() {
+    let config = json!({
+        "server": { "watch_config": true },
+        "backends": { "a": faulty(&[]) },
+    });
+    let front = Front::start(config).await;
+    front.wait_until("a", true).await;
+    let process = process_of(&front, "a").await;
+    let before = counted(&front).await;
+    front.gateway.rewrite(json!({}));
+    assert_eq!(counted_since(&front, before).await, failed());
+    assert_eq!(process_of(&front, "a").await, process);
+    let output = front.gateway.server().output();
+    assert!(output.contains("it has no `backends` any more"), "{output}");
+
+    let before = counted(&front).await;
+    front.gateway.hang_up();
+    assert_eq!(counted_since(&front, before).await, ok());
+    let unknown = front.client.call("a__echo", json!({})).await;
+    assert_eq!(unknown.error_code(), Some(-32602), "{}", unknown.raw);
     front.gateway.stop().await;
 }
 

@@ -25,6 +25,10 @@ async fn ride(seed: u64) {
     };
     let outcome = storm.ride(gateway, CALM, STORM).await;
     eprintln!("the storm: {:#?}", outcome.storm.ends(Group::Ill));
+    eprintln!(
+        "held before: {:?}, and after: {:?}",
+        outcome.before, outcome.after
+    );
     let violations = &outcome.violations;
     assert_eq!(violations.count(), 0, "seed {seed}:\n{violations}");
 

@@ -59,6 +59,12 @@ impl Reloader {
         self.in_force.auth.is_some()
     }
 
+    /// Whether there are backends.
+    #[must_use]
+    pub fn has_backends(&self) -> bool {
+        !self.in_force.backends.is_empty()
+    }
+
     /// Puts a configuration in force: API keys, hosts and origins at once, which ends streams and
     /// sessions whose key is gone within seconds, then names and backends,
     /// which takes at most 10 s. What needs a restart stays as it is.

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::hash::{BuildHasher, RandomState};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -154,20 +155,21 @@ impl AdmissionControl {
     }
 }
 
-/// Tells principals apart without holding them, which every call would pay for: by the address of
-/// the one that all requests share. After a reload the same principal may be another for a while.
+/// Tells principals apart without holding them, which every call would pay for: by a keyed hash of
+/// the id. An address would be another principal's after a reload, while calls are still under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Owner(usize);
+struct Owner(u64);
 
 impl Owner {
     /// All callers where nobody needs a credential.
     const ANYBODY: Self = Self(0);
 
-    fn of(principal: &Arc<Principal>) -> Self {
+    fn of(principal: &Principal) -> Self {
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
         if principal.is_anonymous() {
             return Self::ANYBODY;
         }
-        Self(Arc::as_ptr(principal).addr())
+        Self(KEY.hash_one(&principal.id).max(1))
     }
 
     /// Whether there are others to leave something to.

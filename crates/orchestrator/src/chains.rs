@@ -19,6 +19,7 @@ pub mod check;
 mod group;
 mod judge;
 mod latency;
+mod schema;
 pub(crate) mod standing_in;
 mod state;
 mod substitute;

@@ -160,3 +160,19 @@ async fn who_has_no_room_for_an_answer_is_told_that_the_work_was_done() {
     let Ok(third) = service.call(traced()).await;
     assert!(matches!(third, Outcome::InputRequired(_)));
 }
+
+#[test]
+fn a_principal_is_the_same_after_a_reload_and_no_other() {
+    let principal = |id: &str| Principal {
+        id: id.to_owned(),
+        groups: Vec::new(),
+    };
+    let of_a = Owner::of(&principal("key:a"));
+    // Freed and made again: the next may lie where the last one lay.
+    for other in ["key:b", "key:c", "key:d"] {
+        assert_ne!(Owner::of(&Arc::new(principal(other))), of_a);
+        assert_eq!(Owner::of(&Arc::new(principal("key:a"))), of_a);
+    }
+    assert!(of_a.has_share());
+    assert_eq!(Owner::of(&Principal::anonymous()), Owner::ANYBODY);
+}

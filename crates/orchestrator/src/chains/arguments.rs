@@ -80,9 +80,10 @@ impl Mapping {
         kept.then_some(name)
     }
 
-    /// The arguments that the other tool gets whatever the caller gave.
-    pub(crate) fn constants(&self) -> impl Iterator<Item = &str> {
-        self.constants.keys().map(String::as_str)
+    /// The arguments that the other tool gets whatever the caller gave, with their JSON.
+    pub(crate) fn constants(&self) -> impl Iterator<Item = (&str, &str)> {
+        let constants = self.constants.iter();
+        constants.map(|(name, json)| (name.as_str(), json.as_str()))
     }
 
     /// The arguments for the other tool.

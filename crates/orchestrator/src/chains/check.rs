@@ -1,18 +1,18 @@
 //! Whether the tools of chains and groups are there, and whether their arguments fit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use serde_json::Value;
 use switchboard_backends::pattern;
 
 use super::Chains;
 use super::arguments::Mapping;
+use super::schema::{Property, Schema};
 use crate::catalogue::{Entry, Kind, Snapshot};
 use crate::config::chains::{ArgumentRule, ChainsConfig};
 use crate::config::{ConfigProblem, did_you_mean};
 
 /// What does not fit together: tools that no backend has, and arguments that a substitute needs and
-/// does not get, or gets and does not take. Of a backend that was never learned nothing is said.
+/// does not get, or gets and does not take, by name or by type. Of a backend that was never learned nothing is said.
 #[must_use]
 pub fn problems(config: &ChainsConfig, snapshot: &Snapshot) -> Vec<ConfigProblem> {
     let mut check = Check {
@@ -202,26 +202,35 @@ impl Check<'_> {
             return;
         };
         let (from, to) = (Schema::of(from), Schema::of(to));
-        let given: BTreeSet<String> = from
-            .properties
-            .iter()
-            .filter_map(|name| renamed(mappings, name))
-            .chain(
-                mappings
-                    .iter()
-                    .flat_map(|mapping| mapping.constants())
-                    .map(str::to_owned),
-            )
-            .collect();
-        for name in to.required.iter().filter(|name| !given.contains(*name)) {
+        // What each argument of `tool` is given, and by whom.
+        let mut given: BTreeMap<String, (String, Property)> = BTreeMap::new();
+        for (name, property) in from.properties {
+            if let Some(to) = renamed(mappings, &name) {
+                given.insert(to, (format!("`{called}` gives as `{name}`"), property));
+            }
+        }
+        for (name, json) in mappings.iter().flat_map(|mapping| mapping.constants()) {
+            let value = serde_json::from_str(json).unwrap_or_default();
+            let constant = ("`map` gives".to_owned(), Property::constant(&value));
+            given.insert(name.to_owned(), constant);
+        }
+        for name in to.required.iter().filter(|name| !given.contains_key(*name)) {
             let message =
                 format!("`{tool}` requires `{name}`, which neither `{called}` nor `map` gives");
             self.say(key.to_vec(), message);
         }
-        let unknown = given.iter().filter(|name| !to.properties.contains(*name));
-        for name in unknown.filter(|_| to.is_closed) {
-            let message =
-                format!("`{tool}` does not take `{name}`, which `{called}` or `map` gives");
+        for (name, (by, is)) in &given {
+            let message = match to.properties.get(name) {
+                None if to.is_closed => {
+                    format!("`{tool}` does not take `{name}`, which `{called}` or `map` gives")
+                }
+                Some(wanted) if is.never_fits(wanted) => format!(
+                    "`{tool}` takes {} for `{name}`, which {by} and is {}",
+                    wanted.told(),
+                    is.told()
+                ),
+                _ => continue,
+            };
             self.say(key.to_vec(), message);
         }
     }
@@ -232,29 +241,4 @@ fn renamed(mappings: [&Mapping; 2], name: &str) -> Option<String> {
     let [first, second] = mappings;
     let name = first.renamed(name)?;
     second.renamed(name).map(str::to_owned)
-}
-
-/// What a tool's input schema says of its arguments.
-struct Schema {
-    properties: BTreeSet<String>,
-    required: BTreeSet<String>,
-    /// Whether it takes no others.
-    is_closed: bool,
-}
-
-impl Schema {
-    fn of(entry: &Entry) -> Self {
-        let tool: Value = serde_json::from_slice(&entry.item.raw).unwrap_or_default();
-        let schema = &tool["inputSchema"];
-        let properties = schema["properties"].as_object().into_iter().flatten();
-        let required = schema["required"].as_array().into_iter().flatten();
-        Self {
-            properties: properties.map(|(name, _)| name.clone()).collect(),
-            required: required
-                .filter_map(Value::as_str)
-                .map(str::to_owned)
-                .collect(),
-            is_closed: schema["additionalProperties"] == Value::Bool(false),
-        }
-    }
 }

@@ -82,10 +82,12 @@ impl ConfigWatcher {
 
     async fn put_in_force(&mut self, loaded: Loaded, why: Why) -> ReloadResult {
         // The end of a file may be missing, or its section be lost in an edit; nobody is asked.
-        if why == Why::Changed && self.reloader.has_auth() && loaded.config.auth.is_none() {
+        if why == Why::Changed
+            && let Some(lost) = self.lost(&loaded)
+        {
             tracing::error!(
-                "the configuration stays as it was: it has no `auth` any more, so that everybody could call; \
-                 if that is meant, send SIGHUP or start again"
+                "the configuration stays as it was: it has {lost}; if that is meant, send SIGHUP or \
+                 start again"
             );
             return ReloadResult::Failed;
         }
@@ -104,6 +106,17 @@ impl ConfigWatcher {
                 ReloadResult::Failed
             }
         }
+    }
+
+    /// What is too much to lose by a change that nobody asked for.
+    fn lost(&self, loaded: &Loaded) -> Option<&'static str> {
+        if self.reloader.has_auth() && loaded.config.auth.is_none() {
+            return Some("no `auth` any more, so that everybody could call");
+        }
+        if self.reloader.has_backends() && loaded.config.backends.is_empty() {
+            return Some("no `backends` any more, as if it were empty");
+        }
+        None
     }
 }
 

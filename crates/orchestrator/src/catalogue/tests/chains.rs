@@ -71,6 +71,44 @@ fn arguments_that_are_missing_or_not_taken_are_reported() {
 }
 
 #[test]
+fn arguments_of_another_type_or_value_are_reported() {
+    let from = json!({ "properties": {
+        "query": { "type": ["string", "null"] }, "n": { "type": "integer" }, "free": {},
+    } });
+    let to = json!({ "properties": {
+        "q": { "type": "string" }, "max": { "type": "string" }, "lang": { "enum": ["en", "de"] },
+        "deep": { "type": "boolean" }, "free": { "type": "array" },
+    } });
+    let snapshot = build(&[
+        backend("one").with(|lists| lists.tools.push(tool("web", &from))),
+        backend("two").with(|lists| lists.tools.push(tool("web", &to))),
+    ]);
+    let said = |map: Value| {
+        let fallbacks =
+            json!([{ "tool": "one__web", "try": ["two__web"], "map": { "two__web": map } }]);
+        let config = ChainsConfig {
+            fallbacks: serde_json::from_value(fallbacks).unwrap(),
+            ..ChainsConfig::default()
+        };
+        let problems = problems(&config, &snapshot);
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let fitting = json!({ "query": "q", "lang": { "const": "en" }, "deep": { "const": true } });
+    assert_eq!(said(fitting), Vec::<String>::new());
+    let wrong = json!({
+        "query": "q", "n": "max", "lang": { "const": "fr" }, "deep": { "const": "yes" },
+    });
+    assert_eq!(
+        said(wrong),
+        [
+            "fallbacks[0].map.two__web: `two__web` takes boolean for `deep`, which `map` gives and is \"yes\"",
+            "fallbacks[0].map.two__web: `two__web` takes \"en\" or \"de\" for `lang`, which `map` gives and is \"fr\"",
+            "fallbacks[0].map.two__web: `two__web` takes string for `max`, which `one__web` gives as `n` and is integer",
+        ]
+    );
+}
+
+#[test]
 fn equivalent_tools_are_checked_both_ways() {
     let group = json!([{
         "tools": ["search__web", "brave__web"],
