@@ -25,9 +25,11 @@ pub mod duration;
 pub mod endpoints;
 mod equality;
 pub mod health;
+pub mod limits;
 pub mod parked;
 pub mod restarts;
 pub mod retry;
+pub mod sandbox;
 pub mod sessions;
 pub mod share;
 
@@ -39,8 +41,10 @@ pub use self::discovery::{ConsulConfig, DiscoveryConfig, DiscoverySource};
 use self::endpoints::EndpointFile;
 pub use self::endpoints::{CanaryConfig, EndpointConfig};
 pub use self::health::HealthConfig;
+pub use self::limits::LimitsConfig;
 pub use self::restarts::RestartsConfig;
 pub use self::retry::RetryConfig;
+pub use self::sandbox::SandboxConfig;
 pub use self::sessions::{SessionScope, SessionsConfig};
 
 /// The default of [`BackendConfig::timeout`].
@@ -105,6 +109,10 @@ pub struct BackendConfig {
     pub retry: RetryConfig,
     /// How often a process that fails is started again before it is left alone.
     pub restarts: RestartsConfig,
+    /// What a process and all that it starts may use.
+    pub limits: LimitsConfig,
+    /// What they may reach; `None` for whatever the gateway's user may.
+    pub sandbox: Option<SandboxConfig>,
     /// The largest message taken from the server, in bytes: a line on stdio, an HTTP body, an
     /// event of an event stream.
     pub max_message_bytes: usize,
@@ -286,6 +294,11 @@ struct BackendFile {
     /// How often a local server that fails is started again before it is left alone for 5 minutes,
     /// or until the configuration is loaded again. Only with `command`.
     restarts: Option<RestartsConfig>,
+    /// What a local server and all that it starts may use. Only with `command`.
+    limits: Option<LimitsConfig>,
+    /// What a local server and all that it starts may reach; by default whatever the gateway's user
+    /// may. Only with `command`.
+    sandbox: Option<SandboxConfig>,
     /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an
     /// HTTP body, an event of an event stream.
     #[serde(default = "default_max_message_bytes")]
@@ -360,6 +373,8 @@ impl BackendConfig {
             bulkhead: BulkheadConfig::default(),
             retry: RetryConfig::default(),
             restarts: RestartsConfig::default(),
+            limits: LimitsConfig::default(),
+            sandbox: None,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             sessions: SessionsConfig::default(),
             degrade: DegradeConfig::default(),
@@ -523,6 +538,8 @@ impl TryFrom<BackendFile> for BackendConfig {
                     ("env", file.env.is_some()),
                     ("cwd", file.cwd.is_some()),
                     ("restarts", file.restarts.is_some()),
+                    ("limits", file.limits.is_some()),
+                    ("sandbox", file.sandbox.is_some()),
                 ];
                 misplaced("url", of_processes)?;
                 TransportConfig::Http {
@@ -553,6 +570,8 @@ impl TryFrom<BackendFile> for BackendConfig {
             bulkhead: file.bulkhead,
             retry: file.retry,
             restarts: file.restarts.unwrap_or_default(),
+            limits: file.limits.unwrap_or_default(),
+            sandbox: file.sandbox,
             max_message_bytes: file.max_message_bytes,
             sessions,
             degrade: DegradeConfig {

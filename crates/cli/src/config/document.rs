@@ -229,9 +229,11 @@ impl Document {
     }
 }
 
-/// The keys of a configuration whose values are paths; `*` stands for any name.
-const PATHS: [&[&str]; 3] = [
+/// The keys of a configuration whose values are paths; `*` stands for any name, and any item of a list.
+const PATHS: [&[&str]; 5] = [
     &["backends", "*", "cwd"],
+    &["backends", "*", "sandbox", "read", "*"],
+    &["backends", "*", "sandbox", "write", "*"],
     &["server", "tls", "cert"],
     &["server", "tls", "key"],
 ];
@@ -245,6 +247,12 @@ fn resolve(node: &mut Node, keys: &[&str], folder: &path::Path) {
         }
         return;
     };
+    if let (Value::List(items), "*") = (&mut node.value, *key) {
+        for item in items {
+            resolve(item, below, folder);
+        }
+        return;
+    }
     for entry in node.entries_mut() {
         if *key == "*" || entry.key == *key {
             resolve(&mut entry.node, below, folder);
