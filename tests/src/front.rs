@@ -84,12 +84,21 @@ impl Front {
     /// # Panics
     ///
     /// If it does not start to listen.
-    pub async fn start(mut config: Value) -> Self {
+    pub async fn start(config: Value) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// The same, with these variables in its environment.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start to listen.
+    pub async fn start_with(mut config: Value, variables: &[(&str, &str)]) -> Self {
         // The thread that reads files comes and goes, and threads are counted.
         if config["server"]["watch_config"].is_null() {
             config["server"]["watch_config"] = json!(false);
         }
-        let gateway = Gateway::start(config).await;
+        let gateway = Gateway::start_with(config, variables).await;
         let metrics_url = until("the address of the metrics", async || {
             let output = gateway.server().output();
             let end = output.find("/metrics")? + "/metrics".len();

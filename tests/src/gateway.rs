@@ -36,10 +36,21 @@ impl Gateway {
     ///
     /// If it does not start to listen.
     pub async fn start(config: Value) -> Self {
+        Self::start_with(config, &[]).await
+    }
+
+    /// The same, with these variables in its environment.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start to listen.
+    pub async fn start_with(config: Value, variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write(&folder, config);
+        let mut command = serve(&folder.path().join(FILE));
+        command.envs(variables.iter().copied());
         Self {
-            server: Server::start(serve(&folder.path().join(FILE))).await,
+            server: Server::start(command).await,
             http: reqwest::Client::new(),
             folder,
         }

@@ -25,10 +25,12 @@ pub mod duration;
 pub mod endpoints;
 mod equality;
 pub mod health;
+pub mod limits;
 pub mod parked;
 pub mod processes;
 pub mod restarts;
 pub mod retry;
+pub mod sandbox;
 pub mod sessions;
 pub mod share;
 
@@ -40,10 +42,12 @@ pub use self::discovery::{ConsulConfig, DiscoveryConfig, DiscoverySource};
 use self::endpoints::EndpointFile;
 pub use self::endpoints::{CanaryConfig, EndpointConfig};
 pub use self::health::HealthConfig;
+pub use self::limits::LimitsConfig;
 use self::processes::MAX_INSTANCES;
 pub use self::processes::{ProcessesConfig, StartPolicy};
 pub use self::restarts::RestartsConfig;
 pub use self::retry::RetryConfig;
+pub use self::sandbox::SandboxConfig;
 pub use self::sessions::{SessionScope, SessionsConfig};
 
 /// The default of [`BackendConfig::timeout`].
@@ -110,6 +114,10 @@ pub struct BackendConfig {
     pub restarts: RestartsConfig,
     /// How many processes there are, when they run, and when each is replaced.
     pub processes: ProcessesConfig,
+    /// What a process and all that it starts may use.
+    pub limits: LimitsConfig,
+    /// What they may reach; `None` for whatever the gateway's user may.
+    pub sandbox: Option<SandboxConfig>,
     /// The largest message taken from the server, in bytes: a line on stdio, an HTTP body, an
     /// event of an event stream.
     pub max_message_bytes: usize,
@@ -316,6 +324,11 @@ struct BackendFile {
     #[serde(default)]
     #[schemars(schema_with = "duration::positive_schema")]
     max_age: Option<PositiveDuration>,
+    /// What a local server and all that it starts may use. Only with `command`.
+    limits: Option<LimitsConfig>,
+    /// What a local server and all that it starts may reach; by default whatever the gateway's user
+    /// may. Only with `command`.
+    sandbox: Option<SandboxConfig>,
     /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an
     /// HTTP body, an event of an event stream.
     #[serde(default = "default_max_message_bytes")]
@@ -391,6 +404,8 @@ impl BackendConfig {
             retry: RetryConfig::default(),
             restarts: RestartsConfig::default(),
             processes: ProcessesConfig::default(),
+            limits: LimitsConfig::default(),
+            sandbox: None,
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             sessions: SessionsConfig::default(),
             degrade: DegradeConfig::default(),
@@ -560,6 +575,8 @@ impl TryFrom<BackendFile> for BackendConfig {
                     ("idle_stop", file.idle_stop.is_some()),
                     ("max_calls", file.max_calls.is_some()),
                     ("max_age", file.max_age.is_some()),
+                    ("limits", file.limits.is_some()),
+                    ("sandbox", file.sandbox.is_some()),
                 ];
                 misplaced("url", of_processes)?;
                 TransportConfig::Http {
@@ -591,6 +608,8 @@ impl TryFrom<BackendFile> for BackendConfig {
             retry: file.retry,
             restarts: file.restarts.unwrap_or_default(),
             processes,
+            limits: file.limits.unwrap_or_default(),
+            sandbox: file.sandbox,
             max_message_bytes: file.max_message_bytes,
             sessions,
             degrade: DegradeConfig {

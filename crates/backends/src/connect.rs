@@ -6,6 +6,7 @@ mod probe;
 use ::http::Uri;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use switchboard_init::machine::Machine;
 use switchboard_protocol::call::ClientSession;
 use switchboard_protocol::error::code;
 use tokio::sync::Notify;
@@ -14,6 +15,7 @@ use tokio_util::sync::DropGuard;
 pub(crate) use self::describe::describe;
 use self::probe::{Probe, assumed_modern, no_common_version, probe};
 use crate::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
+use crate::confinement::Plan;
 use crate::legacy::{self, Introduction};
 use crate::link::http::{HttpBounds, HttpLink};
 use crate::link::inbox::Inbox;
@@ -219,7 +221,14 @@ async fn spawn(
     else {
         return Err(ConnectError::new("it has no program"));
     };
+    let Some(plan) = Plan::of(config, Machine::this()) else {
+        return Err(ConnectError::new("it has no program"));
+    };
+    if let Some(refusal) = plan.refusal() {
+        return Err(ConnectError::new(refusal));
+    }
     let program = Program {
+        plan: &plan,
         command,
         args,
         env,

@@ -6,7 +6,7 @@
 //! costing others is around that: `bulkhead`, `balance`, `breaker`, `health`, `retry` and `safety`.
 //! Below an endpoint: `keeper` connects, learns and reconnects; `message` and `answer` translate a
 //! call and its answer; `link` moves bytes; `process`
-//! owns local servers; `legacy` is the sessions of servers before 2026-07-28.
+//! owns local servers, `confinement` says what holds for them; `legacy` is the sessions of servers before 2026-07-28.
 
 mod answer;
 mod arriving;
@@ -16,6 +16,7 @@ mod breaker;
 mod bulkhead;
 mod call_attempts;
 pub mod config;
+pub mod confinement;
 mod connect;
 mod dependencies;
 mod discovery;

@@ -4,8 +4,8 @@
 //! The gateway holds the lifeline and the pipes. Nothing here signals a process: whatever happens to
 //! the gateway, dropping its end of the lifeline is enough.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Socket;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use secrecy::{ExposeSecret, SecretString};
-use switchboard_init::lifeline::{End, MAX_LINE, Order, Report, send_descriptor};
+use switchboard_init::lifeline::{End, Limit, MAX_LINE, Order, Report, send_descriptor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::stderr::Stderr;
+use crate::confinement::Plan;
 use crate::link::mux::LastWord;
 
 pub(crate) mod demand;
@@ -80,6 +81,7 @@ impl Supervisor {
 
 /// How a process is started.
 pub(crate) struct Program<'a> {
+    pub(crate) plan: &'a Plan,
     pub(crate) command: &'a str,
     pub(crate) args: &'a [String],
     pub(crate) env: &'a BTreeMap<String, SecretString>,
@@ -97,6 +99,7 @@ pub(crate) struct Process {
 
 /// The gateway's side of the owner of a process. Dropped, everything of the tree ends.
 pub(crate) struct Owner {
+    plan: Plan,
     child: Child,
     lifeline: UnixStream,
     said: BytesMut,
@@ -120,6 +123,24 @@ pub(crate) async fn start(
     }
 }
 
+/// A variable of a process's environment.
+pub(crate) fn variable(env: &BTreeMap<String, SecretString>, name: &str) -> Option<OsString> {
+    match env.get(name) {
+        Some(value) => Some(value.expose_secret().into()),
+        None if SAFE_ENV.contains(&name) => std::env::var_os(name),
+        None => None,
+    }
+}
+
+/// The names of all variables that a process with these gets.
+pub(crate) fn variable_names(env: &BTreeMap<String, SecretString>) -> BTreeSet<String> {
+    let own = SAFE_ENV
+        .iter()
+        .filter(|name| std::env::var_os(name).is_some());
+    let own = own.map(|name| (*name).to_owned());
+    own.chain(env.keys().cloned()).collect()
+}
+
 fn not_started(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {
@@ -130,6 +151,7 @@ fn not_started(error: &io::Error) -> String {
 }
 
 fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> {
+    program.plan.make_caches();
     let (ours, theirs) = Socket::pair()?;
     let (input, stdin) = io::pipe()?;
     // Sent before there is anybody to take it: so the owner never waits for it.
@@ -139,6 +161,7 @@ fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> 
     command
         .arg0("switchboard")
         .arg(switchboard_init::INIT)
+        .arg(program.plan.confinement().to_argument()?)
         .arg(program.command)
         .args(program.args)
         .env_clear()
@@ -147,6 +170,7 @@ fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> 
                 .iter()
                 .filter_map(|name| Some((name, std::env::var_os(name)?))),
         )
+        .envs(program.plan.variables())
         .envs(program.env.iter().map(|(name, value)| {
             let value: &OsStr = value.expose_secret().as_ref();
             (name, value)
@@ -167,6 +191,7 @@ fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> 
     };
     ours.set_nonblocking(true)?;
     let owner = Owner {
+        plan: program.plan.clone(),
         child,
         lifeline: UnixStream::from_std(ours)?,
         said: BytesMut::new(),
@@ -187,18 +212,24 @@ impl Owner {
         stop: CancellationToken,
         stderr: Stderr,
     ) -> LastWord {
+        let mut over = None;
         let ended = tokio::select! {
-            end = self.program_ended() => Some(end),
+            end = self.program_ended(&mut over) => Some(end),
             () = stop.cancelled() => None,
         };
         let Some(end) = ended else {
             let end = self.end_tree().await;
             return Some(describe(end)).into();
         };
-        let summary = stderr.tell_end(&describe(end)).await;
-        let reason = match summary {
-            Some(summary) => format!("{}: {summary}", describe(end)),
+        let reason = match over {
+            Some(limit) => format!("{ENDED}{}", self.plan.told_over(limit)),
             None => describe(end),
+        };
+        let summary = stderr.tell_end(&reason).await;
+        let reason = match summary {
+            // What it wrote before is not why.
+            Some(summary) if over.is_none() => format!("{reason}: {summary}"),
+            _ => reason,
         };
         // Its owner ends what is left; nobody has to wait for that to know that calls have failed.
         let rest = async move {
@@ -210,11 +241,12 @@ impl Owner {
         }
     }
 
-    /// How the program ended; `None` if its owner ended first.
-    async fn program_ended(&mut self) -> Option<End> {
+    /// How the program ended, and which limit it was `over`; `None` if its owner ended first.
+    async fn program_ended(&mut self, over: &mut Option<Limit>) -> Option<End> {
         loop {
             match self.next_report().await? {
                 Report::Ended(end) => return Some(end),
+                Report::Exceeded(limit) => *over = Some(limit),
                 Report::Started(_) | Report::Failed(_) => {}
             }
         }
@@ -225,7 +257,7 @@ impl Owner {
         let orders = [(CLOSE_GRACE, Order::Term), (TERM_GRACE, Order::Kill)];
         for (grace, order) in orders {
             if timeout(grace, self.child.wait()).await.is_ok() {
-                return self.program_ended().await;
+                return self.program_ended(&mut None).await;
             }
             // An owner that is gone needs no orders.
             let _ = self.lifeline.write_all(order.line().as_bytes()).await;
@@ -234,7 +266,7 @@ impl Owner {
             tracing::warn!("a process does not end, although it was sent SIGKILL");
             let _ = self.child.wait().await;
         }
-        self.program_ended().await
+        self.program_ended(&mut None).await
     }
 
     /// What the owner says next; `None` if it is gone. May be dropped and called again.

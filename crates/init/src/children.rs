@@ -152,12 +152,29 @@ fn end(status: &WaitIdStatus) -> End {
 }
 
 /// The children of this process, which has one thread.
-fn list() -> Vec<Pid> {
+pub(crate) fn list() -> Vec<Pid> {
     match fs::read_to_string("/proc/thread-self/children") {
         Ok(children) => children.split_ascii_whitespace().filter_map(pid).collect(),
         // Not every kernel is built with that file.
         Err(_) => search(getpid()),
     }
+}
+
+/// The children of any process, of all its threads.
+pub(crate) fn children_of(parent: Pid) -> Vec<Pid> {
+    let threads = format!("/proc/{}/task", parent.as_raw_nonzero());
+    let mut found = Vec::new();
+    for thread in fs::read_dir(threads).into_iter().flatten().flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(children) => {
+                found.extend(children.split_ascii_whitespace().filter_map(pid));
+            }
+            // Gone meanwhile, or a kernel without that file.
+            Err(_) if thread.path().exists() => return search(parent),
+            Err(_) => {}
+        }
+    }
+    found
 }
 
 /// The children of a process, found among all.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use rustix::io::fcntl_dupfd_cloexec;
@@ -11,6 +12,8 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use rustix::stdio::{dup2_stdin, stdin};
 
 use crate::InitError;
+use crate::confine::confine;
+use crate::confinement::Confinement;
 use crate::lifeline::receive_descriptor;
 
 /// Becomes the program; returns only if that fails. Standard input is a socket then, over which the
@@ -32,7 +35,15 @@ fn become_program(mut args: impl Iterator<Item = OsString>) -> InitError {
         .next()
         .and_then(|owner| owner.to_str()?.parse().ok())
         .and_then(Pid::from_raw);
-    let (Some(owner), Some(program)) = (owner, args.next()) else {
+    let confinement = args
+        .next()
+        .and_then(|argument| Confinement::from_argument(&argument));
+    let (Some(owner), Some(confinement)) = (owner, confinement) else {
+        return InitError::Arguments;
+    };
+    let groups = confinement.groups.len();
+    let groups: Vec<PathBuf> = args.by_ref().take(groups).map(PathBuf::from).collect();
+    let Some(program) = args.next() else {
         return InitError::Arguments;
     };
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
@@ -41,6 +52,9 @@ fn become_program(mut args: impl Iterator<Item = OsString>) -> InitError {
     // Gone before the signal was set, it would never come.
     if getppid() != Some(owner) {
         return InitError::OwnerGone;
+    }
+    if let Err(error) = confine(&confinement, &groups) {
+        return error;
     }
     InitError::on("start the program")(Command::new(program).args(args).exec())
 }

@@ -3,21 +3,30 @@
 //!
 //! One process for each server, all the time: so one thread, no runtime, and hardly an allocation.
 //! [`lifeline`] is what it and the gateway say to each other; `supervise` is its life; `children`
-//! waits and signals; `exec` is the second step, which becomes the program.
+//! waits and signals; `exec` is the second step, which becomes the program. [`confinement`] is what is
+//! to hold for the program, [`machine`] what can be (decision 15): `groups` and `tree` hold the tree
+//! as a whole, `confine` is put on the second step.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 mod children;
+mod confine;
+pub mod confinement;
 mod descriptors;
 mod exec;
+mod groups;
 pub mod lifeline;
+pub mod machine;
+mod private_tmp;
 mod supervise;
+mod tree;
 
-/// The argument that makes the program the owner of a server; the server's command follows.
-pub const INIT: &str = "__init";
-/// The argument that makes the program become a server; its owner's process id and the server's
+/// The argument that makes the program the owner of a server; its [`confinement`] and the server's
 /// command follow.
+pub const INIT: &str = "__init";
+/// The argument that makes the program become a server; its owner's process id, its confinement,
+/// the folders of its groups and the server's command follow.
 pub const EXEC: &str = "__exec";
 
 /// Why a process could not be what its arguments ask of it.
@@ -66,7 +75,7 @@ impl InitError {
 pub fn run(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let step = args.nth(1)?;
     let done = if step == INIT {
-        supervise::supervise(&args.collect::<Vec<_>>())
+        supervise::supervise(args)
     } else if step == EXEC {
         exec::exec(args)
     } else {

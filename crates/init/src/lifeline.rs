@@ -56,6 +56,15 @@ pub enum End {
     Signalled(i32),
 }
 
+/// What a tree was ended for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// It used more memory than it may.
+    Memory,
+    /// It started more processes than it may.
+    Processes,
+}
+
 /// What the owner says. First one of [`Report::Started`] and [`Report::Failed`], then how the
 /// program ended, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +73,8 @@ pub enum Report {
     Started(i32),
     /// The program does not run: the system's number for why.
     Failed(i32),
+    /// A limit of its was the reason for the end that is said next.
+    Exceeded(Limit),
     /// The program has ended. What it started may not have.
     Ended(End),
 }
@@ -73,6 +84,8 @@ impl fmt::Display for Report {
         match self {
             Self::Started(pid) => writeln!(f, "started {pid}"),
             Self::Failed(number) => writeln!(f, "failed {number}"),
+            Self::Exceeded(Limit::Memory) => writeln!(f, "exceeded memory"),
+            Self::Exceeded(Limit::Processes) => writeln!(f, "exceeded processes"),
             Self::Ended(End::Exited(code)) => writeln!(f, "exited {code}"),
             Self::Ended(End::Signalled(signal)) => writeln!(f, "signalled {signal}"),
         }
@@ -84,6 +97,11 @@ impl Report {
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
         let (word, number) = line.trim_end().split_once(' ')?;
+        match (word, number) {
+            ("exceeded", "memory") => return Some(Self::Exceeded(Limit::Memory)),
+            ("exceeded", "processes") => return Some(Self::Exceeded(Limit::Processes)),
+            _ => {}
+        }
         let number = number.parse().ok()?;
         Some(match word {
             "started" => Self::Started(number),
@@ -161,6 +179,8 @@ mod tests {
         for report in [
             Report::Started(i32::MAX),
             Report::Failed(2),
+            Report::Exceeded(Limit::Memory),
+            Report::Exceeded(Limit::Processes),
             Report::Ended(End::Exited(255)),
             Report::Ended(End::Signalled(9)),
         ] {

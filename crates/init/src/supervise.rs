@@ -1,4 +1,4 @@
-//! The owner's life: start the program, wait, end what is left.
+//! The owner's life: start the program, wait, look what its tree uses, end what is left.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -17,8 +17,12 @@ use rustix::stdio::{dup2_stderr, dup2_stdout, stdin};
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use crate::children::Children;
-use crate::lifeline::{End, MAX_LINE, Order, Report, receive_descriptor, send_descriptor};
+use crate::children::{Children, list};
+use crate::confinement::{Confinement, Sampled};
+use crate::groups::Groups;
+use crate::lifeline::{End, Limit, MAX_LINE, Order, Report, receive_descriptor, send_descriptor};
+use crate::private_tmp::PrivateTmp;
+use crate::tree;
 use crate::{EXEC, InitError};
 
 /// How long what is left may take to end by itself once the gateway or the program is gone.
@@ -26,15 +30,21 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often is looked for new children while the tree ends: nothing tells of a process that
 /// loses its parent.
 const TICK: Duration = Duration::from_millis(50);
+/// How often is looked what the tree uses, where no control group counts it.
+const SAMPLE: Duration = Duration::from_secs(1);
 
 /// Owns the program until nothing of its tree is left.
-pub(crate) fn supervise(program: &[OsString]) -> Result<ExitCode, InitError> {
+pub(crate) fn supervise(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode, InitError> {
     crate::descriptors::close_inherited();
+    let confinement = args.next();
+    let program: Vec<OsString> = args.collect();
     if program.is_empty() {
         return Err(InitError::Arguments);
     }
     let input = receive_descriptor(stdin()).map_err(InitError::NoLifeline)?;
-    match start(program, input) {
+    let confinement = confinement.and_then(|argument| Confinement::from_argument(&argument));
+    let confinement = confinement.ok_or(InitError::Arguments)?;
+    match start(confinement, &program, input) {
         Ok(owner) => owner.run(),
         Err(error) => {
             report(Report::Failed(error.number()));
@@ -59,10 +69,21 @@ struct Owner {
     kill_at: Option<Instant>,
     is_ending: bool,
     end: Option<End>,
+    /// What is looked at each second, and when next.
+    sampled: Sampled,
+    sample_at: Instant,
+    is_over_told: bool,
+    /// Removed when nothing of the tree is left.
+    groups: Groups,
+    _tmp: Option<PrivateTmp>,
 }
 
 /// Starts the second step, which becomes the program.
-fn start(program: &[OsString], input: OwnedFd) -> Result<Owner, InitError> {
+fn start(
+    mut confinement: Confinement,
+    program: &[OsString],
+    input: OwnedFd,
+) -> Result<Owner, InitError> {
     set_child_subreaper(Some(getpid())).map_err(InitError::on("adopt orphans"))?;
     // Before there is anybody who could end.
     let child_ended = signals(&[SIGCHLD])?;
@@ -70,15 +91,23 @@ fn start(program: &[OsString], input: OwnedFd) -> Result<Owner, InitError> {
     let sockets = UnixStream::pair();
     let (beginning, theirs) = sockets.map_err(InitError::on("make a socket"))?;
     send_descriptor(&beginning, input).map_err(InitError::on("pass standard input on"))?;
-    let child = Command::new("/proc/self/exe")
+    let groups = Groups::make(&confinement.groups)?;
+    let mut command = Command::new("/proc/self/exe");
+    let tmp = private_tmp(&mut confinement, &mut command)?;
+    let argument = confinement.to_argument();
+    let child = command
         .arg0("switchboard")
         .arg(EXEC)
         .arg(getpid().as_raw_nonzero().to_string())
+        .arg(argument.map_err(|_| InitError::Arguments)?)
+        .args(groups.folders())
         .args(program)
         .stdin(OwnedFd::from(theirs))
         .process_group(0)
         .spawn()
         .map_err(InitError::on("start the second step"))?;
+    // It holds an end of the socket that is to close with the second step.
+    drop(command);
     // Held here, the pipes would not end with the program.
     let nowhere = File::options()
         .write(true)
@@ -99,7 +128,26 @@ fn start(program: &[OsString], input: OwnedFd) -> Result<Owner, InitError> {
         kill_at: None,
         is_ending: false,
         end: None,
+        sampled: confinement.sampled,
+        sample_at: Instant::now() + SAMPLE,
+        is_over_told: false,
+        groups,
+        _tmp: tmp,
     })
+}
+
+/// Makes the program's own folder for temporary files, if it is to have one.
+fn private_tmp(
+    confinement: &mut Confinement,
+    command: &mut Command,
+) -> Result<Option<PrivateTmp>, InitError> {
+    let Some(sandbox) = confinement.sandbox.as_mut().filter(|s| s.private_tmp) else {
+        return Ok(None);
+    };
+    let tmp = PrivateTmp::make()?;
+    sandbox.write.push(tmp.path().to_owned());
+    command.env("TMPDIR", tmp.path());
+    Ok(Some(tmp))
 }
 
 /// A socket that becomes readable when one of these signals has come.
@@ -128,6 +176,7 @@ impl Owner {
             if seen.none_left {
                 return Ok(exit_code(self.end));
             }
+            self.look_at_usage();
             if self.kill_at.is_some_and(|at| at <= Instant::now()) {
                 self.kill_at = None;
                 self.children.end_with(Signal::KILL);
@@ -157,7 +206,10 @@ impl Owner {
         let until_kill = self
             .kill_at
             .map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = until_tick.into_iter().chain(until_kill).min();
+        let until_sample = (!self.sampled.is_nothing())
+            .then(|| self.sample_at.saturating_duration_since(Instant::now()));
+        let timeouts = until_tick.into_iter().chain(until_kill).chain(until_sample);
+        let timeout = timeouts.min();
         let timeout = timeout.map(Timespec::try_from).and_then(Result::ok);
         match poll(&mut watched, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
@@ -178,8 +230,31 @@ impl Owner {
         }
     }
 
+    /// Ends a tree that uses more than it may: at once, since it may not listen, and uses more with
+    /// every moment.
+    fn look_at_usage(&mut self) {
+        if self.sampled.is_nothing() || self.sample_at > Instant::now() {
+            return;
+        }
+        self.sample_at = Instant::now() + SAMPLE;
+        if let Some(limit) = tree::over(self.sampled, list()) {
+            self.tell_over(limit);
+            self.is_ending = true;
+            self.children.end_with(Signal::KILL);
+        }
+    }
+
+    fn tell_over(&mut self, limit: Limit) {
+        if !std::mem::replace(&mut self.is_over_told, true) {
+            report(Report::Exceeded(limit));
+        }
+    }
+
     fn program_ended(&mut self, end: End) {
         self.end = Some(end);
+        if self.groups.ran_out_of_memory() {
+            self.tell_over(Limit::Memory);
+        }
         report(Report::Ended(end));
         // What it left behind serves nobody any more.
         self.end_within(GRACE);

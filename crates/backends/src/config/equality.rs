@@ -74,6 +74,8 @@ mod tests {
             r#"{"command": "server", "env": {"KEY": "two"}}"#,
             r#"{"command": "server", "env": {"OTHER": "two"}}"#,
             r#"{"command": "server", "timeout": "5s"}"#,
+            r#"{"command": "server", "limits": {"cpu": 1}}"#,
+            r#"{"command": "server", "sandbox": {}}"#,
             r#"{"command": "server", "prefix": ""}"#,
             r#"{"url": "http://127.0.0.1/mcp"}"#,
             r#"{"url": "http://127.0.0.1/mcp", "headers": {"Authorization": "one"}}"#,

@@ -21,8 +21,11 @@ use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::Metrics;
 use tokio::time::Instant;
 
+use self::processes::Processes;
 use super::{counted, failed, load, print};
 use crate::config::{Finding, Loaded};
+
+mod processes;
 
 /// How long backends may take to start.
 const START: Duration = Duration::from_secs(90);
@@ -85,7 +88,10 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
         "The configuration is valid ({from}): {}.",
         counted(config.backends.len(), "backend")
     );
-    let mut all_there = true;
+    let processes = Processes::of(&config, &index);
+    processes.describe(&mut text);
+    processes.add_to(&mut report);
+    let mut all_there = processes.can_start();
     if connect {
         match connected(config).await {
             Ok(found) => {
@@ -98,7 +104,7 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
                 let finding = |(key, message): (Vec<String>, String)| index.finding(&key, message);
                 let wrong_chains: Vec<Finding> = wrong_chains.into_iter().map(finding).collect();
                 let warnings: Vec<Finding> = warnings.into_iter().map(finding).collect();
-                all_there = summary.iter().all(|backend| backend["state"] == "ready");
+                all_there &= summary.iter().all(|backend| backend["state"] == "ready");
                 describe(&snapshot, &summary, &mut text);
                 all_there &= wrong_chains.is_empty();
                 for warning in &warnings {

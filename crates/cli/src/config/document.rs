@@ -229,9 +229,11 @@ impl Document {
     }
 }
 
-/// The keys of a configuration whose values are paths; `*` stands for any name.
-const PATHS: [&[&str]; 4] = [
+/// The keys of a configuration whose values are paths; `*` stands for any name, and any item of a list.
+const PATHS: [&[&str]; 6] = [
     &["backends", "*", "cwd"],
+    &["backends", "*", "sandbox", "read", "*"],
+    &["backends", "*", "sandbox", "write", "*"],
     &["server", "cache_dir"],
     &["server", "tls", "cert"],
     &["server", "tls", "key"],
@@ -246,6 +248,12 @@ fn resolve(node: &mut Node, keys: &[&str], folder: &path::Path) {
         }
         return;
     };
+    if let (Value::List(items), "*") = (&mut node.value, *key) {
+        for item in items {
+            resolve(item, below, folder);
+        }
+        return;
+    }
     for entry in node.entries_mut() {
         if *key == "*" || entry.key == *key {
             resolve(&mut entry.node, below, folder);

@@ -41,6 +41,16 @@ const FORMATS: &[Format] = &[
         check: gateway::check_backend_name,
     },
     Format {
+        name: "cores-or-none",
+        expected: "a number of cores such as `1.5`, or `none`",
+        check: backends::limits::check_none,
+    },
+    Format {
+        name: "count-or-none",
+        expected: "a whole number of at least 1, or `none`",
+        check: backends::limits::check_none,
+    },
+    Format {
         name: "dns-name",
         expected: "a name in the DNS such as `_mcp._tcp.example.com`",
         check: backends::discovery::check_dns_name,
@@ -97,6 +107,16 @@ const FORMATS: &[Format] = &[
         check: orchestrator::check_separator,
     },
     Format {
+        name: "network",
+        expected: "`none`, `all` or `{tcp_ports: [PORT…]}`",
+        check: backends::sandbox::check_network,
+    },
+    Format {
+        name: "open-files-or-none",
+        expected: "a whole number of at least 16, or `none`",
+        check: backends::limits::check_none,
+    },
+    Format {
         name: "origin",
         expected: "an origin as browsers send it, such as `https://app.example.com`: lower case, \
                    no path, no default port",
@@ -125,6 +145,11 @@ const FORMATS: &[Format] = &[
                 .map(drop)
                 .map_err(|e| e.to_string())
         },
+    },
+    Format {
+        name: "size-or-none",
+        expected: "a size such as `512MiB` or `2GiB`, or a number of bytes, at least 1 MiB, or `none`",
+        check: |text| backends::limits::parse_size(text).map(drop),
     },
     Format {
         name: "socket-address",

@@ -78,6 +78,8 @@ struct Place {
     document: usize,
     line: usize,
     path: Path,
+    /// Whether its text, or a part of it, came from a variable or a file.
+    is_expanded: bool,
 }
 
 impl Index {
@@ -91,6 +93,14 @@ impl Index {
             documents: documents.collect(),
             places,
         }
+    }
+
+    /// Whether the text of this key, or a part of it, came from a variable or a file, and so may be a
+    /// secret.
+    pub(crate) fn is_expanded(&self, key: &[String]) -> bool {
+        let whole = (1..=key.len()).map(|length| &key[..length]);
+        let mut places = whole.filter_map(|key| self.places.get(key));
+        places.any(|place| place.is_expanded)
     }
 
     /// A finding about `key`, placed where it was last said; where it is not there at all, at
@@ -130,6 +140,7 @@ fn note(node: &Node, document: usize, path: &Path, places: &mut BTreeMap<Vec<Str
             document,
             line,
             path: path.clone(),
+            is_expanded: node.expanded,
         };
         places.insert(path.keys, place);
     };

@@ -29,11 +29,11 @@ use switchboard_backends::config::BalancePolicy;
 use switchboard_gateway::config::Config;
 
 use self::document::Document;
-use self::merge::Index;
 use self::shape::Shape;
 
 pub(crate) use self::document::LISTEN_FLAG;
 pub(crate) use self::finding::{ConfigErrors, Finding};
+pub(crate) use self::merge::Index;
 pub(crate) use self::reference::reference_markdown;
 
 /// A configuration and how it came to be.

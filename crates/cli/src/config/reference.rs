@@ -39,6 +39,10 @@ fn rows(page: &mut String, path: &str, shape: Shape<'_>) {
         let path = format!("{path}.{key}");
         let items = shape.items();
         if shape.keys().next().is_some() {
+            // What may be a word as well has a row of its own.
+            if shape.types().any(|name| name != "object") {
+                row(page, &path, shape);
+            }
             rows(page, &path, shape);
             continue;
         }
