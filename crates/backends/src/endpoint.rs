@@ -24,6 +24,7 @@ use crate::breaker::{Admission, Breaker, BreakerState};
 use crate::config::{BackendConfig, CanaryConfig, HttpKind, TransportConfig};
 use crate::connect::{ConnectError, Connection};
 use crate::exchange::Exchanged;
+use crate::inspect::EndpointReport;
 use crate::keeper;
 use crate::legacy::{self, Pool, Shared, Tasks};
 use crate::link::Link;
@@ -32,6 +33,7 @@ use crate::list_memory::{Held, ListMemory};
 use crate::lists::Lists;
 use crate::message::Rewrite;
 use crate::process::Supervisor;
+use crate::process::roster::Roster;
 use crate::safety::Verdict;
 use crate::status::{Observer, Stage, State, Status};
 
@@ -97,6 +99,8 @@ pub(crate) struct Inner {
     pub(crate) supervisor: Supervisor,
     /// Wakes a keeper that has left a process alone.
     pub(crate) try_again: Notify,
+    /// An operator wants the connection to be made anew, whatever the keeper does right now.
+    pub(crate) restart: Notify,
 }
 
 /// What tells one endpoint of a backend from the others.
@@ -132,6 +136,10 @@ impl Endpoint {
             runtime,
             supervisor,
         } = context.clone();
+        let supervisor = match config.is_process() {
+            true => supervisor.of_endpoint(&name, &metrics),
+            false => supervisor,
+        };
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let pool = Pool::new(
@@ -170,6 +178,7 @@ impl Endpoint {
             shared,
             supervisor,
             try_again: Notify::new(),
+            restart: Notify::new(),
             config,
         });
         let keeper = keeper::keep(Arc::clone(&inner), dependencies);
@@ -406,6 +415,33 @@ impl Endpoint {
         self.inner.try_again.notify_waiters();
     }
 
+    /// Ends its processes, or its connection, and begins anew at once, as if nothing had ever gone
+    /// wrong. Calls in flight fail.
+    pub(crate) fn restart(&self) {
+        let inner = &self.inner;
+        if let Some(state) = inner.breaker.reset() {
+            inner.breaker_turned(state, Instant::now());
+        }
+        inner.pool.end_all();
+        inner.say_restarting();
+        // Remembered: the keeper may be between two things that it does.
+        inner.restart.notify_one();
+    }
+
+    /// How it is doing, for operators.
+    pub(crate) fn inspect(&self) -> EndpointReport {
+        let inner = &self.inner;
+        let roster = inner.supervisor.roster();
+        EndpointReport {
+            label: self.label(),
+            status: self.status(),
+            breaker: inner.breaker.state(Instant::now()),
+            in_flight: inner.in_flight.load(Ordering::Relaxed),
+            processes: roster.map(Roster::processes).unwrap_or_default(),
+            last_end: roster.and_then(Roster::last_end),
+        }
+    }
+
     /// Ends the backend and all that it owns: calls in flight fail, a process is ended with all
     /// that it started.
     pub(crate) async fn shut_down(&self) {
@@ -421,6 +457,20 @@ impl Endpoint {
 }
 
 impl Inner {
+    /// Shows that it begins anew, as an operator asked.
+    pub(crate) fn say_restarting(&self) {
+        let reason = "it is restarted, as an operator asked";
+        self.set_status(State::Starting, Stage::Connecting, reason);
+    }
+
+    /// Resolves when the endpoint is to end, or to begin anew.
+    pub(crate) async fn interrupted(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.restart.notified() => {}
+        }
+    }
+
     /// Changes the status; says so if it really changed.
     pub(crate) fn set_status(&self, state: State, stage: Stage, reason: &str) {
         self.set_failed(state, stage, ConnectError::new(reason));

@@ -50,7 +50,12 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
     while !inner.stop.is_cancelled() {
         let began = Instant::now();
         let failed = match establish(&inner, remembered).await {
-            None => return,
+            // Stopped, which ends the loop, or to begin anew.
+            None => {
+                (pause, restarts) = afresh(&inner);
+                remembered = None;
+                continue;
+            }
             Some(Ok(connection)) => {
                 if std::mem::replace(&mut had_connection, true)
                     && matches!(inner.config.transport, TransportConfig::Stdio { .. })
@@ -65,11 +70,22 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
                     },
                     found: connection.server.found,
                 });
-                let end = serve(&inner, &connection).await;
+                let end = tokio::select! {
+                    end = serve(&inner, &connection) => end,
+                    () = inner.restart.notified() => End::Restarted,
+                };
                 inner.connection.store(None);
+                if matches!(end, End::Restarted) {
+                    inner.say_restarting();
+                }
                 end_connection(&connection).await;
                 match end {
                     End::Stopped => return,
+                    End::Restarted => {
+                        (pause, restarts) = afresh(&inner);
+                        remembered = None;
+                        continue;
+                    }
                     // Nothing is wrong with the server: only the session is new. One that is lost
                     // at once is forgiven, a second one is not.
                     End::SessionLost if began.elapsed() > AT_ONCE || !forgiven => {
@@ -94,6 +110,7 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
             tokio::select! {
                 () = inner.stop.cancelled() => return,
                 () = inner.try_again.notified() => {}
+                () = inner.restart.notified() => {}
                 () = sleep(LEFT_ALONE) => {}
             }
             inner.set_status(
@@ -108,11 +125,20 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
         tokio::select! {
             () = inner.stop.cancelled() => return,
             () = sleep(pause.after(began.elapsed())) => {}
+            () = inner.restart.notified() => {
+                (pause, restarts) = afresh(&inner);
+                inner.say_restarting();
+            }
         }
     }
 }
 
-/// Connects and learns; `None` when stopped meanwhile.
+/// What is remembered of failures when it begins anew: nothing.
+fn afresh(inner: &Inner) -> (Pause, Restarts) {
+    (Pause::default(), Restarts::new(inner.config.restarts))
+}
+
+/// Connects and learns; `None` when stopped, or asked to begin anew, meanwhile.
 async fn establish(
     inner: &Arc<Inner>,
     remembered: Option<Remembered>,
@@ -128,7 +154,7 @@ async fn establish(
         ),
     );
     let connection = tokio::select! {
-        () = inner.stop.cancelled() => return None,
+        () = inner.interrupted() => return None,
         connection = connecting => match connection {
             Ok(Ok(connection)) => Arc::new(connection),
             Ok(Err(error)) => return Some(Err(error)),
@@ -136,7 +162,7 @@ async fn establish(
         },
     };
     let learned = tokio::select! {
-        () = inner.stop.cancelled() => None,
+        () = inner.interrupted() => None,
         learned = relearn(inner, &connection) => Some(learned),
     };
     match learned {
@@ -195,6 +221,7 @@ enum End {
     Closed(String),
     SessionLost,
     Stopped,
+    Restarted,
 }
 
 /// Looks after a connection until it ends.

@@ -9,10 +9,10 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
-use switchboard_backends::Backend;
 use switchboard_backends::config::BackendConfig;
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::status::Observer;
+use switchboard_backends::{Backend, Supervisor};
 use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, ProtocolError};
 use switchboard_protocol::extension;
@@ -124,6 +124,7 @@ impl Orchestrator {
             shared: parked,
             runtimes: parts.runtimes,
             next_runtime: AtomicUsize::new(0),
+            supervisor: Supervisor::this_program(),
         };
         let backends = Backends::start(starter, parts.backends);
         let chains = Chains::new(&parts.chains);
@@ -170,6 +171,18 @@ impl Orchestrator {
     #[must_use]
     pub fn backends(&self) -> Vec<Backend> {
         self.inner.backends.all().values().cloned().collect()
+    }
+
+    /// The backend in force of this name.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Option<Backend> {
+        self.inner.backends.get(name)
+    }
+
+    /// Looks at what local servers use right now and shows it in the metrics; at most once a second,
+    /// however often it is asked for.
+    pub async fn measure_processes(&self) {
+        self.inner.backends.starter().supervisor.measure().await;
     }
 
     /// Waits until every backend has been learned or has failed, but not beyond `until`.
