@@ -146,6 +146,9 @@ impl Gateway {
 fn write(folder: &TempDir, mut config: Value) {
     config["server"]["listen"] = json!("127.0.0.1:0");
     config["server"]["ops_listen"] = json!("127.0.0.1:0");
+    if !config["admin"].is_null() {
+        config["server"]["admin_listen"] = json!("127.0.0.1:0");
+    }
     let new = folder.path().join("new.json");
     std::fs::write(&new, config.to_string()).expect("the folder is ours");
     std::fs::rename(new, folder.path().join(FILE)).expect("the folder is ours");

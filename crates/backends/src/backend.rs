@@ -31,6 +31,7 @@ use crate::config::{BackendConfig, SessionScope};
 use crate::discovery::{Discovery, Problem};
 use crate::endpoint::{Endpoint, SHUTDOWN_DEADLINE};
 use crate::endpoints::{self, digest};
+use crate::inspect::BackendReport;
 use crate::known_lists::KnownLists;
 use crate::legacy::Shared;
 use crate::list_memory::ListMemory;
@@ -358,6 +359,32 @@ impl Backend {
     pub fn try_again(&self) {
         for endpoint in self.inner.endpoints.load().iter() {
             endpoint.try_again();
+        }
+    }
+
+    /// Ends its processes, or its connections, and begins anew at once, as if nothing had ever gone
+    /// wrong: one that was left alone is tried again, breakers are closed. Calls in flight fail as
+    /// they do when a process ends.
+    pub fn restart(&self) {
+        for endpoint in self.inner.endpoints.load().iter() {
+            endpoint.restart();
+        }
+    }
+
+    /// How it is doing, for operators. What its processes use is what was measured last
+    /// ([`Supervisor::measure`]).
+    #[must_use]
+    pub fn inspect(&self) -> BackendReport {
+        let endpoints = self.inner.endpoints.load();
+        BackendReport {
+            name: Arc::clone(self.name()),
+            transport: self.transport(),
+            version: self.lists().map(|lists| lists.server.version),
+            status: self.status(),
+            in_flight: self.inner.bulkhead.in_flight(),
+            queued: self.inner.bulkhead.queued(),
+            restarts: self.inner.metrics.restarts(),
+            endpoints: endpoints.iter().map(Endpoint::inspect).collect(),
         }
     }
 

@@ -45,13 +45,25 @@ struct Record {
 
 /// What a breaker does with calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BreakerState {
+pub enum BreakerState {
     /// It admits all.
     Closed,
     /// It refuses all.
     Open,
     /// It admits one, to see whether the endpoint is back.
     HalfOpen,
+}
+
+impl BreakerState {
+    /// The word in the admin API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
 }
 
 /// The breaker did not admit a call.
@@ -159,6 +171,17 @@ impl Breaker {
             (Some(probe_from), None) => probe_from + self.config.open_for,
         };
         (now >= calls_decide_until).then(|| self.close(&mut record))
+    }
+
+    /// Forgets all that calls have shown, as if the endpoint were new. Answers the new state, if this
+    /// changed it.
+    pub(crate) fn reset(&self) -> Option<BreakerState> {
+        let mut record = self.record.lock();
+        if record.probe_from.is_some() {
+            return Some(self.close(&mut record));
+        }
+        record.close();
+        None
     }
 
     fn count(&self, generation: u64, has_failed: bool, now: Instant) -> Option<BreakerState> {

@@ -85,7 +85,6 @@ impl Bulkhead {
     }
 
     /// How many calls wait for one.
-    #[cfg(test)]
     pub(crate) fn queued(&self) -> usize {
         self.queued.load(Ordering::Relaxed)
     }

@@ -24,6 +24,7 @@ use crate::breaker::{Admission, Breaker, BreakerState};
 use crate::config::{BackendConfig, CanaryConfig, HttpKind, StartPolicy, TransportConfig};
 use crate::connect::{ConnectError, Connection};
 use crate::exchange::Exchanged;
+use crate::inspect::EndpointReport;
 use crate::keeper;
 use crate::known_lists::KnownLists;
 use crate::legacy::{self, Pool, Shared, Tasks};
@@ -34,6 +35,7 @@ use crate::lists::Lists;
 use crate::message::Rewrite;
 use crate::process::Supervisor;
 use crate::process::demand::Demand;
+use crate::process::roster::Roster;
 use crate::safety::Verdict;
 use crate::status::{Observer, Stage, State, Status};
 
@@ -103,6 +105,8 @@ pub(crate) struct Inner {
     pub(crate) demand: Demand,
     /// What local servers were last known to offer.
     pub(crate) known_lists: KnownLists,
+    /// An operator wants the connection to be made anew, whatever the keeper does right now.
+    pub(crate) restart: Notify,
 }
 
 /// What tells one endpoint of a backend from the others.
@@ -139,6 +143,10 @@ impl Endpoint {
             supervisor,
             known_lists,
         } = context.clone();
+        let supervisor = match config.is_process() {
+            true => supervisor.of_endpoint(&name, &metrics),
+            false => supervisor,
+        };
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let pool = Pool::new(
@@ -179,6 +187,7 @@ impl Endpoint {
             try_again: Notify::new(),
             demand: Demand::new(),
             known_lists,
+            restart: Notify::new(),
             config,
         });
         let keeper = keeper::keep(Arc::clone(&inner), dependencies);
@@ -420,6 +429,33 @@ impl Endpoint {
         self.inner.pool.try_again();
     }
 
+    /// Ends its processes, or its connection, and begins anew at once, as if nothing had ever gone
+    /// wrong. Calls in flight fail.
+    pub(crate) fn restart(&self) {
+        let inner = &self.inner;
+        if let Some(state) = inner.breaker.reset() {
+            inner.breaker_turned(state, Instant::now());
+        }
+        inner.pool.end_all();
+        inner.say_restarting();
+        // Remembered: the keeper may be between two things that it does.
+        inner.restart.notify_one();
+    }
+
+    /// How it is doing, for operators.
+    pub(crate) fn inspect(&self) -> EndpointReport {
+        let inner = &self.inner;
+        let roster = inner.supervisor.roster();
+        EndpointReport {
+            label: self.label(),
+            status: self.status(),
+            breaker: inner.breaker.state(Instant::now()),
+            in_flight: inner.in_flight.load(Ordering::Relaxed),
+            processes: roster.map(Roster::processes).unwrap_or_default(),
+            last_end: roster.and_then(Roster::last_end),
+        }
+    }
+
     /// Ends the backend and all that it owns: calls in flight fail, a process is ended with all
     /// that it started.
     pub(crate) async fn shut_down(&self) {
@@ -435,6 +471,20 @@ impl Endpoint {
 }
 
 impl Inner {
+    /// Shows that it begins anew, as an operator asked.
+    pub(crate) fn say_restarting(&self) {
+        let reason = "it is restarted, as an operator asked";
+        self.set_status(State::Starting, Stage::Connecting, reason);
+    }
+
+    /// Resolves when the endpoint is to end, or to begin anew.
+    pub(crate) async fn interrupted(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.restart.notified() => {}
+        }
+    }
+
     /// Changes the status; says so if it really changed.
     pub(crate) fn set_status(&self, state: State, stage: Stage, reason: &str) {
         self.set_failed(state, stage, ConnectError::new(reason));

@@ -60,7 +60,12 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
         }
         let began = Instant::now();
         let failed = match establish(&inner, remembered).await {
-            None => return,
+            // Stopped, which ends the loop, or to begin anew.
+            None => {
+                (pause, restarts) = afresh(&inner);
+                remembered = None;
+                continue;
+            }
             Some(Ok(connection)) => {
                 if std::mem::replace(&mut had_connection, true) && inner.config.is_process() {
                     inner.metrics.restarted();
@@ -76,6 +81,11 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
                 remembered = Some(found);
                 match serve_in_turn(&inner, connection, found).await {
                     End::Stopped => return,
+                    End::Restarted => {
+                        (pause, restarts) = afresh(&inner);
+                        remembered = None;
+                        continue;
+                    }
                     // It is ended on purpose, and its next start is none after a loss.
                     End::Idle => {
                         had_connection = false;
@@ -106,6 +116,7 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
             tokio::select! {
                 () = inner.stop.cancelled() => return,
                 () = inner.try_again.notified() => {}
+                () = inner.restart.notified() => {}
                 () = sleep(LEFT_ALONE) => {}
             }
             inner.set_status(
@@ -120,6 +131,10 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
         tokio::select! {
             () = inner.stop.cancelled() => return,
             () = sleep(pause.after(began.elapsed())) => {}
+            () = inner.restart.notified() => {
+                (pause, restarts) = afresh(&inner);
+                inner.say_restarting();
+            }
         }
     }
 }
@@ -130,6 +145,7 @@ async fn rest(inner: &Inner) {
     tokio::select! {
         () = inner.stop.cancelled() => {}
         () = inner.demand.is_wanted() => {}
+        () = inner.restart.notified() => {}
         // The sender lives as long as `inner`.
         _ = watched.wait_for(|watched| !watched.is_empty()) => {}
     }
@@ -144,7 +160,11 @@ async fn serve_in_turn(
 ) -> End {
     let mut lifetime = Lifetime::new(inner.config.processes, &inner.demand);
     let end = loop {
-        match serve(inner, &connection, &mut lifetime).await {
+        let served = tokio::select! {
+            served = serve(inner, &connection, &mut lifetime) => served,
+            () = inner.restart.notified() => Err(End::Restarted),
+        };
+        match served {
             Ok(Worn) => match successor(inner, &connection, found).await {
                 Ok(next) => {
                     let predecessor = std::mem::replace(&mut connection, next);
@@ -169,7 +189,11 @@ async fn serve_in_turn(
             inner.pool.retire_all();
             leave(Arc::clone(inner), connection).await;
         }
-        _ => end_connection(&connection).await,
+        End::Restarted => {
+            inner.say_restarting();
+            end_connection(&connection).await;
+        }
+        End::Closed(_) | End::SessionLost | End::Stopped => end_connection(&connection).await,
     }
     end
 }
@@ -187,7 +211,8 @@ async fn successor(
         reason = worn.link.closed() => return Err(Some(End::Closed(reason))),
     };
     match started {
-        None => Err(Some(End::Stopped)),
+        None if inner.stop.is_cancelled() => Err(Some(End::Stopped)),
+        None => Err(Some(End::Restarted)),
         Some(Ok(next)) => {
             tracing::debug!(backend = %inner.name, "its process is replaced");
             inner.metrics.recycled();
@@ -223,7 +248,12 @@ async fn leave(inner: Arc<Inner>, connection: Arc<Connection>) {
     end_connection(&connection).await;
 }
 
-/// Connects and learns; `None` when stopped meanwhile.
+/// What is remembered of failures when it begins anew: nothing.
+fn afresh(inner: &Inner) -> (Pause, Restarts) {
+    (Pause::default(), Restarts::new(inner.config.restarts))
+}
+
+/// Connects and learns; `None` when stopped, or asked to begin anew, meanwhile.
 async fn establish(
     inner: &Arc<Inner>,
     remembered: Option<Remembered>,
@@ -239,7 +269,7 @@ async fn establish(
         ),
     );
     let connection = tokio::select! {
-        () = inner.stop.cancelled() => return None,
+        () = inner.interrupted() => return None,
         connection = connecting => match connection {
             Ok(Ok(connection)) => Arc::new(connection),
             Ok(Err(error)) => return Some(Err(error)),
@@ -247,7 +277,7 @@ async fn establish(
         },
     };
     let learned = tokio::select! {
-        () = inner.stop.cancelled() => None,
+        () = inner.interrupted() => None,
         learned = relearn(inner, &connection) => Some(learned),
     };
     match learned {
@@ -308,6 +338,8 @@ enum End {
     Closed(String),
     SessionLost,
     Stopped,
+    /// An operator wants it to be made anew.
+    Restarted,
     /// Nobody calls it.
     Idle,
 }

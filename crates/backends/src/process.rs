@@ -11,7 +11,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as Socket;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -24,15 +23,22 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use self::roster::RosterEntry;
+pub use self::roster::{ProcessEnd, ProcessKind, ProcessReport};
 use self::stderr::Stderr;
 use crate::confinement::Plan;
+pub use self::supervisor::Supervisor;
+pub use self::usage::Usage;
 use crate::link::mux::LastWord;
 
 pub(crate) mod demand;
 mod level;
 pub(crate) mod restarts;
+pub(crate) mod roster;
 pub(crate) mod stderr;
 mod summary;
+mod supervisor;
+mod usage;
 
 /// What of the gateway's own environment a process gets besides what its configuration names: what
 /// programs need to start, and nothing that could be a secret.
@@ -60,25 +66,6 @@ const KILL_GRACE: Duration = Duration::from_secs(1);
 /// sleeps, or on a slow network.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
-/// The program that owns processes: `switchboard` itself, but in tests.
-#[derive(Clone, Debug)]
-pub struct Supervisor(Arc<Path>);
-
-impl Supervisor {
-    /// This program: its owner is started from the same file, even if another one has taken its
-    /// name since.
-    #[must_use]
-    pub fn this_program() -> Self {
-        Self::at(Path::new("/proc/self/exe"))
-    }
-
-    /// The `switchboard` at this path.
-    #[must_use]
-    pub fn at(path: &Path) -> Self {
-        Self(path.into())
-    }
-}
-
 /// How a process is started.
 pub(crate) struct Program<'a> {
     pub(crate) plan: &'a Plan,
@@ -103,6 +90,8 @@ pub(crate) struct Owner {
     child: Child,
     lifeline: UnixStream,
     said: BytesMut,
+    /// Its entry among the processes that run, once it does.
+    entry: Option<RosterEntry>,
 }
 
 /// Starts a program, and waits until it has begun.
@@ -116,7 +105,10 @@ pub(crate) async fn start(
     let mut process = spawn(supervisor, program).map_err(|error| not_started(&error))?;
     let begun = timeout(START_DEADLINE, process.owner.next_report()).await;
     match begun {
-        Ok(Some(Report::Started(_))) => Ok(process),
+        Ok(Some(Report::Started(pid))) => {
+            process.owner.enter(supervisor, pid);
+            Ok(process)
+        }
         Ok(Some(Report::Failed(number))) => Err(not_started(&io::Error::from_raw_os_error(number))),
         Ok(_) => Err("its program could not be started: its owner ended".to_owned()),
         Err(_) => Err("its program did not start in time".to_owned()),
@@ -157,7 +149,7 @@ fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> 
     // Sent before there is anybody to take it: so the owner never waits for it.
     send_descriptor(&ours, &input)?;
     drop(input);
-    let mut command = Command::new(&*supervisor.0);
+    let mut command = Command::new(&*supervisor.program);
     command
         .arg0("switchboard")
         .arg(switchboard_init::INIT)
@@ -195,6 +187,7 @@ fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> 
         child,
         lifeline: UnixStream::from_std(ours)?,
         said: BytesMut::new(),
+        entry: None,
     };
     Ok(Process {
         stdin: pipe::Sender::from_owned_fd(stdin.into())?,
@@ -205,6 +198,18 @@ fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> 
 }
 
 impl Owner {
+    fn enter(&mut self, supervisor: &Supervisor, pid: i32) {
+        let ids = self.child.id().zip(u32::try_from(pid).ok());
+        if let (Some(roster), Some((owner, pid))) = (&supervisor.roster, ids) {
+            self.entry = Some(roster.enter(owner, pid, supervisor.kind));
+        }
+    }
+
+    /// The entry of its process among those that run.
+    pub(crate) fn entry(&self) -> Option<&RosterEntry> {
+        self.entry.as_ref()
+    }
+
     /// Waits for the program to end, or has it ended: its input closed (by the writer), then
     /// SIGTERM, then SIGKILL for all of its tree.
     pub(crate) async fn see_to_the_end(
@@ -217,6 +222,9 @@ impl Owner {
             end = self.program_ended(&mut over) => Some(end),
             () = stop.cancelled() => None,
         };
+        if let Some(entry) = &self.entry {
+            entry.ends();
+        }
         let Some(end) = ended else {
             let end = self.end_tree().await;
             return Some(describe(end)).into();
@@ -231,6 +239,9 @@ impl Owner {
             Some(summary) if over.is_none() => format!("{reason}: {summary}"),
             _ => reason,
         };
+        if let Some(entry) = &self.entry {
+            entry.ended(&reason);
+        }
         // Its owner ends what is left; nobody has to wait for that to know that calls have failed.
         let rest = async move {
             self.end_tree().await;

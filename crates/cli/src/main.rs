@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{check, client, serve};
+use crate::commands::{backends, check, client, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -66,6 +66,13 @@ enum Command {
         #[command(flatten)]
         server: client::Server,
     },
+    /// Show what runs behind a gateway, or restart it, through its admin API.
+    Backends {
+        #[command(subcommand)]
+        action: Option<backends::Action>,
+        #[command(flatten)]
+        options: backends::Options,
+    },
     /// Run one of the built-in example servers over standard input and output: notes, toolbox.
     ExampleServer {
         /// Its name.
@@ -113,6 +120,7 @@ fn main() -> ExitCode {
                 json,
                 server,
             } => client::call(&server, &name, &arguments, json).await,
+            Command::Backends { action, options } => backends::run(action, &options).await,
             Command::ExampleServer { name } => match examples::run(&name).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error @ examples::ExampleError::Unknown { .. }) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use switchboard_policy::authenticate::Authenticator;
-use switchboard_policy::config::AuthConfig;
+use switchboard_policy::config::{AdminConfig, AuthConfig};
 use switchboard_policy::origin::{HostPolicy, HostPolicyError};
 use tower_http::cors::CorsLayer;
 
@@ -46,6 +46,24 @@ impl Access {
             )?,
             authenticator: Authenticator::new(auth),
             cors: cors(origins.collect()),
+        })
+    }
+
+    /// The rules of the admin API, bound to this address: whoever has a key of its own, under the
+    /// names that the gateway is known by, and from no page but its own. Without keys, nobody.
+    ///
+    /// # Errors
+    /// If a host is none.
+    pub(crate) fn of_admin(
+        bound: SocketAddr,
+        server: &ServerConfig,
+        admin: Option<&AdminConfig>,
+    ) -> Result<Self, HostPolicyError> {
+        let keys = admin.map_or(&[][..], |admin| &admin.api_keys);
+        Ok(Self {
+            hosts: HostPolicy::new(bound, None, &server.allowed_hosts, &[])?,
+            authenticator: Authenticator::of_keys(keys),
+            cors: None,
         })
     }
 

@@ -77,14 +77,19 @@ where
             }
             Err(error) => {
                 let mut response = refused(error);
-                // Who cannot call has no use for a connection that others wait for.
-                if self.standing.dismiss() && request.version() < Version::HTTP_2 {
-                    let close = HeaderValue::from_static("close");
-                    response.headers_mut().insert(CONNECTION, close);
-                }
+                dismiss(&self.standing, request.version(), &mut response);
                 Either::Left(refuse(request, response))
             }
         }
+    }
+}
+
+/// Has the connection of a request end whose credential was refused, behind its answer: who cannot
+/// call has no use for a connection that others wait for.
+pub(crate) fn dismiss(standing: &Standing, version: Version, response: &mut Response) {
+    if standing.dismiss() && version < Version::HTTP_2 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
     }
 }
 

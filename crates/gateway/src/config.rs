@@ -16,7 +16,7 @@ use switchboard_orchestrator::config::chains::{
 use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path};
 use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
-use switchboard_policy::config::AuthConfig;
+use switchboard_policy::config::{AdminConfig, AuthConfig};
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
@@ -39,6 +39,9 @@ pub struct Config {
     /// a loopback address may be listened on.
     #[schemars(with = "AuthConfig")]
     pub auth: Option<AuthConfig>,
+    /// Who may use the admin API at `server.admin_listen`. Without this section there is none.
+    #[schemars(with = "AdminConfig")]
+    pub admin: Option<AdminConfig>,
     /// How the names of tools and prompts are made.
     pub names: NamesConfig,
     /// The MCP servers behind the gateway, by name: 1 to 64 of the characters `A-Z a-z 0-9 _ -`.
@@ -79,6 +82,14 @@ pub struct ServerConfig {
         extend("format" = "socket-address-or-off", "default" = "127.0.0.1:9464")
     )]
     pub ops_listen: Option<SocketAddr>,
+    /// The address of the admin API, which the command `switchboard backends` uses: there is one only
+    /// with keys in `admin.api_keys`; `off` opens none. On an address that is not loopback it speaks
+    /// TLS with the certificate of `tls`, if there is one.
+    #[schemars(
+        with = "Option<String>",
+        extend("format" = "socket-address-or-off", "default" = "127.0.0.1:8081")
+    )]
+    pub admin_listen: AdminListen,
     /// The address that clients use, where it differs from `listen`, for example behind a proxy:
     /// `http` or `https`.
     #[serde(deserialize_with = "deserialize_url")]
@@ -177,6 +188,7 @@ impl Default for ServerConfig {
             listen: SocketAddr::new(loopback, 8080),
             tls: None,
             ops_listen: Some(SocketAddr::new(loopback, 9464)),
+            admin_listen: AdminListen::Default,
             public_url: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
@@ -202,6 +214,7 @@ impl Config {
     pub fn problems(&self) -> Vec<ConfigProblem> {
         self.open_to_everyone()
             .into_iter()
+            .chain(self.admin_without_keys())
             .chain(self.equal_listeners())
             .chain(self.equal_prefixes())
             .chain(self.wrong_dependencies())
@@ -244,21 +257,68 @@ impl Config {
         })
     }
 
-    /// Two listeners cannot have one port of one address; port 0 is another one each time.
-    fn equal_listeners(&self) -> Option<ConfigProblem> {
-        let (listen, ops_listen) = (self.server.listen, self.server.ops_listen?);
-        let ips = [listen.ip(), ops_listen.ip()];
-        let overlap = ips[0] == ips[1] || ips.iter().any(IpAddr::is_unspecified);
-        if listen.port() == 0 || listen.port() != ops_listen.port() || !overlap {
+    /// An address for an admin API that nobody could use.
+    fn admin_without_keys(&self) -> Option<ConfigProblem> {
+        let AdminListen::At(address) = self.server.admin_listen else {
+            return None;
+        };
+        if self.admin.is_some() {
             return None;
         }
         Some(ConfigProblem {
-            path: path(&["server", "ops_listen"]),
-            other: Some(path(&["server", "listen"])),
+            path: path(&["server", "admin_listen"]),
+            other: Some(path(&["admin"])),
             message: format!(
-                "{ops_listen} is taken by `server.listen`; expected another port, or `off`"
+                "without keys nobody could use the admin API at {address}, so it is not opened; \
+                 expected an `admin` section with `api_keys`, or no `admin_listen`"
             ),
         })
+    }
+
+    /// Where the admin API is, if there is one.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?;
+        self.server.admin_listen.address()
+    }
+
+    /// Whether the admin API speaks TLS: it does where its key would cross a network.
+    #[must_use]
+    pub fn is_admin_encrypted(&self) -> bool {
+        let address = self.admin_address();
+        let is_remote = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
+        is_remote && self.server.tls.is_some()
+    }
+
+    /// Two listeners cannot have one port of one address; port 0 is another one each time.
+    fn equal_listeners(&self) -> Vec<ConfigProblem> {
+        let listeners = [
+            ("listen", Some(self.server.listen)),
+            ("ops_listen", self.server.ops_listen),
+            ("admin_listen", self.admin_address()),
+        ];
+        let mut problems = Vec::new();
+        for (at, (key, address)) in listeners.iter().enumerate() {
+            let Some(address) = address else { continue };
+            let before = listeners[..at].iter();
+            let mut taken = before.filter(|(_, other)| {
+                other.is_some_and(|other| {
+                    let ips = [address.ip(), other.ip()];
+                    let overlap = ips[0] == ips[1] || ips.iter().any(IpAddr::is_unspecified);
+                    address.port() != 0 && address.port() == other.port() && overlap
+                })
+            });
+            if let Some((other, _)) = taken.next() {
+                problems.push(ConfigProblem {
+                    path: path(&["server", key]),
+                    other: Some(path(&["server", other])),
+                    message: format!(
+                        "{address} is taken by `server.{other}`; expected another port, or `off`"
+                    ),
+                });
+            }
+        }
+        problems
     }
 
     fn equal_prefixes(&self) -> Vec<ConfigProblem> {
@@ -359,6 +419,37 @@ pub fn parse_ops_listen(text: &str) -> Result<Option<SocketAddr>, String> {
     text.parse()
         .map(Some)
         .map_err(|_| "is not an address".to_owned())
+}
+
+/// Where the admin API is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminListen {
+    /// Nothing was said: at 127.0.0.1:8081.
+    #[default]
+    Default,
+    /// At this address.
+    At(SocketAddr),
+    /// Nowhere.
+    Off,
+}
+
+impl AdminListen {
+    /// The address, if there is one.
+    #[must_use]
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Default => Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081)),
+            Self::At(address) => Some(address),
+            Self::Off => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AdminListen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let address = deserialize_ops_listen(deserializer)?;
+        Ok(address.map_or(Self::Off, Self::At))
+    }
 }
 
 /// Checks the name of a backend in Switchboard's own form.

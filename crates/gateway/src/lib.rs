@@ -4,6 +4,7 @@
 //! Begin to read at `stack`: it is the table of contents.
 
 mod access;
+mod admin;
 mod authenticate;
 mod check;
 pub mod config;

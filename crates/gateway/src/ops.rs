@@ -22,6 +22,7 @@ pub(crate) fn router(
 ) -> Router {
     // Backends that a reload adds start beside others that work.
     let was_ready = Arc::new(AtomicBool::new(false));
+    let measured = orchestrator.clone();
     let ready = move || {
         let all_known = !orchestrator.catalogue().load().is_starting();
         let was_ready = was_ready.fetch_or(all_known, Ordering::Relaxed);
@@ -35,8 +36,11 @@ pub(crate) fn router(
         }
     };
     let scrape = move || {
-        let text = metrics.render();
-        async move { ([(CONTENT_TYPE, METRICS_TYPE)], text) }
+        let (metrics, orchestrator) = (Arc::clone(&metrics), measured.clone());
+        async move {
+            orchestrator.measure_processes().await;
+            ([(CONTENT_TYPE, METRICS_TYPE)], metrics.render())
+        }
     };
     Router::new()
         .route("/healthz", get(async || "ok\n"))

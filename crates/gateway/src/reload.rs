@@ -9,7 +9,7 @@ use switchboard_policy::origin::HostPolicyError;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessInForce};
-use crate::config::{Config, ServerConfig};
+use crate::config::{AdminListen, Config, ServerConfig};
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +20,8 @@ pub struct Reloader {
     /// Where the gateway really listens.
     pub(crate) bound: SocketAddr,
     pub(crate) access: AccessInForce,
+    /// Where the admin API really is, and its rules, if there is one.
+    pub(crate) admin: Option<(SocketAddr, AccessInForce)>,
     pub(crate) orchestrator: Orchestrator,
     /// Cancelled when the gateway begins to shut down.
     pub(crate) drain: CancellationToken,
@@ -65,14 +67,14 @@ impl Reloader {
         !self.in_force.backends.is_empty()
     }
 
-    /// Puts a configuration in force: API keys, hosts and origins at once, which ends streams and
+    /// Puts a configuration in force: API keys, also those of the admin API, hosts and origins at once, which ends streams and
     /// sessions whose key is gone within seconds, then names and backends,
     /// which takes at most 10 s. What needs a restart stays as it is.
     ///
     /// # Errors
     /// [`ReloadError`]; then nothing was changed, or it ends with the gateway.
     pub async fn reload(&mut self, config: &Config) -> Result<Reloaded, ReloadError> {
-        let next = without_restart(&self.in_force, config);
+        let next = without_restart(&self.in_force, config, self.admin.is_some());
         let needs_restart = differing_keys(&next, config);
         // The listener's address stays, so keys that were not needed at another may be needed here.
         if let Some(problem) = next.problems().into_iter().next() {
@@ -80,6 +82,10 @@ impl Reloader {
         }
         let access = Access::new(self.bound, &next.server, next.auth.as_ref())?;
         let access = access.keeping(&self.access.load());
+        let admin = match &self.admin {
+            Some((bound, _)) => Some(Access::of_admin(*bound, &next.server, next.admin.as_ref())?),
+            None => None,
+        };
         // Whoever loads it again may have mended what a process needs.
         self.orchestrator.try_again();
         let keys = differing_keys(&self.in_force, &next);
@@ -90,6 +96,9 @@ impl Reloader {
             });
         }
         self.access.store(Arc::new(access));
+        if let (Some((_, in_force)), Some(admin)) = (&self.admin, admin) {
+            in_force.store(Arc::new(admin));
+        }
         let wanted = DesiredState {
             backends: next.backends.clone(),
             names: next.names.clone(),
@@ -115,10 +124,17 @@ impl Reloader {
 }
 
 /// What a configuration in force becomes without a restart, where another is wanted.
-fn without_restart(in_force: &Config, wanted: &Config) -> Config {
+fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Config {
     let (old, new) = (in_force.clone(), wanted.clone());
+    // One that is there stays, and knows nobody once its keys are gone; none is opened.
+    let admin = if has_admin { new.admin } else { old.admin };
+    let admin_listen = match &admin {
+        None if has_admin => AdminListen::Default,
+        _ => old.server.admin_listen,
+    };
     Config {
         server: ServerConfig {
+            admin_listen,
             public_url: new.server.public_url,
             allowed_hosts: new.server.allowed_hosts,
             allowed_origins: new.server.allowed_origins,
@@ -126,6 +142,7 @@ fn without_restart(in_force: &Config, wanted: &Config) -> Config {
             ..old.server
         },
         auth: new.auth,
+        admin,
         names: new.names,
         backends: new.backends,
         fallbacks: new.fallbacks,
@@ -152,6 +169,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
         ServerConfig {
             listen,
             ops_listen,
+            admin_listen,
             public_url,
             allowed_hosts,
             allowed_origins,
@@ -177,6 +195,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
         "",
         Config {
             auth,
+            admin,
             names,
             backends,
             fallbacks,

@@ -20,7 +20,8 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::Access;
+use crate::access::{Access, AccessInForce};
+use crate::admin::AdminApi;
 use crate::config::{Config, ServerConfig};
 use crate::edge::decode::BodyLimits;
 use crate::endpoint::EndpointParts;
@@ -36,6 +37,9 @@ use crate::workers::Workers;
 
 /// Connections of probes and scrapers.
 const MAX_OPS_CONNECTIONS: usize = 64;
+
+/// Connections of operators.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +81,7 @@ pub struct Gateway {
     orchestrator: Orchestrator,
     app: App,
     ops: axum::Router,
+    admin: Option<AdminApi>,
     draining: Arc<AtomicBool>,
     drain: CancellationToken,
     metrics: Arc<Metrics>,
@@ -96,8 +101,12 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         // All that can fail comes before anything is started.
         let server = &config.server;
-        let listeners = Listeners::bind(server).await?;
+        let listeners = Listeners::bind(&config).await?;
         let access = Access::new(listeners.address, server, config.auth.as_ref())?;
+        let admin_access = match listeners.admin_address() {
+            Some(bound) => Some(Access::of_admin(bound, server, config.admin.as_ref())?),
+            None => None,
+        };
         let (sealer, session_sealer) = sealers(server)?;
         let target = Target::new(&config.heartbeat).map_err(StartError::Heartbeat)?;
         let workers = Workers::start(server.worker_threads).map_err(StartError::Workers)?;
@@ -131,6 +140,11 @@ impl Gateway {
             &metrics,
             &orchestrator,
         );
+        let admin = admin_access.map(|access| AdminApi {
+            access: Arc::new(ArcSwap::from_pointee(access)),
+            metrics: Arc::clone(&metrics),
+            orchestrator: orchestrator.clone(),
+        });
         let draining = Arc::new(AtomicBool::new(false));
         let ops = ops::router(
             Arc::clone(&metrics),
@@ -143,6 +157,7 @@ impl Gateway {
             orchestrator,
             app,
             ops,
+            admin,
             draining,
             drain: CancellationToken::new(),
             metrics,
@@ -170,6 +185,17 @@ impl Gateway {
         self.listeners.ops.as_ref()?.listener.local_addr().ok()
     }
 
+    /// The address of the admin API, such as `http://127.0.0.1:8081`, if there is one.
+    #[must_use]
+    pub fn admin_url(&self) -> Option<String> {
+        let scheme = match self.config.is_admin_encrypted() {
+            true => "https",
+            false => "http",
+        };
+        let address = self.listeners.admin_address()?;
+        Some(format!("{scheme}://{address}"))
+    }
+
     /// The one virtual server.
     #[must_use]
     pub fn orchestrator(&self) -> &Orchestrator {
@@ -184,9 +210,16 @@ impl Gateway {
             in_force: self.config.clone(),
             bound: self.listeners.address,
             access: Arc::clone(&self.app.http.access),
+            admin: self.admin_in_force(),
             orchestrator: self.orchestrator.clone(),
             drain: self.drain.clone(),
         }
+    }
+
+    fn admin_in_force(&self) -> Option<(SocketAddr, AccessInForce)> {
+        let admin = self.admin.as_ref()?;
+        let address = self.listeners.admin_address()?;
+        Some((address, Arc::clone(&admin.access)))
     }
 
     /// Serves until `shutdown` resolves, then drains: no new connections, streams end gracefully,
@@ -198,6 +231,7 @@ impl Gateway {
             orchestrator,
             app,
             ops,
+            admin,
             draining,
             drain,
             metrics,
@@ -212,6 +246,13 @@ impl Gateway {
             if let Some(listener) = listeners.ops {
                 let here = Workers::here();
                 listener.serve(ops, None, &here, end.clone()).await;
+            }
+        };
+        let serving_admin = async {
+            if let (Some(listener), Some(admin)) = (listeners.admin, admin) {
+                // Beside the workers: an operator looks when they have too much to do.
+                let here = Workers::here();
+                listener.serve(admin, None, &here, end.clone()).await;
             }
         };
         let draining = async {
@@ -235,7 +276,7 @@ impl Gateway {
             // Probes see the gateway until there is nothing left of it.
             end.cancel();
         };
-        tokio::join!(main, serving_ops);
+        tokio::join!(main, serving_ops, serving_admin);
         // Last, since calls and their connections to servers run there.
         drop(workers);
     }
@@ -247,6 +288,7 @@ struct Listeners {
     address: SocketAddr,
     main: Bound,
     ops: Option<Bound>,
+    admin: Option<Bound>,
 }
 
 /// A socket that is bound, and what its connections may cost.
@@ -257,7 +299,8 @@ struct Bound {
 }
 
 impl Listeners {
-    async fn bind(server: &ServerConfig) -> Result<Self, StartError> {
+    async fn bind(config: &Config) -> Result<Self, StartError> {
+        let server = &config.server;
         let certificate = match server.tls.clone() {
             Some(files) => Some(Arc::new(Certificate::load(files)?)),
             None => None,
@@ -282,6 +325,24 @@ impl Listeners {
             }
             None => None,
         };
+        let admin = match config.admin_address() {
+            Some(address) => {
+                let certificate = main.certificate.clone();
+                let certificate = certificate.filter(|_| config.is_admin_encrypted());
+                if certificate.is_none() && !address.ip().to_canonical().is_loopback() {
+                    tracing::warn!(
+                        "server.admin_listen: its keys cross the network as they are; give `server.tls`, \
+                         or a loopback address"
+                    );
+                }
+                let limits = Limits {
+                    max_connections: MAX_ADMIN_CONNECTIONS,
+                    ..ops_limits
+                };
+                Some(Bound::bind("server.admin_listen", address, certificate, limits).await?)
+            }
+            None => None,
+        };
         let address = main
             .listener
             .local_addr()
@@ -290,7 +351,17 @@ impl Listeners {
                 address: server.listen,
                 source,
             })?;
-        Ok(Self { address, main, ops })
+        Ok(Self {
+            address,
+            main,
+            ops,
+            admin,
+        })
+    }
+
+    /// Where the admin API really is, if there is one.
+    fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.listener.local_addr().ok()
     }
 }
 

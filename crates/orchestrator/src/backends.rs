@@ -31,6 +31,8 @@ pub(crate) struct Starter {
     /// Each process is kept on one of them, in turn. Empty: on that of the caller.
     pub(crate) runtimes: Vec<Handle>,
     pub(crate) next_runtime: AtomicUsize,
+    /// What starts and owns processes, and knows all of them.
+    pub(crate) supervisor: Supervisor,
 }
 
 impl Backends {
@@ -80,7 +82,7 @@ impl Starter {
             metrics: self.metrics.backend(&name),
             observer: Arc::clone(&self.observer),
             shared: self.shared.clone(),
-            supervisor: Supervisor::this_program(),
+            supervisor: self.supervisor.clone(),
             known_lists: self.known_lists.clone(),
             runtime: config.is_process().then(|| self.runtime()).flatten(),
         };

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use switchboard_backends::config::BackendConfig;
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::status::Observer;
-use switchboard_backends::{Backend, KnownLists};
+use switchboard_backends::{Backend, KnownLists, Supervisor};
 use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, ProtocolError};
 use switchboard_protocol::extension;
@@ -128,6 +128,7 @@ impl Orchestrator {
             known_lists: parts.known_lists,
             runtimes: parts.runtimes,
             next_runtime: AtomicUsize::new(0),
+            supervisor: Supervisor::this_program(),
         };
         let backends = Backends::start(starter, parts.backends);
         let chains = Chains::new(&parts.chains);
@@ -174,6 +175,18 @@ impl Orchestrator {
     #[must_use]
     pub fn backends(&self) -> Vec<Backend> {
         self.inner.backends.all().values().cloned().collect()
+    }
+
+    /// The backend in force of this name.
+    #[must_use]
+    pub fn backend(&self, name: &str) -> Option<Backend> {
+        self.inner.backends.get(name)
+    }
+
+    /// Looks at what local servers use right now and shows it in the metrics; at most once a second,
+    /// however often it is asked for.
+    pub async fn measure_processes(&self) {
+        self.inner.backends.starter().supervisor.measure().await;
     }
 
     /// Waits until every backend has been learned or has failed, but not beyond `until`.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use switchboard_protocol::call::Principal;
 
-use crate::config::{AuthConfig, KeyDigest};
+use crate::config::{ApiKeyConfig, AuthConfig, KeyDigest};
 
 const SCHEME: &str = "Bearer";
 
@@ -52,23 +52,27 @@ impl Authenticator {
     /// the same anonymous principal.
     #[must_use]
     pub fn new(config: Option<&AuthConfig>) -> Self {
-        let rule = match config {
-            None => Rule::Open(Arc::new(Principal::anonymous())),
-            Some(config) => Rule::Keys(
-                config
-                    .api_keys
-                    .iter()
-                    .map(|key| {
-                        let principal = Principal {
-                            id: format!("key:{}", key.name),
-                            groups: key.groups.clone(),
-                        };
-                        (key.key_sha256, Arc::new(principal))
-                    })
-                    .collect(),
-            ),
-        };
-        Self { rule }
+        match config {
+            None => Self {
+                rule: Rule::Open(Arc::new(Principal::anonymous())),
+            },
+            Some(config) => Self::of_keys(&config.api_keys),
+        }
+    }
+
+    /// An authenticator that knows whoever has one of these keys; without any it knows nobody.
+    #[must_use]
+    pub fn of_keys(keys: &[ApiKeyConfig]) -> Self {
+        let keys = keys.iter().map(|key| {
+            let principal = Principal {
+                id: format!("key:{}", key.name),
+                groups: key.groups.clone(),
+            };
+            (key.key_sha256, Arc::new(principal))
+        });
+        Self {
+            rule: Rule::Keys(keys.collect()),
+        }
     }
 
     /// The same, with the principals that `before` gave out, as far as neither they nor their keys

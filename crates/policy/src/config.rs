@@ -1,4 +1,5 @@
-//! Who may call: the `auth` section of the configuration.
+//! Who may call, and who may look after the gateway: the sections `auth` and `admin` of the
+//! configuration.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,6 +42,58 @@ pub struct ApiKeyConfig {
     /// The groups that the principal belongs to: `canary.groups` of an endpoint names them.
     #[serde(default)]
     pub groups: Vec<String>,
+}
+
+/// Who may use the admin API. Without this section there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(try_from = "AdminFile")]
+#[schemars(with = "AdminFile")]
+pub struct AdminConfig {
+    /// The keys that are accepted: at least one, each name and each digest once.
+    pub api_keys: Vec<ApiKeyConfig>,
+}
+
+/// Who may use the admin API at `server.admin_listen`: whoever has one of these keys may see how
+/// every backend is doing, and restart it. Without this section there is no admin API.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "AdminConfig")]
+struct AdminFile {
+    /// The keys that are accepted: at least one, no two with the same name or digest. They are not
+    /// those of `auth`: none of these may call a tool, and none of those the admin API.
+    #[serde(default)]
+    #[schemars(extend("x-unique" = ["name", "key_sha256"]))]
+    api_keys: Vec<AdminKey>,
+}
+
+/// One key of the admin API.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct AdminKey {
+    /// Whose key it is, as it appears in the log. At least one character.
+    #[schemars(length(min = 1))]
+    name: String,
+    /// The SHA-256 digest of the key as 64 hexadecimal digits.
+    #[schemars(with = "String", extend("format" = "sha256-hex", "writeOnly" = true))]
+    key_sha256: KeyDigest,
+}
+
+impl TryFrom<AdminFile> for AdminConfig {
+    type Error = AuthConfigError;
+
+    fn try_from(file: AdminFile) -> Result<Self, AuthConfigError> {
+        let keys = file.api_keys.into_iter();
+        let api_keys = keys.map(|key| ApiKeyConfig {
+            name: key.name,
+            key_sha256: key.key_sha256,
+            groups: Vec::new(),
+        });
+        let AuthConfig { api_keys } = AuthFile {
+            api_keys: api_keys.collect(),
+        }
+        .try_into()?;
+        Ok(Self { api_keys })
+    }
 }
 
 /// The SHA-256 digest of an API key.
@@ -103,12 +156,12 @@ impl<'de> Deserialize<'de> for KeyDigest {
     }
 }
 
-/// The `auth` section contradicts itself.
+/// A section of keys contradicts itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthConfigError {
     /// The section is there and lists no key, so nobody could call.
     #[error(
-        "`api_keys` is empty, so nobody could call; expected at least one key, or no `auth` section at all"
+        "`api_keys` is empty, so nobody could call; expected at least one key, or no such section at all"
     )]
     NoKeys,
     /// Two keys have one name.

@@ -20,7 +20,9 @@ pub use labels::{
     BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, ReloadResult,
     Retry, ShedReason,
 };
-pub use metrics::{BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, Metrics, reference};
+pub use metrics::{
+    BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, Metrics, ProcessMetrics, reference,
+};
 pub use span::{Attempt, CallSpan, IncomingCall, Network, Target};
 
 /// The target of every span of a call. The trace layer takes these and nothing else, the log takes

@@ -4,6 +4,7 @@
 //! lock after the first call of its kind.
 
 mod families;
+mod processes;
 mod readings;
 #[cfg(test)]
 mod tests;
@@ -23,9 +24,11 @@ use crate::labels::{
     Retry, ShedReason,
 };
 use families::Family;
+use processes::ProcessFamilies;
 use readings::Reading;
 
 pub use families::reference;
+pub use processes::ProcessMetrics;
 
 /// Upper bounds of the histograms in seconds, from the OpenTelemetry conventions for MCP.
 pub const BUCKETS: [f64; 14] = [
@@ -50,6 +53,7 @@ pub struct Metrics {
     backend_refused: IntCounterVec,
     backend_retries: IntCounterVec,
     backend_breaker: IntCounterVec,
+    processes: ProcessFamilies,
     config_reloads: IntCounterVec,
     config_reloaded: IntGauge,
     connections: IntGauge,
@@ -95,6 +99,7 @@ impl Metrics {
             backend_refused: counters(&registry, &families::BACKEND_REFUSED)?,
             backend_retries: counters(&registry, &families::BACKEND_RETRIES)?,
             backend_breaker: counters(&registry, &families::BACKEND_BREAKER)?,
+            processes: ProcessFamilies::new(&registry)?,
             config_reloads,
             config_reloaded,
             connections: gauge(&registry, &families::CONNECTIONS)?,
@@ -129,6 +134,8 @@ impl Metrics {
     /// The handles of one backend. Asked for again under the same name it gives the same series.
     pub fn backend(&self, name: &str) -> BackendMetrics {
         BackendMetrics(Arc::new(BackendHandles {
+            name: name.to_owned(),
+            processes: self.processes.clone(),
             client: Operations::new(self.client_duration.clone(), Some(name.to_owned())),
             state: BackendState::ALL
                 .iter()
@@ -183,6 +190,7 @@ impl Metrics {
         for gauges in [&self.backend_tools, &self.backend_sessions] {
             let _ = gauges.remove_label_values(&[name]);
         }
+        self.processes.forget(name);
     }
 
     /// Counts how a reload of the configuration ended.
@@ -298,6 +306,8 @@ pub struct BackendMetrics(Arc<BackendHandles>);
 
 #[derive(Debug)]
 struct BackendHandles {
+    name: String,
+    processes: ProcessFamilies,
     client: Operations,
     state: Box<[IntGauge]>,
     restarts: IntCounter,
@@ -332,6 +342,18 @@ impl BackendMetrics {
     /// Counts a process that took the place of one that was worn.
     pub fn recycled(&self) {
         self.0.recycles.inc();
+    }
+
+    /// How often that was counted.
+    #[must_use]
+    pub fn restarts(&self) -> u64 {
+        self.0.restarts.get()
+    }
+
+    /// The handles for its processes, which are shown from now on.
+    #[must_use]
+    pub fn processes(&self) -> ProcessMetrics {
+        self.0.processes.of(&self.0.name)
     }
 
     /// Shows how many tools the backend's last complete list had.

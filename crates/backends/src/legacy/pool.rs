@@ -33,6 +33,7 @@ use crate::endpoint::Inner;
 use crate::keeper::end_connection;
 use crate::link::Link;
 use crate::link::inbox::Inbox;
+use crate::process::ProcessKind;
 use crate::status::State;
 
 /// How long a call waits for a session to come free when no further one may be opened.
@@ -259,10 +260,11 @@ async fn open(
 ) -> Result<Connection, ConnectError> {
     let (name, config) = (&inner.name, &inner.config);
     let inbox = Arc::new(Inbox::beside(&inner.inbox));
+    let supervisor = inner.supervisor.of_kind(ProcessKind::Session);
     let opened = open_session(
         name,
         config,
-        &inner.supervisor,
+        &supervisor,
         &inbox,
         &via,
         &key.introduction,

@@ -298,6 +298,16 @@ impl Mux {
         self.shared.reason()
     }
 
+    /// Tells how many messages wait to be written; none once the channel has ended.
+    pub(crate) fn queued(&self) -> impl Fn() -> usize + Send + Sync + 'static + use<> {
+        // Not a sender: who only counts does not hold the channel open.
+        let outbox = self.shared.outbox.downgrade();
+        move || {
+            let outbox = outbox.upgrade();
+            outbox.map_or(0, |outbox| outbox.max_capacity() - outbox.capacity())
+        }
+    }
+
     /// Whether it ends or has ended.
     pub(crate) fn is_closed(&self) -> bool {
         self.shared.stop.is_cancelled()

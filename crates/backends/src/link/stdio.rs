@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 
 use super::inbox::Inbox;
 use super::mux::{Incoming, MessageReader, MessageWriter, Mux, WriteError};
+use crate::process::roster::RosterEntry;
 use crate::process::stderr::Stderr;
 use crate::process::{self, Process, Program, Supervisor};
 
@@ -42,9 +43,14 @@ pub(crate) async fn spawn(
     let stderr = Stderr::follow(backend, program, stderr, &inbox.tasks);
     let reader = LineReader::new(stdout, program.max_line);
     let writer = LineWriter::new(stdin, |pipe| ioctl_fionread(pipe).ok());
-    Ok(Mux::start(reader, writer, inbox, move |stop| {
+    let queue = owner.entry().map(RosterEntry::queue_counter);
+    let mux = Mux::start(reader, writer, inbox, move |stop| {
         owner.see_to_the_end(stop, stderr)
-    }))
+    });
+    if let Some(queue) = queue {
+        queue.set(mux.queued());
+    }
+    Ok(mux)
 }
 
 /// Writes each message as a line.

@@ -294,7 +294,7 @@ fn show(result: &Value, as_json: bool) -> ExitCode {
 }
 
 /// What a server wrote, without what a terminal would obey.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     text.chars()
         .map(|character| {
             if character.is_control() && !matches!(character, '\n' | '\t') {

@@ -124,6 +124,13 @@ fn first_screen(
             "  ops       http://{ops}/metrics  (also /healthz, /readyz)"
         );
     }
+    let _ = match gateway.admin_url() {
+        Some(url) => writeln!(head, "  admin     {url}  (switchboard backends)"),
+        None => writeln!(
+            head,
+            "  admin     none: no keys in admin.api_keys, or it is off"
+        ),
+    };
     print(&head);
     let orchestrator = gateway.orchestrator().clone();
     async move {

@@ -179,6 +179,7 @@ fn compose(
     let config = Config {
         server: section(&mut merged, &["server"], &mut wrong).unwrap_or_default(),
         auth: section(&mut merged, &["auth"], &mut wrong),
+        admin: section(&mut merged, &["admin"], &mut wrong),
         names: section(&mut merged, &["names"], &mut wrong).unwrap_or_default(),
         fallbacks: section(&mut merged, &["fallbacks"], &mut wrong).unwrap_or_default(),
         equivalents: section(&mut merged, &["equivalents"], &mut wrong).unwrap_or_default(),

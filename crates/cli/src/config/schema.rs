@@ -15,9 +15,7 @@ use super::shape::{Shape, expected, names};
 /// Keys of the contract that have no effect yet. `*` stands for any key. They are refused, for
 /// a gateway that starts without them would do less than its file says.
 const NOT_BUILT: &[&[&str]] = &[
-    &["admin"],
     &["profiles"],
-    &["server", "admin_listen"],
     &["server", "cluster"],
 ];
 

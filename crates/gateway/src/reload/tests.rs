@@ -9,7 +9,7 @@ fn keys_that_need_a_restart_are_named_and_others_are_not() {
     new.server.allowed_hosts = vec!["mcp.example.com".to_owned()];
     new.server.watch_config = false;
     new.names.separator = "-".to_owned();
-    let named = |new: &Config| differing_keys(&without_restart(&old, new), new);
+    let named = |new: &Config| differing_keys(&without_restart(&old, new, true), new);
     assert!(named(&new).is_empty());
     let fallback = r#"{ "tool": "a__x", "try": ["b__x"] }"#;
     new.fallbacks = vec![serde_json::from_str(fallback).unwrap()];

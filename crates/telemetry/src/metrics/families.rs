@@ -28,9 +28,19 @@ families! {
     BACKEND_STATE: "gauge" "switchboard_backend_state" ["backend", "state"]
         "1 for the state that the backend is in, 0 for the others.";
     BACKEND_RESTARTS: "counter" "switchboard_backend_restarts_total" ["backend"]
-        "Times that the process of a local backend was started again after it was lost.";
+        "Times that the process of a local backend was started again after it was lost, or because an operator asked.";
     BACKEND_RECYCLES: "counter" "switchboard_backend_recycles_total" ["backend"]
         "Times that a process of a local backend was replaced for its age or the number of its calls.";
+    PROCESSES: "gauge" "switchboard_processes" ["backend"]
+        "Processes of a local backend, all that it started included, and its owners (switchboard __init) left out.";
+    BACKEND_MEMORY: "gauge" "switchboard_process_resident_memory_bytes" ["backend"]
+        "Resident memory of these processes in bytes. What several share counts for each.";
+    BACKEND_CPU: "counter" "switchboard_process_cpu_seconds_total" ["backend"]
+        "CPU time of all processes that a local backend ever had, user and system, in seconds.";
+    BACKEND_START: "gauge" "switchboard_process_start_time_seconds" ["backend"]
+        "When the process of a local backend was started that its lists come from, in seconds since 1970, of several the last; 0 while there is none.";
+    BACKEND_WRITE_QUEUE: "gauge" "switchboard_process_write_queue" ["backend"]
+        "Messages that wait to be written to the processes of a local backend.";
     BACKEND_TOOLS: "gauge" "switchboard_backend_tools" ["backend"]
         "Tools that the backend shows, after include_tools and exclude_tools.";
     BACKEND_SESSIONS: "gauge" "switchboard_backend_sessions" ["backend"]

@@ -19,6 +19,7 @@ fn all_in_use() -> Metrics {
         Duration::from_secs(60),
     );
     backend.set_state(BackendState::Ready);
+    let _ = backend.processes();
     metrics.http_request(200);
     metrics.count_tasks_with(|| 7);
     metrics.count_parked_calls_with(|| 3);

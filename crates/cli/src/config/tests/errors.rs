@@ -111,6 +111,25 @@ a.yaml:4: backends.a.session_idle_timeout: `2d` is longer than a day; expected a
 }
 
 #[test]
+fn an_admin_api_that_nobody_could_use_or_that_has_no_place() {
+    let without = "server:\n  admin_listen: 127.0.0.1:8081\n";
+    Place::new().file("a.yaml", without).fails_with(
+        r#"
+a.yaml:2: server.admin_listen: without keys nobody could use the admin API at 127.0.0.1:8081, so it is not opened; expected an `admin` section with `api_keys`, or no `admin_listen`
+"#,
+    );
+    let digest = "0".repeat(64);
+    let taken = format!(
+        "server:\n  listen: 127.0.0.1:8081\nadmin: {{ api_keys: [{{ name: ops, key_sha256: \"{digest}\" }}] }}\n"
+    );
+    Place::new().file("a.yaml", &taken).fails_with(
+        r#"
+a.yaml:1: server.admin_listen: 127.0.0.1:8081 is taken by `server.listen`; expected another port, or `off`
+"#,
+    );
+}
+
+#[test]
 fn keys_that_are_unknown_or_not_built_yet() {
     let text = r#"[server]
 lisen = "127.0.0.1:1"
@@ -138,7 +157,6 @@ command = "x"
         r#"
 a.toml:2: server.lisen: is not a known key; did you mean `listen`?
 a.toml:3: server.drain-timeout: is not a known key; did you mean `drain_timeout`?
-a.toml:4: server.admin_listen: is not built yet, so it would have no effect; expected a file without it
 a.toml:5: server.cluster: is not built yet, so it would have no effect; expected a file without it
 a.toml:8: backends.files.argz: is not a known key; did you mean `args`?
 a.toml:9: backends.files.instances: `65` is too large; expected a whole number from 1 to 64
@@ -147,9 +165,9 @@ a.toml:11: backends.files.sessions: is `per_user`; expected one of `shared`, `pe
 a.toml:12: backends.files.max_sessions: `0` is too small; expected a whole number of at least 1
 a.toml:16: backends."a b": the key is not the name of a backend; expected 1 to 64 of the characters `A-Z a-z 0-9 _ -`
 a.toml:18: backend: is not a known key; did you mean `backends`?
-a.toml:19: admin: is not built yet, so it would have no effect; expected a file without it
+a.toml:19: admin: `api_keys` is empty, so nobody could call; expected at least one key, or no such section at all
 a.toml:20: profiles: is not built yet, so it would have no effect; expected a file without it
-a.toml:21: zzz: is not a known key; expected one of `auth`, `backends`, `equivalents`, `fallbacks`, `heartbeat`, `names`, `parked_calls`, `server`, `telemetry`
+a.toml:21: zzz: is not a known key; expected one of `admin`, `auth`, `backends`, `equivalents`, `fallbacks`, `heartbeat`, `names`, `parked_calls`, `server`, `telemetry`
 "#,
     );
 }
@@ -236,12 +254,12 @@ a.yaml:2: auth: has no value; expected a table of keys
     );
     with(" { api_keys: [] }").fails_with(
         r#"
-a.yaml:2: auth: `api_keys` is empty, so nobody could call; expected at least one key, or no `auth` section at all
+a.yaml:2: auth: `api_keys` is empty, so nobody could call; expected at least one key, or no such section at all
 "#,
     );
     with(" {}").fails_with(
         r#"
-a.yaml:2: auth: `api_keys` is empty, so nobody could call; expected at least one key, or no `auth` section at all
+a.yaml:2: auth: `api_keys` is empty, so nobody could call; expected at least one key, or no such section at all
 "#,
     );
     let key = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
