@@ -44,4 +44,5 @@ pub use arriving::{Arriving, Reply};
 pub use backend::{Backend, BackendContext};
 pub use legacy::Shared;
 pub use message::{RequestState, Rewrite};
-pub use process::Supervisor;
+pub use process::command::{CommandError, run_command};
+pub use process::{Supervisor, runner};

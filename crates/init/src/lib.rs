@@ -7,15 +7,26 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 mod children;
 mod descriptors;
+mod epilogue;
 mod exec;
 pub mod lifeline;
 mod supervise;
 
-/// The argument that makes the program the owner of a server; the server's command follows.
+/// The argument that makes the program the owner of a server; [`EPILOGUE`] may follow, then
+/// [`PROGRAM`].
 pub const INIT: &str = "__init";
+/// The argument before what the owner runs last, once nothing of the tree is left. There follow an
+/// exit code of the server with which it is not run, or `-`; the number of the command's arguments,
+/// its program among them; and these.
+pub const EPILOGUE: &str = "--epilogue";
+/// The argument before the server's command, with which the owner's own arguments end.
+pub const PROGRAM: &str = "--";
+/// How long the epilogue may take.
+pub const EPILOGUE_DEADLINE: Duration = Duration::from_secs(10);
 /// The argument that makes the program become a server; its owner's process id and the server's
 /// command follow.
 pub const EXEC: &str = "__exec";

@@ -18,6 +18,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use crate::children::Children;
+use crate::epilogue::Epilogue;
 use crate::lifeline::{End, MAX_LINE, Order, Report, receive_descriptor, send_descriptor};
 use crate::{EXEC, InitError};
 
@@ -25,17 +26,21 @@ use crate::{EXEC, InitError};
 const GRACE: Duration = Duration::from_secs(2);
 /// How often is looked for new children while the tree ends: nothing tells of a process that
 /// loses its parent.
-const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// Owns the program until nothing of its tree is left.
-pub(crate) fn supervise(program: &[OsString]) -> Result<ExitCode, InitError> {
+pub(crate) fn supervise(arguments: &[OsString]) -> Result<ExitCode, InitError> {
     crate::descriptors::close_inherited();
-    if program.is_empty() {
-        return Err(InitError::Arguments);
-    }
+    let (epilogue, program) = Epilogue::split(arguments).ok_or(InitError::Arguments)?;
     let input = receive_descriptor(stdin()).map_err(InitError::NoLifeline)?;
     match start(program, input) {
-        Ok(owner) => owner.run(),
+        Ok(owner) => {
+            let (end, child_ended) = owner.run()?;
+            if let Some(epilogue) = epilogue {
+                epilogue.run(end, &child_ended);
+            }
+            Ok(exit_code(end))
+        }
         Err(error) => {
             report(Report::Failed(error.number()));
             Ok(ExitCode::FAILURE)
@@ -117,7 +122,8 @@ fn signals(signals: &[i32]) -> Result<UnixStream, InitError> {
 }
 
 impl Owner {
-    fn run(mut self) -> Result<ExitCode, InitError> {
+    /// Returns once nothing of the tree is left: how the program ended, and what tells of children.
+    fn run(mut self) -> Result<(Option<End>, UnixStream), InitError> {
         loop {
             let seen = self.children.look();
             // Of a program that has ended it is known whether it had begun.
@@ -126,7 +132,7 @@ impl Owner {
                 self.program_ended(end);
             }
             if seen.none_left {
-                return Ok(exit_code(self.end));
+                return Ok((self.end, self.child_ended));
             }
             if self.kill_at.is_some_and(|at| at <= Instant::now()) {
                 self.kill_at = None;
@@ -251,7 +257,7 @@ fn report(report: Report) {
 }
 
 /// Whether something has come.
-fn drain(mut socket: &UnixStream) -> bool {
+pub(crate) fn drain(mut socket: &UnixStream) -> bool {
     let mut bytes = [0; MAX_LINE];
     let mut came = false;
     loop {
