@@ -173,6 +173,13 @@ impl Breaker {
         (now >= calls_decide_until).then(|| self.close(&mut record))
     }
 
+    /// Admits the next probe at once, if it is open: what failed is another now, of which nothing is
+    /// known.
+    pub(crate) fn is_renewed(&self, now: Instant) {
+        let mut record = self.record.lock();
+        record.probe_from = record.probe_from.map(|probe_from| probe_from.min(now));
+    }
+
     /// Forgets all that calls have shown, as if the endpoint were new. Answers the new state, if this
     /// changed it.
     pub(crate) fn reset(&self) -> Option<BreakerState> {

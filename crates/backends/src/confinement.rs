@@ -26,7 +26,7 @@ const DNS_PORT: u16 = 53;
 const CPU_PERIOD: u32 = 100_000;
 
 /// What is to hold for one local server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Everything that is to hold, and how it is held on this machine.
     pub measures: Vec<Measure>,
@@ -64,13 +64,9 @@ impl Plan {
             return None;
         };
         let mut plan = Self {
-            measures: Vec::new(),
-            read: Vec::new(),
-            write: Vec::new(),
             variable_names: variable_names(env),
-            confinement: Confinement::default(),
-            caches: Vec::new(),
             is_required: config.sandbox.as_ref().is_some_and(|s| s.require),
+            ..Self::default()
         };
         plan.limit(&config.limits, machine);
         if let Some(sandbox) = &config.sandbox {

@@ -22,7 +22,7 @@ use crate::link::inbox::Inbox;
 use crate::link::mux::Mux;
 use crate::link::{Link, LinkError, Wire, http_sse, stdio};
 use crate::lists::{Found, Server};
-use crate::process::{Program, Supervisor};
+use crate::process::{Epilogue, Program, Supervisor, runner};
 use crate::status::State;
 
 /// How long the whole of connecting may take; `npx` and the like may download first.
@@ -227,18 +227,31 @@ async fn spawn(
     if let Some(refusal) = plan.refusal() {
         return Err(ConnectError::new(refusal));
     }
+    let container = runner::container(backend, command, args, fastrand::u64(..));
+    let epilogue = container.as_ref().map(removal);
     let program = Program {
         plan: &plan,
         command,
-        args,
+        args: container.as_ref().map_or(args, |container| &container.args),
         env,
         cwd: cwd.as_deref(),
         max_line: config.max_message_bytes,
+        epilogue: epilogue.as_ref(),
     };
     stdio::spawn(backend, supervisor, &program, Arc::clone(inbox))
         .await
         .map(Guarded::new)
         .map_err(ConnectError::new)
+}
+
+/// A container is a child of another service: it does not end with what asked for it.
+fn removal(container: &runner::Container) -> Epilogue {
+    Epilogue {
+        command: container.removal.clone(),
+        // Where the name is the configuration's, another container may have it: then this one was
+        // refused, and the other is not its own to remove.
+        unless: container.is_named.then_some(runner::REFUSED),
+    }
 }
 
 async fn connect_stdio(

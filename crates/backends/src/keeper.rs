@@ -282,6 +282,9 @@ async fn establish(
     };
     match learned {
         Some(Ok(())) => {
+            if inner.config.is_process() {
+                inner.breaker.is_renewed(Instant::now());
+            }
             inner.connection.store(Some(Arc::clone(&connection)));
             if connection.legacy.is_none() {
                 inner.pool.end_all();

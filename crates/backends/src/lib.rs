@@ -48,4 +48,5 @@ pub use backend::{Backend, BackendContext};
 pub use known_lists::KnownLists;
 pub use legacy::Shared;
 pub use message::{RequestState, Rewrite};
-pub use process::{Supervisor, Usage};
+pub use process::command::{CommandError, run_command};
+pub use process::{Supervisor, Usage, runner};

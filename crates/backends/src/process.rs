@@ -25,16 +25,19 @@ use tokio_util::sync::CancellationToken;
 
 use self::roster::RosterEntry;
 pub use self::roster::{ProcessEnd, ProcessKind, ProcessReport};
+use self::runner::Invocation;
 use self::stderr::Stderr;
-use crate::confinement::Plan;
 pub use self::supervisor::Supervisor;
 pub use self::usage::Usage;
+use crate::confinement::Plan;
 use crate::link::mux::LastWord;
 
+pub(crate) mod command;
 pub(crate) mod demand;
 mod level;
 pub(crate) mod restarts;
 pub(crate) mod roster;
+pub mod runner;
 pub(crate) mod stderr;
 mod summary;
 mod supervisor;
@@ -74,6 +77,16 @@ pub(crate) struct Program<'a> {
     pub(crate) env: &'a BTreeMap<String, SecretString>,
     pub(crate) cwd: Option<&'a Path>,
     pub(crate) max_line: usize,
+    /// What its owner does last, once nothing of its tree is left.
+    pub(crate) epilogue: Option<&'a Epilogue>,
+}
+
+/// A command that removes what a program leaves behind that is not of its tree: a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Epilogue {
+    pub(crate) command: Invocation,
+    /// The exit code with which the program says that it made nothing.
+    pub(crate) unless: Option<u8>,
 }
 
 /// A program that runs.
@@ -92,6 +105,8 @@ pub(crate) struct Owner {
     said: BytesMut,
     /// Its entry among the processes that run, once it does.
     entry: Option<RosterEntry>,
+    /// How long it may take after SIGKILL until nothing is left.
+    kill_grace: Duration,
 }
 
 /// Starts a program, and waits until it has begun.
@@ -154,6 +169,8 @@ fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> 
         .arg0("switchboard")
         .arg(switchboard_init::INIT)
         .arg(program.plan.confinement().to_argument()?)
+        .args(program.epilogue.into_iter().flat_map(epilogue_arguments))
+        .arg(switchboard_init::PROGRAM)
         .arg(program.command)
         .args(program.args)
         .env_clear()
@@ -188,6 +205,10 @@ fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> 
         lifeline: UnixStream::from_std(ours)?,
         said: BytesMut::new(),
         entry: None,
+        kill_grace: match program.epilogue {
+            Some(_) => KILL_GRACE + switchboard_init::EPILOGUE_DEADLINE,
+            None => KILL_GRACE,
+        },
     };
     Ok(Process {
         stdin: pipe::Sender::from_owned_fd(stdin.into())?,
@@ -195,6 +216,18 @@ fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> 
         stderr,
         owner,
     })
+}
+
+fn epilogue_arguments(epilogue: &Epilogue) -> Vec<String> {
+    let Invocation { command, args } = &epilogue.command;
+    let unless = epilogue.unless.map(|code| code.to_string());
+    let head = [
+        switchboard_init::EPILOGUE.to_owned(),
+        unless.unwrap_or_else(|| "-".to_owned()),
+        (1 + args.len()).to_string(),
+        command.clone(),
+    ];
+    head.into_iter().chain(args.iter().cloned()).collect()
 }
 
 impl Owner {
@@ -273,7 +306,7 @@ impl Owner {
             // An owner that is gone needs no orders.
             let _ = self.lifeline.write_all(order.line().as_bytes()).await;
         }
-        if timeout(KILL_GRACE, self.child.wait()).await.is_err() {
+        if timeout(self.kill_grace, self.child.wait()).await.is_err() {
             tracing::warn!("a process does not end, although it was sent SIGKILL");
             let _ = self.child.wait().await;
         }

@@ -3,6 +3,7 @@
 pub(crate) mod backends;
 pub(crate) mod check;
 pub(crate) mod client;
+pub(crate) mod runners;
 pub(crate) mod serve;
 
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::runners::Preparation;
 use crate::commands::{backends, check, client, serve};
 
 #[global_allocator]
@@ -44,6 +45,14 @@ enum Command {
         /// Start every backend.
         #[arg(long)]
         connect: bool,
+        /// Before that, fetch what `npx`, `uvx` and `docker run` start, so that nobody waits for it
+        /// later. Each may take 10 minutes.
+        #[arg(long, requires = "connect")]
+        warm: bool,
+        /// Before that, write the versions that these would start now, where the configuration says
+        /// none, to `switchboard.lock` beside it; `serve` and `check` start these from then on.
+        #[arg(long, requires = "connect")]
+        pin: bool,
         /// The form of the report.
         #[arg(long, value_enum, default_value_t)]
         format: check::Format,
@@ -111,8 +120,13 @@ fn main() -> ExitCode {
             Command::Check {
                 sources,
                 connect,
+                warm,
+                pin,
                 format,
-            } => check::run(&sources.files, connect, format).await,
+            } => {
+                let preparation = Preparation { warm, pin };
+                check::run(&sources.files, connect, preparation, format).await
+            }
             Command::Tools { server } => client::tools(&server).await,
             Command::Call {
                 name,

@@ -9,11 +9,13 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 mod children;
 mod confine;
 pub mod confinement;
 mod descriptors;
+mod epilogue;
 mod exec;
 mod groups;
 pub mod lifeline;
@@ -22,9 +24,17 @@ mod private_tmp;
 mod supervise;
 mod tree;
 
-/// The argument that makes the program the owner of a server; its [`confinement`] and the server's
-/// command follow.
+/// The argument that makes the program the owner of a server; its [`confinement`] follows, then
+/// maybe [`EPILOGUE`], then [`PROGRAM`].
 pub const INIT: &str = "__init";
+/// The argument before what the owner runs last, once nothing of the tree is left. There follow an
+/// exit code of the server with which it is not run, or `-`; the number of the command's arguments,
+/// its program among them; and these.
+pub const EPILOGUE: &str = "--epilogue";
+/// The argument before the server's command, with which the owner's own arguments end.
+pub const PROGRAM: &str = "--";
+/// How long the epilogue may take.
+pub const EPILOGUE_DEADLINE: Duration = Duration::from_secs(10);
 /// The argument that makes the program become a server; its owner's process id, its confinement,
 /// the folders of its groups and the server's command follow.
 pub const EXEC: &str = "__exec";
@@ -75,7 +85,7 @@ impl InitError {
 pub fn run(mut args: impl Iterator<Item = OsString>) -> Option<ExitCode> {
     let step = args.nth(1)?;
     let done = if step == INIT {
-        supervise::supervise(args)
+        supervise::supervise(&args.collect::<Vec<_>>())
     } else if step == EXEC {
         exec::exec(args)
     } else {

@@ -19,6 +19,7 @@ use signal_hook::low_level::pipe;
 
 use crate::children::{Children, list};
 use crate::confinement::{Confinement, Sampled};
+use crate::epilogue::Epilogue;
 use crate::groups::Groups;
 use crate::lifeline::{End, Limit, MAX_LINE, Order, Report, receive_descriptor, send_descriptor};
 use crate::private_tmp::PrivateTmp;
@@ -29,23 +30,25 @@ use crate::{EXEC, InitError};
 const GRACE: Duration = Duration::from_secs(2);
 /// How often is looked for new children while the tree ends: nothing tells of a process that
 /// loses its parent.
-const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 /// How often is looked what the tree uses, where no control group counts it.
 const SAMPLE: Duration = Duration::from_secs(1);
 
 /// Owns the program until nothing of its tree is left.
-pub(crate) fn supervise(mut args: impl Iterator<Item = OsString>) -> Result<ExitCode, InitError> {
+pub(crate) fn supervise(arguments: &[OsString]) -> Result<ExitCode, InitError> {
     crate::descriptors::close_inherited();
-    let confinement = args.next();
-    let program: Vec<OsString> = args.collect();
-    if program.is_empty() {
-        return Err(InitError::Arguments);
-    }
+    let (confinement, arguments) = arguments.split_first().ok_or(InitError::Arguments)?;
+    let confinement = Confinement::from_argument(confinement).ok_or(InitError::Arguments)?;
+    let (epilogue, program) = Epilogue::split(arguments).ok_or(InitError::Arguments)?;
     let input = receive_descriptor(stdin()).map_err(InitError::NoLifeline)?;
-    let confinement = confinement.and_then(|argument| Confinement::from_argument(&argument));
-    let confinement = confinement.ok_or(InitError::Arguments)?;
-    match start(confinement, &program, input) {
-        Ok(owner) => owner.run(),
+    match start(confinement, program, input) {
+        Ok(owner) => {
+            let (end, child_ended) = owner.run()?;
+            if let Some(epilogue) = epilogue {
+                epilogue.run(end, &child_ended);
+            }
+            Ok(exit_code(end))
+        }
         Err(error) => {
             report(Report::Failed(error.number()));
             Ok(ExitCode::FAILURE)
@@ -165,7 +168,8 @@ fn signals(signals: &[i32]) -> Result<UnixStream, InitError> {
 }
 
 impl Owner {
-    fn run(mut self) -> Result<ExitCode, InitError> {
+    /// Returns once nothing of the tree is left: how the program ended, and what tells of children.
+    fn run(mut self) -> Result<(Option<End>, UnixStream), InitError> {
         loop {
             let seen = self.children.look();
             // Of a program that has ended it is known whether it had begun.
@@ -174,7 +178,7 @@ impl Owner {
                 self.program_ended(end);
             }
             if seen.none_left {
-                return Ok(exit_code(self.end));
+                return Ok((self.end, self.child_ended));
             }
             self.look_at_usage();
             if self.kill_at.is_some_and(|at| at <= Instant::now()) {
@@ -326,7 +330,7 @@ fn report(report: Report) {
 }
 
 /// Whether something has come.
-fn drain(mut socket: &UnixStream) -> bool {
+pub(crate) fn drain(mut socket: &UnixStream) -> bool {
     let mut bytes = [0; MAX_LINE];
     let mut came = false;
     loop {

@@ -22,6 +22,7 @@ use switchboard_telemetry::Metrics;
 use tokio::time::Instant;
 
 use self::processes::Processes;
+use super::runners::Preparation;
 use super::{counted, failed, load, print};
 use crate::config::{Finding, Loaded};
 
@@ -48,7 +49,12 @@ pub(crate) enum Format {
 }
 
 /// Validates the configuration and, if wanted, what it leads to.
-pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> ExitCode {
+pub(crate) async fn run(
+    files: &[PathBuf],
+    connect: bool,
+    preparation: Preparation,
+    format: Format,
+) -> ExitCode {
     let loaded = match load(files, None) {
         Ok(loaded) => loaded,
         Err(errors) => {
@@ -63,15 +69,26 @@ pub(crate) async fn run(files: &[PathBuf], connect: bool, format: Format) -> Exi
         }
     };
     let Loaded {
-        config,
-        warnings,
+        mut config,
+        mut warnings,
         files,
         index,
+        mut downloads,
     } = loaded;
-    let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
     let mut text = String::new();
+    let prepared = preparation.run(&mut downloads, &mut config, &mut text);
+    if let Err(message) = Box::pin(prepared).await {
+        print(&text);
+        return failed(&message);
+    }
+    warnings.extend(downloads.warnings(&index));
+    let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
+    report["runners"] = downloads.report();
     for warning in &warnings {
         let _ = writeln!(text, "warning: {warning}");
+    }
+    for note in downloads.notes() {
+        let _ = writeln!(text, "{note}");
     }
     let read = files
         .iter()

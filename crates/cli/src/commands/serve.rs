@@ -41,6 +41,9 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    for line in loaded.downloads.log_lines() {
+        tracing::warn!("{line}");
+    }
     let shutdown = match shutdown_signal() {
         Ok(shutdown) => shutdown,
         Err(error) => return failed(&format!("cannot wait for signals: {error}")),
@@ -50,7 +53,7 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
         Ok(hangups) => hangups,
         Err(error) => return failed(&format!("cannot wait for signals: {error}")),
     };
-    let watched = Watched::new(loaded.files).await;
+    let watched = Watched::new(loaded.watched()).await;
     let is_watching = loaded.config.server.watch_config;
     raise_file_limit();
     let needs_key = loaded.config.auth.is_some();

@@ -6,8 +6,10 @@
 //! becomes the types, whose own rules are checked last.
 
 mod document;
+mod downloads;
 mod finding;
 mod formats;
+mod lock;
 mod mcp_servers;
 mod merge;
 mod missing;
@@ -32,7 +34,9 @@ use self::document::Document;
 use self::shape::Shape;
 
 pub(crate) use self::document::LISTEN_FLAG;
+pub(crate) use self::downloads::{Download, Downloads};
 pub(crate) use self::finding::{ConfigErrors, Finding};
+pub(crate) use self::lock::Lock;
 pub(crate) use self::merge::Index;
 pub(crate) use self::reference::reference_markdown;
 
@@ -47,6 +51,16 @@ pub(crate) struct Loaded {
     pub(crate) files: Vec<PathBuf>,
     /// Where each key stands, for what only comes to light later.
     pub(crate) index: Index,
+    /// What runners fetch; the versions of the lock stand in the configuration already.
+    pub(crate) downloads: Downloads,
+}
+
+impl Loaded {
+    /// The files whose change is a reason to load again: the lock may be written later.
+    pub(crate) fn watched(&self) -> Vec<PathBuf> {
+        let lock = self.downloads.lock.iter();
+        self.files.iter().chain(lock).cloned().collect()
+    }
 }
 
 /// What has been found so far.
@@ -83,7 +97,11 @@ pub(crate) fn load(
         document.check(&schema, &mut findings);
     }
     let index = Index::of(&documents);
-    let config = compose(&documents, &index, &schema, complete, &mut findings);
+    let mut config = compose(&documents, &index, &schema, complete, &mut findings);
+    let downloads = Downloads::prepare(&mut config, &files, cwd).unwrap_or_else(|wrong| {
+        findings.errors.push(wrong);
+        Downloads::default()
+    });
 
     sort(&mut findings.errors, &files);
     sort(&mut findings.warnings, &files);
@@ -95,6 +113,7 @@ pub(crate) fn load(
         warnings: findings.warnings,
         files,
         index,
+        downloads,
     })
 }
 

@@ -95,10 +95,11 @@ impl ConfigWatcher {
             tracing::warn!("{warning}");
         }
         let is_watching = loaded.config.server.watch_config;
+        let watched = loaded.watched();
         match self.reloader.reload(&loaded.config).await {
             Ok(reloaded) => {
                 self.is_watching = is_watching;
-                self.watched.set(loaded.files).await;
+                self.watched.set(watched).await;
                 tell(&reloaded)
             }
             Err(error) => {
