@@ -193,7 +193,7 @@ async fn what_is_not_pinned_is_warned_about_at_its_line() {
     );
     warned(
         "f",
-        "`npx` and its address run whatever the repository holds",
+        "the address of `npx` leads to whatever the repository holds",
     );
     assert_eq!(
         checked.stdout.matches("warning: ").count(),

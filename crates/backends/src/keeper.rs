@@ -1,27 +1,23 @@
-//! The keeper: one task a backend that connects, learns, listens and reconnects.
+//! The keeper: one task an endpoint that connects, learns, listens and reconnects.
 
-use std::collections::BTreeSet;
-use std::future::{Future, pending};
-use std::pin::Pin;
+mod listening;
+
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use switchboard_protocol::error::code;
-use switchboard_protocol::json::write_str;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use self::listening::Listening;
 use crate::backend::Backend;
 use crate::config::EraPin;
 use crate::confinement;
-use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, OWN_META, Remembered, connect};
+use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, Remembered, connect};
 use crate::dependencies::wait_for;
 use crate::endpoint::Inner;
 use crate::health::Checks;
 use crate::learn::learn;
 use crate::legacy;
-use crate::link::watch::Watch;
-use crate::link::{Link, LinkError, error_code, next_id};
-use crate::lists::Features;
-use crate::message;
+use crate::link::{Link, LinkError};
 use crate::pause::{Pause, jittered};
 use crate::process::demand::{Lifetime, LifetimeEnd};
 use crate::process::restarts::{LEFT_ALONE, Restarts};
@@ -489,172 +485,4 @@ fn refresh_period(inner: &Inner) -> Duration {
         Duration::from_millis(ttl).clamp(LEAST_REFRESH, DEFAULT_REFRESH)
     });
     jittered(period)
-}
-
-type Stream = Pin<Box<dyn Future<Output = bool> + Send>>;
-
-/// Keeps the server telling what changes: one `subscriptions/listen` stream for modern servers, a
-/// subscription for each resource with legacy ones.
-struct Listening {
-    inner: Arc<Inner>,
-    connection: Arc<Connection>,
-    watched: BTreeSet<Arc<str>>,
-    /// Resolves to whether opening it again makes sense.
-    stream: Option<(u64, Stream)>,
-    /// The stream before, kept until the new one is acknowledged, so that nothing is missed in
-    /// between.
-    previous: Option<Stream>,
-    pause: Pause,
-    opened: Instant,
-}
-
-impl Listening {
-    fn new(inner: Arc<Inner>, connection: Arc<Connection>) -> Self {
-        let nothing_yet = connection.server.features.subscribe.then(BTreeSet::new);
-        inner.watching.send_replace(nothing_yet);
-        Self {
-            inner,
-            connection,
-            watched: BTreeSet::new(),
-            stream: None,
-            previous: None,
-            pause: Pause::default(),
-            opened: Instant::now(),
-        }
-    }
-
-    /// Sets the resources to hear of.
-    async fn set(&mut self, uris: BTreeSet<Arc<str>>) {
-        let features = self.connection.server.features;
-        let uris = if features.subscribe {
-            uris
-        } else {
-            BTreeSet::new()
-        };
-        if self.connection.wire.version.is_modern() {
-            self.watched = uris;
-            self.previous = self.stream.take().map(|(_, stream)| stream);
-            self.open(Duration::ZERO);
-            return;
-        }
-        for (uri, subscribe) in uris
-            .difference(&self.watched)
-            .map(|uri| (uri, true))
-            .chain(self.watched.difference(&uris).map(|uri| (uri, false)))
-        {
-            if let Err(error) = legacy::subscribe(&self.connection, uri, subscribe).await {
-                tracing::debug!(subscribe, "a resource subscription failed: {error}");
-            }
-        }
-        self.watched = uris;
-        self.established();
-    }
-
-    fn open(&mut self, after: Duration) {
-        let filter = filter(self.connection.server.features, &self.watched);
-        if filter.is_empty() {
-            return;
-        }
-        let id = next_id();
-        let connection = Arc::clone(&self.connection);
-        self.opened = Instant::now() + after;
-        let stream = async move {
-            sleep(after).await;
-            let out = message::own(
-                "subscriptions/listen",
-                id,
-                OWN_META,
-                &format!("\"notifications\":{{{filter}}}"),
-            );
-            let end = connection
-                .link
-                .request(&connection.wire, out, Watch::subscription())
-                .await;
-            error_code(&end) != Some(code::METHOD_NOT_FOUND)
-        };
-        self.stream = Some((id, Box::pin(stream)));
-    }
-
-    fn acknowledged(&mut self, id: Option<u64>) {
-        if id.is_some() && id == self.stream.as_ref().map(|(id, _)| *id) {
-            self.previous = None;
-            self.established();
-        }
-    }
-
-    fn established(&self) {
-        if self.connection.server.features.subscribe {
-            self.inner.watching.send_replace(Some(self.watched.clone()));
-        }
-    }
-
-    /// Resolves when the stream broke and is being opened again.
-    async fn broken(&mut self) {
-        let again = loop {
-            let Some((_, stream)) = &mut self.stream else {
-                return pending().await;
-            };
-            let Some(previous) = &mut self.previous else {
-                break stream.await;
-            };
-            tokio::select! {
-                again = stream => break again,
-                // Whatever it had to say, the new one says as well.
-                _ = previous => self.previous = None,
-            }
-        };
-        self.stream = None;
-        self.previous = None;
-        if !again {
-            return pending().await;
-        }
-        let after = self.pause.after(self.opened.elapsed());
-        self.open(after);
-    }
-}
-
-/// The members of the `notifications` filter; empty if the server has nothing to tell.
-fn filter(features: Features, watched: &BTreeSet<Arc<str>>) -> String {
-    let flags = [
-        (features.tools_changed, "\"toolsListChanged\":true"),
-        (features.prompts_changed, "\"promptsListChanged\":true"),
-        (features.resources_changed, "\"resourcesListChanged\":true"),
-    ];
-    let mut members: Vec<String> = flags
-        .into_iter()
-        .filter(|(wanted, _)| *wanted)
-        .map(|(_, member)| member.to_owned())
-        .collect();
-    if !watched.is_empty() {
-        let uris = watched.iter().map(|uri| {
-            let mut out = Vec::with_capacity(uri.len() + 2);
-            write_str(&mut out, uri);
-            String::from_utf8_lossy(&out).into_owned()
-        });
-        members.push(format!(
-            "\"resourceSubscriptions\":[{}]",
-            uris.collect::<Vec<_>>().join(",")
-        ));
-    }
-    members.join(",")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn asks_only_for_what_the_server_has() {
-        assert_eq!(filter(Features::default(), &BTreeSet::new()), "");
-        let features = Features {
-            tools_changed: true,
-            resources_changed: true,
-            ..Features::default()
-        };
-        let watched = BTreeSet::from([Arc::from("a:\"b\"")]);
-        assert_eq!(
-            filter(features, &watched),
-            r#""toolsListChanged":true,"resourcesListChanged":true,"resourceSubscriptions":["a:\"b\""]"#
-        );
-    }
 }

@@ -260,18 +260,20 @@ impl Owner {
         }
         let Some(end) = ended else {
             let end = self.end_tree().await;
-            return Some(describe(end)).into();
+            let reason = match end {
+                // It had ended before it was told to, as its owner says only now.
+                Some(End::Exited(1..)) => told(describe(end), stderr.last_words().await),
+                _ => describe(end),
+            };
+            return Some(reason).into();
         };
         let reason = match over {
             Some(limit) => format!("{ENDED}{}", self.plan.told_over(limit)),
             None => describe(end),
         };
         let summary = stderr.tell_end(&reason).await;
-        let reason = match summary {
-            // What it wrote before is not why.
-            Some(summary) if over.is_none() => format!("{reason}: {summary}"),
-            _ => reason,
-        };
+        // What it wrote before it was over a limit is not why.
+        let reason = told(reason, summary.filter(|_| over.is_none()));
         if let Some(entry) = &self.entry {
             entry.ended(&reason);
         }
@@ -340,6 +342,14 @@ const ENDED: &str = "its process ";
 /// Whether this is the reason of a connection's end that the end of its process is.
 pub(crate) fn is_end(reason: &str) -> bool {
     reason.starts_with(ENDED)
+}
+
+/// The reason of an end, with what the process said last.
+fn told(reason: String, last_words: Option<String>) -> String {
+    match last_words {
+        Some(words) => format!("{reason}: {words}"),
+        None => reason,
+    }
 }
 
 fn describe(end: Option<End>) -> String {

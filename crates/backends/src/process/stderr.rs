@@ -60,16 +60,21 @@ impl Stderr {
     /// Logs what came last, now that the process has ended and was not to. Returns what of it a
     /// caller may be told.
     pub(crate) async fn tell_end(self, reason: &str) -> Option<String> {
-        let Self {
-            backend,
-            redactor,
-            tail,
-            reading,
-        } = self;
-        let _ = timeout(LAST_WORDS, reading).await;
-        let stderr = tail.lock().redacted(&redactor);
+        let backend = Arc::clone(&self.backend);
+        let stderr = self.all_of_tail().await;
         tracing::warn!(%backend, stderr, "{reason}");
         summary(stderr.lines())
+    }
+
+    /// What a caller may be told of what came last.
+    pub(crate) async fn last_words(self) -> Option<String> {
+        summary(self.all_of_tail().await.lines())
+    }
+
+    /// What came last, once all of it has or nothing more is waited for.
+    async fn all_of_tail(self) -> String {
+        let _ = timeout(LAST_WORDS, self.reading).await;
+        self.tail.lock().redacted(&self.redactor)
     }
 }
 

@@ -78,7 +78,9 @@ pub(crate) async fn run(
     let mut text = String::new();
     let prepared = preparation.run(&mut downloads, &mut config, &mut text);
     if let Err(message) = Box::pin(prepared).await {
-        print(&text);
+        if format == Format::Text {
+            print(&text);
+        }
         return failed(&message);
     }
     warnings.extend(downloads.warnings(&index));

@@ -52,14 +52,9 @@ impl Download {
 
     /// What is fetched, for people: an address may hold a credential.
     pub(crate) fn shown(&self) -> String {
-        match self.package.pin {
-            Pin::Source | Pin::Nothing => format!("`{}` and its address", self.tool),
-            Pin::Exact | Pin::Tag | Pin::Open if self.package.name.is_empty() => {
-                format!("`{}` and its address", self.tool)
-            }
-            Pin::Exact | Pin::Tag | Pin::Open => {
-                format!("`{} {}`", self.tool, self.package.spec)
-            }
+        match self.package.name.as_str() {
+            "" => format!("the address of `{}`", self.tool),
+            _ => format!("`{} {}`", self.tool, self.package.spec),
         }
     }
 
@@ -84,7 +79,7 @@ impl Download {
         let name = &self.package.name;
         Some(match self.package.pin {
             Pin::Source => format!(
-                "{shown} run whatever the repository holds at that time; expected the whole number of a commit in the address"
+                "{shown} leads to whatever the repository holds at that time; expected the whole number of a commit in it"
             ),
             Pin::Tag => format!(
                 "{shown} is pinned by half: a tag can be moved to another image; expected {or}`{name}{written}`, or have it pinned: `switchboard check --connect --pin`"

@@ -13,7 +13,8 @@ pub(crate) struct Finding {
     pub(crate) line: Option<usize>,
     /// The key as the file writes it; empty where it is about the whole file.
     pub(crate) key: String,
-    /// What is wrong and what is expected. Never holds a value that came from a variable.
+    /// What is wrong and what is expected. Never holds a value that came from a variable,
+    /// but for the name of what a runner fetches.
     pub(crate) message: String,
 }
 
