@@ -85,6 +85,7 @@ const LEGACY_EDGES: &[(&str, &[&str])] = &[
             "endpoint.rs",
             "exchange.rs",
             "keeper.rs",
+            "keeper/listening.rs",
             "learn.rs",
             "lib.rs",
             "link/mux.rs",

@@ -232,7 +232,7 @@ NAME         STATE        TRANSPORT  PID     UP   MEMORY     CPU  RESTARTS  CALL
 files        ready        stdio        7  1m40s  6.0 MiB  15.0 %         1      2      2
     main                               7  1m40s  3.0 MiB  10.0 %                       1
     session                            8  1m40s  3.0 MiB   5.0 %                       1
-far\u{fffd}[2J     unavailable  HTTP         -      -        -       -         0      0      0  no connection: refused
+far\u{fffd}[2J      unavailable  HTTP         -      -        -       -         0      0      0  no connection: refused
 ";
         assert_eq!(Table::default().draw(&backends()), expected);
         assert_eq!(Table::default().draw(&[]), "There are no backends.\n");
