@@ -28,6 +28,7 @@ use crate::breaker::Refused;
 use crate::bulkhead::{Bulkhead, Permit};
 use crate::call_attempts::CallAttempts;
 use crate::config::{BackendConfig, SessionScope};
+use crate::confinement;
 use crate::discovery::{Discovery, Problem};
 use crate::endpoint::{Endpoint, SHUTDOWN_DEADLINE};
 use crate::endpoints::{self, digest};
@@ -106,6 +107,7 @@ impl Backend {
         dependencies: &[Self],
     ) -> Self {
         context.metrics.set_state(BackendState::Starting);
+        confinement::warn(&name, &config);
         let _on_runtime = context.runtime.as_ref().map(Handle::enter);
         let tasks = TaskTracker::new();
         let discovery = config.discovery.as_ref();

@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use self::listening::Listening;
 use crate::backend::Backend;
 use crate::config::EraPin;
-use crate::confinement;
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, Remembered, connect};
 use crate::dependencies::wait_for;
 use crate::endpoint::Inner;
@@ -42,7 +41,6 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
     // Boxed, since it is over soon and the keeper lives on.
     Box::pin(wait_for(&inner, &dependencies)).await;
     drop(dependencies);
-    confinement::warn(&inner.name, &inner.config);
     let mut pause = Pause::default();
     let mut restarts = Restarts::new(inner.config.restarts);
     let mut remembered = None;

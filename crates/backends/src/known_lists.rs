@@ -121,18 +121,21 @@ struct KnownTool {
 }
 
 fn read(file: &Path) -> io::Result<Option<Lists>> {
-    let file = File::open(file)?;
-    let mut text = Vec::new();
-    if file.take(MAX_BYTES + 1).read_to_end(&mut text)? as u64 > MAX_BYTES {
-        return Ok(None);
-    }
-    let known: Known = serde_json::from_slice(&text)?;
+    let known: Known = serde_json::from_slice(&read_at_most(file)?)?;
     Ok(known.into_lists())
+}
+
+/// What is in a file; of one that is too large only a part, which is no JSON.
+fn read_at_most(file: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(file)?.take(MAX_BYTES).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 fn write(file: &Path, lists: &Lists) -> io::Result<()> {
     let text = serde_json::to_vec(&Known::of(lists)?)?;
-    if text.len() as u64 > MAX_BYTES || fs::read(file).is_ok_and(|before| before == text) {
+    let before = read_at_most(file);
+    if text.len() as u64 > MAX_BYTES || before.as_ref().is_ok_and(|before| *before == text) {
         return Ok(());
     }
     let folder = file.parent().ok_or(io::ErrorKind::NotFound)?;
@@ -140,7 +143,9 @@ fn write(file: &Path, lists: &Lists) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    make_room(folder)?;
+    if before.is_err() {
+        make_room(folder)?;
+    }
     // Another that writes the same file writes another of these.
     let unique = format!("{}-{:x}.new", std::process::id(), fastrand::u64(..));
     let new = folder.join(unique);
@@ -154,7 +159,8 @@ fn write(file: &Path, lists: &Lists) -> io::Result<()> {
         .write_all(&text)
         .and_then(|()| fs::rename(&new, file));
     if moved.is_err() {
-        fs::remove_file(&new)?;
+        // What went wrong first is what matters.
+        let _ = fs::remove_file(&new);
     }
     moved
 }

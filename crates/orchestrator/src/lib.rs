@@ -20,7 +20,7 @@ pub mod start_order;
 mod task_news;
 mod tasks;
 
-pub use clock::now_ms;
+pub use clock::{now_ms, rfc3339};
 pub use orchestrator::{Orchestrator, Parts, TracedCall};
 pub use reload::{BackendChanges, DesiredState, ShutDown};
 pub use task_news::TaskNews;

@@ -87,7 +87,7 @@ impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
 
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Lines on their way to the log. Writing to it never waits; a line that does not fit is dropped

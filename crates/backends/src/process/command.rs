@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use super::runner::Invocation;
+use super::stderr::Tail;
 use super::summary::{Redactor, summary};
 use super::{Process, Program, Supervisor, start};
 use crate::confinement::Plan;
@@ -17,8 +18,6 @@ use switchboard_init::lifeline::End;
 
 /// The most of the standard output that is kept; more is an error.
 const MAX_OUTPUT: usize = 1024 * 1024;
-/// How much of what came last on standard error is kept.
-const MAX_ERRORS: usize = 16 * 1024;
 
 /// Why a command did not do its work, in words for an operator, without secrets of the environment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +57,7 @@ pub async fn run_command(
         mut owner,
     } = started;
     drop(stdin);
+    let redactor = Redactor::new(env);
     let ended = timeout(within, async {
         let end = async {
             let end = owner.program_ended(&mut None).await;
@@ -65,17 +65,15 @@ pub async fn run_command(
             let _ = owner.child.wait().await;
             end
         };
-        tokio::join!(read(stdout), read_tail(stderr), end)
+        tokio::join!(read(stdout), read_tail(stderr, &redactor), end)
     });
     let Ok((output, errors, end)) = ended.await else {
         let seconds = within.as_secs();
         return Err(CommandError(format!("it takes longer than {seconds} s")));
     };
     if end != Some(End::Exited(0)) {
-        let redactor = Redactor::new(env);
-        let errors = String::from_utf8_lossy(&errors);
-        let lines: Vec<String> = errors.lines().map(|line| redactor.line(line)).collect();
-        let said = match summary(lines.iter().map(String::as_str)) {
+        let errors = errors.redacted(&redactor);
+        let said = match summary(errors.lines()) {
             Some(said) => format!(": {said}"),
             None => String::new(),
         };
@@ -104,17 +102,13 @@ async fn read(mut stream: impl AsyncRead + Unpin) -> Option<Vec<u8>> {
 }
 
 /// What came last of it.
-async fn read_tail(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
-    let mut tail = Vec::new();
+async fn read_tail(mut stream: impl AsyncRead + Unpin, redactor: &Redactor) -> Tail {
+    let mut tail = Tail::new(redactor);
     let mut bytes = [0; 8 * 1024];
     loop {
         match stream.read(&mut bytes).await {
             Ok(0) | Err(_) => return tail,
-            Ok(count) => {
-                tail.extend_from_slice(&bytes[..count]);
-                let extra = tail.len().saturating_sub(MAX_ERRORS);
-                tail.drain(..extra);
-            }
+            Ok(count) => tail.push(&bytes[..count]),
         }
     }
 }

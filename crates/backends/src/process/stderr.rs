@@ -97,14 +97,14 @@ async fn read(mut stderr: ChildStderr, mut log: Log, tail: Arc<Mutex<Tail>>) {
 }
 
 /// What came last, as it came: where it was cut, a secret may be as well.
-struct Tail {
+pub(super) struct Tail {
     bytes: Vec<u8>,
     room: usize,
     is_cut: bool,
 }
 
 impl Tail {
-    fn new(redactor: &Redactor) -> Self {
+    pub(super) fn new(redactor: &Redactor) -> Self {
         Self {
             bytes: Vec::new(),
             room: TAIL + redactor.longest(),
@@ -112,7 +112,7 @@ impl Tail {
         }
     }
 
-    fn push(&mut self, piece: &[u8]) {
+    pub(super) fn push(&mut self, piece: &[u8]) {
         let piece = &piece[piece.len().saturating_sub(self.room)..];
         let extra = (self.bytes.len() + piece.len()).saturating_sub(self.room);
         self.bytes.drain(..extra);
@@ -121,7 +121,7 @@ impl Tail {
     }
 
     /// The lines that came last, as they may be logged.
-    fn redacted(&self, redactor: &Redactor) -> String {
+    pub(super) fn redacted(&self, redactor: &Redactor) -> String {
         let text = String::from_utf8_lossy(&self.bytes);
         let lines: Vec<String> = text
             .lines()

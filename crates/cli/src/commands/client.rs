@@ -297,7 +297,9 @@ fn show(result: &Value, as_json: bool) -> ExitCode {
 pub(super) fn visible(text: &str) -> String {
     text.chars()
         .map(|character| {
-            if character.is_control() && !matches!(character, '\n' | '\t') {
+            let moves_text =
+                matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            if moves_text || character.is_control() && !matches!(character, '\n' | '\t') {
                 '\u{fffd}'
             } else {
                 character

@@ -1,6 +1,7 @@
 //! `switchboard.lock`: the versions of what runners fetch, beside the configuration (decision 16).
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,8 @@ use switchboard_backends::runner::{Ecosystem, Version};
 
 /// Its name.
 pub(crate) const LOCK_FILE: &str = "switchboard.lock";
+/// The most that is read of a file, in bytes; what is cut there is no lock.
+const LARGEST: u64 = 4 * 1024 * 1024;
 /// The version of its form.
 const FORM: u32 = 1;
 /// What it begins with.
@@ -59,7 +62,13 @@ impl Lock {
     ///
     /// If it is there and cannot be used: to start other versions than the locked ones would be worse.
     pub(crate) fn read(path: &Path) -> Result<Self, LockError> {
-        match std::fs::read_to_string(path) {
+        let read = || {
+            let mut text = String::new();
+            let file = std::fs::File::open(path)?;
+            file.take(LARGEST).read_to_string(&mut text)?;
+            Ok(text)
+        };
+        match read() {
             Ok(text) => Self::parse(&text),
             Err(error) if is_absent(&error) => Ok(Self::default()),
             Err(error) => Err(LockError::Unreadable(error)),

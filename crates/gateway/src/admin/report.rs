@@ -1,11 +1,11 @@
 //! A backend as the admin API shows it. The names are a contract: members are added, never changed.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use serde::Serialize;
 use switchboard_backends::inspect::{BackendReport, EndpointReport, ProcessReport};
 use switchboard_backends::status::Status;
+use switchboard_orchestrator::rfc3339;
 
 #[derive(Serialize)]
 pub(super) struct BackendsView {
@@ -135,8 +135,4 @@ impl ProcessView {
             }),
         }
     }
-}
-
-fn rfc3339(time: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(time).to_string()
 }

@@ -1,7 +1,5 @@
 //! The results of lists, as bytes.
 
-use std::time::{Duration, SystemTime};
-
 use bytes::Bytes;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -15,6 +13,7 @@ use super::build::{Entry, Registry};
 use super::resources::{Resources, ui_resource};
 use super::skills::address_skill;
 use super::{InvalidCursor, List, SnapshotSettings, Source};
+use crate::clock::rfc3339;
 
 /// What all results have in common.
 pub(super) struct Frame {
@@ -86,16 +85,6 @@ fn absence(source: &Source) -> Option<serde_json::Value> {
         "since": rfc3339(status.since),
         "action": action,
     }))
-}
-
-/// The time in UTC, to the second, within the years that the format can write.
-fn rfc3339(time: SystemTime) -> String {
-    const LAST: Duration = Duration::from_secs(253_402_300_799);
-    let since_1970 = time
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let time = SystemTime::UNIX_EPOCH + since_1970.min(LAST);
-    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 /// The tools or prompts as they are listed. Those of a hidden backend are left out, unless

@@ -12,6 +12,9 @@ use url::Url;
 
 use crate::commands::client::visible;
 
+/// The largest answer that is taken, in bytes.
+const LARGEST: usize = 16 * 1024 * 1024;
+
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -133,9 +136,15 @@ impl Admin {
         if let Some(key) = &self.key {
             request = request.header(AUTHORIZATION, key);
         }
-        let response = request.send().await.map_err(|error| self.away(&error))?;
+        let mut response = request.send().await.map_err(|error| self.away(&error))?;
         let status = response.status();
-        let body = response.bytes().await.map_err(|error| self.away(&error))?;
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.away(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > LARGEST {
+                return Err(format!("{} answers more than an admin API does", self.url));
+            }
+        }
         let raw: Option<Value> = serde_json::from_slice(&body).ok();
         if !status.is_success() {
             return Err(self.refused(status, raw.as_ref()));

@@ -15,6 +15,18 @@ use crate::config::{Finding, Index};
 /// What stands for a text that came from a variable or a file, and so may be a secret.
 const HIDDEN: &str = "[from a variable]";
 
+/// An argument without what stands before the host of an address in it, such as a name and password.
+fn without_credentials(arg: &str) -> String {
+    let Some((scheme, rest)) = arg.split_once("://") else {
+        return arg.to_owned();
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    match authority.rsplit_once('@') {
+        Some((credentials, _)) => format!("{scheme}://…{}", &rest[credentials.len()..]),
+        None => arg.to_owned(),
+    }
+}
+
 /// All local servers of a configuration.
 pub(super) struct Processes {
     servers: Vec<Server>,
@@ -129,7 +141,7 @@ impl Server {
             if index.is_expanded(&key) {
                 HIDDEN.to_owned()
             } else {
-                arg.clone()
+                without_credentials(arg)
             }
         });
         Some(Self {
