@@ -11,7 +11,7 @@ use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -105,6 +105,8 @@ pub(crate) struct Inner {
     pub(crate) demand: Demand,
     /// What local servers were last known to offer.
     pub(crate) known_lists: KnownLists,
+    /// The right to write them.
+    keeping_lists: Arc<Semaphore>,
     /// An operator wants the connection to be made anew, whatever the keeper does right now.
     pub(crate) restart: Notify,
 }
@@ -187,6 +189,7 @@ impl Endpoint {
             try_again: Notify::new(),
             demand: Demand::new(),
             known_lists,
+            keeping_lists: Arc::new(Semaphore::new(1)),
             restart: Notify::new(),
             config,
         });
@@ -436,6 +439,7 @@ impl Endpoint {
         if let Some(state) = inner.breaker.reset() {
             inner.breaker_turned(state, Instant::now());
         }
+        inner.pool.try_again();
         inner.pool.end_all();
         inner.say_restarting();
         // Remembered: the keeper may be between two things that it does.
@@ -567,7 +571,7 @@ impl Inner {
 
     /// Whether its process has something to do, be it to tell news of a resource.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.is_at_work() || !self.watched.borrow().is_empty()
+        self.is_at_work() || self.demand.is_listened_to() || !self.watched.borrow().is_empty()
     }
 
     /// Takes what its server was last known to offer for what it offers, if its process is started
@@ -590,9 +594,16 @@ impl Inner {
     /// Keeps what its server offers for the next time that [`Inner::takes_known_lists`] asks.
     pub(crate) fn keep_known_lists(self: &Arc<Self>, lists: &Arc<Lists>) {
         if self.config.processes.start == StartPolicy::Lazy {
+            // One at a time, or an older one may be the last: what changes meanwhile is kept the next
+            // time that it is read.
+            let Ok(writing) = Arc::clone(&self.keeping_lists).try_acquire_owned() else {
+                return;
+            };
             let (inner, lists) = (Arc::clone(self), Arc::clone(lists));
-            let write = move || inner.known_lists.write(&inner.name, &inner.config, &lists);
-            self.tasks.spawn_blocking(write);
+            self.tasks.spawn_blocking(move || {
+                inner.known_lists.write(&inner.name, &inner.config, &lists);
+                drop(writing);
+            });
         }
     }
 

@@ -3,9 +3,11 @@
 mod listening;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
 
 use self::listening::Listening;
 use crate::backend::Backend;
@@ -140,6 +142,7 @@ async fn rest(inner: &Inner) {
         () = inner.stop.cancelled() => {}
         () = inner.demand.is_wanted() => {}
         () = inner.restart.notified() => {}
+        () = inner.try_again.notified() => {}
         // The sender lives as long as `inner`.
         _ = watched.wait_for(|watched| !watched.is_empty()) => {}
     }
@@ -153,6 +156,8 @@ async fn serve_in_turn(
     found: Remembered,
 ) -> End {
     let mut lifetime = Lifetime::new(inner.config.processes, &inner.demand);
+    // Of those that were replaced and have calls yet.
+    let stop = inner.stop.child_token();
     let end = loop {
         let served = tokio::select! {
             served = serve(inner, &connection, &mut lifetime) => served,
@@ -162,7 +167,7 @@ async fn serve_in_turn(
             Ok(Worn) => match successor(inner, &connection, found).await {
                 Ok(next) => {
                     let predecessor = std::mem::replace(&mut connection, next);
-                    let leaving = leave(Arc::clone(inner), predecessor);
+                    let leaving = leave(Arc::clone(inner), predecessor, stop.clone());
                     lifetime.begin(&inner.demand, Some(inner.tasks.spawn(leaving)));
                 }
                 Err(None) => lifetime.go_on(&inner.demand),
@@ -179,15 +184,33 @@ async fn serve_in_turn(
                 endpoint = inner.spec.label.as_deref(),
                 "its process is ended, since nobody calls it; the next call starts it"
             );
+            // Whatever was wrong with it, the next call finds another.
+            inner.set_status(State::Ready, Stage::Listing, "");
             // A call may have come since it was looked.
             inner.pool.retire_all();
-            leave(Arc::clone(inner), connection).await;
+            let leaving = leave(Arc::clone(inner), connection, stop);
+            let inner = Arc::clone(inner);
+            inner.tasks.clone().spawn(async move {
+                leaving.await;
+                // Opened by such a call. One that is held goes on.
+                if inner.connection.load().is_none() {
+                    inner.pool.retire_all();
+                }
+            });
         }
         End::Restarted => {
             inner.say_restarting();
+            stop.cancel();
             end_connection(&connection).await;
         }
-        End::Closed(_) | End::SessionLost | End::Stopped => end_connection(&connection).await,
+        End::Closed(reason) => {
+            // It takes a while until nothing is left of it.
+            let error = ConnectError::new(reason.clone());
+            inner.set_failed(State::Unavailable, Stage::Connecting, error);
+            end_connection(&connection).await;
+            return End::Closed(reason);
+        }
+        End::SessionLost | End::Stopped => end_connection(&connection).await,
     }
     end
 }
@@ -199,10 +222,15 @@ async fn successor(
     worn: &Connection,
     found: Remembered,
 ) -> Result<Arc<Connection>, Option<End>> {
-    let started = tokio::select! {
+    let mut starting = pin!(establish(inner, Some(found)));
+    let (started, ended) = tokio::select! {
         biased;
-        started = establish(inner, Some(found)) => started,
-        reason = worn.link.closed() => return Err(Some(End::Closed(reason))),
+        started = &mut starting => (started, None),
+        reason = worn.link.ended() => {
+            // Calls wait for the other then.
+            inner.connection.store(None);
+            (starting.await, Some(reason))
+        }
     };
     match started {
         None if inner.stop.is_cancelled() => Err(Some(End::Stopped)),
@@ -212,6 +240,7 @@ async fn successor(
             inner.metrics.recycled();
             Ok(next)
         }
+        Some(Err(_)) if let Some(reason) = ended => Err(Some(End::Closed(reason))),
         Some(Err(error)) => {
             tracing::warn!(
                 backend = %inner.name,
@@ -226,8 +255,8 @@ async fn successor(
 }
 
 /// Ends a connection that no further call takes, when those that have it are over, or the longest
-/// that one may take is.
-async fn leave(inner: Arc<Inner>, connection: Arc<Connection>) {
+/// that one may take is, or it is told to.
+async fn leave(inner: Arc<Inner>, connection: Arc<Connection>, stop: CancellationToken) {
     let unused = async {
         while Arc::strong_count(&connection) > 1 {
             sleep(POLL_INTERVAL).await;
@@ -235,10 +264,7 @@ async fn leave(inner: Arc<Inner>, connection: Arc<Connection>) {
     };
     let longest = inner.config.longest_timeout();
     // However the wait ended, the connection does too.
-    let _ = inner
-        .stop
-        .run_until_cancelled(timeout(longest, unused))
-        .await;
+    let _ = stop.run_until_cancelled(timeout(longest, unused)).await;
     end_connection(&connection).await;
 }
 
@@ -368,7 +394,7 @@ async fn serve(
     loop {
         let read_now = tokio::select! {
             () = inner.stop.cancelled() => return Err(End::Stopped),
-            reason = connection.link.closed() => return Err(End::Closed(reason)),
+            reason = connection.link.ended() => return Err(End::Closed(reason)),
             () = connection.session_lost.notified() => return Err(End::SessionLost),
             _ = &mut lost => return Err(End::SessionLost),
             end = lifetime.end(inner, is_called) => return match end {
@@ -467,7 +493,7 @@ async fn until_ended(
     tokio::select! {
         () = work => None,
         () = inner.stop.cancelled() => Some(End::Stopped),
-        reason = connection.link.closed() => Some(End::Closed(reason)),
+        reason = connection.link.ended() => Some(End::Closed(reason)),
         () = connection.session_lost.notified() => Some(End::SessionLost),
     }
 }

@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -128,6 +128,7 @@ fn read(file: &Path) -> io::Result<Option<Lists>> {
 /// What is in a file; of one that is too large only a part, which is no JSON.
 fn read_at_most(file: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
+    is_own(file.parent().ok_or(io::ErrorKind::NotFound)?)?;
     File::open(file)?.take(MAX_BYTES).read_to_end(&mut text)?;
     Ok(text)
 }
@@ -143,6 +144,7 @@ fn write(file: &Path, lists: &Lists) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
+    is_own(folder)?;
     if before.is_err() {
         make_room(folder)?;
     }
@@ -165,10 +167,32 @@ fn write(file: &Path, lists: &Lists) -> io::Result<()> {
     moved
 }
 
+/// Whether a folder is this user's alone to write to, and no link to another.
+///
+/// # Errors
+/// If not.
+fn is_own(folder: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(folder)?;
+    let is_own = metadata.is_dir()
+        && metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.mode() & 0o022 == 0;
+    match is_own {
+        true => Ok(()),
+        false => Err(io::ErrorKind::PermissionDenied.into()),
+    }
+}
+
+/// Whether a file is one that was written here.
+fn is_list(file: &Path) -> bool {
+    file.extension()
+        .is_some_and(|end| end == EXTENSION || end == "new")
+}
+
 /// Removes the oldest files but for one less than there may be.
 fn make_room(folder: &Path) -> io::Result<()> {
     let mut files: Vec<(SystemTime, PathBuf)> = fs::read_dir(folder)?
         .filter_map(Result::ok)
+        .filter(|entry| is_list(&entry.path()))
         .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
         .collect();
     files.sort_unstable();

@@ -208,16 +208,8 @@ impl Link {
         }
     }
 
-    /// Resolves when the link is of no more use and all that it owned is gone, with the reason. An
+    /// Resolves when the link is of no more use, with the reason; what it owned may not be gone yet. An
     /// HTTP link never ends by itself.
-    pub(crate) async fn closed(&self) -> String {
-        match self {
-            Self::Http(_) => std::future::pending().await,
-            Self::Mux(link) => link.closed().await,
-        }
-    }
-
-    /// As [`Link::closed`], as soon as the reason is known.
     pub(crate) async fn ended(&self) -> String {
         match self {
             Self::Http(_) => std::future::pending().await,

@@ -260,12 +260,15 @@ impl Owner {
         }
         let Some(end) = ended else {
             let end = self.end_tree().await;
-            let reason = match end {
-                // It had ended before it was told to, as its owner says only now.
-                Some(End::Exited(1..)) => told(describe(end), stderr.last_words().await),
-                _ => describe(end),
-            };
-            return Some(reason).into();
+            // It had ended before it was told to, as its owner says only now.
+            if matches!(end, Some(End::Exited(1..))) {
+                let reason = told(describe(end), stderr.last_words().await);
+                if let Some(entry) = &self.entry {
+                    entry.ended(&reason);
+                }
+                return Some(reason).into();
+            }
+            return Some(describe(end)).into();
         };
         let reason = match over {
             Some(limit) => format!("{ENDED}{}", self.plan.told_over(limit)),
@@ -310,6 +313,8 @@ impl Owner {
         }
         if timeout(self.kill_grace, self.child.wait()).await.is_err() {
             tracing::warn!("a process does not end, although it was sent SIGKILL");
+            // Its owner may have been stopped: the program ends with it.
+            let _ = self.child.start_kill();
             let _ = self.child.wait().await;
         }
         self.program_ended(&mut None).await

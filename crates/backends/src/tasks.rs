@@ -24,6 +24,7 @@ impl Endpoint {
         let ids = String::from_utf8_lossy(&ids.join(&b',')).into_owned();
         let params = format!("\"notifications\":{{\"taskIds\":[{ids}]}}");
         let mut pause = Pause::default();
+        let _listener = self.inner.demand.listen();
         loop {
             let opened = Instant::now();
             if let Ok(connection) = self.inner.connected().await {

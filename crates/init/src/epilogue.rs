@@ -18,7 +18,7 @@ use crate::{EPILOGUE, EPILOGUE_DEADLINE, PROGRAM};
 /// A command to run once nothing of the tree is left.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Epilogue<'a> {
-    /// With this exit code the program has made nothing.
+    /// With this exit code, or a higher one, which is a signal's, the program may have made nothing.
     unless: Option<i32>,
     command: &'a [OsString],
 }
@@ -53,9 +53,11 @@ impl<'a> Epilogue<'a> {
     /// Runs it, and ends it and what it started when its time is over. Nobody could be told that it
     /// failed: the gateway may be gone.
     pub(crate) fn run(&self, end: Option<End>, child_ended: &UnixStream) {
+        // Ended before it said so, it may have made nothing either.
         let is_needless = match (end, self.unless) {
-            (Some(End::Exited(code)), Some(unless)) => code == unless,
-            _ => false,
+            (Some(End::Exited(code)), Some(unless)) => code >= unless,
+            (_, Some(_)) => true,
+            (_, None) => false,
         };
         let Some((program, args)) = self.command.split_first().filter(|_| !is_needless) else {
             return;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 
-use rustix::param::page_size;
 use rustix::process::Pid;
 
 use crate::children::children_of;
@@ -38,16 +37,18 @@ pub(crate) fn over(limits: Sampled, roots: Vec<Pid>) -> Option<Limit> {
     None
 }
 
-/// What a process holds that is no file's, in bytes: a library is not counted once for each.
+/// What a process holds that is no file's, in bytes: a library is not counted once for each, memory
+/// that it shares with others is.
 fn own_memory(folder: &Path) -> u64 {
-    let statm = fs::read_to_string(folder.join("statm")).unwrap_or_default();
-    let mut pages = statm.split_ascii_whitespace().skip(1);
-    let mut next = || pages.next().and_then(|pages| pages.parse::<u64>().ok());
-    let (Some(resident), Some(shared)) = (next(), next()) else {
-        return 0;
+    let status = fs::read_to_string(folder.join("status")).unwrap_or_default();
+    let of = |line: &str| {
+        let rest = line
+            .strip_prefix("RssAnon:")
+            .or_else(|| line.strip_prefix("RssShmem:"))?;
+        let kib: u64 = rest.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kib.saturating_mul(1024))
     };
-    let page = u64::try_from(page_size()).unwrap_or(4096);
-    resident.saturating_sub(shared).saturating_mul(page)
+    status.lines().filter_map(of).sum()
 }
 
 fn count_threads(folder: &Path) -> u64 {

@@ -272,3 +272,75 @@ async fn a_process_whose_successor_does_not_start_goes_on() {
     .await;
     front.gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_server_that_is_not_all_there_is_started_again_after_it_was_idle() {
+    let cache = cache();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let faulty = folder.path().join("faulty");
+    // It answers no health check as long as the file is there.
+    let keys = json!({ "idle_stop": "400ms", "health": { "interval": "50ms", "timeout": "50ms" } });
+    let flags = [
+        "--stop-reading",
+        "--while-exists",
+        faulty.to_str().expect("a path"),
+    ];
+    let backend = server(&mark("not-all-there"), &flags, keys);
+    let front = front(&cache, &backend).await;
+    front.wait_until("a", true).await;
+    std::fs::write(&faulty, "").expect("a file");
+    // Lost, and with it the server's will to read.
+    let lost = json!({ "_meta": {}, "name": "a__echo", "arguments": {} });
+    let _ = tokio::time::timeout(
+        Duration::from_millis(100),
+        front.client.request("tools/call", lost),
+    )
+    .await;
+    until("it is ended", async || {
+        let output = front.gateway.server().output();
+        output.contains("its process is ended").then_some(())
+    })
+    .await;
+    std::fs::remove_file(&faulty).expect("a file");
+    until("it works again", async || {
+        let answer = front.client.call("a__echo", json!({})).await;
+        (answer.result()["isError"] != true).then_some(())
+    })
+    .await;
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_ends_while_its_successor_starts_leaves_nothing() {
+    let mark = mark("one-at-a-time");
+    let cache = cache();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    // There is one at a time: each ends the one before it.
+    // What is put into the background loses its input, but for a copy.
+    let script = "f=\"$1/pid\"; test -e \"$f\" && kill -9 $(cat \"$f\"); exec 3<&0; \
+                  \"$0\" <&3 3<&- & echo $! > \"$f\"; wait $!";
+    let backend = json!({
+        "command": "sh",
+        "args": ["-c", script, tools::program("faulty-server"), folder.path()],
+        "env": { "MARK": mark },
+        "max_calls": 3,
+    });
+    let front = front(&cache, &backend).await;
+    front.wait_until("a", true).await;
+    let mut seen = BTreeSet::new();
+    until("four processes in turn", async || {
+        let answer = front.client.call("a__echo", json!({})).await;
+        let pid = &answer.result()["structuredContent"]["server"]["pid"];
+        seen.extend(pid.as_u64());
+        (seen.len() >= 4).then_some(())
+    })
+    .await;
+    until("all but one have ended", async || {
+        let servers = alive(&mark).into_iter();
+        let servers = servers.filter(|(_, arguments)| arguments.starts_with('/'));
+        (servers.count() <= 1).then_some(())
+    })
+    .await;
+    front.gateway.stop().await;
+    until_gone(&mark, SOON).await;
+}

@@ -4,8 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use crate::config::SandboxConfig;
 use crate::config::sandbox::{Preset, Tmp};
@@ -75,7 +77,11 @@ pub(super) fn paths(
     cwd: Option<&Path>,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Paths {
-    let world = World { cwd, variable };
+    let mut world = World {
+        cwd,
+        variable,
+        writable: Vec::new(),
+    };
     let mut paths = Paths {
         read: sandbox.read.clone(),
         write: sandbox.write.clone(),
@@ -88,9 +94,15 @@ pub(super) fn paths(
         let all = [Some("/tmp".into()), Some("/var/tmp".into()), own];
         paths.write.extend(all.into_iter().flatten());
     }
-    world.add_program(OsStr::new(command), &mut paths.read);
     for preset in &sandbox.presets {
         world.add_preset(*preset, &mut paths);
+    }
+    // What the program could change says nothing of what it may reach.
+    let writable = paths.write.iter().chain(&paths.caches);
+    world.writable = writable.map(|path| real(path)).collect();
+    paths.read.retain(|path| !world.is_writable(path));
+    world.add_program(OsStr::new(command), &mut paths.read);
+    for preset in &sandbox.presets {
         for program in programs(*preset) {
             world.add_program(OsStr::new(program), &mut paths.read);
         }
@@ -117,15 +129,38 @@ const fn programs(preset: Preset) -> &'static [&'static str] {
 struct World<'a> {
     cwd: Option<&'a Path>,
     variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// What the program may change.
+    writable: Vec<PathBuf>,
+}
+
+/// Where a path leads, as far as that is there.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 impl World<'_> {
+    /// Whether the program may change where this leads.
+    fn is_writable(&self, path: &Path) -> bool {
+        let folder = path.parent().map(real);
+        let leads_to = real(path);
+        let mut writable = self.writable.iter();
+        writable.any(|root| {
+            leads_to.starts_with(root)
+                || path.starts_with(root)
+                || folder
+                    .as_ref()
+                    .is_some_and(|folder| folder.starts_with(root))
+        })
+    }
+
     /// A program, the folder that it lies in, and the same of what interprets it.
     fn add_program(&self, command: &OsStr, read: &mut Vec<PathBuf>) {
         let mut next = self.find(command);
         // A script's interpreter is none itself.
         for _ in 0..2 {
-            let Some(file) = next else { return };
+            let Some(file) = next.filter(|file| !self.is_writable(file)) else {
+                return;
+            };
             next = interpreter(&file).and_then(|name| self.find(&name));
             read.extend(self.folder(&file));
             if let Ok(target) = file.canonicalize() {
@@ -139,7 +174,7 @@ impl World<'_> {
     /// What a runtime keeps beside the folder of its programs: its libraries, and what says that it
     /// is a virtual environment.
     fn add_installation(&self, command: &OsStr, read: &mut Vec<PathBuf>) {
-        let Some(file) = self.find(command) else {
+        let Some(file) = self.find(command).filter(|file| !self.is_writable(file)) else {
             return;
         };
         for file in [file.canonicalize().ok(), Some(file)].into_iter().flatten() {
@@ -226,7 +261,17 @@ fn is_executable(file: &Path) -> bool {
 /// What the first line of a script names: behind `env`, what that looks for.
 fn interpreter(file: &Path) -> Option<OsString> {
     let mut line = Vec::new();
-    let file = BufReader::new(File::open(file).ok()?);
+    // A pipe in its place is not waited for.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(file)
+        .ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let file = BufReader::new(file);
     let mut file = file.take(MAX_FIRST_LINE);
     file.read_until(b'\n', &mut line).ok()?;
     let line = std::str::from_utf8(line.strip_prefix(b"#!")?).ok()?;
@@ -315,5 +360,43 @@ mod tests {
         assert!(paths.caches.iter().all(|cache| paths.write.contains(cache)));
         let of_home = |path: &&PathBuf| home.starts_with(path);
         assert_eq!(paths.read.iter().chain(&paths.write).find(of_home), None);
+    }
+
+    #[test]
+    fn what_a_program_may_change_says_nothing_of_what_it_may_reach() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path().canonicalize().expect("there");
+        let app = root.join("app");
+        let secret = root.join("secret");
+        program(&secret.join("key"), "#!/bin/sh\n");
+        let interpreter = secret.join("key").display().to_string();
+        program(
+            &app.join("server"),
+            &format!("#!/usr/bin/env {interpreter}\n"),
+        );
+        std::os::unix::fs::symlink(&secret, app.join("assets")).expect("made");
+        std::os::unix::fs::symlink(secret.join("key"), app.join("link")).expect("made");
+        let pipe = app.join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR,
+            0,
+        )
+        .expect("made");
+        let variable = |name: &str| (name == "PATH").then(|| app.clone().into());
+        let sandbox = SandboxConfig {
+            write: vec![app.clone()],
+            read: vec![app.join("assets")],
+            ..SandboxConfig::default()
+        };
+        for command in ["server", "link", "./pipe", "./server"] {
+            let read = paths(&sandbox, command, Some(&app), &variable).read;
+            let reached = read.iter().find(|path| real(path).starts_with(&secret));
+            assert_eq!(reached, None, "{command}: {read:?}");
+        }
+        // Without `write` a pipe in the place of a script is not waited for either.
+        assert_eq!(super::interpreter(&pipe), None);
     }
 }

@@ -308,7 +308,10 @@ impl Core {
             if self.stop.is_cancelled() {
                 return Err(answer::not_connected(&self.backend, State::Unavailable, "").into());
             }
-            let may_open = self.backoff.lock().may_open(&wish.key, Instant::now());
+            let may_open = match self.has_processes {
+                true => self.backoff.lock().may_open(&wish.key, Instant::now()),
+                false => MayOpen::AsNeeded,
+            };
             let step = self
                 .places
                 .lock()

@@ -31,6 +31,9 @@ const MAX_PENDING: usize = 4096;
 pub(crate) const GIVEN_UP_MEMORY: Duration = Duration::from_secs(300);
 /// How long telling a server what is not waited for any more may take at the end.
 const LAST_WORDS: Duration = Duration::from_millis(200);
+/// How long a process that has closed its pipe, and was told to end, may take until calls in it are
+/// told without its word.
+const LATE_WORD: Duration = Duration::from_secs(1);
 /// How long what an ended server wrote last is still read.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -229,15 +232,21 @@ impl Mux {
                     owned.await.into().rest
                 }
                 (end, word) => {
-                    let LastWord { reason: word, rest } = match word {
-                        Some(word) => word,
-                        None => owned.await.into(),
-                    };
+                    let mut word = word;
+                    if word.is_none() {
+                        let late = tokio::time::timeout(LATE_WORD, &mut owned).await;
+                        word = late.ok().map(Into::into);
+                    }
+                    let is_over = word.is_some();
+                    let LastWord { reason, rest } = word.unwrap_or_else(|| None.into());
                     // What the owned process says of its end is worth more than that its pipe
                     // closed.
-                    keeper.close(&word.unwrap_or_else(|| end.reason()));
+                    keeper.close(&reason.unwrap_or_else(|| end.reason()));
                     let _ = stage_sender.send(Stage::Ended);
-                    rest
+                    match is_over {
+                        true => rest,
+                        false => owned.await.into().rest,
+                    }
                 }
             };
             if let Some(rest) = rest {

@@ -25,7 +25,8 @@ const MAX_OUTPUT: usize = 1024 * 1024;
 pub struct CommandError(String);
 
 /// Runs a command to its end, with this environment and in this folder, and returns what it wrote to
-/// its standard output. Its input is empty.
+/// its standard output. Its input is empty. `plan` is what holds for the backend: what is fetched may
+/// run code of its own.
 ///
 /// Dropped, it ends with all that it started.
 ///
@@ -34,14 +35,14 @@ pub struct CommandError(String);
 /// If it cannot be started, fails, writes more than 1 MiB, or takes longer than `within`.
 pub async fn run_command(
     supervisor: &Supervisor,
+    plan: &Plan,
     invocation: &Invocation,
     env: &BTreeMap<String, SecretString>,
     cwd: Option<&Path>,
     within: Duration,
 ) -> Result<String, CommandError> {
     let program = Program {
-        // It is the operator's own, and fetches what a sandbox would keep it from.
-        plan: &Plan::default(),
+        plan,
         command: &invocation.command,
         args: &invocation.args,
         env,

@@ -1,6 +1,7 @@
 //! How much a process is used: what decides when it is started, ended for want of calls, or replaced.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub(crate) struct Demand {
     worn: Notify,
     /// How many calls wait for a connection.
     waiting: watch::Sender<usize>,
+    /// How many clients hear of its tasks.
+    listeners: Arc<()>,
 }
 
 impl Demand {
@@ -35,6 +38,7 @@ impl Demand {
             worn_at: AtomicU64::new(u64::MAX),
             worn: Notify::new(),
             waiting: watch::Sender::new(0),
+            listeners: Arc::default(),
         }
     }
 
@@ -50,6 +54,16 @@ impl Demand {
     pub(crate) fn wait(&self) -> Waiting<'_> {
         self.waiting.send_modify(|waiting| *waiting += 1);
         Waiting(self)
+    }
+
+    /// Counts a client that hears of its tasks, until what is returned is dropped.
+    pub(crate) fn listen(&self) -> Arc<()> {
+        Arc::clone(&self.listeners)
+    }
+
+    /// Whether any client hears of its tasks.
+    pub(crate) fn is_listened_to(&self) -> bool {
+        Arc::strong_count(&self.listeners) > 1
     }
 
     /// Waits until a call waits for a connection.

@@ -34,7 +34,7 @@ struct Known {
     rosters: Mutex<Vec<Weak<RosterInner>>>,
     /// When they were measured last. Held while that is done again, so that it is done once for all
     /// who ask meanwhile.
-    measured: tokio::sync::Mutex<Option<Instant>>,
+    measured: Arc<tokio::sync::Mutex<Option<Instant>>>,
 }
 
 impl Supervisor {
@@ -83,7 +83,7 @@ impl Supervisor {
     /// Looks at what all processes use and shows it in the metrics, unless that was done within the
     /// last second. Reads `/proc` once, on a thread of its own.
     pub async fn measure(&self) {
-        let mut measured = self.known.measured.lock().await;
+        let mut measured = Arc::clone(&self.known.measured).lock_owned().await;
         if measured.is_some_and(|at| at.elapsed() < FRESH) {
             return;
         }
@@ -96,8 +96,11 @@ impl Supervisor {
             // Not one of the runtime's: whoever asks every second would keep all of those alive
             // that idle there.
             let thread = thread::Builder::new().name("usage".to_owned());
+            // It holds the right to measure, whatever becomes of who asked.
             let started = thread.spawn(move || {
                 measure(&rosters);
+                *measured = Some(Instant::now());
+                drop(measured);
                 let _ = done.send(());
             });
             match started {
@@ -105,7 +108,6 @@ impl Supervisor {
                 Err(error) => tracing::debug!(%error, "what processes use is not known"),
             }
         }
-        *measured = Some(Instant::now());
     }
 }
 

@@ -6,9 +6,11 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use switchboard_backends::config::TransportConfig;
+use switchboard_backends::confinement::Plan;
 use switchboard_backends::runner::{Ecosystem, Invocation, NoVersion, Package, Pin};
 use switchboard_backends::{Supervisor, run_command};
 use switchboard_gateway::config::Config;
+use switchboard_init::machine::Machine;
 
 use crate::config::{Download, Downloads, Lock};
 
@@ -183,13 +185,18 @@ async fn run(
     invocation: &Invocation,
     config: &Config,
 ) -> Result<String, String> {
+    let no_process = || "it is no local server".to_owned();
     let backend = config.backends.get(&download.backend);
-    let Some(TransportConfig::Stdio { env, cwd, .. }) = backend.map(|backend| &backend.transport)
-    else {
-        return Err("it is no local server".to_owned());
+    let backend = backend.ok_or_else(no_process)?;
+    let plan = Plan::of(backend, Machine::this()).ok_or_else(no_process)?;
+    if let Some(refusal) = plan.refusal() {
+        return Err(refusal);
+    }
+    let TransportConfig::Stdio { env, cwd, .. } = &backend.transport else {
+        return Err(no_process());
     };
     let supervisor = Supervisor::this_program();
-    let done = run_command(&supervisor, invocation, env, cwd.as_deref(), WITHIN).await;
+    let done = run_command(&supervisor, &plan, invocation, env, cwd.as_deref(), WITHIN).await;
     done.map_err(|error| {
         let command = &invocation.command;
         format!("`{command}`: {error}")

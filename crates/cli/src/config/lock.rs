@@ -104,8 +104,8 @@ impl Lock {
     ///
     /// If that is not possible; then the file is as it was.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
-        let new = path.with_extension("lock.new");
-        let mut file = std::fs::File::create(&new)?;
+        let new = path.with_extension(format!("lock.{:x}.new", std::process::id()));
+        let mut file = std::fs::File::create_new(&new)?;
         file.write_all(self.text().as_bytes())?;
         file.sync_all()?;
         std::fs::rename(new, path)

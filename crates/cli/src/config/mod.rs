@@ -16,6 +16,7 @@ mod missing;
 mod node;
 mod parse;
 mod reference;
+mod sandboxes;
 mod schema;
 mod shape;
 #[cfg(test)]
@@ -102,6 +103,8 @@ pub(crate) fn load(
         findings.errors.push(wrong);
         Downloads::default()
     });
+    let mistakes = sandboxes::mistakes(&config, &files, &downloads, cwd, &index);
+    findings.errors.extend(mistakes);
 
     sort(&mut findings.errors, &files);
     sort(&mut findings.warnings, &files);

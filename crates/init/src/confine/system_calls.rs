@@ -22,6 +22,20 @@ const REFUSED: &[i64] = &[
     libc::SYS_process_vm_writev,
     libc::SYS_pidfd_getfd,
     libc::SYS_kcmp,
+    // Memory and messages that all processes of a user share.
+    libc::SYS_shmget,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_semget,
+    libc::SYS_semop,
+    libc::SYS_semctl,
+    libc::SYS_semtimedop,
+    libc::SYS_msgget,
+    libc::SYS_msgsnd,
+    libc::SYS_msgrcv,
+    libc::SYS_msgctl,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
     // The kernel's own programs, events, keys and modules.
     libc::SYS_bpf,
     libc::SYS_perf_event_open,
@@ -75,6 +89,16 @@ const REFUSED: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_modify_ldt,
 ];
+/// Those that change what a process may use or when it runs, of which the first argument is whose.
+const OF_A_PROCESS: &[i64] = &[
+    libc::SYS_prlimit64,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+];
+/// That the second argument of `ioprio_set` is a process.
+const IOPRIO_WHO_PROCESS: libc::c_int = 1;
 /// The bit of the numbers of the second table that x86-64 kernels may have (x32), through which the
 /// same calls could be made.
 #[cfg(target_arch = "x86_64")]
@@ -144,6 +168,19 @@ fn refused(network: &Network) -> Rules {
     for call in SECOND_TABLE_OWN {
         rules.extend(SECOND_TABLE.map(|bit| (call | bit, Vec::new())));
     }
+    // Of itself alone, which is process 0.
+    for call in OF_A_PROCESS {
+        let another = rule([argument(0, SeccompCmpOp::Ne, 0)]);
+        rules.extend(everywhere(*call, another.into_iter().collect()));
+    }
+    for (call, process) in [
+        (libc::SYS_setpriority, libc::PRIO_PROCESS.cast_signed()),
+        (libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS),
+    ] {
+        let group = rule([argument(0, SeccompCmpOp::Ne, process)]);
+        let another = rule([argument(1, SeccompCmpOp::Ne, 0)]);
+        rules.extend(everywhere(call, group.into_iter().chain(another).collect()));
+    }
     let new_namespace = NAMESPACES.iter().filter_map(|flag| has(0, *flag));
     rules.extend(everywhere(libc::SYS_clone, new_namespace.collect()));
     match network {
@@ -172,6 +209,8 @@ fn tcp_alone(rules: &mut Rules) {
         .chain(other_kind)
         .chain(rule(other_protocol));
     rules.extend(everywhere(libc::SYS_socket, sockets.collect()));
+    // Takes a port of the system's choice where none was bound, which Landlock does not see.
+    rules.extend(everywhere(libc::SYS_listen, Vec::new()));
     // Connects without `connect`, which is the call that Landlock looks at.
     for (call, flags) in [
         (libc::SYS_sendto, 3),
@@ -231,5 +270,10 @@ mod tests {
         assert_eq!(rules[&libc::SYS_socket].len(), 1 + 15 + 1);
         assert_eq!(rules[&libc::SYS_sendto].len(), 1);
         assert!(rules[&libc::SYS_ptrace].is_empty());
+        assert!(rules[&libc::SYS_listen].is_empty());
+        for call in OF_A_PROCESS {
+            assert_eq!(rules[call].len(), 1);
+        }
+        assert_eq!(rules[&libc::SYS_setpriority].len(), 2);
     }
 }

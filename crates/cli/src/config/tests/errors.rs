@@ -496,6 +496,25 @@ a.yaml:8: backends.a.health.path: `healthz` is not a path; expected a path of th
 }
 
 #[test]
+fn a_sandbox_may_not_let_its_server_change_the_configuration() {
+    let text = r#"backends:
+  a:
+    command: x
+    sandbox:
+      write: ["data", "."]
+  b:
+    command: x
+    sandbox: { write: ["data"] }
+"#;
+    let errors = Place::new().file("a.yaml", text).errors();
+    assert_eq!(
+        errors,
+        "a.yaml:5: backends.a.sandbox.write: lets the server change `FOLDER/a.yaml`, which decides what \
+         the gateway does outside of the sandbox; expected folders without files of the configuration"
+    );
+}
+
+#[test]
 fn what_is_valid_and_hardly_meant_is_a_warning() {
     let text = r#"backends:
   a:
