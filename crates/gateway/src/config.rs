@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -17,6 +18,8 @@ use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path
 use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
 use switchboard_policy::config::{AdminConfig, AuthConfig};
+use switchboard_policy::gatekeeper::Gatekeeper;
+use switchboard_protocol::policy::Policy;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
@@ -228,6 +231,11 @@ impl Config {
             fallbacks: self.fallbacks.clone(),
             equivalents: self.equivalents.clone(),
         }
+    }
+
+    /// What decides about calls.
+    pub fn policy(&self) -> Arc<dyn Policy> {
+        Arc::new(Gatekeeper::new())
     }
 
     fn open_to_everyone(&self) -> Option<ConfigProblem> {

@@ -104,6 +104,7 @@ impl Reloader {
             names: next.names.clone(),
             chains: next.chains(),
             private: next.auth.is_some(),
+            policy: next.policy(),
             drain_timeout: next.server.drain_timeout,
         };
         let backends = tokio::select! {

@@ -121,6 +121,7 @@ impl Gateway {
             parked_calls: config.parked_calls,
             known_lists: known_lists(server),
             private: config.auth.is_some(),
+            policy: config.policy(),
             sealer,
             metrics: Arc::clone(&metrics),
             runtimes: workers.runtimes().cloned().collect(),

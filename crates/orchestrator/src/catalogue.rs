@@ -14,6 +14,7 @@ use switchboard_backends::status::{ChangedLists, State, Status};
 use switchboard_protocol::error::ProtocolError;
 use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
+use switchboard_protocol::policy::{Policy, Unrestricted};
 use switchboard_protocol::version::Version;
 use tokio::sync::watch;
 
@@ -92,6 +93,8 @@ pub struct SnapshotSettings {
     /// What takes the place of a tool: one whose server is hidden stays listed while another
     /// answers for it.
     pub chains: Arc<ChainsConfig>,
+    /// What decides who sees what, and about calls.
+    pub policy: Arc<dyn Policy>,
 }
 
 impl SnapshotSettings {
@@ -107,6 +110,7 @@ impl SnapshotSettings {
             supported_versions: Version::SUPPORTED_MODERN.to_vec(),
             extensions: Extensions::default(),
             chains: Arc::default(),
+            policy: Arc::new(Unrestricted),
         }
     }
 }
@@ -261,6 +265,7 @@ pub struct Snapshot {
     capabilities: Bytes,
     instructions: Option<String>,
     discover: Bytes,
+    policy: Arc<dyn Policy>,
 }
 
 impl Snapshot {
@@ -320,6 +325,7 @@ impl Snapshot {
             capabilities: capabilities.into(),
             instructions,
             discover: discover.into(),
+            policy: Arc::clone(&settings.policy),
         }
     }
 
@@ -345,15 +351,18 @@ impl Snapshot {
         }
     }
 
-    /// A backend not learned yet that may turn out to own a tool or prompt of this name, which is
-    /// not known: a call of it waits, or fails as unavailable, never as unknown.
+    /// A backend not learned yet, of those that `is_shown`, that may turn out to own a tool or prompt
+    /// of this name, which is not known: a call of it waits, or fails as unavailable, never as unknown.
     #[must_use]
-    pub fn may_own(&self, exposed: &str) -> Option<&Source> {
-        let is_unlearned = |index: usize| self.sources[index].lists.is_none();
-        let by_namespace = self.namespaces.claimant(exposed, is_unlearned);
+    pub fn may_own(&self, exposed: &str, is_shown: impl Fn(&Source) -> bool) -> Option<&Source> {
+        let is_candidate = |index: usize| {
+            let source = &self.sources[index];
+            source.lists.is_none() && is_shown(source)
+        };
+        let by_namespace = self.namespaces.claimant(exposed, is_candidate);
         let by_plain_name = || {
             (0..self.sources.len())
-                .find(|&index| is_unlearned(index) && self.namespaces.is_plain(index))
+                .find(|&index| is_candidate(index) && self.namespaces.is_plain(index))
         };
         by_namespace
             .or_else(by_plain_name)
@@ -412,6 +421,12 @@ impl Snapshot {
     #[must_use]
     pub fn discover(&self) -> &Bytes {
         &self.discover
+    }
+
+    /// What decides about calls.
+    #[must_use]
+    pub fn policy(&self) -> &Arc<dyn Policy> {
+        &self.policy
     }
 
     /// The extensions that clients are told of.

@@ -7,8 +7,11 @@ use http::{HeaderName, HeaderValue};
 use switchboard_backends::status::State;
 use switchboard_backends::{Reply, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Deadline, Outcome};
-use switchboard_protocol::error::{CallError, Fault, ProtocolError, code};
+use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::method::Method;
+use switchboard_protocol::millis;
+use switchboard_protocol::policy::{Admission, Permit};
+use switchboard_protocol::trail::{Step, Trail};
 use switchboard_telemetry::CallSpan;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -17,6 +20,7 @@ use crate::continuation::{self, Continuation};
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results;
+use crate::settle::settle;
 
 impl Inner {
     pub(crate) async fn call(
@@ -151,6 +155,7 @@ impl Inner {
             .into());
         }
         let param_headers = mirrored(destination, call)?;
+        let permit = admit(snapshot, destination, call, continuation.is_some()).await?;
         let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
         call.end_by(Deadline {
             at: (began + backend.config().timeout_of(tool)).into_std(),
@@ -166,7 +171,8 @@ impl Inner {
             param_headers,
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
         };
-        Ok(match backend.reply(call, &rewrite, span).await {
+        let attempt = Attempt::begin(call);
+        let outcome = match backend.reply(call, &rewrite, span).await {
             Ok(Reply::Whole(answer)) => {
                 results::outcome(snapshot, &self.sealer, call, backend.name(), &answer)
             }
@@ -174,7 +180,57 @@ impl Inner {
                 Outcome::Arriving(arriving.edited(results::Edits::new(snapshot, backend.name())))
             }
             Err(error) => Outcome::Failed(error),
+        };
+        if let Some(attempt) = attempt {
+            attempt.end(destination, &outcome);
+        }
+        Ok(settle(permit, outcome))
+    }
+}
+
+/// Asks the policy in force whether the call may be made, and takes what it holds meanwhile.
+async fn admit(
+    snapshot: &Snapshot,
+    destination: &Destination<'_>,
+    call: &Call,
+    is_continuation: bool,
+) -> Result<Permit, CallError> {
+    let target = destination.policy_target();
+    let verdict = match snapshot.policy().admit(call, &target, is_continuation) {
+        Admission::Decided(verdict) => verdict,
+        Admission::Pending(verdict) => verdict.await,
+    };
+    verdict.map_err(|fault| CallError::Fault(Box::new(fault.of(&destination.backend))))
+}
+
+/// An attempt that somebody wants to know of.
+struct Attempt<'c> {
+    trail: &'c Trail,
+    began: Instant,
+}
+
+impl<'c> Attempt<'c> {
+    fn begin(call: &'c Call) -> Option<Self> {
+        let trail = call.trail.as_deref()?;
+        Some(Self {
+            trail,
+            began: Instant::now(),
         })
+    }
+
+    fn end(self, destination: &Destination<'_>, outcome: &Outcome) {
+        let reason = match outcome {
+            Outcome::Complete(completed) => completed.is_error.then_some(Reason::Error),
+            Outcome::Arriving(_) | Outcome::InputRequired(_) => None,
+            Outcome::Failed(CallError::Fault(fault)) => Some(fault.reason),
+            Outcome::Failed(_) => Some(Reason::Error),
+        };
+        self.trail.note(Step::Attempt {
+            backend: Arc::clone(&destination.backend),
+            target: destination.name(),
+            reason,
+            ms: millis(self.began.elapsed()),
+        });
     }
 }
 

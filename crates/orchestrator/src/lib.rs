@@ -16,6 +16,7 @@ mod orchestrator;
 mod reload;
 mod resolve;
 mod results;
+mod settle;
 pub mod start_order;
 mod task_news;
 mod tasks;

@@ -17,6 +17,7 @@ use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, ProtocolError};
 use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
+use switchboard_protocol::policy::{Policy, Unrestricted};
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::{CallSpan, Metrics};
 use tokio::runtime::Handle;
@@ -33,7 +34,7 @@ use crate::config::chains::ChainsConfig;
 use crate::hub::{Filter, Hub, ListenError, Listener};
 use crate::reload::ReloadLock;
 
-mod publish;
+pub(crate) mod publish;
 
 /// For this long after the start a list waits for backends that have not been learned yet.
 pub(crate) const FIRST_MOMENTS: Duration = Duration::from_secs(2);
@@ -63,6 +64,8 @@ pub struct Parts {
     pub known_lists: KnownLists,
     /// Whether callers are told apart.
     pub private: bool,
+    /// What decides who sees what, and about calls.
+    pub policy: Arc<dyn Policy>,
     /// Seals `requestState`.
     pub sealer: Sealer,
     /// Where is counted.
@@ -83,6 +86,7 @@ impl Parts {
             chains: ChainsConfig::default(),
             known_lists: KnownLists::none(),
             private: false,
+            policy: Arc::new(Unrestricted),
             sealer,
             metrics,
             runtimes: Vec::new(),
@@ -132,7 +136,7 @@ impl Orchestrator {
         };
         let backends = Backends::start(starter, parts.backends);
         let chains = Chains::new(&parts.chains);
-        let inputs = SnapshotInputs::new(parts.names, parts.chains, parts.private);
+        let inputs = SnapshotInputs::new(parts.names, parts.chains, parts.private, parts.policy);
         let all = backends.all();
         let catalogue = Catalogue::new(inputs.first_snapshot(all.values()));
         let inner = Arc::new(Inner {

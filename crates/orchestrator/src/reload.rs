@@ -11,12 +11,14 @@ use std::time::Duration;
 use switchboard_backends::Backend;
 use switchboard_backends::config::BackendConfig;
 use switchboard_backends::status::State;
+use switchboard_protocol::policy::Policy;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backends::{Set, dependencies};
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
+use crate::orchestrator::publish::Rules;
 use crate::orchestrator::{Inner, Orchestrator};
 use crate::start_order;
 
@@ -41,6 +43,8 @@ pub struct DesiredState {
     pub chains: ChainsConfig,
     /// Whether callers are told apart.
     pub private: bool,
+    /// What decides who sees what, and about calls.
+    pub policy: Arc<dyn Policy>,
     /// How long the calls of a replaced or removed backend may still take.
     pub drain_timeout: Duration,
 }
@@ -145,7 +149,13 @@ async fn exchange(inner: &Arc<Inner>, wanted: DesiredState) -> BackendChanges {
     for new in &newcomers {
         new.show();
     }
-    inner.apply(wanted.names, wanted.chains, wanted.private, left.keys());
+    let rules = Rules {
+        names: wanted.names,
+        chains: wanted.chains,
+        private: wanted.private,
+        policy: wanted.policy,
+    };
+    inner.apply(rules, left.keys());
     for (name, old) in left {
         if !exchanged.changed.contains(&name) {
             inner.backends.starter().metrics.forget_backend(&name);

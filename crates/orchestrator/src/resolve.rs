@@ -8,6 +8,7 @@ use switchboard_protocol::error::{CallError, ProtocolError, code};
 use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::param_header::ParamHeaders;
+use switchboard_protocol::policy::{Target, TargetKind};
 
 use crate::catalogue::{Entry, Route, Snapshot, Source};
 
@@ -20,6 +21,28 @@ pub(crate) struct Destination<'s> {
     pub(crate) target: Cow<'s, str>,
     /// Which arguments are mirrored into headers.
     pub(crate) param_headers: Option<&'s ParamHeaders>,
+    kind: TargetKind,
+    /// The name of a tool or prompt as the gateway lists it.
+    exposed: Option<&'s Arc<str>>,
+}
+
+impl Destination<'_> {
+    /// What policies decide about.
+    pub(crate) fn policy_target(&self) -> Target<'_> {
+        Target {
+            kind: self.kind,
+            backend: &self.backend,
+            name: self.exposed.map_or(&*self.target, |name| name),
+        }
+    }
+
+    /// The name that the gateway has for the target.
+    pub(crate) fn name(&self) -> Arc<str> {
+        match self.exposed {
+            Some(name) => Arc::clone(name),
+            None => Arc::from(&*self.target),
+        }
+    }
 }
 
 /// The answer to where a call goes.
@@ -31,35 +54,56 @@ pub(crate) enum Resolution<'s> {
     MayBe(&'s Source),
 }
 
+/// Who asks, and what of the catalogue there is for them.
+struct Asking<'s, 'c> {
+    snapshot: &'s Snapshot,
+    call: &'c Call,
+}
+
+impl Asking<'_, '_> {
+    /// Whether there is this for the caller. What there is not is answered like what nobody has.
+    fn is_shown(&self, kind: TargetKind, backend: &str, name: &str) -> bool {
+        let target = Target {
+            kind,
+            backend,
+            name,
+        };
+        let policy = self.snapshot.policy();
+        policy.shows(&self.call.principal, self.call.profile.as_deref(), &target)
+    }
+}
+
 /// Finds where a call goes.
 ///
 /// # Errors
-/// −32602 for a target that nobody has, is not named, or could be several backends'.
+/// −32602 for a target that nobody has, is hidden from the caller, is not named, or could be several
+/// backends'.
 pub(crate) fn resolve<'s>(
     snapshot: &'s Snapshot,
     call: &Call,
 ) -> Result<Resolution<'s>, CallError> {
+    let asking = Asking { snapshot, call };
     match call.method {
         Method::ToolsCall => {
             let name = named(call, "name")?;
-            named_entry(snapshot, snapshot.tool(&name), &name, "tool")
+            asking.named_entry(snapshot.tool(&name), &name, TargetKind::Tool)
         }
         Method::PromptsGet => {
             let name = named(call, "name")?;
-            named_entry(snapshot, snapshot.prompt(&name), &name, "prompt")
+            asking.named_entry(snapshot.prompt(&name), &name, TargetKind::Prompt)
         }
         Method::ResourcesRead => {
             let uri = named(call, "uri")?;
-            routed(snapshot, snapshot.resource(&uri), &uri)
+            asking.routed(snapshot.resource(&uri), &uri)
         }
-        Method::Complete => completed(snapshot, call),
+        Method::Complete => asking.completed(),
         Method::SkillsGet if snapshot.may_have(extension::SKILLS) => {
             let uri = named(call, "uri")?;
-            routed(snapshot, snapshot.skill(&uri), &uri)
+            asking.routed(snapshot.skill(&uri), &uri)
         }
         Method::DirectoryRead if snapshot.may_read_directories() => {
             let uri = named(call, "uri")?;
-            routed(snapshot, snapshot.directory(&uri), &uri)
+            asking.routed(snapshot.directory(&uri), &uri)
         }
         Method::SkillsGet | Method::DirectoryRead => Err(ProtocolError::method_not_found().into()),
         _ => Err(ProtocolError::new(code::METHOD_NOT_FOUND, "this method names no target").into()),
@@ -72,73 +116,107 @@ fn named<'c>(call: &'c Call, key: &str) -> Result<Cow<'c, str>, ProtocolError> {
     })
 }
 
-fn named_entry<'s>(
-    snapshot: &'s Snapshot,
-    entry: Option<&'s Entry>,
-    name: &str,
-    kind: &str,
-) -> Result<Resolution<'s>, CallError> {
-    if let Some(entry) = entry {
-        return Ok(Resolution::To(Destination {
-            backend: Arc::clone(&entry.backend),
-            target: Cow::Borrowed(entry.original()),
-            param_headers: (!entry.item.param_headers.is_empty())
-                .then_some(&*entry.item.param_headers),
-        }));
-    }
-    match snapshot.may_own(name) {
-        Some(source) => Ok(Resolution::MayBe(source)),
-        None => {
-            Err(ProtocolError::invalid_params(format!("Unknown {kind}: {}", shown(name))).into())
+impl<'s> Asking<'s, '_> {
+    fn named_entry(
+        &self,
+        entry: Option<&'s Entry>,
+        name: &str,
+        kind: TargetKind,
+    ) -> Result<Resolution<'s>, CallError> {
+        let entry = entry.filter(|entry| self.is_shown(kind, &entry.backend, &entry.exposed));
+        if let Some(entry) = entry {
+            return Ok(Resolution::To(Destination {
+                backend: Arc::clone(&entry.backend),
+                target: Cow::Borrowed(entry.original()),
+                param_headers: (!entry.item.param_headers.is_empty())
+                    .then_some(&*entry.item.param_headers),
+                kind,
+                exposed: Some(&entry.exposed),
+            }));
         }
-    }
-}
-
-fn routed<'s>(
-    snapshot: &'s Snapshot,
-    route: Route<'_>,
-    uri: &str,
-) -> Result<Resolution<'s>, CallError> {
-    match route {
-        Route::One { backend, uri } => {
-            let target = Cow::Owned(uri.into_owned());
-            Ok(Resolution::To(Destination {
-                backend,
-                target,
-                param_headers: None,
-            }))
-        }
-        Route::Ambiguous(candidates) => Err(ambiguous(uri, &candidates).into()),
-        Route::Unknown => match snapshot.may_own_resource(uri) {
+        let may_be = self
+            .snapshot
+            .may_own(name, |source| self.is_shown(kind, &source.name, name));
+        match may_be {
             Some(source) => Ok(Resolution::MayBe(source)),
-            None => Err(not_found(uri).into()),
-        },
+            None => Err(unknown(kind, name).into()),
+        }
+    }
+
+    fn routed(&self, route: Route<'_>, uri: &str) -> Result<Resolution<'s>, CallError> {
+        let kind = TargetKind::Resource;
+        match route {
+            Route::One { backend, uri } if self.is_shown(kind, &backend, &uri) => {
+                let target = Cow::Owned(uri.into_owned());
+                Ok(Resolution::To(Destination {
+                    backend,
+                    target,
+                    param_headers: None,
+                    kind,
+                    exposed: None,
+                }))
+            }
+            Route::One { .. } => Err(not_found(uri).into()),
+            Route::Ambiguous(candidates) => self.one_of(&candidates, uri),
+            Route::Unknown => {
+                let may_be = self
+                    .snapshot
+                    .may_own_resource(uri, |source| self.is_shown(kind, &source.name, uri));
+                match may_be {
+                    Some(source) => Ok(Resolution::MayBe(source)),
+                    None => Err(not_found(uri).into()),
+                }
+            }
+        }
+    }
+
+    /// One of several resources of this URI: only those that the caller may know of are told.
+    fn one_of(&self, candidates: &[String], uri: &str) -> Result<Resolution<'s>, CallError> {
+        let is_shown = |candidate: &&String| match self.snapshot.resource(candidate) {
+            Route::One { backend, uri } => self.is_shown(TargetKind::Resource, &backend, &uri),
+            _ => false,
+        };
+        let shown: Vec<&String> = candidates.iter().filter(is_shown).collect();
+        match &shown[..] {
+            [] => Err(not_found(uri).into()),
+            [one] => self.routed(self.snapshot.resource(one), uri),
+            several => Err(ambiguous(uri, several).into()),
+        }
+    }
+
+    fn completed(&self) -> Result<Resolution<'s>, CallError> {
+        let (request, snapshot) = (&self.call.request, self.snapshot);
+        let reference = request.reference.unwrap_or_default();
+        match request.text(reference.kind).as_deref() {
+            Some("ref/prompt") => {
+                let name = request.text(reference.name);
+                let name = name.ok_or_else(|| {
+                    ProtocolError::invalid_params("params.ref.name is missing or no string")
+                })?;
+                self.named_entry(snapshot.prompt(&name), &name, TargetKind::Prompt)
+            }
+            Some("ref/resource") => {
+                let uri = request.text(reference.uri);
+                let uri = uri.ok_or_else(|| {
+                    ProtocolError::invalid_params("params.ref.uri is missing or no string")
+                })?;
+                self.routed(snapshot.template(&uri), &uri)
+            }
+            _ => Err(ProtocolError::invalid_params(
+                "params.ref.type is \"ref/prompt\" or \"ref/resource\"",
+            )
+            .into()),
+        }
     }
 }
 
-fn completed<'s>(snapshot: &'s Snapshot, call: &Call) -> Result<Resolution<'s>, CallError> {
-    let request = &call.request;
-    let reference = request.reference.unwrap_or_default();
-    match request.text(reference.kind).as_deref() {
-        Some("ref/prompt") => {
-            let name = request.text(reference.name);
-            let name = name.ok_or_else(|| {
-                ProtocolError::invalid_params("params.ref.name is missing or no string")
-            })?;
-            named_entry(snapshot, snapshot.prompt(&name), &name, "prompt")
-        }
-        Some("ref/resource") => {
-            let uri = request.text(reference.uri);
-            let uri = uri.ok_or_else(|| {
-                ProtocolError::invalid_params("params.ref.uri is missing or no string")
-            })?;
-            routed(snapshot, snapshot.template(&uri), &uri)
-        }
-        _ => Err(ProtocolError::invalid_params(
-            "params.ref.type is \"ref/prompt\" or \"ref/resource\"",
-        )
-        .into()),
-    }
+fn unknown(kind: TargetKind, name: &str) -> ProtocolError {
+    let kind = match kind {
+        TargetKind::Tool => "tool",
+        TargetKind::Prompt => "prompt",
+        TargetKind::Resource => "resource",
+    };
+    ProtocolError::invalid_params(format!("Unknown {kind}: {}", shown(name)))
 }
 
 /// Resource not found (specification: `server/resources`, Error Handling).
@@ -150,7 +228,7 @@ fn not_found(uri: &str) -> ProtocolError {
     }
 }
 
-fn ambiguous(uri: &str, candidates: &[String]) -> ProtocolError {
+fn ambiguous(uri: &str, candidates: &[&String]) -> ProtocolError {
     ProtocolError {
         code: code::INVALID_PARAMS,
         message: "More than one server has a resource of this URI: use one of the candidates"

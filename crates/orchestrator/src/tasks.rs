@@ -116,7 +116,11 @@ impl Inner {
         let (task, backend) = task
             .and_then(|task| {
                 let backend = self.backends.get(&task.home.backend)?;
-                Some((task, backend))
+                let profile = call.profile.as_deref();
+                let policy = snapshot.policy();
+                policy
+                    .shows_backend(&call.principal, profile, backend.name())
+                    .then_some((task, backend))
             })
             .ok_or_else(unknown)?;
         call.end_by(Deadline {

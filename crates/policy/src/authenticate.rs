@@ -65,8 +65,8 @@ impl Authenticator {
     pub fn of_keys(keys: &[ApiKeyConfig]) -> Self {
         let keys = keys.iter().map(|key| {
             let principal = Principal {
-                id: format!("key:{}", key.name),
                 groups: key.groups.clone(),
+                ..Principal::new(format!("key:{}", key.name))
             };
             (key.key_sha256, Arc::new(principal))
         });

@@ -17,26 +17,43 @@ use crate::envelope::Envelope;
 use crate::error::CallError;
 use crate::extension;
 use crate::method::{LogLevel, Method};
+use crate::policy::Memo;
+use crate::trail::Trail;
 use crate::version::Version;
 
 const ANONYMOUS: &str = "anonymous";
 
 /// On whose behalf a call is made.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Principal {
     /// A stable name, unique among principals; `anonymous` where nobody needs a credential.
     pub id: String,
-    /// What it belongs to. Nothing decides by it yet: rules by group come with access rules.
+    /// What it belongs to.
     pub groups: Vec<String>,
+    /// The OAuth client that it calls through, if its credential names one: what a client says of
+    /// itself is no proof.
+    pub client: Option<String>,
+    /// What its credential says of it, if that is a token with claims.
+    pub claims: Option<Arc<serde_json::Map<String, serde_json::Value>>>,
+    /// The profiles that its credential is for; `None`: all, and the endpoint without one.
+    pub profiles: Option<Vec<String>>,
+    /// What the policy in force has worked out about it.
+    pub memo: Memo,
 }
 
 impl Principal {
     /// The principal of every caller where no credential is asked for.
     #[must_use]
     pub fn anonymous() -> Self {
+        Self::new(ANONYMOUS)
+    }
+
+    /// A principal of this name that belongs to nothing, and whose credential says nothing more.
+    #[must_use]
+    pub fn new(id: impl Into<String>) -> Self {
         Self {
-            id: ANONYMOUS.to_owned(),
-            groups: Vec::new(),
+            id: id.into(),
+            ..Self::default()
         }
     }
 
@@ -108,6 +125,8 @@ pub struct Call {
     pub method: Method,
     /// On whose behalf.
     pub principal: Arc<Principal>,
+    /// The profile that it came to; `None`: the endpoint without one.
+    pub profile: Option<Arc<str>>,
     /// The version that the client speaks. The request is in modern form whatever it is.
     pub version: Version,
     /// The session that the client holds, if it is a legacy one.
@@ -128,6 +147,8 @@ pub struct Call {
     pub deadline: Option<Deadline>,
     /// Whether the caller takes [`Outcome::Arriving`]; else every result is collected first.
     pub takes_arriving: bool,
+    /// Where is noted what becomes of it, if somebody wants to know.
+    pub trail: Option<Arc<Trail>>,
 }
 
 /// When an answer to a call is too late.
@@ -170,6 +191,7 @@ impl Call {
             request,
             method,
             principal,
+            profile: None,
             version,
             client: None,
             peer: None,
@@ -179,6 +201,7 @@ impl Call {
             sink: None,
             deadline: None,
             takes_arriving: false,
+            trail: None,
         }
     }
 

@@ -134,7 +134,7 @@ impl Attempt {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
-    /// Positive, following HTTP: 403, 429, 502, 503, 504.
+    /// Positive, following HTTP: 402, 403, 422, 429, 502, 503, 504.
     pub code: u16,
     /// What happened, in one word.
     pub reason: Reason,
@@ -180,6 +180,15 @@ impl Fault {
             code: 503,
             retryable: true,
             retry_after_ms: Some(1000),
+            effect: Effect::NotSent,
+            ..Self::unknown(reason, message)
+        }
+    }
+
+    /// One of a call that a policy refuses, now or for ever: nothing was sent.
+    #[must_use]
+    pub fn refused(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
             effect: Effect::NotSent,
             ..Self::unknown(reason, message)
         }

@@ -28,8 +28,10 @@ pub mod json;
 pub mod method;
 pub mod param_header;
 pub mod passage;
+pub mod policy;
 pub mod splice;
 pub mod token;
+pub mod trail;
 pub mod uri_template;
 pub mod version;
 

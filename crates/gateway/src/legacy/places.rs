@@ -71,12 +71,7 @@ mod tests {
 
     #[test]
     fn nobody_takes_all_places() {
-        let principal = |id: &str| {
-            Arc::new(Principal {
-                id: id.to_owned(),
-                ..Principal::anonymous()
-            })
-        };
+        let principal = |id: &str| Arc::new(Principal::new(id));
         let places = Places::default();
         let greedy = principal("greedy");
         let mut taken: Vec<_> = std::iter::from_fn(|| places.take(&greedy)).collect();

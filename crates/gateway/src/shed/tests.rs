@@ -163,10 +163,7 @@ async fn who_has_no_room_for_an_answer_is_told_that_the_work_was_done() {
 
 #[test]
 fn a_principal_is_the_same_after_a_reload_and_no_other() {
-    let principal = |id: &str| Principal {
-        id: id.to_owned(),
-        groups: Vec::new(),
-    };
+    let principal = |id: &str| Principal::new(id);
     let of_a = Owner::of(&principal("key:a"));
     // Freed and made again: the next may lie where the last one lay.
     for other in ["key:b", "key:c", "key:d"] {

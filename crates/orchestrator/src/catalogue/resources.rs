@@ -268,17 +268,21 @@ impl Snapshot {
         all
     }
 
-    /// A backend not learned yet that may turn out to own a URI or template which is not known: a
-    /// request for it waits, or fails as unavailable, never as unknown. Backends that are starting
-    /// come first.
+    /// A backend not learned yet, of those that `is_shown`, that may turn out to own a URI or template
+    /// which is not known: a request for it waits, or fails as unavailable, never as unknown. Backends
+    /// that are starting come first.
     #[must_use]
-    pub fn may_own_resource(&self, uri: &str) -> Option<&Source> {
+    pub fn may_own_resource(
+        &self,
+        uri: &str,
+        is_shown: impl Fn(&Source) -> bool,
+    ) -> Option<&Source> {
         if uri.starts_with(ADDRESS_SCHEME) {
             return None;
         }
         self.sources
             .iter()
-            .filter(|source| source.lists.is_none())
+            .filter(|source| source.lists.is_none() && is_shown(source))
             .min_by_key(|source| source.status.state != State::Starting)
     }
 }

@@ -142,7 +142,11 @@ impl Check<'_> {
             .collect();
         if from.is_empty() && tool.contains('*') {
             // A name that fits: what was never learned may have it.
-            if self.snapshot.may_own(&tool.replace('*', "x")).is_none() {
+            if self
+                .snapshot
+                .may_own(&tool.replace('*', "x"), |_| true)
+                .is_none()
+            {
                 self.say(at.key(&["tool"]), format!("no tool fits `{tool}`"));
             }
         } else if from.is_empty() {
@@ -175,7 +179,7 @@ impl Check<'_> {
         if self.snapshot.tool(tool).is_some() {
             return true;
         }
-        if self.snapshot.may_own(tool).is_none() {
+        if self.snapshot.may_own(tool, |_| true).is_none() {
             let known = self.snapshot.entries(Kind::Tool).iter();
             let near = did_you_mean(tool, known.map(|entry| &*entry.exposed));
             self.say(key, format!("no backend has a tool `{tool}`{near}"));

@@ -44,13 +44,16 @@ impl Failure {
                 when: When::Error,
                 done: Done::Refused,
             }),
-            Outcome::Failed(CallError::Fault(fault)) => Some(Self::of_fault(fault)),
+            Outcome::Failed(CallError::Fault(fault)) => Self::of_fault(fault),
         }
     }
 
-    fn of_fault(fault: &Fault) -> Self {
+    fn of_fault(fault: &Fault) -> Option<Self> {
         let when = match fault.reason {
-            Reason::BackendLimit | Reason::Overloaded => When::Limit,
+            // What may not be called here may not be called elsewhere in its name.
+            Reason::Denied | Reason::ArgumentsRefused => return None,
+            Reason::OverBudget => When::Budget,
+            Reason::BackendLimit | Reason::RateLimited | Reason::Overloaded => When::Limit,
             Reason::Timeout | Reason::Unanswered => When::Timeout,
             Reason::Error | Reason::NotCallable => When::Error,
             Reason::Starting
@@ -63,6 +66,7 @@ impl Failure {
             | Reason::InvalidAnswer
             | Reason::ServerError
             | Reason::Refused
+            | Reason::PolicyUnavailable
             | Reason::AllFailed => When::Unavailable,
         };
         let done = match fault.effect {
@@ -71,7 +75,7 @@ impl Failure {
             Effect::Failed => Done::Refused,
             Effect::Unknown => Done::Unknown,
         };
-        Self { when, done }
+        Some(Self { when, done })
     }
 
     /// Whether the next server may be called. An uncertain outcome of a tool that is not known to
@@ -87,13 +91,17 @@ impl Failure {
 }
 
 /// Whether a substitute was refused by the gateway before anything was sent: nobody has its name,
-/// or its arguments are not what its headers need.
+/// its arguments are not what its headers need, or the caller may not call it.
 pub(crate) fn is_unsendable(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Failed(CallError::Protocol(error))
-            if matches!(error.code, code::INVALID_PARAMS | code::HEADER_MISMATCH)
-    )
+    match outcome {
+        Outcome::Failed(CallError::Protocol(error)) => {
+            matches!(error.code, code::INVALID_PARAMS | code::HEADER_MISMATCH)
+        }
+        Outcome::Failed(CallError::Fault(fault)) => {
+            matches!(fault.reason, Reason::Denied | Reason::ArgumentsRefused)
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +162,16 @@ mod tests {
                 fault(Reason::Overloaded, NotSent),
                 Some((When::Limit, Done::Nothing)),
             ),
+            (
+                fault(Reason::RateLimited, NotSent),
+                Some((When::Limit, Done::Nothing)),
+            ),
+            (
+                fault(Reason::OverBudget, NotSent),
+                Some((When::Budget, Done::Nothing)),
+            ),
+            (fault(Reason::Denied, NotSent), None),
+            (fault(Reason::ArgumentsRefused, NotSent), None),
             (complete(true), Some((When::Error, Done::Refused))),
             (complete(false), None),
             (

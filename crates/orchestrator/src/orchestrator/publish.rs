@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use switchboard_backends::Backend;
 use switchboard_backends::config::TransportConfig;
 use switchboard_backends::status::{ChangedLists, Observer};
+use switchboard_protocol::policy::Policy;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -30,17 +31,24 @@ pub(crate) struct SnapshotInputs {
     names: NamesConfig,
     private: bool,
     chains: Arc<ChainsConfig>,
+    policy: Arc<dyn Policy>,
     /// Those that any backend was ever learned to have.
     extensions: Extensions,
     hysteresis: ListingHysteresis,
 }
 
 impl SnapshotInputs {
-    pub(crate) fn new(names: NamesConfig, chains: ChainsConfig, private: bool) -> Self {
+    pub(crate) fn new(
+        names: NamesConfig,
+        chains: ChainsConfig,
+        private: bool,
+        policy: Arc<dyn Policy>,
+    ) -> Self {
         Self {
             names,
             private,
             chains: Arc::new(chains),
+            policy,
             extensions: Extensions::default(),
             hysteresis: ListingHysteresis::default(),
         }
@@ -60,10 +68,19 @@ impl SnapshotInputs {
             private: self.private,
             extensions: self.extensions.clone(),
             chains: Arc::clone(&self.chains),
+            policy: Arc::clone(&self.policy),
             ..SnapshotSettings::new(env!("CARGO_PKG_VERSION"))
         };
         Snapshot::build(&self.names, sources, &settings)
     }
+}
+
+/// What a reload puts in force beside backends.
+pub(crate) struct Rules {
+    pub(crate) names: NamesConfig,
+    pub(crate) chains: ChainsConfig,
+    pub(crate) private: bool,
+    pub(crate) policy: Arc<dyn Policy>,
 }
 
 /// What backends tell, until the catalogue's task publishes it.
@@ -122,19 +139,20 @@ impl Observer for BackendEvents {
 }
 
 impl Inner {
-    /// Puts these names and chains in force with a new snapshot, and tells listeners. `touched` are
-    /// the backends that were started anew.
-    pub(crate) fn apply<'n>(
-        &self,
-        names: NamesConfig,
-        chains: ChainsConfig,
-        private: bool,
-        touched: impl Iterator<Item = &'n Arc<str>>,
-    ) {
+    /// Puts these rules in force with a new snapshot, and tells listeners. `touched` are the backends
+    /// that were started anew.
+    pub(crate) fn apply<'n>(&self, rules: Rules, touched: impl Iterator<Item = &'n Arc<str>>) {
+        let Rules {
+            names,
+            chains,
+            private,
+            policy,
+        } = rules;
         {
             let mut inputs = self.snapshot_inputs.lock();
             inputs.names = names;
             inputs.private = private;
+            inputs.policy = policy;
             // What was measured of the tools in them is kept if they are the same.
             if *inputs.chains != chains {
                 self.chains.store(Arc::new(Chains::new(&chains)));

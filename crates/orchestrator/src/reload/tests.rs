@@ -7,6 +7,7 @@ use switchboard_backends::config::{HttpKind, TransportConfig};
 use switchboard_protocol::call::{Call, Outcome, Principal};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::method::Method;
+use switchboard_protocol::policy::Unrestricted;
 use switchboard_protocol::token::Sealer;
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::{CallSpan, Metrics};
@@ -32,6 +33,7 @@ fn start(first: DesiredState, metrics: &Arc<Metrics>) -> Orchestrator {
         backends: first.backends,
         chains: first.chains,
         private: first.private,
+        policy: Arc::clone(&first.policy),
         ..Parts::new(sealer, Arc::clone(metrics))
     })
 }
@@ -66,6 +68,7 @@ fn reload_to<const N: usize>(backends: [(&str, BackendConfig); N]) -> DesiredSta
         names: NamesConfig::default(),
         chains: ChainsConfig::default(),
         private: false,
+        policy: Arc::new(Unrestricted),
         drain_timeout: Duration::from_secs(30),
     }
 }

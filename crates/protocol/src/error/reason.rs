@@ -33,6 +33,16 @@ pub enum Reason {
     Refused,
     /// The backend takes no more calls right now.
     BackendLimit,
+    /// A rule does not let this principal make this call.
+    Denied,
+    /// A rule looks into the arguments, and cannot be sure what they are.
+    ArgumentsRefused,
+    /// A limit of the gateway's takes no more calls right now.
+    RateLimited,
+    /// A budget is used up.
+    OverBudget,
+    /// What decides about the call cannot be asked.
+    PolicyUnavailable,
     /// All tools that could have answered failed.
     AllFailed,
     /// Of an attempt alone: the backend answered with an error of its own.
@@ -60,6 +70,11 @@ impl Reason {
             Self::ServerError => "server_error",
             Self::Refused => "refused",
             Self::BackendLimit => "backend_limit",
+            Self::Denied => "denied",
+            Self::ArgumentsRefused => "arguments_refused",
+            Self::RateLimited => "rate_limited",
+            Self::OverBudget => "over_budget",
+            Self::PolicyUnavailable => "policy_unavailable",
             Self::AllFailed => "all_failed",
             Self::Error => "error",
             Self::NotCallable => "not_callable",
@@ -70,9 +85,16 @@ impl Reason {
     #[must_use]
     pub const fn code(self) -> u16 {
         match self {
-            Self::Starting | Self::Unavailable | Self::BreakerOpen | Self::Overloaded => 503,
+            Self::OverBudget => 402,
+            Self::Denied => 403,
+            Self::ArgumentsRefused => 422,
+            Self::BackendLimit | Self::RateLimited => 429,
+            Self::Starting
+            | Self::Unavailable
+            | Self::BreakerOpen
+            | Self::Overloaded
+            | Self::PolicyUnavailable => 503,
             Self::Unanswered | Self::Timeout => 504,
-            Self::BackendLimit => 429,
             Self::NeedsAuth
             | Self::TooManyRounds
             | Self::ConnectionLost
@@ -105,6 +127,11 @@ impl Reason {
             | Self::AnswerTooLarge
             | Self::Refused
             | Self::BackendLimit
+            | Self::Denied
+            | Self::ArgumentsRefused
+            | Self::RateLimited
+            | Self::OverBudget
+            | Self::PolicyUnavailable
             | Self::AllFailed
             | Self::Error
             | Self::NotCallable => false,

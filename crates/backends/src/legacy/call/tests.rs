@@ -249,10 +249,7 @@ fn call_with(
         ..Call::new(
             Envelope::parse(request.into()).expect("a request"),
             Method::ToolsCall,
-            Arc::new(Principal {
-                id: principal.to_owned(),
-                groups: Vec::new(),
-            }),
+            Arc::new(Principal::new(principal)),
             Version::LATEST,
         )
     }

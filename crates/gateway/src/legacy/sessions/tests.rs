@@ -15,10 +15,7 @@ fn sessions(max: usize, per_principal: usize) -> Sessions {
 }
 
 fn principal(id: &str) -> Arc<Principal> {
-    Arc::new(Principal {
-        id: id.to_owned(),
-        groups: Vec::new(),
-    })
+    Arc::new(Principal::new(id))
 }
 
 fn begin(sessions: &Sessions, of: &str) -> Result<(Arc<Session>, String), CannotBegin> {

@@ -73,14 +73,20 @@ fn the_only_backend_with_resources_gets_all_uris() {
     let b = backend("b").unlearned(State::Starting);
     let snapshot = build(&[a.clone(), b.clone()]);
     assert_eq!(snapshot.resource("dynamic:1"), Route::Unknown);
-    assert_eq!(&*snapshot.may_own_resource("dynamic:1").unwrap().name, "b");
+    assert_eq!(
+        &*snapshot
+            .may_own_resource("dynamic:1", |_| true)
+            .unwrap()
+            .name,
+        "b"
+    );
 
     let snapshot = build(&[a.clone(), b.unlearned(State::Unavailable)]);
     assert_eq!(snapshot.resource("dynamic:1"), one("a", "dynamic:1"));
 
     let snapshot = build(&[a, with_resources(backend("b"))]);
     assert_eq!(snapshot.resource("dynamic:1"), Route::Unknown);
-    assert!(snapshot.may_own_resource("dynamic:1").is_none());
+    assert!(snapshot.may_own_resource("dynamic:1", |_| true).is_none());
 }
 
 #[test]
@@ -109,7 +115,10 @@ fn an_address_always_leads_to_its_backend() {
         "switchboard://a/%FF",
     ] {
         assert_eq!(snapshot.resource(lost), Route::Unknown, "{lost}");
-        assert!(snapshot.may_own_resource(lost).is_none(), "{lost}");
+        assert!(
+            snapshot.may_own_resource(lost, |_| true).is_none(),
+            "{lost}"
+        );
     }
 }
 

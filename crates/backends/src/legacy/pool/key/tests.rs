@@ -41,10 +41,7 @@ fn call(principal: &str, capabilities: &str) -> Call {
     Call::new(
         Envelope::parse(text.into()).expect("valid"),
         Method::ToolsCall,
-        Arc::new(Principal {
-            id: principal.to_owned(),
-            groups: Vec::new(),
-        }),
+        Arc::new(Principal::new(principal)),
         Version::LATEST,
     )
 }

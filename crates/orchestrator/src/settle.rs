@@ -1,0 +1,81 @@
+//! The end of what a call holds of limits and budgets: with its last byte.
+
+use std::task::{Context, Poll, ready};
+
+use switchboard_protocol::call::{Outcome, Piece, ResultStream};
+use switchboard_protocol::error::CallError;
+use switchboard_protocol::policy::{Ending, Permit};
+
+/// Gives back what a call held when it has ended: now, or with the last byte of a result that is
+/// still arriving.
+pub(crate) fn settle(permit: Permit, outcome: Outcome) -> Outcome {
+    if permit.is_free() {
+        return outcome;
+    }
+    let ending = match outcome {
+        Outcome::Arriving(result) => {
+            return Outcome::Arriving(Box::new(SettlingStream {
+                result,
+                permit: Some(permit),
+                bytes: 0,
+            }));
+        }
+        Outcome::Complete(ref completed) => did(completed.result.len()),
+        Outcome::InputRequired(ref result) => did(result.len()),
+        Outcome::Failed(CallError::Backend { ref error, .. }) => did(error.len()),
+        Outcome::Failed(CallError::Fault(ref fault)) => Ending {
+            did_something: !fault.did_nothing(),
+            bytes: 0,
+        },
+        Outcome::Failed(CallError::Protocol(_)) => Ending {
+            did_something: false,
+            bytes: 0,
+        },
+    };
+    permit.settle(ending);
+    outcome
+}
+
+fn did(bytes: usize) -> Ending {
+    Ending {
+        did_something: true,
+        bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+    }
+}
+
+/// A result under way, whose permit is held to its last byte.
+struct SettlingStream {
+    result: Box<dyn ResultStream>,
+    permit: Option<Permit>,
+    bytes: usize,
+}
+
+impl ResultStream for SettlingStream {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
+        let piece = ready!(self.result.poll_piece(context));
+        match &piece {
+            Ok(Piece::Bytes(bytes)) => self.bytes = self.bytes.saturating_add(bytes.len()),
+            Ok(Piece::End { .. }) | Err(_) => self.end(),
+        }
+        Poll::Ready(piece)
+    }
+
+    fn keep(&mut self, room: Box<dyn Send>) {
+        self.result.keep(room);
+    }
+}
+
+impl SettlingStream {
+    fn end(&mut self) {
+        if let Some(permit) = self.permit.take() {
+            permit.settle(did(self.bytes));
+        }
+    }
+}
+
+/// What its reader left unread was made all the same.
+impl Drop for SettlingStream {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,96 @@
+//! What became of a call on its way, for whoever has to answer for it: the audit, and traces.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::error::Reason;
+
+/// The most steps that are noted of one call; more are counted.
+const MAX_STEPS: usize = 64;
+
+/// What became of a call on its way. Shared by the call and its substitutes.
+#[derive(Debug, Default)]
+pub struct Trail(Mutex<Steps>);
+
+/// The steps of a call, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Steps {
+    /// At most 64.
+    pub steps: Vec<Step>,
+    /// How many more there were.
+    pub dropped: usize,
+    /// What the call cost in all, in the units of `costs`.
+    pub cost: u64,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A policy decided.
+    Decision {
+        /// Which kind: `access`, `rate`, `concurrency`, `budget`.
+        policy: &'static str,
+        /// The name of the rule, limit or budget that decided.
+        rule: Arc<str>,
+        /// What it said.
+        decision: Decision,
+    },
+    /// A backend was called.
+    Attempt {
+        /// Which.
+        backend: Arc<str>,
+        /// The name that the gateway has for the target.
+        target: Arc<str>,
+        /// Why it failed; `None`: it did not.
+        reason: Option<Reason>,
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
+}
+
+/// What a policy said of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may be made.
+    Allowed,
+    /// It may not.
+    Denied,
+    /// It may be made, and could not be if the policy were enforced (`mode: shadow`).
+    WouldDeny,
+}
+
+impl Decision {
+    /// The word in logs and the audit.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Denied => "denied",
+            Self::WouldDeny => "would_deny",
+        }
+    }
+}
+
+impl Trail {
+    /// Notes a step.
+    pub fn note(&self, step: Step) {
+        let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if steps.steps.len() < MAX_STEPS {
+            steps.steps.push(step);
+        } else {
+            steps.dropped += 1;
+        }
+    }
+
+    /// Notes what the call cost.
+    pub fn charge(&self, cost: u64) {
+        let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.cost = steps.cost.saturating_add(cost);
+    }
+
+    /// Everything noted so far.
+    #[must_use]
+    pub fn steps(&self) -> Steps {
+        let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        steps.clone()
+    }
+}
