@@ -1,16 +1,38 @@
 //! The policy of a configuration: all that decides about calls, in one place and in one order.
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use switchboard_protocol::call::{Call, Principal};
-use switchboard_protocol::policy::{Admission, Audience, Permit, Policy, Target};
+use switchboard_protocol::error::{Fault, Reason};
+use switchboard_protocol::policy::{Admission, Audience, Permit, Policy, Target, Verdict};
+use switchboard_protocol::trail::{Decision, Step};
+
+use crate::access::{Access, AccessConfig, Ruling, Standings};
+
+/// The word for rules of the section `access` in trails and metrics.
+pub const ACCESS: &str = "access";
+
+/// Is told of every decision, to count it.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// A policy of this kind (`access`, `rate`, `concurrency`, `budget`) decided about a call.
+    fn decided(&self, policy: &'static str, decision: Decision);
+}
 
 /// All rules of one configuration. Immutable: a reload makes another.
 #[derive(Debug)]
 pub struct Gatekeeper {
     /// Tells it from every other of this process, for what principals remember.
-    #[expect(dead_code, reason = "read by the parts that remember")]
     number: u64,
+    access: Option<Access>,
+    observer: Option<Arc<dyn Observer>>,
+}
+
+/// What is remembered of a principal.
+#[derive(Debug)]
+struct Remembered {
+    access: Option<Standings>,
 }
 
 impl Gatekeeper {
@@ -20,7 +42,110 @@ impl Gatekeeper {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
+            access: None,
+            observer: None,
         }
+    }
+
+    /// The same with these rules of who may do what; without any, everybody may do everything.
+    #[must_use]
+    pub fn with_access(self, config: Option<&AccessConfig>) -> Self {
+        Self {
+            access: config.map(Access::new),
+            ..self
+        }
+    }
+
+    /// The same, which tells what it decides.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
+        }
+    }
+
+    /// The rules of who may do what, if there are any.
+    #[must_use]
+    pub fn access(&self) -> Option<&Access> {
+        self.access.as_ref()
+    }
+
+    fn remembered(&self, principal: &Principal) -> Arc<Remembered> {
+        if let Some(known) = principal.memo.get(self.number) {
+            return known;
+        }
+        let new = Arc::new(Remembered {
+            access: self.access.as_ref().map(Access::standings),
+        });
+        principal.memo.put(self.number, Arc::clone(&new));
+        new
+    }
+
+    /// Notes a decision with the call, and has it counted.
+    fn note(
+        &self,
+        call: &Call,
+        policy: &'static str,
+        rule: impl FnOnce() -> Arc<str>,
+        decision: Decision,
+    ) {
+        if let Some(observer) = &self.observer {
+            observer.decided(policy, decision);
+        }
+        if let Some(trail) = &call.trail {
+            trail.note(Step::Decision {
+                policy,
+                rule: rule(),
+                decision,
+            });
+        }
+    }
+
+    /// Whether the rules let the call be made.
+    fn authorize(
+        &self,
+        access: &Access,
+        standings: &Standings,
+        call: &Call,
+        target: &Target<'_>,
+    ) -> Result<(), Box<Fault>> {
+        match access.rule_on(standings, call, target) {
+            Ruling::Allowed {
+                by,
+                would_deny: None,
+            } => {
+                self.note(call, ACCESS, || by, Decision::Allowed);
+                Ok(())
+            }
+            Ruling::Allowed {
+                would_deny: Some(rule),
+                ..
+            } => {
+                self.note(call, ACCESS, || rule, Decision::WouldDeny);
+                Ok(())
+            }
+            Ruling::Denied { by, for_arguments } => {
+                let fault = Fault::refused(Reason::Denied, denied(for_arguments))
+                    .with_detail(format!("denied by the rule `{by}`"));
+                self.note(call, ACCESS, || by, Decision::Denied);
+                Err(Box::new(fault))
+            }
+            Ruling::Refused { message } => {
+                self.note(call, ACCESS, || "arguments".into(), Decision::Denied);
+                Err(Box::new(Fault::refused(Reason::ArgumentsRefused, message)))
+            }
+        }
+    }
+}
+
+/// What the caller of a denied call is told.
+const fn denied(for_arguments: bool) -> &'static str {
+    if for_arguments {
+        "You may not make this call with these arguments. Call again with others, or ask whoever runs \
+         the gateway for access."
+    } else {
+        "You may not make this call. Do without it, or ask whoever runs the gateway for access."
     }
 }
 
@@ -31,19 +156,55 @@ impl Default for Gatekeeper {
 }
 
 impl Policy for Gatekeeper {
-    fn audience(&self, _principal: &Principal, _profile: Option<&str>) -> Option<Audience> {
-        None
+    fn audience(&self, principal: &Principal, profile: Option<&str>) -> Option<Audience> {
+        let access = self.access.as_ref()?;
+        let remembered = self.remembered(principal);
+        access.audience(remembered.access.as_ref()?, principal, profile)
     }
 
-    fn shows(&self, _: &Principal, _: Option<&str>, _: &Target<'_>) -> bool {
-        true
+    fn shows(&self, principal: &Principal, profile: Option<&str>, target: &Target<'_>) -> bool {
+        let Some(access) = &self.access else {
+            return true;
+        };
+        let remembered = self.remembered(principal);
+        let standings = remembered.access.as_ref();
+        standings.is_some_and(|standings| access.shows(standings, principal, profile, target))
     }
 
-    fn shows_backend(&self, _: &Principal, _: Option<&str>, _: &str) -> bool {
-        true
+    fn shows_backend(&self, principal: &Principal, profile: Option<&str>, backend: &str) -> bool {
+        let Some(access) = &self.access else {
+            return true;
+        };
+        let remembered = self.remembered(principal);
+        let standings = remembered.access.as_ref();
+        standings.is_some_and(|known| access.shows_backend(known, principal, profile, backend))
     }
 
-    fn admit(&self, _: &Call, _: &Target<'_>, _: bool) -> Admission {
-        Admission::Decided(Ok(Permit::FREE))
+    fn admit(&self, call: &Call, target: &Target<'_>, _is_continuation: bool) -> Admission {
+        Admission::Decided(self.verdict(call, target))
+    }
+
+    fn hid(&self, call: &Call, target: &Target<'_>) {
+        let Some(access) = &self.access else {
+            return;
+        };
+        let remembered = self.remembered(&call.principal);
+        let Some(standings) = &remembered.access else {
+            return;
+        };
+        let rule = || access.hidden_by(standings, call, target);
+        self.note(call, ACCESS, rule, Decision::Denied);
+    }
+}
+
+impl Gatekeeper {
+    fn verdict(&self, call: &Call, target: &Target<'_>) -> Verdict {
+        if let Some(access) = &self.access {
+            let remembered = self.remembered(&call.principal);
+            if let Some(standings) = &remembered.access {
+                self.authorize(access, standings, call, target)?;
+            }
+        }
+        Ok(Permit::FREE)
     }
 }

@@ -1,8 +1,9 @@
 //! Who may do what, and where a request may come from.
 //!
 //! [`origin`] keeps web pages of strangers out, [`authenticate`] turns a credential into a
-//! principal, [`gatekeeper`] decides about calls, [`config`] is what an operator writes about it.
+//! principal, [`access`] says who may do what, [`gatekeeper`] decides about calls, [`config`] is what an operator writes about it.
 
+pub mod access;
 pub mod authenticate;
 pub mod config;
 pub mod gatekeeper;

@@ -56,6 +56,9 @@ pub trait Policy: fmt::Debug + Send + Sync {
     /// Decides about a call of something that is shown, and takes from limits and budgets what it
     /// costs. A continuation is the same call as before: it is decided about, and not charged.
     fn admit(&self, call: &Call, target: &Target<'_>, is_continuation: bool) -> Admission;
+
+    /// Is told that a call was answered as if there were no such target, since it is not shown.
+    fn hid(&self, _call: &Call, _target: &Target<'_>) {}
 }
 
 /// The policy without any rule: everybody may do everything.

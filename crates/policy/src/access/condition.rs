@@ -1,0 +1,513 @@
+//! Conditions of rules, in CEL: compiled once, bounded, and never true by accident.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
+
+use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue};
+use cel::extractors::This;
+use cel::objects::{Key, Map, Value};
+use cel::parser::ParseError;
+use cel::{Context, Env, IdedExpr, Program};
+use regex::Regex;
+use switchboard_protocol::call::Principal;
+use switchboard_protocol::policy::{Target, TargetKind};
+
+use super::arguments::Arguments;
+
+/// The longest expression, in bytes.
+const MAX_LENGTH: usize = 2048;
+/// How deep an expression may nest: it is evaluated recursively.
+const MAX_DEPTH: usize = 48;
+/// How deep `all`, `exists`, `map` and the like may stand in each other.
+const MAX_LOOPS: u32 = 2;
+/// The largest automaton of a regular expression, in bytes.
+const MAX_REGEX_BYTES: usize = 1024 * 1024;
+/// How much work an expression with loops may be, in values gone through and copied.
+const MAX_WORK: usize = 2_000_000;
+/// The same, in bytes of text gone through.
+const MAX_TEXT_WORK: usize = 64 * 1024 * 1024;
+
+const VARIABLES: [&str; 7] = [
+    "args",
+    "principal",
+    "claims",
+    "tool",
+    "name",
+    "backend",
+    "profile",
+];
+/// The names of types, which stand for themselves.
+const TYPES: [&str; 9] = [
+    "bool",
+    "bytes",
+    "double",
+    "int",
+    "list",
+    "map",
+    "null_type",
+    "string",
+    "uint",
+];
+const FUNCTIONS: [&str; 13] = [
+    "bool",
+    "bytes",
+    "contains",
+    "double",
+    "dyn",
+    "endsWith",
+    "int",
+    "matches",
+    "size",
+    "startsWith",
+    "string",
+    "type",
+    "uint",
+];
+
+static ENVIRONMENT: LazyLock<Arc<Env>> =
+    LazyLock::new(|| Arc::new(Env::stdlib().with_optional_support(false)));
+
+/// What an expression looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Needs {
+    pub(super) arguments: bool,
+    /// `tool`, `name` or `backend`.
+    pub(super) target: bool,
+    pub(super) principal: bool,
+    pub(super) claims: bool,
+    pub(super) profile: bool,
+}
+
+/// A condition, compiled.
+pub(super) struct Condition {
+    program: Program,
+    pub(super) needs: Needs,
+    /// Its regular expressions, by what is written.
+    regexes: Arc<HashMap<String, Regex>>,
+    /// How deep its loops stand in each other; 0: it has none.
+    loops: u32,
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Condition")
+            .field(&self.program.source_info().source)
+            .finish()
+    }
+}
+
+/// Why an expression is no condition: where, and what is expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", .at.map_or_else(String::new, |(line, column)| format!("is wrong at line {line}, column {column}: ")))]
+pub(super) struct ConditionError {
+    /// Line and column, from 1.
+    at: Option<(usize, usize)>,
+    message: String,
+}
+
+/// Why a condition could not be evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Failure {
+    #[error("it failed: {0}")]
+    Execution(String),
+    #[error("its value is no `true` or `false`")]
+    NotBoolean,
+    #[error("it would have to go through too much")]
+    TooMuchWork,
+}
+
+/// What a condition is evaluated for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'f> {
+    pub(super) principal: &'f Principal,
+    pub(super) profile: Option<&'f str>,
+    pub(super) target: Option<&'f Target<'f>>,
+    pub(super) arguments: Option<&'f Arguments>,
+}
+
+impl Condition {
+    pub(super) fn compile(text: &str) -> Result<Self, ConditionError> {
+        let whole = |message: String| ConditionError { at: None, message };
+        if text.trim().is_empty() {
+            return Err(whole("is empty; expected a condition, or no `when`".into()));
+        }
+        if text.len() > MAX_LENGTH {
+            return Err(whole(format!(
+                "has {} bytes; expected at most {MAX_LENGTH}",
+                text.len()
+            )));
+        }
+        bracket_depth(text).map_err(whole)?;
+        // The parser is not ours: what it does not foresee is a mistake in what it was given.
+        let compiled = catch_unwind(AssertUnwindSafe(|| ENVIRONMENT.compile(text)));
+        let program = compiled
+            .map_err(|_| whole("cannot be read; expected an expression in CEL".into()))?
+            .map_err(|errors| syntax_error(&errors.errors))?;
+        let mut walk = Walk {
+            program: &program,
+            scope: Vec::new(),
+            needs: Needs::default(),
+            regexes: HashMap::new(),
+            loops: 0,
+        };
+        walk.expression(program.expression(), 0, 0)?;
+        let (needs, regexes, loops) = (walk.needs, Arc::new(walk.regexes), walk.loops);
+        Ok(Self {
+            program,
+            needs,
+            regexes,
+            loops,
+        })
+    }
+
+    /// Whether it holds. Never `true` where it fails or is no boolean.
+    pub(super) fn holds(&self, facts: &Facts<'_>) -> Result<bool, Failure> {
+        self.check_work(facts)?;
+        let run = || {
+            let mut context = Context::with_env(Arc::clone(&ENVIRONMENT));
+            if !self.regexes.is_empty() {
+                let regexes = Arc::clone(&self.regexes);
+                let matches = move |This(text): This<Arc<String>>, pattern: Arc<String>| {
+                    regexes
+                        .get(&*pattern)
+                        .is_some_and(|regex| regex.is_match(&text))
+                };
+                // Without it the expression fails, which is safe.
+                let _ = context.add_function("matches", matches);
+            }
+            self.bind(&mut context, facts);
+            self.program.execute(&context)
+        };
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(Value::Bool(holds))) => Ok(holds),
+            Ok(Ok(_)) => Err(Failure::NotBoolean),
+            Ok(Err(error)) => Err(Failure::Execution(error.to_string())),
+            Err(_) => Err(Failure::Execution("unexpectedly".into())),
+        }
+    }
+
+    /// Whether there is too much to go through for its loops.
+    pub(super) fn check_work(&self, facts: &Facts<'_>) -> Result<(), Failure> {
+        if self.loops == 0 {
+            return Ok(());
+        }
+        let (values, bytes) = facts
+            .arguments
+            .map_or((1, 0), |arguments| (arguments.values, arguments.bytes));
+        let values = values + facts.principal.groups.len();
+        let steps = values.saturating_pow(self.loops);
+        let is_bounded = steps.saturating_mul(values) <= MAX_WORK
+            && steps.saturating_mul(bytes) <= MAX_TEXT_WORK;
+        is_bounded.then_some(()).ok_or(Failure::TooMuchWork)
+    }
+
+    fn bind(&self, context: &mut Context<'_, '_>, facts: &Facts<'_>) {
+        let needs = self.needs;
+        if needs.arguments
+            && let Some(arguments) = facts.arguments
+        {
+            context.add_variable_from_value("args", arguments.value.clone());
+        }
+        if needs.principal {
+            context.add_variable_from_value("principal", principal(facts.principal));
+        }
+        if needs.claims {
+            context.add_variable_from_value("claims", claims(facts.principal));
+        }
+        if needs.profile {
+            context.add_variable_from_value("profile", facts.profile.unwrap_or_default());
+        }
+        if needs.target
+            && let Some(target) = facts.target
+        {
+            let is_tool = target.kind == TargetKind::Tool;
+            context.add_variable_from_value("tool", if is_tool { target.name } else { "" });
+            context.add_variable_from_value("name", target.name);
+            context.add_variable_from_value("backend", target.backend);
+        }
+    }
+}
+
+fn map(members: impl IntoIterator<Item = (String, Value)>) -> Value {
+    let members = members.into_iter();
+    Value::Map(Map {
+        map: Arc::new(
+            members
+                .map(|(key, value)| (Key::String(Arc::new(key)), value))
+                .collect(),
+        ),
+    })
+}
+
+fn principal(principal: &Principal) -> Value {
+    let groups = principal.groups.iter().map(|group| Value::from(&**group));
+    map([
+        ("id".to_owned(), Value::from(&*principal.id)),
+        ("groups".to_owned(), Value::List(Arc::new(groups.collect()))),
+        (
+            "client".to_owned(),
+            Value::from(principal.client.as_deref().unwrap_or_default()),
+        ),
+    ])
+}
+
+fn claims(principal: &Principal) -> Value {
+    let claims = principal.claims.iter().flat_map(|claims| claims.iter());
+    map(claims.map(|(name, value)| (name.clone(), json_value(value))))
+}
+
+/// A claim. Its token was read with a bound on its depth.
+fn json_value(value: &serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(value) => Value::Bool(*value),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => Value::Int(whole),
+            (None, Some(value)) => Value::Float(value),
+            (None, None) => Value::Null,
+        },
+        serde_json::Value::String(text) => Value::from(&**text),
+        serde_json::Value::Array(items) => {
+            Value::List(Arc::new(items.iter().map(json_value).collect()))
+        }
+        serde_json::Value::Object(members) => map(members
+            .iter()
+            .map(|(key, value)| (key.clone(), json_value(value)))),
+    }
+}
+
+/// Refuses what would take the parser's stack, before it sees it.
+fn bracket_depth(text: &str) -> Result<(), String> {
+    let mut depth = 0_usize;
+    for byte in text.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => depth += 1,
+            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(too_deep());
+        }
+    }
+    Ok(())
+}
+
+fn too_deep() -> String {
+    format!("nests deeper than {MAX_DEPTH} levels; expected a simpler condition, or several rules")
+}
+
+fn syntax_error(errors: &[ParseError]) -> ConditionError {
+    let first = errors.first();
+    // Counted from 1 by line and from 0 by column, or from 0 where nothing is known.
+    let at = first.and_then(|error| {
+        let line = usize::try_from(error.pos.0).ok().filter(|line| *line > 0)?;
+        Some((line, usize::try_from(error.pos.1).ok()?.max(1)))
+    });
+    let said = first.map_or("", |error| error.msg.as_str());
+    let said = said.trim_start_matches("Syntax error: ");
+    let said = said.split(" expecting ").next().unwrap_or_default();
+    ConditionError {
+        at,
+        message: format!(
+            "{said}; expected an expression in CEL such as `args.path.startsWith('/srv/')`"
+        ),
+    }
+}
+
+/// A walk through an expression: what it looks at, and whether it is bounded.
+struct Walk<'p> {
+    program: &'p Program,
+    /// The variables of the loops around.
+    scope: Vec<&'p str>,
+    needs: Needs,
+    regexes: HashMap<String, Regex>,
+    loops: u32,
+}
+
+impl<'p> Walk<'p> {
+    fn wrong(&self, at: &IdedExpr, message: String) -> ConditionError {
+        let info = self.program.source_info();
+        let at = info.offset_for(at.id).map(|(start, _)| {
+            let before: String = info.source.chars().take(start as usize).collect();
+            let line = before.matches('\n').count() + 1;
+            let column = before
+                .rsplit('\n')
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .count()
+                + 1;
+            (line, column)
+        });
+        ConditionError { at, message }
+    }
+
+    fn all(
+        &mut self,
+        expressions: impl IntoIterator<Item = &'p IdedExpr>,
+        depth: usize,
+        loops: u32,
+    ) -> Result<(), ConditionError> {
+        expressions
+            .into_iter()
+            .try_for_each(|expression| self.expression(expression, depth, loops))
+    }
+
+    fn expression(
+        &mut self,
+        at: &'p IdedExpr,
+        depth: usize,
+        loops: u32,
+    ) -> Result<(), ConditionError> {
+        if depth > MAX_DEPTH {
+            return Err(self.wrong(at, too_deep()));
+        }
+        let depth = depth + 1;
+        match &at.expr {
+            Expr::Unspecified | Expr::Literal(_) => Ok(()),
+            Expr::Ident(name) => self.identifier(at, name),
+            Expr::Select(select) => self.expression(&select.operand, depth, loops),
+            Expr::List(list) => self.all(&list.elements, depth, loops),
+            Expr::Map(map) => map
+                .entries
+                .iter()
+                .try_for_each(|entry| self.entry(&entry.expr, depth, loops)),
+            Expr::Struct(_) => {
+                let message = "there are no such types; expected a condition over what is known of \
+                               a call";
+                Err(self.wrong(at, message.into()))
+            }
+            Expr::Call(call) => self.call(at, call, depth, loops),
+            Expr::Comprehension(one) => {
+                let inner = loops + 1;
+                if inner > MAX_LOOPS {
+                    let message = format!(
+                        "more than {MAX_LOOPS} of `all`, `exists`, `map`, `filter` stand in each \
+                         other; expected fewer"
+                    );
+                    return Err(self.wrong(at, message));
+                }
+                self.loops = self.loops.max(inner);
+                self.all([&one.iter_range, &one.accu_init], depth, loops)?;
+                let around = self.scope.len();
+                let variables = [
+                    Some(&one.iter_var),
+                    one.iter_var2.as_ref(),
+                    Some(&one.accu_var),
+                ];
+                self.scope
+                    .extend(variables.into_iter().flatten().map(|name| &**name));
+                self.all([&one.loop_cond, &one.loop_step, &one.result], depth, inner)?;
+                self.scope.truncate(around);
+                Ok(())
+            }
+        }
+    }
+
+    fn entry(
+        &mut self,
+        entry: &'p EntryExpr,
+        depth: usize,
+        loops: u32,
+    ) -> Result<(), ConditionError> {
+        match entry {
+            EntryExpr::StructField(field) => self.expression(&field.value, depth, loops),
+            EntryExpr::MapEntry(entry) => self.all([&entry.key, &entry.value], depth, loops),
+        }
+    }
+
+    fn identifier(&mut self, at: &'p IdedExpr, name: &'p str) -> Result<(), ConditionError> {
+        // A dot in front skips the variables of loops.
+        let (is_global, bare) = match name.strip_prefix('.') {
+            Some(bare) => (true, bare),
+            None => (false, name),
+        };
+        if !is_global && (name.starts_with('@') || self.scope.contains(&name)) {
+            return Ok(());
+        }
+        match bare {
+            "args" => self.needs.arguments = true,
+            "principal" => self.needs.principal = true,
+            "claims" => self.needs.claims = true,
+            "profile" => self.needs.profile = true,
+            "tool" | "name" | "backend" => self.needs.target = true,
+            other if TYPES.contains(&other) => {}
+            other => {
+                let message = format!(
+                    "there is no variable `{other}`; expected one of {}",
+                    listed(&VARIABLES)
+                );
+                return Err(self.wrong(at, message));
+            }
+        }
+        Ok(())
+    }
+
+    fn call(
+        &mut self,
+        at: &'p IdedExpr,
+        call: &'p CallExpr,
+        depth: usize,
+        loops: u32,
+    ) -> Result<(), ConditionError> {
+        let name = &*call.func_name;
+        let is_operator = name.contains('_') || name.starts_with('@');
+        if !is_operator && !FUNCTIONS.contains(&name) {
+            let message = format!(
+                "there is no function `{name}`; expected one of {}, or `has`, `all`, `exists`, \
+                 `exists_one`, `map`, `filter`",
+                listed(&FUNCTIONS)
+            );
+            return Err(self.wrong(at, message));
+        }
+        if name == "matches" {
+            self.regex(at, call)?;
+        }
+        self.all(call.target.as_deref(), depth, loops)?;
+        self.all(&call.args, depth, loops)
+    }
+
+    /// Regular expressions are compiled with the rule, so what they are cannot be a caller's.
+    fn regex(&mut self, at: &'p IdedExpr, call: &'p CallExpr) -> Result<(), ConditionError> {
+        let pattern = match (&call.target, &*call.args) {
+            (
+                Some(_),
+                [
+                    IdedExpr {
+                        expr: Expr::Literal(LiteralValue::String(text)),
+                        ..
+                    },
+                ],
+            ) => text.inner().to_owned(),
+            _ => {
+                let message = "`matches` takes a regular expression in quotes; expected \
+                               `TEXT.matches('…')`";
+                return Err(self.wrong(at, message.into()));
+            }
+        };
+        let built = regex::RegexBuilder::new(&pattern)
+            .size_limit(MAX_REGEX_BYTES)
+            .build();
+        match built {
+            Ok(regex) => {
+                self.regexes.insert(pattern, regex);
+                Ok(())
+            }
+            Err(_) => {
+                let message = "`matches` has no regular expression, or too large a one; expected \
+                               the syntax of RE2";
+                Err(self.wrong(at, message.into()))
+            }
+        }
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests;
