@@ -191,9 +191,7 @@ impl Edge {
         let inner = &self.inner;
         let Caller { principal, .. } = caller;
         match (head.uri.path(), &head.method) {
-            (path, &HttpMethod::GET) if is_endpoint(path) => {
-                inner.get(&head.headers, caller).await
-            }
+            (path, &HttpMethod::GET) if is_endpoint(path) => inner.get(&head.headers, caller).await,
             (path, &HttpMethod::DELETE) if is_endpoint(path) => {
                 let session = inner.session(&head.headers, caller)?;
                 inner.end(&session);
@@ -259,11 +257,7 @@ impl Inner {
 
     /// The session that a request belongs to (2025-11-25 `basic/transports`, Session Management,
     /// Protocol Version Header).
-    fn session(
-        &self,
-        headers: &HeaderMap,
-        caller: Caller<'_>,
-    ) -> Result<Arc<Session>, Rejection> {
+    fn session(&self, headers: &HeaderMap, caller: Caller<'_>) -> Result<Arc<Session>, Rejection> {
         let bad = |message: String| {
             Rejection::new(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, message)
         };

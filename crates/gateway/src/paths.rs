@@ -78,7 +78,9 @@ mod tests {
         assert_eq!(profile_in("/mcp/coding"), Some("coding"));
         assert_eq!(profile_in("/mcp/A_1-b"), Some("A_1-b"));
         let long = format!("/mcp/{}", "x".repeat(65));
-        let none = ["/mcp", "/mcp/", "/mcp/a/b", "/mcp/a/", "/mcpx", "/mcp/%61", "/sse/a", "/mcp/a b"];
+        let none = [
+            "/mcp", "/mcp/", "/mcp/a/b", "/mcp/a/", "/mcpx", "/mcp/%61", "/sse/a", "/mcp/a b",
+        ];
         for path in none.into_iter().chain([&*long]) {
             assert_eq!(profile_in(path), None, "{path}");
             assert_eq!(is_endpoint(path), path == ENDPOINT, "{path}");

@@ -101,9 +101,18 @@ impl Profile {
 
     /// Whether a tool or prompt is in it that has these names without a profile, or a resource of
     /// this URI. `has_tools`: whether its backend can have a tool in it.
-    pub(crate) fn has<N: AsRef<str>>(&self, kind: TargetKind, names: &[N], has_tools: bool) -> bool {
+    pub(crate) fn has<N: AsRef<str>>(
+        &self,
+        kind: TargetKind,
+        names: &[N],
+        has_tools: bool,
+    ) -> bool {
         let any = |patterns: &[String]| {
-            let fits = |name: &N| patterns.iter().any(|it| pattern::matches(it, name.as_ref()));
+            let fits = |name: &N| {
+                patterns
+                    .iter()
+                    .any(|it| pattern::matches(it, name.as_ref()))
+            };
             names.iter().any(fits)
         };
         if any(&self.config.exclude) {
@@ -156,7 +165,10 @@ impl Profile {
 
     /// Whether it names resources, so that those of any backend can be in it.
     pub(crate) fn names_resources(&self) -> bool {
-        self.config.resources.as_ref().is_some_and(|it| !it.is_empty())
+        self.config
+            .resources
+            .as_ref()
+            .is_some_and(|it| !it.is_empty())
     }
 
     fn excludes_all(&self, claim: &str) -> bool {

@@ -64,12 +64,7 @@ pub(crate) fn seal(
     let expires = now_ms().saturating_add(millis(life));
     let payload = format!("{}\0{}", task.home, task.id);
     sealer
-        .seal(
-            Purpose::Task,
-            &binding(call),
-            expires,
-            payload.as_bytes(),
-        )
+        .seal(Purpose::Task, &binding(call), expires, payload.as_bytes())
         .map_err(|error| error.to_string())
 }
 

@@ -19,7 +19,9 @@ use switchboard_protocol::error::code;
 
 use super::session::{Session, Transport};
 use super::stream::SessionStream;
-use super::{Caller, Inner, MESSAGES, cannot_begin, cannot_listen, handshake, no_session, post, watched};
+use super::{
+    Caller, Inner, MESSAGES, cannot_begin, cannot_listen, handshake, no_session, post, watched,
+};
 use crate::edge::decode::{self, Rejection};
 use crate::edge::respond;
 

@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::clients::{Agreed, KnownClients};
 use super::Caller;
+use super::clients::{Agreed, KnownClients};
 use super::config::LegacyClientsConfig;
 use super::events::Memory;
 use super::session::{Beginning, Session, Transport};

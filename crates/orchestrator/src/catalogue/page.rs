@@ -44,7 +44,10 @@ impl Frame {
         });
         let ttl = hints.min().unwrap_or(settings.default_ttl_ms);
         let server = json!({ "name": "switchboard", "version": settings.server_version });
-        let missing: Vec<_> = sources.iter().filter_map(|source| absence(source)).collect();
+        let missing: Vec<_> = sources
+            .iter()
+            .filter_map(|source| absence(source))
+            .collect();
         Self {
             caching: format!("\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\""),
             server_meta: format!("\"io.modelcontextprotocol/serverInfo\":{server}"),

@@ -47,7 +47,9 @@ impl Snapshot {
         let is_in = match profile {
             None => true,
             Some(profile) => self.profiles.get(profile).is_some_and(|it| {
-                let has_tools = self.index_of(target.backend).is_some_and(|at| it.has_tools[at]);
+                let has_tools = self
+                    .index_of(target.backend)
+                    .is_some_and(|at| it.has_tools[at]);
                 let names = self.spellings(target.kind, target.name);
                 it.profile.has(target.kind, &names, has_tools)
             }),
@@ -230,4 +232,3 @@ impl Snapshot {
         profile.names_resources() && items.any(|item| has(&item.key))
     }
 }
-

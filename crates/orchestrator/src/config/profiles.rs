@@ -99,8 +99,14 @@ impl ProfileConfig {
             .map(|(item, tool)| (path(&["tools", &format!("[{item}]")]), tool));
         let keyed = |key: &str, tool: &'_ String| path(&[key, tool]);
         let renamed = self.rename.keys().map(move |it| (keyed("rename", it), it));
-        let described = self.describe.keys().map(move |it| (keyed("describe", it), it));
-        let set = self.arguments.keys().map(move |it| (keyed("arguments", it), it));
+        let described = self
+            .describe
+            .keys()
+            .map(move |it| (keyed("describe", it), it));
+        let set = self
+            .arguments
+            .keys()
+            .map(move |it| (keyed("arguments", it), it));
         tools.chain(renamed).chain(described).chain(set)
     }
 }

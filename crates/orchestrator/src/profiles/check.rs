@@ -88,8 +88,9 @@ impl Check<'_> {
             {
                 if !known.contains(argument) {
                     let near = did_you_mean(argument, known.iter().map(String::as_str));
-                    let message =
-                        format!("`{argument}` is no argument that the schema of `{tool}` names{near}");
+                    let message = format!(
+                        "`{argument}` is no argument that the schema of `{tool}` names{near}"
+                    );
                     self.say(profile, &["arguments", tool, key, argument], message);
                 }
             }

@@ -59,7 +59,11 @@ pub(crate) fn enter(snapshot: &Snapshot, call: &mut Call) -> Result<(), CallErro
         check_headers(snapshot, &base, call)?;
     }
     let mut out = Vec::with_capacity(request.raw.len() + 128);
-    splice.apply(&request.raw, Span::of_part(&request.raw, &request.raw), &mut out);
+    splice.apply(
+        &request.raw,
+        Span::of_part(&request.raw, &request.raw),
+        &mut out,
+    );
     // What was a request stays one: only valid values were put into it.
     let entered = Envelope::parse(Bytes::from(out))
         .map_err(|error| ProtocolError::invalid_params(error.to_string()))?;

@@ -2,9 +2,7 @@
 //! arguments that it sets.
 
 use switchboard_protocol::json::{self, Span, write_str};
-use switchboard_protocol::splice::{
-    Splice, filter_object, for_each_item, for_each_member, member,
-};
+use switchboard_protocol::splice::{Splice, filter_object, for_each_item, for_each_member, member};
 
 use super::{Arguments, Profile};
 

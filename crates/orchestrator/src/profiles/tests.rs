@@ -19,7 +19,11 @@ fn a_backend_is_in_a_profile_if_some_name_of_its_tools_can_be() {
         (json!({ "tools": [] }), "files__", false),
         (json!({ "exclude": ["files__*"] }), "files__", false),
         (json!({ "exclude": ["*"] }), "files__", false),
-        (json!({ "exclude": ["files__r*", "*read"] }), "files__", true),
+        (
+            json!({ "exclude": ["files__r*", "*read"] }),
+            "files__",
+            true,
+        ),
     ] {
         let profile = profile(config.clone());
         assert_eq!(profile.may_have_tools_of(claim), expected, "{config}");
@@ -37,7 +41,10 @@ fn what_is_not_named_comes_with_the_tools_of_its_backend() {
     assert_eq!(has(json!({}), false), [false, false]);
     assert_eq!(has(json!({ "prompts": ["a*"] }), false), [true, false]);
     assert_eq!(has(json!({ "resources": ["a:*"] }), false), [false, true]);
-    assert_eq!(has(json!({ "prompts": [], "resources": [] }), true), [false, false]);
+    assert_eq!(
+        has(json!({ "prompts": [], "resources": [] }), true),
+        [false, false]
+    );
     assert_eq!(has(json!({ "exclude": ["*b"] }), true), [false, false]);
 }
 

@@ -55,5 +55,13 @@ fn a_token_is_short_and_an_endless_identifier_refused() {
     let usual = task("786512e2-9e0d-44bd-8f29-789f320fe840");
     let token = seal(&sealer, &call("alice", None), &usual, None).expect("sealed");
     assert!(token.len() < 200, "{}", token.len());
-    assert!(seal(&sealer, &call("alice", None), &task(&"x".repeat(MAX_ID_LEN + 1)), None).is_err());
+    assert!(
+        seal(
+            &sealer,
+            &call("alice", None),
+            &task(&"x".repeat(MAX_ID_LEN + 1)),
+            None
+        )
+        .is_err()
+    );
 }

@@ -103,7 +103,10 @@ fn a_description_is_added_where_there_was_none() {
     let source = of_tool(&json!({ "name": "search" }));
     let snapshot = snapshot(&json!({ "describe": { "gh__search": "d" } }), &[source]);
     let tools = &page(&snapshot, Some("p"), List::Tools)["tools"];
-    assert_eq!(*tools, json!([{ "name": "gh__search", "description": "d" }]));
+    assert_eq!(
+        *tools,
+        json!([{ "name": "gh__search", "description": "d" }])
+    );
 }
 
 #[test]
@@ -214,7 +217,10 @@ fn more_tools_than_wanted_are_told_of_and_not_left_out() {
     assert_eq!(*told, json!({ "limit": 2, "tools": 3 }));
     let other = page(&snapshot, Some("p"), List::Prompts);
     assert!(other["_meta"]["dev.switchboard/tool_limit"].is_null());
-    let said: Vec<String> = check::problems(&snapshot).iter().map(ToString::to_string).collect();
+    let said: Vec<String> = check::problems(&snapshot)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(said.len(), 1, "{said:?}");
     assert!(said[0].starts_with("profiles.p.tool_limit: is 2, and the profile has 3 tools"));
 }

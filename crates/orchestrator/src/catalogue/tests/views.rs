@@ -63,7 +63,8 @@ fn told(name: &str, is_plain: bool, has: u16, state: Option<State>) -> Source {
         };
     }
     let bit = |at: usize| has & (1 << at) != 0;
-    let item = |key: &str, value: &str| item_of(&json!({ key: value, "description": secret(name) }), key);
+    let item =
+        |key: &str, value: &str| item_of(&json!({ key: value, "description": secret(name) }), key);
     source.with(|lists| {
         let server = Arc::make_mut(&mut lists.server);
         server.instructions = Some(secret(name));
@@ -82,7 +83,13 @@ fn told(name: &str, is_plain: bool, has: u16, state: Option<State>) -> Source {
 fn profile() -> impl Strategy<Value = Value> {
     let patterns = || {
         let pattern = prop::sample::select(vec![
-            "alpha__*", "beta__read", "*delete*", "*", "read", "gamma__*", "omega__write",
+            "alpha__*",
+            "beta__read",
+            "*delete*",
+            "*",
+            "read",
+            "gamma__*",
+            "omega__write",
         ]);
         prop::collection::vec(pattern, 0..4)
     };
@@ -140,7 +147,13 @@ fn sources() -> impl Strategy<Value = Vec<Source>> {
     })
 }
 
-fn call_of(principal: &Arc<Principal>, profile: Option<&str>, method: Method, key: &str, name: &str) -> Call {
+fn call_of(
+    principal: &Arc<Principal>,
+    profile: Option<&str>,
+    method: Method,
+    key: &str,
+    name: &str,
+) -> Call {
     let params = json!({ key: name });
     let text = json!({ "jsonrpc": "2.0", "id": 1, "method": method.as_str(), "params": params });
     Call {
@@ -160,7 +173,11 @@ fn reached(snapshot: &Snapshot, mut call: Call) -> Option<(TargetKind, String, S
     match resolve(snapshot, &call).ok()? {
         Resolution::To(destination) => {
             let target = destination.policy_target();
-            Some((target.kind, target.backend.to_owned(), target.name.to_owned()))
+            Some((
+                target.kind,
+                target.backend.to_owned(),
+                target.name.to_owned(),
+            ))
         }
         Resolution::MayBe(source) => {
             let key = (TargetKind::Tool, source.name.to_string(), String::new());
@@ -214,9 +231,8 @@ fn check_named(
         (List::Tools, Method::ToolsCall, Kind::Tool),
         (List::Prompts, Method::PromptsGet, Kind::Prompt),
     ] {
-        let reach = |name: &str| {
-            reached(snapshot, call_of(principal, profile, method, "name", name))
-        };
+        let reach =
+            |name: &str| reached(snapshot, call_of(principal, profile, method, "name", name));
         let listed = keys(view, list, "name");
         let unique: HashSet<&String> = listed.iter().collect();
         prop_assert_eq!(unique.len(), listed.len(), "{:?}", listed);
@@ -226,16 +242,26 @@ fn check_named(
             prop_assert!(target.is_some(), "{} is listed and cannot be called", name);
             prop_assert!(found.insert(target), "{} leads where another does", name);
         }
-        let mut all: HashSet<String> = snapshot.entries(kind).iter().map(|it| it.exposed.to_string()).collect();
+        let mut all: HashSet<String> = snapshot
+            .entries(kind)
+            .iter()
+            .map(|it| it.exposed.to_string())
+            .collect();
         all.extend(renames.iter().flat_map(|(a, b)| [a.clone(), b.clone()]));
         for backend in BACKENDS {
-            all.extend(NAMES.iter().flat_map(|it| [(*it).to_owned(), format!("{backend}__{it}")]));
+            all.extend(
+                NAMES
+                    .iter()
+                    .flat_map(|it| [(*it).to_owned(), format!("{backend}__{it}")]),
+            );
         }
         for name in all {
             let target = reach(&name);
             prop_assert!(
                 target.is_none() || found.contains(&target),
-                "{} can be called and is not listed: {:?}", name, target
+                "{} can be called and is not listed: {:?}",
+                name,
+                target
             );
             let is_old = profile == Some("p") && renames.get(&name).is_some_and(|new| *new != name);
             if is_old && kind == Kind::Tool && !renames.values().any(|new| *new == name) {
@@ -245,7 +271,11 @@ fn check_named(
         if kind == Kind::Tool {
             // What a chain may take the place of, or put in a place, is what can be called.
             for entry in snapshot.entries(kind) {
-                let target = Some((TargetKind::Tool, entry.backend.to_string(), entry.exposed.to_string()));
+                let target = Some((
+                    TargetKind::Tool,
+                    entry.backend.to_string(),
+                    entry.exposed.to_string(),
+                ));
                 let is_hidden = snapshot.hides_tool(principal, profile, &entry.exposed);
                 prop_assert_eq!(!is_hidden, found.contains(&target), "{}", &entry.exposed);
             }
@@ -261,19 +291,34 @@ fn check_resources(
     view: &View,
 ) -> Result<(), TestCaseError> {
     let reach = |uri: &str| {
-        reached(snapshot, call_of(principal, profile, Method::ResourcesRead, "uri", uri))
+        reached(
+            snapshot,
+            call_of(principal, profile, Method::ResourcesRead, "uri", uri),
+        )
     };
     for uri in keys(view, List::Resources, "uri") {
-        prop_assert!(reach(&uri).is_some(), "{} is listed and cannot be read", uri);
+        prop_assert!(
+            reach(&uri).is_some(),
+            "{} is listed and cannot be read",
+            uri
+        );
         prop_assert!(snapshot.shows_resource(principal, profile, &uri));
     }
-    let addresses = BACKENDS.iter().flat_map(|backend| {
-        URIS.map(|uri| format!("{ADDRESS_SCHEME}{backend}/{uri}"))
-    });
+    let addresses = BACKENDS
+        .iter()
+        .flat_map(|backend| URIS.map(|uri| format!("{ADDRESS_SCHEME}{backend}/{uri}")));
     for uri in URIS.map(str::to_owned).into_iter().chain(addresses) {
         if let Some((kind, backend, name)) = reach(&uri) {
-            let target = Target { kind, backend: &backend, name: &name };
-            prop_assert!(snapshot.shows(principal, profile, &target), "{} can be read", uri);
+            let target = Target {
+                kind,
+                backend: &backend,
+                name: &name,
+            };
+            prop_assert!(
+                snapshot.shows(principal, profile, &target),
+                "{} can be read",
+                uri
+            );
         }
     }
     Ok(())
@@ -323,7 +368,8 @@ fn views_are_kept_by_audience_and_bounded() {
     let sources = [backend("files").tools(&["read"])];
     let snapshot = Snapshot::build(&NamesConfig::default(), &sources, &settings);
     let ada = Principal::new("ada");
-    let (ViewRef::Shared(one), ViewRef::Shared(two)) = (snapshot.view(&ada, None), snapshot.view(&ada, None))
+    let (ViewRef::Shared(one), ViewRef::Shared(two)) =
+        (snapshot.view(&ada, None), snapshot.view(&ada, None))
     else {
         panic!("a view of its own");
     };
@@ -344,7 +390,10 @@ fn a_listener_hears_of_what_it_sees_alone() {
             profiles: Arc::new(Profiles::new(&config)),
             ..SnapshotSettings::new("1")
         };
-        let sources = [backend("a").tools(tools).resources(&["x:1"]), backend("b").tools(tools).resources(&["y:1"])];
+        let sources = [
+            backend("a").tools(tools).resources(&["x:1"]),
+            backend("b").tools(tools).resources(&["y:1"]),
+        ];
         let mut sources = sources.to_vec();
         if tools.len() > 2 {
             sources[0] = backend("a").tools(&tools[..2]).resources(&["x:1"]);
@@ -359,7 +408,9 @@ fn a_listener_hears_of_what_it_sees_alone() {
     let mut part = Watching::new(&before, &ada, Some(&profile));
     let both = of(&["t", "u"]);
     assert!(all.is_news(&both, &Event::ToolsChanged) && part.is_news(&both, &Event::ToolsChanged));
-    assert!(!all.is_news(&both, &Event::ToolsChanged) && !part.is_news(&both, &Event::ToolsChanged));
+    assert!(
+        !all.is_news(&both, &Event::ToolsChanged) && !part.is_news(&both, &Event::ToolsChanged)
+    );
     let others = of(&["t", "u", "v"]);
     assert!(all.is_news(&others, &Event::ToolsChanged));
     assert!(!part.is_news(&others, &Event::ToolsChanged));

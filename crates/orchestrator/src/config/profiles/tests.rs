@@ -2,7 +2,7 @@ use serde_json::json;
 
 use super::*;
 
-fn said(profiles: serde_json::Value) -> Vec<String> {
+fn said(profiles: Value) -> Vec<String> {
     let profiles = serde_json::from_value(profiles).expect("of the type");
     let problems = problems(&profiles, &NamesConfig::default());
     problems.iter().map(ToString::to_string).collect()
@@ -60,7 +60,13 @@ fn each_mistake_is_said_with_its_key() {
         assert!(said[0].starts_with(expected), "{said:?}");
     }
     let names = said(json!({ "a/b": {} }));
-    assert!(names[0].starts_with("profiles.a/b: is not the name of a profile"), "{names:?}");
+    assert!(
+        names[0].starts_with("profiles.a/b: is not the name of a profile"),
+        "{names:?}"
+    );
     let many: serde_json::Map<_, _> = (0..65).map(|n| (format!("p{n}"), json!({}))).collect();
-    assert_eq!(said(many.into()), ["profiles: has 65 profiles; expected at most 64"]);
+    assert_eq!(
+        said(many.into()),
+        ["profiles: has 65 profiles; expected at most 64"]
+    );
 }
