@@ -308,6 +308,11 @@ fn syntax_error(errors: &[ParseError]) -> ConditionError {
     let said = first.map_or("", |error| error.msg.as_str());
     let said = said.trim_start_matches("Syntax error: ");
     let said = said.split(" expecting ").next().unwrap_or_default();
+    let said = if said.contains("<EOF>") && !said.starts_with("extraneous") {
+        "it ends too early"
+    } else {
+        said
+    };
     ConditionError {
         at,
         message: format!(
