@@ -38,7 +38,9 @@ enum Command {
         #[arg(long, value_name = "ADDR")]
         listen: Option<String>,
     },
-    /// Validate the configuration; with --connect start every backend and list what it offers.
+    /// Validate the configuration; with --connect start every backend and list what it offers; with
+    /// --as and --can say whether somebody may use something, and why: the exit code is 0 if so, 1 if
+    /// not.
     Check {
         #[command(flatten)]
         sources: Sources,
@@ -56,6 +58,8 @@ enum Command {
         /// The form of the report.
         #[arg(long, value_enum, default_value_t)]
         format: check::Format,
+        #[command(flatten)]
+        question: check::Question,
     },
     /// List the tools of a running gateway, or of any modern MCP server.
     Tools {
@@ -123,7 +127,11 @@ fn main() -> ExitCode {
                 warm,
                 pin,
                 format,
+                question,
             } => {
+                if let Some(name) = &question.can {
+                    return check::can(&sources.files, name, &question, format);
+                }
                 let preparation = Preparation { warm, pin };
                 check::run(&sources.files, connect, preparation, format).await
             }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -18,9 +17,8 @@ use switchboard_orchestrator::config::profiles::{self, ProfilesConfig};
 use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path};
 use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
+use switchboard_policy::access::AccessConfig;
 use switchboard_policy::config::{AdminConfig, AuthConfig};
-use switchboard_policy::gatekeeper::Gatekeeper;
-use switchboard_protocol::policy::Policy;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
@@ -43,6 +41,9 @@ pub struct Config {
     /// a loopback address may be listened on.
     #[schemars(with = "AuthConfig")]
     pub auth: Option<AuthConfig>,
+    /// Who may see and use what. Without this section everybody may do everything.
+    #[schemars(with = "AccessConfig")]
+    pub access: Option<AccessConfig>,
     /// Who may use the admin API at `server.admin_listen`. Without this section there is none.
     #[schemars(with = "AdminConfig")]
     pub admin: Option<AdminConfig>,
@@ -228,6 +229,7 @@ impl Config {
             .chain(self.wrong_dependencies())
             .chain(self.wrong_chains())
             .chain(self.wrong_profiles())
+            .chain(self.wrong_rules())
             .collect()
     }
 
@@ -237,11 +239,6 @@ impl Config {
             fallbacks: self.fallbacks.clone(),
             equivalents: self.equivalents.clone(),
         }
-    }
-
-    /// What decides about calls.
-    pub fn policy(&self) -> Arc<dyn Policy> {
-        Arc::new(Gatekeeper::new())
     }
 
     fn open_to_everyone(&self) -> Option<ConfigProblem> {

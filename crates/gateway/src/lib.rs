@@ -19,6 +19,7 @@ mod legacy;
 mod listener;
 mod ops;
 mod paths;
+pub mod policy;
 mod reload;
 mod server;
 mod shed;

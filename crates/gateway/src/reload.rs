@@ -6,6 +6,7 @@ use std::sync::Arc;
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{BackendChanges, DesiredState, Orchestrator};
 use switchboard_policy::origin::HostPolicyError;
+use switchboard_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessInForce};
@@ -23,6 +24,7 @@ pub struct Reloader {
     /// Where the admin API really is, and its rules, if there is one.
     pub(crate) admin: Option<(SocketAddr, AccessInForce)>,
     pub(crate) orchestrator: Orchestrator,
+    pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the gateway begins to shut down.
     pub(crate) drain: CancellationToken,
 }
@@ -59,6 +61,12 @@ impl Reloader {
     #[must_use]
     pub fn has_auth(&self) -> bool {
         self.in_force.auth.is_some()
+    }
+
+    /// Whether there are rules of who may do what.
+    #[must_use]
+    pub fn has_rules(&self) -> bool {
+        self.in_force.access.is_some()
     }
 
     /// Whether there are backends.
@@ -104,7 +112,7 @@ impl Reloader {
             names: next.names.clone(),
             chains: next.chains(),
             private: next.auth.is_some(),
-            policy: next.policy(),
+            policy: next.policy(&self.metrics),
             profiles: next.profiles.clone(),
             drain_timeout: next.server.drain_timeout,
         };
@@ -144,6 +152,7 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
             ..old.server
         },
         auth: new.auth,
+        access: new.access,
         admin,
         names: new.names,
         backends: new.backends,
@@ -198,6 +207,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
         "",
         Config {
             auth,
+            access,
             admin,
             names,
             backends,

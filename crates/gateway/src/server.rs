@@ -121,7 +121,7 @@ impl Gateway {
             parked_calls: config.parked_calls,
             known_lists: known_lists(server),
             private: config.auth.is_some(),
-            policy: config.policy(),
+            policy: config.policy(&metrics),
             profiles: config.profiles.clone(),
             sealer,
             metrics: Arc::clone(&metrics),
@@ -214,6 +214,7 @@ impl Gateway {
             access: Arc::clone(&self.app.http.access),
             admin: self.admin_in_force(),
             orchestrator: self.orchestrator.clone(),
+            metrics: Arc::clone(&self.metrics),
             drain: self.drain.clone(),
         }
     }

@@ -71,6 +71,20 @@ impl Asking<'_, '_> {
         let profile = self.call.profile.as_deref();
         self.snapshot.shows(&self.call.principal, profile, &target)
     }
+
+    /// The same of what there is: if it is hidden the policy is told that somebody asked for it.
+    fn is_shown_or_told(&self, kind: TargetKind, backend: &str, name: &str) -> bool {
+        let is_shown = self.is_shown(kind, backend, name);
+        if !is_shown {
+            let target = Target {
+                kind,
+                backend,
+                name,
+            };
+            self.snapshot.policy().hid(self.call, &target);
+        }
+        is_shown
+    }
 }
 
 /// Finds where a call goes.
@@ -123,7 +137,8 @@ impl<'s> Asking<'s, '_> {
         name: &str,
         kind: TargetKind,
     ) -> Result<Resolution<'s>, CallError> {
-        let entry = entry.filter(|entry| self.is_shown(kind, &entry.backend, &entry.exposed));
+        let entry =
+            entry.filter(|entry| self.is_shown_or_told(kind, &entry.backend, &entry.exposed));
         if let Some(entry) = entry {
             return Ok(Resolution::To(Destination {
                 backend: Arc::clone(&entry.backend),
@@ -146,7 +161,7 @@ impl<'s> Asking<'s, '_> {
     fn routed(&self, route: Route<'_>, uri: &str) -> Result<Resolution<'s>, CallError> {
         let kind = TargetKind::Resource;
         match route {
-            Route::One { backend, uri } if self.is_shown(kind, &backend, &uri) => {
+            Route::One { backend, uri } if self.is_shown_or_told(kind, &backend, &uri) => {
                 let target = Cow::Owned(uri.into_owned());
                 Ok(Resolution::To(Destination {
                     backend,

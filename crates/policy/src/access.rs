@@ -16,7 +16,9 @@ mod standing;
 #[cfg(test)]
 mod tests;
 
-pub use self::config::{AccessConfig, AccessMode, AccessProblem, Effect, MAX_RULES, RuleConfig};
+pub use self::config::{
+    AccessConfig, AccessMode, AccessProblem, Effect, MAX_RULES, RuleConfig, RulePattern,
+};
 pub use self::decide::{Access, Ruling};
 pub use self::explain::{ExplainedRule, Explanation, Said};
 pub(crate) use self::standing::Standings;

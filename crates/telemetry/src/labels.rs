@@ -195,6 +195,32 @@ label! {
 }
 
 label! {
+    /// `policy` that decided about a call.
+    PolicyKind {
+        /// Rules of who may do what.
+        Access = "access",
+        /// A rate limit.
+        Rate = "rate",
+        /// A limit on what runs at once.
+        Concurrency = "concurrency",
+        /// A budget.
+        Budget = "budget",
+    }
+}
+
+label! {
+    /// `decision` of a policy.
+    PolicyDecision {
+        /// The call may be made.
+        Allowed = "allowed",
+        /// It may not.
+        Denied = "denied",
+        /// It may, and could not if the policy were enforced.
+        WouldDeny = "would_deny",
+    }
+}
+
+label! {
     /// `result` of the wish to try a failed call again.
     Retry {
         /// It was tried again.

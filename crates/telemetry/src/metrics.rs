@@ -20,8 +20,8 @@ use prometheus::{
 };
 
 use crate::labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, ReloadResult,
-    Retry, ShedReason,
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, PolicyDecision, PolicyKind,
+    Refusal, ReloadResult, Retry, ShedReason,
 };
 use families::Family;
 use processes::ProcessFamilies;
@@ -62,6 +62,8 @@ pub struct Metrics {
     legacy_streams: IntGauge,
     calls_in_flight: IntGauge,
     shed: Box<[IntCounter]>,
+    /// By policy, and by decision in each.
+    policy_decisions: Box<[IntCounter]>,
     health_round: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
@@ -78,6 +80,7 @@ impl Metrics {
         let build = gauges(&registry, &families::BUILD_INFO)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let shed = counters(&registry, &families::SHED)?;
+        let policy_decisions = counters(&registry, &families::POLICY_DECISIONS)?;
         let config_reloads = counters(&registry, &families::CONFIG_RELOADS)?;
         for result in ReloadResult::ALL {
             config_reloads.with_label_values(&[result.as_str()]);
@@ -110,6 +113,13 @@ impl Metrics {
             shed: ShedReason::ALL
                 .iter()
                 .map(|reason| shed.with_label_values(&[reason.as_str()]))
+                .collect(),
+            policy_decisions: PolicyKind::ALL
+                .iter()
+                .flat_map(|policy| PolicyDecision::ALL.iter().map(move |said| (policy, said)))
+                .map(|(policy, said)| {
+                    policy_decisions.with_label_values(&[policy.as_str(), said.as_str()])
+                })
                 .collect(),
             health_round: gauge(&registry, &families::HEALTH_ROUND)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
@@ -231,6 +241,12 @@ impl Metrics {
     /// Counts a call, or a request before it became one, that the gateway did not take on.
     pub fn shed(&self, reason: ShedReason) {
         self.shed[reason as usize].inc();
+    }
+
+    /// Counts what a policy said of a call.
+    pub fn policy_decided(&self, policy: PolicyKind, decision: PolicyDecision) {
+        let at = policy as usize * PolicyDecision::ALL.len() + decision as usize;
+        self.policy_decisions[at].inc();
     }
 
     /// Notes that a health round was completed just now.
@@ -501,6 +517,12 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "reason",
             Some(&families::SHED),
             values(ShedReason::ALL, ShedReason::as_str),
+        ),
+        ("policy", None, values(PolicyKind::ALL, PolicyKind::as_str)),
+        (
+            "decision",
+            None,
+            values(PolicyDecision::ALL, PolicyDecision::as_str),
         ),
         (
             "result",

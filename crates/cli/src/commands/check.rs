@@ -26,7 +26,10 @@ use super::runners::Preparation;
 use super::{counted, failed, load, print};
 use crate::config::{Finding, Loaded};
 
+mod access;
 mod processes;
+
+pub(crate) use self::access::{Question, can};
 
 /// How long backends may take to start.
 const START: Duration = Duration::from_secs(90);
@@ -55,18 +58,9 @@ pub(crate) async fn run(
     preparation: Preparation,
     format: Format,
 ) -> ExitCode {
-    let loaded = match load(files, None) {
+    let loaded = match load_or_report(files, format) {
         Ok(loaded) => loaded,
-        Err(errors) => {
-            match format {
-                Format::Text => print(&format!("{errors}\n")),
-                Format::Json => print(&format!(
-                    "{:#}\n",
-                    json!({ "valid": false, "errors": errors })
-                )),
-            }
-            return ExitCode::from(2);
-        }
+        Err(code) => return code,
     };
     let Loaded {
         mut config,
@@ -84,6 +78,8 @@ pub(crate) async fn run(
         return failed(&message);
     }
     warnings.extend(downloads.warnings(&index));
+    let unmatched = config.unmatched_rules().into_iter();
+    warnings.extend(unmatched.map(|problem| index.finding(&problem.path, problem.message)));
     let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
     report["runners"] = downloads.report();
     for warning in &warnings {
@@ -160,6 +156,20 @@ pub(crate) async fn run(
     }
 }
 
+/// Loads the configuration, or reports what is wrong with it.
+fn load_or_report(files: &[PathBuf], format: Format) -> Result<Loaded, ExitCode> {
+    load(files, None).map_err(|errors| {
+        match format {
+            Format::Text => print(&format!("{errors}\n")),
+            Format::Json => print(&format!(
+                "{:#}\n",
+                json!({ "valid": false, "errors": errors })
+            )),
+        }
+        ExitCode::from(2)
+    })
+}
+
 /// What was found by connecting.
 struct Connected {
     snapshot: Arc<Snapshot>,
@@ -175,6 +185,7 @@ struct Connected {
 async fn connected(config: Config) -> Result<Connected, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let chains = config.chains();
+    let rules = config.access.clone();
     let sealer = Sealer::with_random_key().map_err(|error| error.to_string())?;
     let orchestrator = Orchestrator::start(Parts {
         names: config.names,
@@ -199,9 +210,11 @@ async fn connected(config: Config) -> Result<Connected, String> {
     let hardly_followed = chains::check::hardly_followed(&chains, &snapshot, is_safe);
     let unused = backends.iter().flat_map(unused_patterns);
     let of_profiles = profiles::check::problems(&snapshot);
+    let unmatched = access::unmatched(rules.as_ref(), &snapshot);
     let warnings = unused
         .chain(hardly_followed.into_iter().map(keyed))
-        .chain(of_profiles.into_iter().map(keyed));
+        .chain(of_profiles.into_iter().map(keyed))
+        .chain(unmatched);
     let wrong_chains = chains::check::problems(&chains, &snapshot);
     Ok(Connected {
         wrong_chains: wrong_chains.into_iter().map(keyed).collect(),

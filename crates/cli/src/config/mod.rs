@@ -201,6 +201,7 @@ fn compose(
     let config = Config {
         server: section(&mut merged, &["server"], &mut wrong).unwrap_or_default(),
         auth: section(&mut merged, &["auth"], &mut wrong),
+        access: section(&mut merged, &["access"], &mut wrong),
         admin: section(&mut merged, &["admin"], &mut wrong),
         names: section(&mut merged, &["names"], &mut wrong).unwrap_or_default(),
         fallbacks: section(&mut merged, &["fallbacks"], &mut wrong).unwrap_or_default(),

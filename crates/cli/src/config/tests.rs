@@ -1,5 +1,6 @@
 //! Loading as a user sees it: files in, a configuration or the text of every mistake out.
 
+mod access;
 mod chains;
 mod clients;
 mod errors;

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use switchboard_protocol::policy::TargetKind;
 
 use super::condition::Condition;
-use super::pattern;
+use super::pattern::{self, Pattern};
 
 /// The most rules.
 pub const MAX_RULES: usize = 1000;
@@ -206,7 +207,51 @@ impl RuleConfig {
     }
 }
 
+/// A pattern of a rule, for whoever looks whether there is anything that it fits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulePattern<'c> {
+    /// The keys from `access` on, the index of a rule in brackets.
+    pub path: Vec<String>,
+    /// The pattern.
+    pub text: &'c str,
+    /// Whether it is one of backends.
+    pub is_of_backends: bool,
+    /// What it is of, if it is one of targets.
+    pub kind: Option<TargetKind>,
+}
+
+impl RulePattern<'_> {
+    /// Whether it fits this name.
+    #[must_use]
+    pub fn fits(&self, name: &str) -> bool {
+        Pattern::new(self.text).matches(name)
+    }
+}
+
 impl AccessConfig {
+    /// The patterns of backends, tools, prompts and resources in its rules.
+    pub fn patterns(&self) -> impl Iterator<Item = RulePattern<'_>> {
+        self.rules.iter().enumerate().flat_map(|(at, rule)| {
+            let lists = [
+                ("backends", &rule.backends, None),
+                ("tools", &rule.tools, Some(TargetKind::Tool)),
+                ("prompts", &rule.prompts, Some(TargetKind::Prompt)),
+                ("resources", &rule.resources, Some(TargetKind::Resource)),
+            ];
+            lists.into_iter().flat_map(move |(key, texts, kind)| {
+                let texts = texts.iter().flatten().enumerate();
+                texts.map(move |(item, text)| RulePattern {
+                    path: ["rules", &format!("[{at}]"), key, &format!("[{item}]")]
+                        .map(str::to_owned)
+                        .to_vec(),
+                    text,
+                    is_of_backends: kind.is_none(),
+                    kind,
+                })
+            })
+        })
+    }
+
     /// Everything that is wrong with it. Rules that are wrong and made a policy of nevertheless deny.
     #[must_use]
     pub fn problems(&self) -> Vec<AccessProblem> {

@@ -260,7 +260,15 @@ fn is_plain(uri: &str) -> bool {
         return false;
     }
     let path = match rest.strip_prefix("//") {
-        Some(rest) => rest.split_once('/').map_or("", |(_, path)| path),
+        Some(rest) => {
+            let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+            // Of the web it is a host, whose case is nothing; elsewhere it is mostly a name.
+            let is_host = matches!(scheme, "http" | "https");
+            if is_host && authority.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                return false;
+            }
+            path
+        }
         None => rest.strip_prefix('/').unwrap_or(rest),
     };
     let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -305,6 +313,7 @@ mod tests {
             "file:///srv/{path}",
             "file:///a%20b",
             "notes://",
+            "notes://Monday",
             "memo:insights",
             "https://example.com/a?q=../b",
             "https://example.com",
@@ -323,6 +332,7 @@ mod tests {
             "file:///%65tc/passwd",
             "file:///srv\\a",
             "FILE:///srv/a",
+            "https://Example.com/a",
             "file:///srv/%zz",
             "file:///srv/%0",
             "file:///srv/\u{0}",

@@ -114,6 +114,9 @@ impl ConfigWatcher {
         if self.reloader.has_auth() && loaded.config.auth.is_none() {
             return Some("no `auth` any more, so that everybody could call");
         }
+        if self.reloader.has_rules() && loaded.config.access.is_none() {
+            return Some("no `access` any more, so that everybody could do everything");
+        }
         if self.reloader.has_backends() && loaded.config.backends.is_empty() {
             return Some("no `backends` any more, as if it were empty");
         }

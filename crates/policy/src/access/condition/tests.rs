@@ -80,7 +80,7 @@ fn what_fails_or_is_no_boolean_is_not_true() {
 #[test]
 fn mistakes_are_told_with_their_place_and_what_is_expected() {
     for (text, told) in [
-        ("args.path ==", "line 1, column 12"),
+        ("args.path ==", "line 1, column 13: it ends too early"),
         (
             "args.path\n  == foo",
             "line 2, column 6: there is no variable `foo`; expected one of `args`",

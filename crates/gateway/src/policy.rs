@@ -1,0 +1,76 @@
+//! What decides about calls, made of the configuration.
+
+use std::sync::Arc;
+
+use switchboard_orchestrator::config::ConfigProblem;
+use switchboard_policy::gatekeeper::{ACCESS, Gatekeeper, Observer};
+use switchboard_protocol::policy::Policy;
+use switchboard_protocol::trail::Decision;
+use switchboard_telemetry::{Metrics, PolicyDecision, PolicyKind};
+
+use crate::config::Config;
+
+impl Config {
+    /// What decides about calls, and has it counted.
+    pub fn policy(&self, metrics: &Arc<Metrics>) -> Arc<dyn Policy> {
+        let counter = Arc::new(Counter(Arc::clone(metrics)));
+        Arc::new(self.gatekeeper().observed_by(counter))
+    }
+
+    /// The same, uncounted: to ask it what it would decide.
+    pub fn gatekeeper(&self) -> Gatekeeper {
+        Gatekeeper::new().with_access(self.access.as_ref())
+    }
+
+    /// What is wrong with the rules of the section `access`.
+    pub(crate) fn wrong_rules(&self) -> Vec<ConfigProblem> {
+        let problems = self.access.iter().flat_map(|access| access.problems());
+        let problems = problems.map(|problem| ConfigProblem {
+            path: below_access(problem.path),
+            other: None,
+            message: problem.message,
+        });
+        problems.collect()
+    }
+
+    /// Patterns of rules that fit no backend that is configured, by key.
+    pub fn unmatched_rules(&self) -> Vec<ConfigProblem> {
+        let patterns = self.access.iter().flat_map(|access| access.patterns());
+        let unmatched = patterns.filter(|pattern| {
+            pattern.is_of_backends && !self.backends.keys().any(|name| pattern.fits(name))
+        });
+        let problems = unmatched.map(|pattern| ConfigProblem {
+            message: format!("`{}` fits no backend", pattern.text),
+            path: below_access(pattern.path),
+            other: None,
+        });
+        problems.collect()
+    }
+}
+
+/// The key of something in the section `access`.
+pub fn below_access(path: Vec<String>) -> Vec<String> {
+    std::iter::once("access".to_owned()).chain(path).collect()
+}
+
+/// Counts decisions in the metrics of the process.
+#[derive(Debug)]
+struct Counter(Arc<Metrics>);
+
+impl Observer for Counter {
+    fn decided(&self, policy: &'static str, decision: Decision) {
+        let kind = match policy {
+            ACCESS => PolicyKind::Access,
+            "rate" => PolicyKind::Rate,
+            "concurrency" => PolicyKind::Concurrency,
+            "budget" => PolicyKind::Budget,
+            _ => return,
+        };
+        let decision = match decision {
+            Decision::Allowed => PolicyDecision::Allowed,
+            Decision::Denied => PolicyDecision::Denied,
+            Decision::WouldDeny => PolicyDecision::WouldDeny,
+        };
+        self.0.policy_decided(kind, decision);
+    }
+}
