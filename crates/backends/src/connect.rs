@@ -129,6 +129,19 @@ pub(crate) struct Remembered {
     pub(crate) found: Found,
 }
 
+impl Remembered {
+    /// What there is to remember of this one.
+    pub(crate) fn of(connection: &Connection) -> Self {
+        Self {
+            era: match connection.wire.version.is_modern() {
+                true => EraPin::Modern,
+                false => EraPin::Legacy,
+            },
+            found: connection.server.found,
+        }
+    }
+}
+
 /// Connects, finding out the era where it is neither pinned nor remembered. A legacy server is told
 /// that its client can do everything: the connection is for its lists.
 pub(crate) async fn connect(
