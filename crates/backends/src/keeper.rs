@@ -2,7 +2,7 @@
 
 mod listening;
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,6 +37,8 @@ const LEAST_REFRESH: Duration = Duration::from_secs(10);
 const LEAST_AFTER_HINT: Duration = Duration::from_secs(2);
 /// However often a server says that its lists changed, they are read at most this often.
 const LEAST_BETWEEN_READS: Duration = Duration::from_millis(200);
+/// How long a restart counts as under way while calls are yet in what it replaced.
+const REPLACING_SHOWN: Duration = Duration::from_secs(5);
 /// How often is looked whether calls have let a connection go that no further one takes.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -287,9 +289,18 @@ async fn leave(inner: Arc<Inner>, connection: Arc<Connection>, stop: Cancellatio
         }
     };
     let longest = inner.config.longest_timeout();
+    let shown = async {
+        sleep(REPLACING_SHOWN).await;
+        inner.is_replacing.store(false, Ordering::Relaxed);
+        pending::<()>().await;
+    };
     // However the wait ended, the connection does too.
-    let _ = stop.run_until_cancelled(timeout(longest, unused)).await;
+    tokio::select! {
+        _ = stop.run_until_cancelled(timeout(longest, unused)) => {}
+        () = shown => {}
+    }
     end_connection(&connection).await;
+    inner.is_replacing.store(false, Ordering::Relaxed);
 }
 
 /// What is remembered of failures when it begins anew: nothing.
@@ -345,7 +356,6 @@ async fn establish(
                 inner.breaker.is_renewed(Instant::now());
             }
             inner.connection.store(Some(Arc::clone(&connection)));
-            inner.is_replacing.store(false, Ordering::Relaxed);
             if connection.legacy.is_none() {
                 inner.pool.end_all();
             }
