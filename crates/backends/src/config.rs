@@ -588,7 +588,7 @@ impl TryFrom<BackendFile> for BackendConfig {
                 }
             }
         };
-        check_container(&transport, &processes, file.era)?;
+        check_container(&transport, &processes, sessions.scope)?;
         Ok(Self {
             timeout: file.timeout,
             tool_timeouts: by_length(file.tool_timeouts),
@@ -701,7 +701,7 @@ fn processes(file: &BackendFile) -> Result<ProcessesConfig, BackendConfigError> 
 fn check_container(
     transport: &TransportConfig,
     processes: &ProcessesConfig,
-    era: EraPin,
+    scope: SessionScope,
 ) -> Result<(), BackendConfigError> {
     let TransportConfig::Stdio { command, args, .. } = transport else {
         return Ok(());
@@ -714,7 +714,7 @@ fn check_container(
         ("instances", processes.instances > 1),
         ("max_calls", processes.max_calls.is_some()),
         ("max_age", processes.max_age.is_some()),
-        ("era", era == EraPin::Legacy),
+        ("sessions", scope != SessionScope::Shared),
     ];
     match second.into_iter().find(|(_, is_set)| *is_set) {
         Some((field, _)) => Err(malformed(field)(format!(
