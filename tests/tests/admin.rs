@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use switchboard_testkit::client::Client;
+use switchboard_testkit::client::{self, Client};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_tests::front::{Front, descendants, faulty, is_running, remote, until};
 use switchboard_tests::tools;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -356,7 +357,11 @@ async fn a_restart_gives_another_process_and_metrics_never_go_back() {
 
     let (status, answer) = admin.restart("a").await;
     assert_eq!(status, 202, "{answer}");
-    assert_eq!(answer["state"], "starting");
+    // Calls go to the first until the second is there.
+    assert_eq!(
+        (&answer["state"], &answer["restarting"]),
+        (&json!("ready"), &json!(true))
+    );
     let mut last = before[cpu];
     let second = until("another process", async || {
         let now = admin.front.metrics("switchboard_process_cpu").await[cpu];
@@ -366,7 +371,10 @@ async fn a_restart_gives_another_process_and_metrics_never_go_back() {
         (admin.backend("a").await["state"] == "ready").then_some(pid)
     })
     .await;
-    assert!(!is_running(first));
+    until("the first has ended", async || {
+        (!is_running(first)).then_some(())
+    })
+    .await;
     assert!(is_running(second));
     admin.front.works("a").await;
     assert_eq!(admin.backend("a").await["restarts"], 1);
@@ -378,22 +386,80 @@ async fn a_restart_gives_another_process_and_metrics_never_go_back() {
     admin.front.gateway.stop().await;
 }
 
-#[tokio::test]
-async fn a_call_in_a_process_that_is_restarted_fails_and_the_next_works() {
-    let admin = Administered::of(json!({ "a": faulty(&[]) })).await;
-    admin.front.wait_until("a", true).await;
-    let first = admin.pid("a").await;
+/// Begins a call of this tool, and waits until it is in the backend `a`.
+async fn begun(
+    admin: &Administered,
+    tool: &'static str,
+    arguments: Value,
+) -> JoinHandle<client::Answer> {
     let client = Client::new(admin.front.gateway.url());
-    let calling = tokio::spawn(async move { client.call("a__hang", json!({})).await });
+    let calling = tokio::spawn(async move { client.call(tool, arguments).await });
     until("the call is in it", async || {
         (admin.backend("a").await["in_flight"] == 1).then_some(())
     })
     .await;
+    calling
+}
+
+#[tokio::test]
+async fn a_call_in_a_process_that_is_restarted_is_answered_by_it() {
+    for flags in [&[][..], &["--era", "legacy"]] {
+        let admin = Administered::of(json!({ "a": faulty(flags) })).await;
+        admin.front.wait_until("a", true).await;
+        let first = admin.pid("a").await;
+        let calling = begun(&admin, "a__delay", json!({ "ms": 2000 })).await;
+        assert_eq!(admin.restart("a").await.0, 202);
+        let client = Client::new(admin.front.gateway.url());
+        // No call waits for the other, or fails.
+        let mut answered = 0;
+        while !calling.is_finished() {
+            let answer = client.call("a__echo", json!({})).await;
+            assert!(answer.result()["isError"] != true, "{}", answer.raw);
+            answered += 1;
+        }
+        assert!(answered > 0);
+        let answer = calling.await.expect("an answer");
+        assert!(answer.result()["isError"] != true, "{}", answer.raw);
+        admin.another_than("a", first).await;
+        until("it is over", async || {
+            (admin.backend("a").await["restarting"] == false).then_some(())
+        })
+        .await;
+        admin.front.works("a").await;
+        admin.front.gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_in_a_process_that_is_restarted_twice_fails_and_the_next_works() {
+    let admin = Administered::of(json!({ "a": faulty(&[]) })).await;
+    admin.front.wait_until("a", true).await;
+    let first = admin.pid("a").await;
+    let calling = begun(&admin, "a__hang", json!({})).await;
+    assert_eq!(admin.restart("a").await.0, 202);
     assert_eq!(admin.restart("a").await.0, 202);
     let called = timeout(PATIENCE, calling).await.expect("an answer in time");
     let answer = called.expect("an answer");
     assert_eq!(answer.fault()["outcome"], "unknown", "{}", answer.raw);
     admin.another_than("a", first).await;
+    admin.front.works("a").await;
+    admin.front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_can_run_but_once_is_restarted_all_the_same() {
+    // Another one ends while the first has the folder.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let script = "mkdir \"$1/lock\" || exit 9; \"$0\"; rmdir \"$1/lock\"";
+    let server = tools::program("faulty-server");
+    let backends = json!({ "a": {
+        "command": "sh",
+        "args": ["-c", script, server, folder.path()],
+    }});
+    let admin = Administered::of(backends).await;
+    let first = admin.another_than("a", None).await;
+    assert_eq!(admin.restart("a").await.0, 202);
+    admin.another_than("a", Some(first)).await;
     admin.front.works("a").await;
     admin.front.gateway.stop().await;
 }
@@ -445,9 +511,9 @@ async fn a_remote_server_is_connected_again() {
     let admin = Administered::of(json!({ "far": remote(server.url()) })).await;
     admin.front.wait_until("far", true).await;
     let (status, answer) = admin.restart("far").await;
-    assert_eq!((status, &answer["state"]), (202, &json!("starting")));
-    until("it is ready", async || {
-        (admin.backend("far").await["state"] == "ready").then_some(())
+    assert_eq!((status, &answer["restarting"]), (202, &json!(true)));
+    until("it is connected again", async || {
+        (admin.backend("far").await["restarting"] == false).then_some(())
     })
     .await;
     admin.front.works("far").await;

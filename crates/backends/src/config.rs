@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::pattern;
+use crate::process::runner;
 
 pub mod balance;
 pub mod breaker;
@@ -587,6 +588,7 @@ impl TryFrom<BackendFile> for BackendConfig {
                 }
             }
         };
+        check_container(&transport, &processes, sessions.scope)?;
         Ok(Self {
             timeout: file.timeout,
             tool_timeouts: by_length(file.tool_timeouts),
@@ -693,6 +695,35 @@ fn processes(file: &BackendFile) -> Result<ProcessesConfig, BackendConfigError> 
         file.max_calls,
         file.max_age.map(|time| time.0),
     ))
+}
+
+/// A container with a name of its own is there once: another beside it would be refused by its daemon.
+fn check_container(
+    transport: &TransportConfig,
+    processes: &ProcessesConfig,
+    scope: SessionScope,
+) -> Result<(), BackendConfigError> {
+    let TransportConfig::Stdio { command, args, .. } = transport else {
+        return Ok(());
+    };
+    let named = runner::container("", command, args, 0).filter(|container| container.is_named);
+    let Some(container) = named else {
+        return Ok(());
+    };
+    let second = [
+        ("instances", processes.instances > 1),
+        ("max_calls", processes.max_calls.is_some()),
+        ("max_age", processes.max_age.is_some()),
+        ("sessions", scope != SessionScope::Shared),
+    ];
+    match second.into_iter().find(|(_, is_set)| *is_set) {
+        Some((field, _)) => Err(malformed(field)(format!(
+            "needs a second container beside the first, but `args` give it the name \"{}\", which \
+             one alone can have; leave `--name` out: each gets a name of its own and is removed",
+            container.name
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn stdio(

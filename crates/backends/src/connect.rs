@@ -129,6 +129,19 @@ pub(crate) struct Remembered {
     pub(crate) found: Found,
 }
 
+impl Remembered {
+    /// What there is to remember of this one.
+    pub(crate) fn of(connection: &Connection) -> Self {
+        Self {
+            era: match connection.wire.version.is_modern() {
+                true => EraPin::Modern,
+                false => EraPin::Legacy,
+            },
+            found: connection.server.found,
+        }
+    }
+}
+
 /// Connects, finding out the era where it is neither pinned nor remembered. A legacy server is told
 /// that its client can do everything: the connection is for its lists.
 pub(crate) async fn connect(
@@ -221,9 +234,7 @@ async fn spawn(
     else {
         return Err(ConnectError::new("it has no program"));
     };
-    let Some(plan) = Plan::of(config, Machine::this()) else {
-        return Err(ConnectError::new("it has no program"));
-    };
+    let plan = plan(config).await?;
     if let Some(refusal) = plan.refusal() {
         return Err(ConnectError::new(refusal));
     }
@@ -242,6 +253,22 @@ async fn spawn(
         .await
         .map(Guarded::new)
         .map_err(ConnectError::new)
+}
+
+/// What is to hold for the process. Made on a thread that may wait for a disk: it looks at the files
+/// of the sandbox, and the first one finds out what the machine can.
+async fn plan(config: &BackendConfig) -> Result<Plan, ConnectError> {
+    let config = config.clone();
+    let making = tokio::task::spawn_blocking(move || {
+        let plan = Plan::of(&config, Machine::this())?;
+        // A start that is refused needs none.
+        if plan.refusal().is_none() {
+            plan.make_caches();
+        }
+        Some(plan)
+    });
+    let plan = making.await.ok().flatten();
+    plan.ok_or_else(|| ConnectError::new("it has no program"))
 }
 
 /// A container is a child of another service: it does not end with what asked for it.

@@ -109,6 +109,8 @@ pub(crate) struct Inner {
     keeping_lists: Arc<Semaphore>,
     /// An operator wants the connection to be made anew, whatever the keeper does right now.
     pub(crate) restart: Notify,
+    /// Whether another connection is made for an operator, while calls go to the one that is there.
+    pub(crate) is_replacing: AtomicBool,
 }
 
 /// What tells one endpoint of a backend from the others.
@@ -191,6 +193,7 @@ impl Endpoint {
             known_lists,
             keeping_lists: Arc::new(Semaphore::new(1)),
             restart: Notify::new(),
+            is_replacing: AtomicBool::new(false),
             config,
         });
         let keeper = keeper::keep(Arc::clone(&inner), dependencies);
@@ -287,9 +290,21 @@ impl Endpoint {
     /// How it is doing, by its breaker first: what calls show counts for more than what it says.
     pub(crate) fn status(&self) -> Status {
         let status = self.inner.status.read().clone();
-        let is_open = self.inner.breaker.state(Instant::now()) != BreakerState::Closed;
-        if !is_open || !status.state.is_usable() {
+        if !status.state.is_usable() {
             return status;
+        }
+        let now = Instant::now();
+        if self.inner.breaker.state(now) == BreakerState::Closed {
+            return match self.inner.pool.needs_attention(now) {
+                Some((reason, since)) => Status {
+                    state: State::Degraded,
+                    stage: Stage::Calling,
+                    reason: format!("a session for some of its calls needs attention: {reason}"),
+                    cause: None,
+                    since,
+                },
+                None => status,
+            };
         }
         Status {
             state: State::Unavailable,
@@ -432,16 +447,24 @@ impl Endpoint {
         self.inner.pool.try_again();
     }
 
-    /// Ends its processes, or its connection, and begins anew at once, as if nothing had ever gone
-    /// wrong. Calls in flight fail.
+    /// Begins anew, as if nothing had ever gone wrong. Where it is well, calls go to what is there
+    /// until another has taken its place, and those that are in it are answered; else, and if no other
+    /// can be started beside it, it is ended at once with the calls in it.
     pub(crate) fn restart(&self) {
         let inner = &self.inner;
+        let is_replaced = inner.is_replaceable();
         if let Some(state) = inner.breaker.reset() {
             inner.breaker_turned(state, Instant::now());
         }
         inner.pool.try_again();
-        inner.pool.end_all();
-        inner.say_restarting();
+        // Asked again, an operator does not want to wait for calls.
+        let is_asked_again = inner.is_replacing.swap(is_replaced, Ordering::Relaxed);
+        if is_replaced && !is_asked_again {
+            inner.pool.retire_all();
+        } else {
+            inner.pool.end_all();
+            inner.say_restarting();
+        }
         // Remembered: the keeper may be between two things that it does.
         inner.restart.notify_one();
     }
@@ -453,6 +476,7 @@ impl Endpoint {
         EndpointReport {
             label: self.label(),
             status: self.status(),
+            is_replacing: inner.is_replacing.load(Ordering::Relaxed),
             breaker: inner.breaker.state(Instant::now()),
             in_flight: inner.in_flight.load(Ordering::Relaxed),
             processes: roster.map(Roster::processes).unwrap_or_default(),
@@ -475,6 +499,22 @@ impl Endpoint {
 }
 
 impl Inner {
+    /// Whether another may be started beside the connection that it has: it has one that is well.
+    pub(crate) fn is_replaceable(&self) -> bool {
+        self.is_well.load(Ordering::Relaxed)
+            && self.connection.load().is_some()
+            && self.breaker.state(Instant::now()) == BreakerState::Closed
+    }
+
+    /// Whether its process is needed by nobody and started when it is: what the server offers is
+    /// known.
+    pub(crate) fn needs_no_process(&self) -> bool {
+        self.config.processes.start == StartPolicy::Lazy
+            && self.lists.load().is_some()
+            && !self.demand.is_waited_for()
+            && !self.is_in_use()
+    }
+
     /// Shows that it begins anew, as an operator asked.
     pub(crate) fn say_restarting(&self) {
         let reason = "it is restarted, as an operator asked";

@@ -36,6 +36,8 @@ pub struct EndpointReport {
     pub label: Option<Arc<str>>,
     /// How it is doing.
     pub status: Status,
+    /// Whether another connection is made for an operator, while calls go to the one it has.
+    pub is_replacing: bool,
     /// What its breaker does with calls.
     pub breaker: BreakerState,
     /// Attempts that have not ended.

@@ -2,16 +2,16 @@
 
 mod listening;
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::listening::Listening;
 use crate::backend::Backend;
-use crate::config::EraPin;
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, Remembered, connect};
 use crate::dependencies::wait_for;
 use crate::endpoint::Inner;
@@ -19,8 +19,10 @@ use crate::health::Checks;
 use crate::learn::learn;
 use crate::legacy;
 use crate::link::{Link, LinkError};
+use crate::list_memory::Held;
+use crate::lists::Lists;
 use crate::pause::{Pause, jittered};
-use crate::process::demand::{Lifetime, LifetimeEnd};
+use crate::process::demand::Lifetime;
 use crate::process::restarts::{LEFT_ALONE, Restarts};
 use crate::status::{ChangedLists, Stage, State};
 
@@ -35,6 +37,8 @@ const LEAST_REFRESH: Duration = Duration::from_secs(10);
 const LEAST_AFTER_HINT: Duration = Duration::from_secs(2);
 /// However often a server says that its lists changed, they are read at most this often.
 const LEAST_BETWEEN_READS: Duration = Duration::from_millis(200);
+/// How long a restart counts as under way while calls are yet in what it replaced.
+const REPLACING_SHOWN: Duration = Duration::from_secs(5);
 /// How often is looked whether calls have let a connection go that no further one takes.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -55,7 +59,8 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
             continue;
         }
         let began = Instant::now();
-        let failed = match establish(&inner, remembered).await {
+        let mut was_lost = false;
+        let failed = match establish(&inner, remembered, false).await {
             // Stopped, which ends the loop, or to begin anew.
             None => {
                 (pause, restarts) = afresh(&inner);
@@ -63,20 +68,13 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
                 continue;
             }
             Some(Ok(connection)) => {
-                if std::mem::replace(&mut had_connection, true) && inner.config.is_process() {
+                let follows = std::mem::replace(&mut had_connection, true);
+                if follows && inner.config.is_process() {
                     inner.metrics.restarted();
                 }
-                let found = Remembered {
-                    era: if connection.wire.version.is_modern() {
-                        EraPin::Modern
-                    } else {
-                        EraPin::Legacy
-                    },
-                    found: connection.server.found,
-                };
-                remembered = Some(found);
-                match serve_in_turn(&inner, connection, found).await {
-                    End::Stopped => return,
+                remembered = Some(Remembered::of(&connection));
+                match serve_in_turn(&inner, connection, follows).await {
+                    End::Stopped | End::Worn => return,
                     End::Restarted => {
                         (pause, restarts) = afresh(&inner);
                         remembered = None;
@@ -96,7 +94,10 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
                         continue;
                     }
                     End::SessionLost => ConnectError::new("it forgets its sessions at once"),
-                    End::Closed(reason) => ConnectError::new(reason),
+                    End::Closed(reason) => {
+                        was_lost = true;
+                        ConnectError::new(reason)
+                    }
                 }
             }
             // What was remembered may be what is wrong.
@@ -126,7 +127,12 @@ pub(crate) async fn keep(inner: Arc<Inner>, dependencies: Vec<Backend>) {
         inner.set_failed(failed.state(), Stage::Connecting, failed);
         tokio::select! {
             () = inner.stop.cancelled() => return,
-            () = sleep(pause.after(began.elapsed())) => {}
+            () = sleep(pause.after(began.elapsed())) => {
+                if was_lost && inner.needs_no_process() {
+                    inner.set_status(State::Ready, Stage::Listing, "");
+                    rests = true;
+                }
+            }
             () = inner.restart.notified() => {
                 (pause, restarts) = afresh(&inner);
                 inner.say_restarting();
@@ -149,33 +155,53 @@ async fn rest(inner: &Inner) {
 }
 
 /// Serves a connection, and those that take its place, until one ends for another reason; then it
-/// is ended.
+/// is ended. `follows`: there was one before it, which was lost.
 async fn serve_in_turn(
     inner: &Arc<Inner>,
     mut connection: Arc<Connection>,
-    found: Remembered,
+    mut follows: bool,
 ) -> End {
     let mut lifetime = Lifetime::new(inner.config.processes, &inner.demand);
     // Of those that were replaced and have calls yet.
     let stop = inner.stop.child_token();
     let end = loop {
-        let served = tokio::select! {
-            served = serve(inner, &connection, &mut lifetime) => served,
-            () = inner.restart.notified() => Err(End::Restarted),
+        let end = tokio::select! {
+            end = serve(inner, &connection, &mut lifetime, follows) => end,
+            () = inner.restart.notified() => End::Restarted,
         };
-        match served {
-            Ok(Worn) => match successor(inner, &connection, found).await {
-                Ok(next) => {
-                    let predecessor = std::mem::replace(&mut connection, next);
-                    let leaving = leave(Arc::clone(inner), predecessor, stop.clone());
-                    lifetime.begin(&inner.demand, Some(inner.tasks.spawn(leaving)));
+        let is_asked = matches!(end, End::Restarted);
+        // Asked again while calls are in the last one yet, an operator does not want to wait for them.
+        let is_replaced = match end {
+            End::Restarted => inner.is_replaceable() && !lifetime.has_predecessor(),
+            _ => matches!(end, End::Worn),
+        };
+        if !is_replaced {
+            break end;
+        }
+        // An operator may know better than what was found out once.
+        let remembered = (!is_asked).then(|| Remembered::of(&connection));
+        match successor(inner, &connection, remembered).await {
+            Ok(next) => {
+                match is_asked {
+                    true if inner.config.is_process() => inner.metrics.restarted(),
+                    true => {}
+                    false => inner.metrics.recycled(),
                 }
-                Err(None) => lifetime.go_on(&inner.demand),
-                Err(Some(end)) => break end,
-            },
-            Err(end) => break end,
+                let predecessor = std::mem::replace(&mut connection, next);
+                let leaving = leave(Arc::clone(inner), predecessor, stop.clone());
+                lifetime.begin(&inner.demand, Some(inner.tasks.spawn(leaving)));
+                follows = true;
+            }
+            // There may be but one at a time.
+            Err(None) if is_asked => break End::Restarted,
+            Err(None) => {
+                tracing::warn!(backend = %inner.name, "its process goes on");
+                lifetime.go_on(&inner.demand);
+            }
+            Err(Some(end)) => break end,
         }
     };
+    inner.is_replacing.store(false, Ordering::Relaxed);
     inner.connection.store(None);
     match end {
         End::Idle => {
@@ -210,19 +236,20 @@ async fn serve_in_turn(
             end_connection(&connection).await;
             return End::Closed(reason);
         }
-        End::SessionLost | End::Stopped => end_connection(&connection).await,
+        // One that is worn is replaced, above.
+        End::SessionLost | End::Stopped | End::Worn => end_connection(&connection).await,
     }
     end
 }
 
-/// Starts what takes the place of a process that is worn; calls go to that one meanwhile. An error
+/// Starts what takes the place of a process; calls go to that one meanwhile. An error
 /// is its end, or `None` if it goes on since no other could be started.
 async fn successor(
     inner: &Arc<Inner>,
     worn: &Connection,
-    found: Remembered,
+    remembered: Option<Remembered>,
 ) -> Result<Arc<Connection>, Option<End>> {
-    let mut starting = pin!(establish(inner, Some(found)));
+    let mut starting = pin!(establish(inner, remembered, true));
     let (started, ended) = tokio::select! {
         biased;
         started = &mut starting => (started, None),
@@ -237,7 +264,6 @@ async fn successor(
         None => Err(Some(End::Restarted)),
         Some(Ok(next)) => {
             tracing::debug!(backend = %inner.name, "its process is replaced");
-            inner.metrics.recycled();
             Ok(next)
         }
         Some(Err(_)) if let Some(reason) = ended => Err(Some(End::Closed(reason))),
@@ -246,7 +272,7 @@ async fn successor(
                 backend = %inner.name,
                 endpoint = inner.spec.label.as_deref(),
                 cause = error.cause,
-                "its process goes on, since the one to replace it did not start: {}",
+                "the one to replace its process did not start: {}",
                 error.reason
             );
             Err(None)
@@ -263,9 +289,18 @@ async fn leave(inner: Arc<Inner>, connection: Arc<Connection>, stop: Cancellatio
         }
     };
     let longest = inner.config.longest_timeout();
+    let shown = async {
+        sleep(REPLACING_SHOWN).await;
+        inner.is_replacing.store(false, Ordering::Relaxed);
+        pending::<()>().await;
+    };
     // However the wait ended, the connection does too.
-    let _ = stop.run_until_cancelled(timeout(longest, unused)).await;
+    tokio::select! {
+        _ = stop.run_until_cancelled(timeout(longest, unused)) => {}
+        () = shown => {}
+    }
     end_connection(&connection).await;
+    inner.is_replacing.store(false, Ordering::Relaxed);
 }
 
 /// What is remembered of failures when it begins anew: nothing.
@@ -273,10 +308,12 @@ fn afresh(inner: &Inner) -> (Pause, Restarts) {
     (Pause::default(), Restarts::new(inner.config.restarts))
 }
 
-/// Connects and learns; `None` when stopped, or asked to begin anew, meanwhile.
+/// Connects and learns; `None` when stopped, or asked to begin anew, meanwhile. `takes_over`: there
+/// is one that works, whose place is not taken by one that lacks a part of its lists.
 async fn establish(
     inner: &Arc<Inner>,
     remembered: Option<Remembered>,
+    takes_over: bool,
 ) -> Option<Result<Arc<Connection>, ConnectError>> {
     let connecting = timeout(
         CONNECT_DEADLINE,
@@ -298,10 +335,23 @@ async fn establish(
     };
     let learned = tokio::select! {
         () = inner.interrupted() => None,
-        learned = relearn(inner, &connection) => Some(learned),
+        learned = learn(&inner.name, &inner.config, &connection, &inner.list_memory) => {
+            Some(learned)
+        }
     };
     match learned {
-        Some(Ok(())) => {
+        Some(Ok((
+            Lists {
+                missing: Some(reason),
+                ..
+            },
+            _,
+        ))) if takes_over && missing(inner).is_none() => {
+            end_connection(&connection).await;
+            Some(Err(ConnectError::new(reason)))
+        }
+        Some(Ok((lists, held))) => {
+            take(inner, lists, held);
             if inner.config.is_process() {
                 inner.breaker.is_renewed(Instant::now());
             }
@@ -347,17 +397,23 @@ fn ready(inner: &Inner) {
 async fn relearn(inner: &Arc<Inner>, connection: &Connection) -> Result<(), LinkError> {
     let memory = &inner.list_memory;
     let (lists, held) = learn(&inner.name, &inner.config, connection, memory).await?;
+    take(inner, lists, held);
+    Ok(())
+}
+
+/// Takes what was learned for what the server offers.
+fn take(inner: &Arc<Inner>, lists: Lists, held: Held) {
     inner.metrics.set_tools(lists.tools.len());
     let lists = Arc::new(lists);
     inner.keep_known_lists(&lists);
     inner.lists.store(Some(lists));
     inner.lists_held.lock().replace(held);
     inner.learned.send_modify(|count| *count += 1);
-    Ok(())
 }
 
-/// Why a connection ended.
-enum End {
+/// Why a connection is not served any more.
+#[derive(Debug)]
+pub(crate) enum End {
     Closed(String),
     SessionLost,
     Stopped,
@@ -365,24 +421,31 @@ enum End {
     Restarted,
     /// Nobody calls it.
     Idle,
+    /// Its process is as old as it may be, or has had as many calls.
+    Worn,
 }
 
-/// A process is as old as it may be, or has had as many calls.
-struct Worn;
-
-/// Looks after a connection until it ends, or another is to take its place.
+/// Looks after a connection until it ends, or another is to take its place. `follows`: it has taken
+/// the place of one that was there before.
 async fn serve(
     inner: &Arc<Inner>,
     connection: &Arc<Connection>,
     lifetime: &mut Lifetime,
-) -> Result<Worn, End> {
+    follows: bool,
+) -> End {
     let is_called = connection.legacy.is_none();
     let mut watched = inner.watched.subscribe();
     let mut listening = Listening::new(Arc::clone(inner), Arc::clone(connection));
     let initially_watched = watched.borrow_and_update().clone();
     let mut lost = Box::pin(legacy::listen(connection));
     if let Some(end) = until_ended(inner, connection, listening.set(initially_watched)).await {
-        return Err(end);
+        return end;
+    }
+    if follows {
+        // What changed while nobody was told, if anything did: old news are better than none.
+        for uri in inner.watched.borrow().iter() {
+            inner.observer.resource_updated(&inner.name, uri);
+        }
     }
     let mut checks = Checks::new(Arc::clone(inner), Arc::clone(connection));
     let mut failing: Option<Pause> = None;
@@ -393,14 +456,11 @@ async fn serve(
     let mut next_read = last_read + until_next_read(inner, &mut incomplete);
     loop {
         let read_now = tokio::select! {
-            () = inner.stop.cancelled() => return Err(End::Stopped),
-            reason = connection.link.ended() => return Err(End::Closed(reason)),
-            () = connection.session_lost.notified() => return Err(End::SessionLost),
-            _ = &mut lost => return Err(End::SessionLost),
-            end = lifetime.end(inner, is_called) => return match end {
-                LifetimeEnd::Idle => Err(End::Idle),
-                LifetimeEnd::Worn => Ok(Worn),
-            },
+            () = inner.stop.cancelled() => return End::Stopped,
+            reason = connection.link.ended() => return End::Closed(reason),
+            () = connection.session_lost.notified() => return End::SessionLost,
+            _ = &mut lost => return End::SessionLost,
+            end = lifetime.end(inner, is_called) => return end,
             news = inner.inbox.news() => {
                 for uri in &news.resources {
                     inner.observer.resource_updated(&inner.name, uri);
@@ -418,7 +478,7 @@ async fn serve(
                 if changed.is_ok() {
                     let uris = watched.borrow_and_update().clone();
                     if let Some(end) = until_ended(inner, connection, listening.set(uris)).await {
-                        return Err(end);
+                        return end;
                     }
                 }
                 false
@@ -442,11 +502,11 @@ async fn serve(
             continue;
         }
         tokio::select! {
-            () = inner.stop.cancelled() => return Err(End::Stopped),
+            () = inner.stop.cancelled() => return End::Stopped,
             () = sleep_until(last_read + LEAST_BETWEEN_READS) => {}
         }
         let read = tokio::select! {
-            () = inner.stop.cancelled() => return Err(End::Stopped),
+            () = inner.stop.cancelled() => return End::Stopped,
             read = relearn(inner, connection) => read,
         };
         last_read = Instant::now();
@@ -465,7 +525,7 @@ async fn serve(
                 }
                 last_read + until_next_read(inner, &mut incomplete)
             }
-            Err(error) if connection.wire.lost_by(&error) => return Err(End::SessionLost),
+            Err(error) if connection.wire.lost_by(&error) => return End::SessionLost,
             Err(error) => {
                 let error = ConnectError::from(error);
                 inner.set_failed(error.state(), Stage::Listing, error);

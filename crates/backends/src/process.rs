@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::roster::RosterEntry;
@@ -65,6 +65,11 @@ const CLOSE_GRACE: Duration = Duration::from_secs(2);
 const TERM_GRACE: Duration = Duration::from_secs(3);
 /// How long after SIGKILL until it is said that the tree does not end.
 const KILL_GRACE: Duration = Duration::from_secs(1);
+/// How long is waited for the end of a program before a process that was over a limit is told of: it
+/// may be the program itself, whose end says it.
+const TELL_OVER_AFTER: Duration = Duration::from_secs(1);
+/// What ends this long after it, or a process of it, was over a limit ended for another reason.
+const OVER_COUNTS: Duration = Duration::from_secs(5);
 /// How long the owner may take to say whether the program has begun: a program on a disk that
 /// sleeps, or on a slow network.
 const START_DEADLINE: Duration = Duration::from_secs(20);
@@ -158,7 +163,6 @@ fn not_started(error: &io::Error) -> String {
 }
 
 fn spawn(supervisor: &Supervisor, program: &Program<'_>) -> io::Result<Process> {
-    program.plan.make_caches();
     let (ours, theirs) = Socket::pair()?;
     let (input, stdin) = io::pipe()?;
     // Sent before there is anybody to take it: so the owner never waits for it.
@@ -250,15 +254,14 @@ impl Owner {
         stop: CancellationToken,
         stderr: Stderr,
     ) -> LastWord {
-        let mut over = None;
         let ended = tokio::select! {
-            end = self.program_ended(&mut over) => Some(end),
+            ended = self.program_ended(&stderr) => Some(ended),
             () = stop.cancelled() => None,
         };
         if let Some(entry) = &self.entry {
             entry.ends();
         }
-        let Some(end) = ended else {
+        let Some((end, over)) = ended else {
             let end = self.end_tree().await;
             // It had ended before it was told to, as its owner says only now.
             if matches!(end, Some(End::Exited(1..))) {
@@ -290,13 +293,41 @@ impl Owner {
         }
     }
 
-    /// How the program ended, and which limit it was `over`; `None` if its owner ended first.
-    async fn program_ended(&mut self, over: &mut Option<Limit>) -> Option<End> {
+    /// How the program ended, and which limit was the reason; no end if its owner ended first. What
+    /// is over a limit while the program goes on, such as a child that the kernel ends for its memory,
+    /// is logged.
+    async fn program_ended(&mut self, stderr: &Stderr) -> (Option<End>, Option<Limit>) {
+        let mut over: Option<(Limit, Instant)> = None;
+        let mut untold = None;
         loop {
-            match self.next_report().await? {
-                Report::Ended(end) => return Some(end),
-                Report::Exceeded(limit) => *over = Some(limit),
-                Report::Started(_) | Report::Failed(_) => {}
+            let report = match untold {
+                Some(_) => timeout(TELL_OVER_AFTER, self.next_report()).await.ok(),
+                None => Some(self.next_report().await),
+            };
+            let is_end = matches!(report, Some(None | Some(Report::Ended(_))));
+            if let Some(limit) = untold.take().filter(|_| !is_end) {
+                stderr.tell(&format!("a process of it {}", self.plan.told_over(limit)));
+            }
+            let end = match report {
+                Some(Some(Report::Ended(end))) => Some(end),
+                Some(None) => None,
+                Some(Some(Report::Exceeded(limit))) => {
+                    over = Some((limit, Instant::now()));
+                    untold = Some(limit);
+                    continue;
+                }
+                Some(Some(Report::Started(_) | Report::Failed(_))) | None => continue,
+            };
+            let over = over.filter(|(_, at)| at.elapsed() < OVER_COUNTS);
+            return (end, over.map(|(limit, _)| limit));
+        }
+    }
+
+    /// How the program ended, once its owner has said all; `None` if it did not say so.
+    async fn said_end(&mut self) -> Option<End> {
+        loop {
+            if let Report::Ended(end) = self.next_report().await? {
+                return Some(end);
             }
         }
     }
@@ -306,7 +337,7 @@ impl Owner {
         let orders = [(CLOSE_GRACE, Order::Term), (TERM_GRACE, Order::Kill)];
         for (grace, order) in orders {
             if timeout(grace, self.child.wait()).await.is_ok() {
-                return self.program_ended(&mut None).await;
+                return self.said_end().await;
             }
             // An owner that is gone needs no orders.
             let _ = self.lifeline.write_all(order.line().as_bytes()).await;
@@ -317,7 +348,7 @@ impl Owner {
             let _ = self.child.start_kill();
             let _ = self.child.wait().await;
         }
-        self.program_ended(&mut None).await
+        self.said_end().await
     }
 
     /// What the owner says next; `None` if it is gone. May be dropped and called again.

@@ -20,7 +20,12 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The groups of one program. Dropped, they are removed, if nothing is in them.
 #[derive(Debug, Default)]
-pub(crate) struct Groups(Vec<(PathBuf, Option<PathBuf>)>);
+pub(crate) struct Groups {
+    /// Their folders, and the file of each that counts processes ended for their memory.
+    made: Vec<(PathBuf, Option<PathBuf>)>,
+    /// How many of these have been seen.
+    oom_kills: u64,
+}
 
 impl Groups {
     /// Makes them, and sets their limits.
@@ -32,7 +37,7 @@ impl Groups {
             let _ = fs::remove_dir(&folder);
             fs::create_dir(&folder).map_err(InitError::on("make its group"))?;
             let oom = group.oom.as_ref().map(|file| folder.join(file));
-            made.0.push((folder.clone(), oom));
+            made.made.push((folder.clone(), oom));
             for (file, value) in &group.files {
                 fs::write(folder.join(file), value).map_err(InitError::on("limit its group"))?;
             }
@@ -49,20 +54,27 @@ impl Groups {
 
     /// Their folders.
     pub(crate) fn folders(&self) -> Vec<PathBuf> {
-        self.0.iter().map(|(folder, _)| folder.clone()).collect()
+        self.made.iter().map(|(folder, _)| folder.clone()).collect()
     }
 
-    /// Whether the kernel has ended a process of theirs for its memory.
-    pub(crate) fn ran_out_of_memory(&self) -> bool {
-        let mut counters = self.0.iter().filter_map(|(_, oom)| oom.as_ref());
-        counters.any(|file| fs::read_to_string(file).is_ok_and(|text| oom_kills(&text) > 0))
+    /// Whether the kernel counts the processes of theirs that it ends for their memory.
+    pub(crate) fn count_oom_kills(&self) -> bool {
+        self.made.iter().any(|(_, oom)| oom.is_some())
+    }
+
+    /// Whether the kernel has ended a process of theirs for its memory since this was asked last.
+    pub(crate) fn ran_out_of_memory(&mut self) -> bool {
+        let files = self.made.iter().filter_map(|(_, oom)| oom.as_ref());
+        let counts = files.filter_map(|file| fs::read_to_string(file).ok());
+        let count = counts.map(|text| oom_kills(&text)).max().unwrap_or(0);
+        std::mem::replace(&mut self.oom_kills, count) < count
     }
 }
 
 impl Drop for Groups {
     fn drop(&mut self) {
         let deadline = Instant::now() + EMPTY_WITHIN;
-        for (folder, _) in &self.0 {
+        for (folder, _) in &self.made {
             while let Err(error) = fs::remove_dir(folder)
                 && error.kind() == io::ErrorKind::ResourceBusy
                 && Instant::now() < deadline
@@ -104,12 +116,18 @@ mod tests {
             if_there: vec![("memory.swap.max".into(), "0".into())],
             oom: Some("memory.events".into()),
         };
-        let groups = Groups::make(&[wanted]).expect("made");
+        let mut groups = Groups::make(&[wanted]).expect("made");
         let [folder] = &groups.folders()[..] else {
             panic!("one group");
         };
-        assert!(folder.is_dir() && !groups.ran_out_of_memory());
+        assert!(folder.is_dir() && groups.count_oom_kills() && !groups.ran_out_of_memory());
         let folder = folder.clone();
+        // Each is told once.
+        for (kills, is_new) in [(1, true), (1, false), (3, true), (3, false)] {
+            fs::write(folder.join("memory.events"), format!("oom_kill {kills}\n")).expect("ours");
+            assert_eq!(groups.ran_out_of_memory(), is_new, "{kills}");
+        }
+        fs::remove_file(folder.join("memory.events")).expect("ours");
         drop(groups);
         assert!(!folder.exists());
     }

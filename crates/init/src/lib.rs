@@ -20,7 +20,7 @@ mod exec;
 mod groups;
 pub mod lifeline;
 pub mod machine;
-mod private_tmp;
+pub mod private_tmp;
 mod supervise;
 mod tree;
 

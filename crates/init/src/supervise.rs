@@ -31,7 +31,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often is looked for new children while the tree ends: nothing tells of a process that
 /// loses its parent.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
-/// How often is looked what the tree uses, where no control group counts it.
+/// How often is looked what the tree uses, where no control group counts it, and where one does
+/// whether the kernel has ended a process of it for its memory.
 const SAMPLE: Duration = Duration::from_secs(1);
 
 /// Owns the program until nothing of its tree is left.
@@ -75,7 +76,6 @@ struct Owner {
     /// What is looked at each second, and when next.
     sampled: Sampled,
     sample_at: Instant,
-    is_over_told: bool,
     /// Removed when nothing of the tree is left.
     groups: Groups,
     _tmp: Option<PrivateTmp>,
@@ -133,7 +133,6 @@ fn start(
         end: None,
         sampled: confinement.sampled,
         sample_at: Instant::now() + SAMPLE,
-        is_over_told: false,
         groups,
         _tmp: tmp,
     })
@@ -210,7 +209,8 @@ impl Owner {
         let until_kill = self
             .kill_at
             .map(|at| at.saturating_duration_since(Instant::now()));
-        let until_sample = (!self.sampled.is_nothing())
+        let until_sample = self
+            .is_sampled()
             .then(|| self.sample_at.saturating_duration_since(Instant::now()));
         let timeouts = until_tick.into_iter().chain(until_kill).chain(until_sample);
         let timeout = timeouts.min();
@@ -234,31 +234,38 @@ impl Owner {
         }
     }
 
-    /// Ends a tree that uses more than it may: at once, since it may not listen, and uses more with
-    /// every moment.
+    /// Whether there is something to look at each second.
+    fn is_sampled(&self) -> bool {
+        !self.sampled.is_nothing() || self.groups.count_oom_kills()
+    }
+
+    /// Tells of a process that the kernel ended for its memory, while the program may go on; ends a
+    /// tree that uses more than it may: at once, since it may not listen, and uses more with every
+    /// moment.
     fn look_at_usage(&mut self) {
-        if self.sampled.is_nothing() || self.sample_at > Instant::now() {
+        if !self.is_sampled() || self.sample_at > Instant::now() {
             return;
         }
         self.sample_at = Instant::now() + SAMPLE;
+        self.tell_oom_kills();
         if let Some(limit) = tree::over(self.sampled, list()) {
-            self.tell_over(limit);
+            // Told once.
+            self.sampled = Sampled::default();
+            report(Report::Exceeded(limit));
             self.is_ending = true;
             self.children.end_with(Signal::KILL);
         }
     }
 
-    fn tell_over(&mut self, limit: Limit) {
-        if !std::mem::replace(&mut self.is_over_told, true) {
-            report(Report::Exceeded(limit));
+    fn tell_oom_kills(&mut self) {
+        if self.groups.ran_out_of_memory() {
+            report(Report::Exceeded(Limit::Memory));
         }
     }
 
     fn program_ended(&mut self, end: End) {
         self.end = Some(end);
-        if self.groups.ran_out_of_memory() {
-            self.tell_over(Limit::Memory);
-        }
+        self.tell_oom_kills();
         report(Report::Ended(end));
         // What it left behind serves nobody any more.
         self.end_within(GRACE);

@@ -49,6 +49,45 @@ fn programs(mark: &str) -> usize {
     programs.len()
 }
 
+/// A server that starts only while a file is there.
+struct Gated {
+    _folder: TempDir,
+    file: std::path::PathBuf,
+}
+
+impl Gated {
+    /// The file is there.
+    fn open() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("works");
+        let gated = Self {
+            _folder: folder,
+            file,
+        };
+        gated.set_open(true);
+        gated
+    }
+
+    fn set_open(&self, is_open: bool) {
+        match is_open {
+            true => std::fs::write(&self.file, "").expect("a file"),
+            false => std::fs::remove_file(&self.file).expect("a file"),
+        }
+    }
+
+    fn server(&self, keys: Value) -> Value {
+        let script = "test -e \"$1\" || { echo 'no licence' >&2; exit 9; }; exec \"$0\"";
+        let mut server = json!({
+            "command": "sh",
+            "args": ["-c", script, tools::program("faulty-server"), self.file],
+        });
+        for (key, value) in keys.as_object().expect("keys") {
+            server[key] = value.clone();
+        }
+        server
+    }
+}
+
 async fn tool_names(front: &Front) -> Vec<String> {
     let answer = front.client.request("tools/list", json!({})).await;
     let tools = answer.result()["tools"].as_array().expect("tools");
@@ -119,19 +158,11 @@ async fn a_lazy_legacy_server_is_started_when_it_is_called() {
 #[tokio::test]
 async fn a_lazy_server_that_cannot_be_started_says_so() {
     let cache = cache();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let works = folder.path().join("works");
-    std::fs::write(&works, "").expect("a file");
-    let script = "test -e \"$1\" || { echo 'no licence' >&2; exit 9; }; exec \"$0\"";
-    let backend = json!({
-        "command": "sh",
-        "args": ["-c", script, tools::program("faulty-server"), works],
-        "start": "lazy",
-        "idle_stop": "200ms",
-    });
+    let gated = Gated::open();
+    let backend = gated.server(json!({ "start": "lazy", "idle_stop": "200ms" }));
     let front = front(&cache, &backend).await;
     front.wait_until("a", true).await;
-    std::fs::remove_file(&works).expect("a file");
+    gated.set_open(false);
     until("it is ended", async || {
         let output = front.gateway.server().output();
         output.contains("its process is ended").then_some(())
@@ -140,13 +171,39 @@ async fn a_lazy_server_that_cannot_be_started_says_so() {
     let answer = front.client.call("a__echo", json!({})).await;
     let text = answer.result()["content"][0]["text"].to_string();
     assert!(text.contains("no licence"), "{text}");
-    std::fs::write(&works, "").expect("a file");
+    gated.set_open(true);
     until("it works again", async || {
         let answer = front.client.call("a__echo", json!({})).await;
         (answer.result()["isError"] != true).then_some(())
     })
     .await;
     front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_lazy_server_that_crashes_is_not_started_until_it_is_called() {
+    let mark = mark("lazy-crash");
+    let cache = cache();
+    let keys = json!({ "start": "lazy", "idle_stop": "1h" });
+    let front = front(&cache, &server(&mark, &[], keys)).await;
+    front.wait_until("a", true).await;
+    process(&front.client).await;
+    let [program] = alive(&mark)
+        .into_iter()
+        .filter(|(_, arguments)| !arguments.contains("__init"))
+        .map(|(id, _)| id)
+        .collect::<Vec<_>>()[..]
+    else {
+        panic!("one program");
+    };
+    crate::tree::kill(program);
+    until("it is lost", async || front.missing().await.remove("a")).await;
+    // Well again without a process.
+    front.wait_until("a", true).await;
+    assert_eq!(alive(&mark), []);
+    process(&front.client).await;
+    front.gateway.stop().await;
+    until_gone(&mark, SOON).await;
 }
 
 #[tokio::test]
@@ -245,18 +302,11 @@ async fn a_process_that_is_old_is_replaced() {
 #[tokio::test]
 async fn a_process_whose_successor_does_not_start_goes_on() {
     let cache = cache();
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let works = folder.path().join("works");
-    std::fs::write(&works, "").expect("a file");
-    let script = "test -e \"$1\" || exit 9; exec \"$0\"";
-    let backend = json!({
-        "command": "sh",
-        "args": ["-c", script, tools::program("faulty-server"), works],
-        "max_calls": 5,
-    });
+    let gated = Gated::open();
+    let backend = gated.server(json!({ "max_calls": 5 }));
     let front = front(&cache, &backend).await;
     front.wait_until("a", true).await;
-    std::fs::remove_file(&works).expect("a file");
+    gated.set_open(false);
     let first = process(&front.client).await;
     until("it was tried", async || {
         assert_eq!(process(&front.client).await, first);
@@ -265,7 +315,7 @@ async fn a_process_whose_successor_does_not_start_goes_on() {
     })
     .await;
     assert_eq!(process(&front.client).await, first);
-    std::fs::write(&works, "").expect("a file");
+    gated.set_open(true);
     until("it is replaced", async || {
         (process(&front.client).await != first).then_some(())
     })

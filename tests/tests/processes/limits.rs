@@ -41,6 +41,26 @@ async fn a_server_that_takes_more_memory_than_its_limit_is_ended_and_its_caller_
 }
 
 #[tokio::test]
+async fn a_child_that_is_ended_for_its_memory_is_told_while_the_server_goes_on() {
+    let keys = json!({ "limits": { "memory": "96MiB" } });
+    // Version 2 ends the group as a whole.
+    if held_by("limits.memory", &keys).await.as_deref() != Some("cgroup v1") {
+        return;
+    }
+    let front = front(&keys).await;
+    let greedy = json!({ "run": ["sh", "-c", "head -c 512M /dev/zero | tail; true"] });
+    act(&front, greedy).await.expect("the shell goes on");
+    until("it is told", async || {
+        let output = front.gateway.server().output();
+        let told = "a process of it was ended because it used more memory than its limit of 96 MiB";
+        output.contains(told).then_some(())
+    })
+    .await;
+    assert_eq!(act(&front, json!({ "allocate": 1 })).await, Ok(json!(1)));
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_forks_without_end_is_stopped_at_its_limit() {
     let keys = json!({ "limits": { "processes": 20 } });
     let is_grouped = held_by("limits.processes", &keys).await;

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use std::future::{Future, pending};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use switchboard_protocol::call::{Call, ClientSession};
 use switchboard_protocol::error::{CallError, Fault, Reason};
 use switchboard_telemetry::{BackendMetrics, GaugeShare};
@@ -193,6 +193,14 @@ impl Pool {
     pub(crate) fn try_again(&self) {
         self.core.backoff.lock().forget();
         self.core.changed.notify_waiters();
+    }
+
+    /// What an operator needs to know of sessions whose processes are left alone, and since when; of
+    /// the last one, if there are several.
+    pub(crate) fn needs_attention(&self, now: Instant) -> Option<(String, SystemTime)> {
+        let backoff = self.core.backoff.lock();
+        let held = backoff.needs_attention(now)?;
+        Some((held.reason.clone(), held.since))
     }
 
     /// Closes the sessions of a legacy client that is gone, whatever runs in them.

@@ -50,6 +50,7 @@ pub async fn run_command(
         max_line: MAX_OUTPUT,
         epilogue: None,
     };
+    plan.make_caches();
     let started = start(supervisor, &program).await.map_err(CommandError)?;
     let Process {
         stdin,
@@ -61,7 +62,7 @@ pub async fn run_command(
     let redactor = Redactor::new(env);
     let ended = timeout(within, async {
         let end = async {
-            let end = owner.program_ended(&mut None).await;
+            let end = owner.said_end().await;
             // What it started may hold its output open.
             let _ = owner.child.wait().await;
             end

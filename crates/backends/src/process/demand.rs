@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::config::ProcessesConfig;
 use crate::endpoint::Inner;
+use crate::keeper::End;
 use crate::pause::{Pause, jittered};
 
 /// How often, in the time that a process may be without a call, is looked whether it was.
@@ -73,6 +74,11 @@ impl Demand {
         let _ = waiting.wait_for(|waiting| *waiting > 0).await;
     }
 
+    /// Whether a call waits for a connection.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        *self.waiting.borrow() > 0
+    }
+
     /// Waits until the process has had all the calls that it may have.
     async fn is_worn(&self) {
         while self.calls() < self.worn_at.load(Ordering::Relaxed) {
@@ -92,15 +98,6 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.send_modify(|waiting| *waiting -= 1);
     }
-}
-
-/// Why a process does not go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LifetimeEnd {
-    /// Nobody calls it.
-    Idle,
-    /// It is as old as it may be, or has had as many calls.
-    Worn,
 }
 
 /// How long a process may go on, by its age and its calls. Of the keeper, for the process that calls
@@ -156,9 +153,15 @@ impl Lifetime {
         self.ends = Some(Instant::now() + self.pause.next());
     }
 
-    /// Waits until it does not go on. `is_called`: calls are made with it, so that it wears. May be
+    /// Whether the process before it has calls yet.
+    pub(crate) fn has_predecessor(&self) -> bool {
+        let predecessor = self.predecessor.as_ref();
+        predecessor.is_some_and(|leaving| !leaving.is_finished())
+    }
+
+    /// Waits until it does not go on: idle or worn. `is_called`: calls are made with it, so that it wears. May be
     /// dropped and called again.
-    pub(crate) async fn end(&mut self, inner: &Inner, is_called: bool) -> LifetimeEnd {
+    pub(crate) async fn end(&mut self, inner: &Inner, is_called: bool) -> End {
         if let Some(predecessor) = &mut self.predecessor {
             // One at a time, however fast they wear.
             let _ = predecessor.await;
@@ -178,9 +181,9 @@ impl Lifetime {
             }
         };
         tokio::select! {
-            () = too_old => LifetimeEnd::Worn,
-            () = worn => LifetimeEnd::Worn,
-            () = self.is_idle(inner) => LifetimeEnd::Idle,
+            () = too_old => End::Worn,
+            () = worn => End::Worn,
+            () = self.is_idle(inner) => End::Idle,
         }
     }
 

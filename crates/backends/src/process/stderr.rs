@@ -57,6 +57,12 @@ impl Stderr {
         }
     }
 
+    /// Logs something of its process, which goes on.
+    pub(crate) fn tell(&self, text: &str) {
+        let backend = &self.backend;
+        tracing::warn!(%backend, "{text}");
+    }
+
     /// Logs what came last, now that the process has ended and was not to. Returns what of it a
     /// caller may be told.
     pub(crate) async fn tell_end(self, reason: &str) -> Option<String> {

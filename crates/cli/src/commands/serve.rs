@@ -5,12 +5,14 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use switchboard_backends::Backend;
 use switchboard_backends::status::State;
 use switchboard_gateway::Gateway;
+use switchboard_init::private_tmp::{self, Abandoned};
 use switchboard_orchestrator::Orchestrator;
 use switchboard_telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,6 +58,7 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
     let watched = Watched::new(loaded.watched()).await;
     let is_watching = loaded.config.server.watch_config;
     raise_file_limit();
+    remove_abandoned_folders();
     let needs_key = loaded.config.auth.is_some();
     let begun = SystemTime::now();
     let gateway =
@@ -95,6 +98,32 @@ fn raise_file_limit() {
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Removes what local servers left in their private folders for temporary files when their owner was
+/// killed. Nobody waits for it.
+fn remove_abandoned_folders() {
+    let started = thread::Builder::new()
+        .name("abandoned".to_owned())
+        .spawn(|| {
+            let Abandoned { found, removed } = private_tmp::remove_abandoned();
+            if found > removed {
+                tracing::warn!(
+                    found,
+                    removed,
+                    "folders for temporary files of servers that are gone stay in {}",
+                    std::env::temp_dir().display()
+                );
+            } else if found > 0 {
+                tracing::info!(
+                    removed,
+                    "removed folders for temporary files of servers that are gone"
+                );
+            }
+        });
+    if let Err(error) = started {
+        tracing::debug!(%error, "abandoned folders for temporary files stay");
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct BackendView {
     queued: usize,
     /// How often a process was started again since the gateway started.
     restarts: u64,
+    /// Whether a restart is under way while calls go to what it is to replace.
+    restarting: bool,
     endpoints: Vec<EndpointView>,
 }
 
@@ -88,6 +90,10 @@ impl BackendView {
             in_flight: report.in_flight,
             queued: report.queued,
             restarts: report.restarts,
+            restarting: report
+                .endpoints
+                .iter()
+                .any(|endpoint| endpoint.is_replacing),
             endpoints: report.endpoints.iter().map(EndpointView::of).collect(),
         }
     }

@@ -3,7 +3,7 @@
 //! Of each key by itself, since whoever has a server fail is not to keep others from it.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
@@ -37,6 +37,8 @@ struct Failures {
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) until: Instant,
+    /// Since when.
+    pub(super) since: SystemTime,
     /// What callers are told.
     pub(super) reason: String,
     pub(super) state: State,
@@ -70,6 +72,13 @@ impl Backoff {
         }
     }
 
+    /// What was left alone last of all that is, because it failed too often.
+    pub(super) fn needs_attention(&self, now: Instant) -> Option<&Held> {
+        let all = self.keys.values().map(|failures| &failures.held);
+        let left_alone = all.filter(|held| held.state == State::NeedsAttention && held.until > now);
+        left_alone.max_by_key(|held| held.until)
+    }
+
     /// A process of this key has begun well.
     pub(super) fn opened(&mut self, key: &Key) {
         if let Some(failures) = self.keys.get_mut(key) {
@@ -101,6 +110,7 @@ impl Backoff {
             is_latest: true,
             held: Held {
                 until: now,
+                since: SystemTime::now(),
                 reason: String::new(),
                 state: State::Unavailable,
             },
@@ -116,6 +126,7 @@ impl Backoff {
         };
         failures.held = Held {
             until: now + pause,
+            since: SystemTime::now(),
             reason: too_often.clone().unwrap_or_else(|| reason.to_owned()),
             state,
         };
@@ -166,6 +177,9 @@ mod tests {
         assert!(backoff.failed(&ann, "x", Duration::ZERO, now).is_some());
         let held = held(&backoff, &ann, now + LEFT_ALONE / 2).expect("left alone");
         assert_eq!(held.state, State::NeedsAttention);
+        let told = backoff.needs_attention(now).map(|held| &*held.reason);
+        assert_eq!(told, Some(&*held.reason));
+        assert!(backoff.needs_attention(held.until).is_none());
         assert!(matches!(backoff.may_open(&ben, now), MayOpen::AsNeeded));
         backoff.forget();
         assert!(matches!(backoff.may_open(&ann, now), MayOpen::AsNeeded));

@@ -39,6 +39,9 @@ pub(super) struct Backend {
     pub(super) in_flight: u64,
     pub(super) queued: u64,
     pub(super) restarts: u64,
+    /// Not told by older gateways.
+    #[serde(default)]
+    pub(super) restarting: bool,
     pub(super) endpoints: Vec<Endpoint>,
 }
 
@@ -66,7 +69,7 @@ pub(super) struct Process {
 impl Backend {
     pub(super) fn is_starting(&self) -> bool {
         let states = self.endpoints.iter().map(|endpoint| &endpoint.state);
-        states.chain([&self.state]).any(|state| state == "starting")
+        self.restarting || states.chain([&self.state]).any(|state| state == "starting")
     }
 
     /// The programs that run for it.
