@@ -112,12 +112,28 @@ impl Limits {
         let limits = config.limits.iter().map(|limit| {
             let terms = Terms::Limit(limit.into());
             let (per, concerns) = (Per::from(&*limit.per), limit.into());
-            Rule::new(known, &limit.name, terms, per, concerns, limit.if_store_is_away, metrics)
+            Rule::new(
+                known,
+                &limit.name,
+                terms,
+                per,
+                concerns,
+                limit.if_store_is_away,
+                metrics,
+            )
         });
         let budgets = config.budgets.iter().map(|budget| {
             let terms = Terms::Budget(budget.into());
             let (per, concerns) = (Per::from(&*budget.per), budget.into());
-            Rule::new(known, &budget.name, terms, per, concerns, budget.if_store_is_away, metrics)
+            Rule::new(
+                known,
+                &budget.name,
+                terms,
+                per,
+                concerns,
+                budget.if_store_is_away,
+                metrics,
+            )
         });
         let mut rules: Vec<Rule> = limits.chain(budgets).collect();
         // Calls of two configurations may meet at the same counts, and have to lock them in one order.
@@ -208,7 +224,11 @@ impl Limits {
                 let rule = self.rule(*index);
                 let entry = rule.counts.entry(&parts.of(rule.per), &rule.terms, now);
                 let rule = *index;
-                Taken { rule, window: 0, entry }
+                Taken {
+                    rule,
+                    window: 0,
+                    entry,
+                }
             })
             .collect();
         let shortage = self.take_all_or_none(&mut taken, now, price);
@@ -288,7 +308,10 @@ impl Limits {
     ) -> Result<Permit, Box<Fault>> {
         let is_closed = |rule: &&Rule| rule.if_store_is_away == IfStoreIsAway::Closed;
         let mut rules = concerned.iter().map(|index| self.rule(*index));
-        let closed = rules.clone().find(is_closed).filter(|_| !price.is_continuation);
+        let closed = rules
+            .clone()
+            .find(is_closed)
+            .filter(|_| !price.is_continuation);
         if let Some(rule) = closed {
             rule.metrics.decided(LimitDecision::Unavailable);
             if let Some(trail) = trail {
@@ -296,7 +319,9 @@ impl Limits {
             }
             return Err(Box::new(refusal::away(rule)));
         }
-        rules.by_ref().for_each(|rule| rule.metrics.decided(LimitDecision::Unchecked));
+        rules
+            .by_ref()
+            .for_each(|rule| rule.metrics.decided(LimitDecision::Unchecked));
         Ok(self.free(trail, price))
     }
 

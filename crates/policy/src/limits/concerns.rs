@@ -46,7 +46,9 @@ pub(crate) struct Parts<'c> {
 }
 
 fn any(patterns: &[String], name: &str) -> bool {
-    patterns.iter().any(|pattern| pattern::matches(pattern, name))
+    patterns
+        .iter()
+        .any(|pattern| pattern::matches(pattern, name))
 }
 
 impl Concerns {

@@ -270,7 +270,10 @@ pub fn problems(limits: &[LimitConfig], budgets: &[BudgetConfig]) -> Vec<(Vec<St
         if !names.insert(&budget.name) {
             wrong("name", "is another budget's too; expected one of its own");
         }
-        if [budget.calls, budget.bytes, budget.cost].iter().all(Option::is_none) {
+        if [budget.calls, budget.bytes, budget.cost]
+            .iter()
+            .all(Option::is_none)
+        {
             wrong(
                 "calls",
                 "is not there, nor `bytes` nor `cost`, so nothing is counted; expected at least one",

@@ -4,8 +4,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use switchboard_protocol::error::{Fault, Reason};
 
-use super::terms::{BudgetTerms, LimitTerms, Measure, Nanos, Shortage, Terms};
 use super::Rule;
+use super::terms::{BudgetTerms, LimitTerms, Measure, Nanos, Shortage, Terms};
 
 /// When to ask again while the store is away, in milliseconds.
 const STORE_RETRY_MS: u64 = 1000;
@@ -46,7 +46,10 @@ fn limited(name: &str, limit: &LimitTerms, shortage: Shortage) -> String {
     }
     let rate = limit.rate.map_or_else(String::new, |terms| {
         let calls = counted(terms.rate.calls.into(), "call");
-        format!("{calls} in {}", humantime::format_duration(terms.rate.period))
+        format!(
+            "{calls} in {}",
+            humantime::format_duration(terms.rate.period)
+        )
     });
     format!(
         "The limit \"{name}\" allows {rate}, and no more may begin now. Nothing was executed: try again in {}.",
@@ -56,8 +59,14 @@ fn limited(name: &str, limit: &LimitTerms, shortage: Shortage) -> String {
 
 fn used_up(name: &str, budget: &BudgetTerms, shortage: Shortage, now: Nanos) -> String {
     let of = match shortage.measure {
-        Measure::Bytes => format!("{} of results", counted(budget.bytes.unwrap_or_default(), "byte")),
-        Measure::Cost => format!("a cost of {}", counted(budget.cost.unwrap_or_default(), "unit")),
+        Measure::Bytes => format!(
+            "{} of results",
+            counted(budget.bytes.unwrap_or_default(), "byte")
+        ),
+        Measure::Cost => format!(
+            "a cost of {}",
+            counted(budget.cost.unwrap_or_default(), "unit")
+        ),
         _ => counted(budget.calls.unwrap_or_default(), "call"),
     };
     let window = humantime::format_duration(Duration::from_nanos(budget.window));

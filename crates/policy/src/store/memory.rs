@@ -58,7 +58,12 @@ impl Entry {
     }
 
     fn is(&self, hash: u64, parts: &[&str; PARTS]) -> bool {
-        self.hash == hash && self.parts.iter().zip(parts).all(|(own, part)| **own == **part)
+        self.hash == hash
+            && self
+                .parts
+                .iter()
+                .zip(parts)
+                .all(|(own, part)| **own == **part)
     }
 
     pub(crate) fn parts(&self) -> [&str; PARTS] {
@@ -146,7 +151,9 @@ impl Shard {
 
 impl fmt::Debug for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Table")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -184,7 +191,9 @@ mod tests {
     fn a_full_table_counts_the_rest_together_until_others_are_back_to_full() {
         let table = Table::with_room("a".into(), SHARDS);
         let start = 20_000_000_000;
-        let passed = (0..1000).filter(|n| take(&table, &n.to_string(), start)).count();
+        let passed = (0..1000)
+            .filter(|n| take(&table, &n.to_string(), start))
+            .count();
         // One for each combination with a count of its own, and one for all the others.
         assert_eq!(passed, SHARDS + 1);
         assert_eq!(len(&table), SHARDS);

@@ -92,7 +92,13 @@ impl Redis {
             return Admission::Decided(limits.while_away(trail.as_ref(), concerned, price));
         };
         let number = self.leases.number();
-        let counts = counts_of(limits, concerned, parts, &self.prefix, &self.leases.member(number));
+        let counts = counts_of(
+            limits,
+            concerned,
+            parts,
+            &self.prefix,
+            &self.leases.member(number),
+        );
         let (redis, limits) = (Arc::clone(self), Arc::clone(limits));
         let concerned: Box<[u16]> = concerned.into();
         Admission::Pending(Box::pin(async move {
@@ -184,7 +190,9 @@ impl Answer {
             return (windows.len() == counts.len()).then_some(Self::Taken(windows));
         }
         let count = counts.get(usize::try_from(*first).ok()?.checked_sub(1)?)?;
-        let [measure, retry_ms] = rest else { return None };
+        let [measure, retry_ms] = rest else {
+            return None;
+        };
         let measure = match measure {
             1 => Measure::Rate,
             2 => Measure::Concurrency,

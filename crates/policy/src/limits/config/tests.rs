@@ -10,7 +10,9 @@ fn rates_are_calls_in_a_time() {
     ] {
         assert_eq!(text.parse::<Rate>(), Ok(Rate { calls, period }), "{text}");
     }
-    for wrong in ["", "60", "0/1m", "/1m", "60/", "-1/1m", "60/0s", "60/1y", "2000/1ms", "1/1us"] {
+    for wrong in [
+        "", "60", "0/1m", "/1m", "60/", "-1/1m", "60/0s", "60/1y", "2000/1ms", "1/1us",
+    ] {
         assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
     }
 }
@@ -50,6 +52,11 @@ fn what_limits_nothing_is_a_problem() {
         .collect();
     assert_eq!(
         keys,
-        ["limits.[0].rate", "limits.[1].name", "limits.[1].burst", "budgets.[0].calls"]
+        [
+            "limits.[0].rate",
+            "limits.[1].name",
+            "limits.[1].burst",
+            "budgets.[0].calls"
+        ]
     );
 }

@@ -107,16 +107,28 @@ impl Count {
         script.key(&*self.key);
         match &self.kind {
             Kind::Rate(rate) => {
-                script.arg("rate").arg(micros(rate.interval)).arg(micros(rate.capacity));
+                script
+                    .arg("rate")
+                    .arg(micros(rate.interval))
+                    .arg(micros(rate.capacity));
                 script.arg(0).arg(0).arg(0);
             }
             Kind::Concurrency { most, lease } => {
-                script.arg("concurrency").arg(*most).arg(LEASE.as_millis() as u64);
+                script
+                    .arg("concurrency")
+                    .arg(*most)
+                    .arg(LEASE.as_millis() as u64);
                 script.arg(&**lease).arg(0).arg(0);
             }
             Kind::Budget(budget) => {
-                script.arg("budget").arg(micros(budget.window)).arg(of(budget.calls));
-                script.arg(of(budget.bytes)).arg(of(budget.cost)).arg(price.cost);
+                script
+                    .arg("budget")
+                    .arg(micros(budget.window))
+                    .arg(of(budget.calls));
+                script
+                    .arg(of(budget.bytes))
+                    .arg(of(budget.cost))
+                    .arg(price.cost);
             }
         }
     }
@@ -126,8 +138,17 @@ impl Count {
         match &self.kind {
             Kind::Rate(rate) => {
                 // A continuation took nothing of it, and so gives nothing back.
-                let interval = if price.is_continuation { 0 } else { rate.interval };
-                script.arg("rate").arg(micros(interval)).arg(0).arg(0).arg(0);
+                let interval = if price.is_continuation {
+                    0
+                } else {
+                    rate.interval
+                };
+                script
+                    .arg("rate")
+                    .arg(micros(interval))
+                    .arg(0)
+                    .arg(0)
+                    .arg(0);
             }
             Kind::Concurrency { lease, .. } => {
                 script.arg("concurrency").arg(&**lease).arg(0).arg(0).arg(0);
@@ -149,7 +170,10 @@ mod tests {
     #[test]
     fn keys_are_distinct_whatever_the_parts_are_and_never_choose_a_node() {
         assert_eq!(key("p:", "rate", "a", &["b", ""]), "p:rate:a:b:");
-        assert_ne!(key("", "r", "a", &["b:", ""]), key("", "r", "a", &["b", ":"]));
+        assert_ne!(
+            key("", "r", "a", &["b:", ""]),
+            key("", "r", "a", &["b", ":"])
+        );
         assert_eq!(key("", "r", "{a}", &[]), "r:%7Ba%7D");
         assert!(key("", "r", "a", &[&"x".repeat(1000)]).len() < 100);
     }

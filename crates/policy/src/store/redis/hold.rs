@@ -107,7 +107,12 @@ pub(super) struct RedisHold {
 }
 
 impl RedisHold {
-    pub(super) fn permit(taken: Taken, windows: Vec<u64>, price: Price, bill: Option<Bill>) -> Permit {
+    pub(super) fn permit(
+        taken: Taken,
+        windows: Vec<u64>,
+        price: Price,
+        bill: Option<Bill>,
+    ) -> Permit {
         Permit::holding(Box::new(Self {
             taken,
             windows,
@@ -122,7 +127,11 @@ impl RedisHold {
         if let Some(bill) = self.bill.as_mut().filter(|_| how == How::Nothing) {
             bill.cancel();
         }
-        let Taken { redis, counts, number } = &mut self.taken;
+        let Taken {
+            redis,
+            counts,
+            number,
+        } = &mut self.taken;
         redis.leases.give_up(*number);
         let counts = std::mem::take(counts);
         let windows = std::mem::take(&mut self.windows);

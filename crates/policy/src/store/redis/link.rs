@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, ServerErrorKind};
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
+};
 use switchboard_telemetry::{StoreFailure, StoreMetrics};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -45,7 +47,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(client: Client, timeout: Duration, prefix: &str, metrics: StoreMetrics) -> Self {
+    pub(super) fn new(
+        client: Client,
+        timeout: Duration,
+        prefix: &str,
+        metrics: StoreMetrics,
+    ) -> Self {
         metrics.set_up(false);
         Self {
             client,
@@ -69,7 +76,9 @@ impl Link {
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(CONNECT_TIMEOUT))
             .set_pipeline_buffer_size(PIPELINE);
-        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let connecting = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
         let connected = match timeout(CONNECT_TIMEOUT, connecting).await {
             Err(_) => Err(Failure::Away(StoreFailure::Timeout)),
             Ok(connected) => connected.map_err(|error| failure_of(&error)),
@@ -87,7 +96,11 @@ impl Link {
     /// Whether Redis takes writes.
     pub(super) async fn probe(&self, up: &Arc<Up>) -> Result<(), Failure> {
         let mut command = redis::cmd("SET");
-        command.arg(&self.probe_key).arg(1).arg("PX").arg(PROBE_KEPT_MS);
+        command
+            .arg(&self.probe_key)
+            .arg(1)
+            .arg("PX")
+            .arg(PROBE_KEPT_MS);
         let mut connection = up.0.clone();
         let asked = async move { command.query_async::<()>(&mut connection).await };
         self.answer(up, asked).await
@@ -125,7 +138,10 @@ impl Link {
             return failure;
         };
         let before = self.up.compare_and_swap(up, None);
-        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, up)) {
+        if before
+            .as_ref()
+            .is_some_and(|before| Arc::ptr_eq(before, up))
+        {
             self.metrics.set_up(false);
             tracing::warn!(
                 reason = reason.as_str(),
@@ -149,7 +165,9 @@ impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The client's own form has the address, and so perhaps a password.
         let is_up = self.up.load().is_some();
-        f.debug_struct("Link").field("is_up", &is_up).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("is_up", &is_up)
+            .finish_non_exhaustive()
     }
 }
 
