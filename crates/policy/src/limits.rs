@@ -508,4 +508,4 @@ impl Drop for MemoryHold {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -247,3 +247,6 @@ async fn keep(redis: Weak<Redis>) {
         pause = (pause * 2).min(RETRY.1);
     }
 }
+
+#[cfg(test)]
+mod tests;
