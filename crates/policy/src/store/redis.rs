@@ -61,7 +61,7 @@ impl Redis {
             renew: Script::new(include_str!("redis/renew.lua")),
             ends: Arc::new(Semaphore::new(MAX_ENDS)),
         });
-        let looked = redis.link.connect().await;
+        let looked = redis.connect().await;
         if let Err(failure) = looked {
             tracing::warn!(
                 reason = failure.as_str(),
@@ -76,6 +76,12 @@ impl Redis {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.link.up().is_some()
+    }
+
+    async fn connect(&self) -> Result<(), Failure> {
+        self.link
+            .connect([&self.take, &self.end, &self.renew])
+            .await
     }
 
     /// As [`Limits::admit`].
@@ -238,7 +244,7 @@ async fn keep(redis: Weak<Redis>) {
             }
             continue;
         }
-        if there.link.connect().await.is_ok() {
+        if there.connect().await.is_ok() {
             tracing::info!("the store of limits and budgets answers again");
             continue;
         }

@@ -70,8 +70,9 @@ impl Link {
         self.up.load_full()
     }
 
-    /// Connects, and sees whether Redis takes writes.
-    pub(super) async fn connect(&self) -> Result<(), Failure> {
+    /// Connects, sees whether Redis takes writes, and loads these scripts: one that had to be loaded
+    /// first would run behind that of the next call.
+    pub(super) async fn connect(&self, scripts: [&redis::Script; 3]) -> Result<(), Failure> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             .set_response_timeout(Some(CONNECT_TIMEOUT))
@@ -88,6 +89,11 @@ impl Link {
             Err(failure) => return Err(self.count(failure)),
         };
         self.probe(&up).await?;
+        for script in scripts {
+            let mut connection = up.0.clone();
+            let asked = async move { script.load_async(&mut connection).await };
+            self.answer(&up, asked).await?;
+        }
         self.up.store(Some(up));
         self.metrics.set_up(true);
         Ok(())
