@@ -19,6 +19,8 @@ use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
 use switchboard_policy::access::AccessConfig;
 use switchboard_policy::config::{AdminConfig, AuthConfig};
+use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
+use switchboard_policy::limits::{self, LimitsConfig};
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
@@ -64,6 +66,22 @@ pub struct Config {
     /// characters `A-Z a-z 0-9 _ -`. At most 64.
     #[schemars(extend("propertyNames" = {"format": "profile-name"}))]
     pub profiles: ProfilesConfig,
+    /// How often calls may be made, and how many at once. A call that several concern takes from all
+    /// of them or from none; one for which there is not enough is refused with 429 and
+    /// `rate_limited`, and a chain with `when: [limit]` goes on to another tool.
+    #[schemars(extend("x-unique" = ["name"]))]
+    pub limits: Vec<LimitConfig>,
+    /// How much may be used in a window of time: of calls, of bytes of results, of units of `costs`. A
+    /// call for which there is not enough is refused with 402 and `over_budget`, and a chain with
+    /// `when: [budget]` goes on to another tool.
+    #[schemars(extend("x-unique" = ["name"]))]
+    pub budgets: Vec<BudgetConfig>,
+    /// What calls of tools cost, in units of your own: by patterns of the names that the gateway
+    /// lists, in which `*` stands for any characters. Where several fit, one without `*` counts, else
+    /// the one that says most. All other calls cost 1.
+    pub costs: CostsConfig,
+    /// Where limits and budgets are counted.
+    pub store: StoreConfig,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
     /// How the gateway shows that it still works.
@@ -230,6 +248,7 @@ impl Config {
             .chain(self.wrong_chains())
             .chain(self.wrong_profiles())
             .chain(self.wrong_rules())
+            .chain(self.wrong_limits())
             .collect()
     }
 
@@ -238,6 +257,15 @@ impl Config {
         ChainsConfig {
             fallbacks: self.fallbacks.clone(),
             equivalents: self.equivalents.clone(),
+        }
+    }
+
+    /// What is limited.
+    pub fn limits(&self) -> LimitsConfig<'_> {
+        LimitsConfig {
+            limits: &self.limits,
+            budgets: &self.budgets,
+            costs: &self.costs,
         }
     }
 
@@ -362,6 +390,16 @@ impl Config {
             .map(|(name, backend)| (&**name, &*backend.depends_on))
             .collect();
         start_order::problems(&dependencies)
+    }
+
+    fn wrong_limits(&self) -> Vec<ConfigProblem> {
+        let wrong = limits::config::problems(&self.limits, &self.budgets).into_iter();
+        let problem = |(path, message)| ConfigProblem {
+            path,
+            other: None,
+            message,
+        };
+        wrong.map(problem).collect()
     }
 
     /// Chains that are wrong in themselves, and tools in them that no backend can have: a name begins

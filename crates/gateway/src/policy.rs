@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_policy::gatekeeper::{ACCESS, Gatekeeper, Observer};
+use switchboard_policy::limits::Limits;
 use switchboard_protocol::policy::Policy;
 use switchboard_protocol::trail::Decision;
 use switchboard_telemetry::{Metrics, PolicyDecision, PolicyKind};
@@ -11,13 +12,14 @@ use switchboard_telemetry::{Metrics, PolicyDecision, PolicyKind};
 use crate::config::Config;
 
 impl Config {
-    /// What decides about calls, and has it counted.
-    pub fn policy(&self, metrics: &Arc<Metrics>) -> Arc<dyn Policy> {
+    /// What decides about calls, with these limits and budgets, and has it counted.
+    pub fn policy(&self, limits: Arc<Limits>, metrics: &Arc<Metrics>) -> Arc<dyn Policy> {
         let counter = Arc::new(Counter(Arc::clone(metrics)));
-        Arc::new(self.gatekeeper().observed_by(counter))
+        let gatekeeper = self.gatekeeper().with_limits(limits);
+        Arc::new(gatekeeper.observed_by(counter))
     }
 
-    /// The same, uncounted: to ask it what it would decide.
+    /// Who may do what, uncounted: to ask it what it would decide.
     pub fn gatekeeper(&self) -> Gatekeeper {
         Gatekeeper::new().with_access(self.access.as_ref())
     }
@@ -61,9 +63,6 @@ impl Observer for Counter {
     fn decided(&self, policy: &'static str, decision: Decision) {
         let kind = match policy {
             ACCESS => PolicyKind::Access,
-            "rate" => PolicyKind::Rate,
-            "concurrency" => PolicyKind::Concurrency,
-            "budget" => PolicyKind::Budget,
             _ => return,
         };
         let decision = match decision {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{BackendChanges, DesiredState, Orchestrator};
+use switchboard_policy::limits::Limits;
 use switchboard_policy::origin::HostPolicyError;
 use switchboard_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,8 @@ pub struct Reloader {
     /// Where the admin API really is, and its rules, if there is one.
     pub(crate) admin: Option<(SocketAddr, AccessInForce)>,
     pub(crate) orchestrator: Orchestrator,
+    /// What was counted goes on under the next configuration.
+    pub(crate) limits: Arc<Limits>,
     pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the gateway begins to shut down.
     pub(crate) drain: CancellationToken,
@@ -107,12 +110,13 @@ impl Reloader {
         if let (Some((_, in_force)), Some(admin)) = (&self.admin, admin) {
             in_force.store(Arc::new(admin));
         }
+        let limits = Arc::new(self.limits.next(next.limits(), &self.metrics));
         let wanted = DesiredState {
             backends: next.backends.clone(),
             names: next.names.clone(),
             chains: next.chains(),
             private: next.auth.is_some(),
-            policy: next.policy(&self.metrics),
+            policy: next.policy(Arc::clone(&limits), &self.metrics),
             profiles: next.profiles.clone(),
             drain_timeout: next.server.drain_timeout,
         };
@@ -124,6 +128,7 @@ impl Reloader {
             }
         };
         self.in_force = next;
+        self.limits = limits;
         Ok(Reloaded {
             is_changed: true,
             keys,
@@ -159,6 +164,10 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
         fallbacks: new.fallbacks,
         equivalents: new.equivalents,
         profiles: new.profiles,
+        limits: new.limits,
+        budgets: new.budgets,
+        costs: new.costs,
+        store: old.store,
         heartbeat: old.heartbeat,
         parked_calls: old.parked_calls,
         telemetry: old.telemetry,
@@ -214,6 +223,10 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             fallbacks,
             equivalents,
             profiles,
+            limits,
+            budgets,
+            costs,
+            store,
             heartbeat,
             parked_calls,
             telemetry,

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::error::{Fault, Reason};
-use switchboard_protocol::policy::{Admission, Audience, Permit, Policy, Target, Verdict};
+use switchboard_protocol::policy::{Admission, Audience, Permit, Policy, Target};
 use switchboard_protocol::trail::{Decision, Step};
 
 use crate::access::{Access, AccessConfig, Ruling, Standings};
+use crate::limits::Limits;
 
 /// The word for rules of the section `access` in trails and metrics.
 pub const ACCESS: &str = "access";
@@ -26,6 +27,7 @@ pub struct Gatekeeper {
     /// Tells it from every other of this process, for what principals remember.
     number: u64,
     access: Option<Access>,
+    limits: Option<Arc<Limits>>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -43,8 +45,16 @@ impl Gatekeeper {
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             access: None,
+            limits: None,
             observer: None,
         }
+    }
+
+    /// The same with these limits and budgets.
+    #[must_use]
+    pub fn with_limits(self, limits: Arc<Limits>) -> Self {
+        let limits = Some(limits).filter(|limits| !limits.is_empty());
+        Self { limits, ..self }
     }
 
     /// The same with these rules of who may do what; without any, everybody may do everything.
@@ -180,8 +190,14 @@ impl Policy for Gatekeeper {
         standings.is_some_and(|known| access.shows_backend(known, principal, profile, backend))
     }
 
-    fn admit(&self, call: &Call, target: &Target<'_>, _is_continuation: bool) -> Admission {
-        Admission::Decided(self.verdict(call, target))
+    fn admit(&self, call: &Call, target: &Target<'_>, is_continuation: bool) -> Admission {
+        if let Err(fault) = self.authorized(call, target) {
+            return Admission::Decided(Err(fault));
+        }
+        match &self.limits {
+            None => Admission::Decided(Ok(Permit::FREE)),
+            Some(limits) => limits.admit(call, target, is_continuation),
+        }
     }
 
     fn hid(&self, call: &Call, target: &Target<'_>) {
@@ -198,13 +214,14 @@ impl Policy for Gatekeeper {
 }
 
 impl Gatekeeper {
-    fn verdict(&self, call: &Call, target: &Target<'_>) -> Verdict {
+    /// Whether the rules of who may do what let the call be made.
+    fn authorized(&self, call: &Call, target: &Target<'_>) -> Result<(), Box<Fault>> {
         if let Some(access) = &self.access {
             let remembered = self.remembered(&call.principal);
             if let Some(standings) = &remembered.access {
                 self.authorize(access, standings, call, target)?;
             }
         }
-        Ok(Permit::FREE)
+        Ok(())
     }
 }

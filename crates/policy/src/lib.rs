@@ -1,10 +1,14 @@
 //! Who may do what, and where a request may come from.
 //!
 //! [`origin`] keeps web pages of strangers out, [`authenticate`] turns a credential into a
-//! principal, [`access`] says who may do what, [`gatekeeper`] decides about calls, [`config`] is what an operator writes about it.
+//! principal, [`access`] says who may do what, [`limits`] how often and how many, counted in a [`store`],
+//! [`gatekeeper`] puts it together; [`config`] is what an operator writes about it.
 
 pub mod access;
 pub mod authenticate;
 pub mod config;
 pub mod gatekeeper;
+pub mod limits;
 pub mod origin;
+mod pattern;
+pub mod store;

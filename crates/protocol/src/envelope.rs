@@ -157,6 +157,8 @@ known_keys! {
         baggage = "baggage",
         /// The longest that the client gives the call, in milliseconds.
         timeout_ms = "dev.switchboard/timeoutMs",
+        /// The conversation that the call is part of, as the client says.
+        conversation = "dev.switchboard/conversation",
     }
 }
 

@@ -4,6 +4,7 @@
 //! lock after the first call of its kind.
 
 mod families;
+mod limits;
 mod processes;
 mod readings;
 #[cfg(test)]
@@ -20,14 +21,15 @@ use prometheus::{
 };
 
 use crate::labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, PolicyDecision, PolicyKind,
-    Refusal, ReloadResult, Retry, ShedReason,
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision, MethodLabel, PolicyDecision,
+    PolicyKind, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
 };
 use families::Family;
 use processes::ProcessFamilies;
 use readings::Reading;
 
 pub use families::reference;
+pub use limits::{LimitMetrics, StoreMetrics};
 pub use processes::ProcessMetrics;
 
 /// Upper bounds of the histograms in seconds, from the OpenTelemetry conventions for MCP.
@@ -64,6 +66,7 @@ pub struct Metrics {
     shed: Box<[IntCounter]>,
     /// By policy, and by decision in each.
     policy_decisions: Box<[IntCounter]>,
+    limits: limits::LimitFamilies,
     health_round: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
@@ -121,6 +124,7 @@ impl Metrics {
                     policy_decisions.with_label_values(&[policy.as_str(), said.as_str()])
                 })
                 .collect(),
+            limits: limits::LimitFamilies::new(&registry)?,
             health_round: gauge(&registry, &families::HEALTH_ROUND)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
             http_handles: STATUSES.map(|_| OnceLock::new()).collect(),
@@ -247,6 +251,16 @@ impl Metrics {
     pub fn policy_decided(&self, policy: PolicyKind, decision: PolicyDecision) {
         let at = policy as usize * PolicyDecision::ALL.len() + decision as usize;
         self.policy_decisions[at].inc();
+    }
+
+    /// The handles of a limit or budget: `policy` says which, `name` is from the configuration.
+    pub fn limit(&self, policy: &'static str, name: &str) -> LimitMetrics {
+        self.limits.of(policy, name)
+    }
+
+    /// The handles of the store of limits and budgets, which is shown from now on.
+    pub fn store(&self) -> StoreMetrics {
+        self.limits.store()
     }
 
     /// Notes that a health round was completed just now.
@@ -523,6 +537,17 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "decision",
             None,
             values(PolicyDecision::ALL, PolicyDecision::as_str),
+        ),
+        (
+            "reason",
+            Some(&families::STORE_FAILURES),
+            values(StoreFailure::ALL, StoreFailure::as_str),
+        ),
+        ("policy", None, vec!["limit", "budget"]),
+        (
+            "decision",
+            None,
+            values(LimitDecision::ALL, LimitDecision::as_str),
         ),
         (
             "result",
