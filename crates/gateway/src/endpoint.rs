@@ -23,6 +23,7 @@ use crate::edge::{listen, refuse, respond};
 use crate::in_place;
 use crate::legacy;
 use crate::stack::{CallService, ENDPOINT};
+use crate::subject;
 
 /// Serves `/mcp` to one peer. One reference count a request, whatever it is made of.
 #[derive(Clone)]
@@ -83,8 +84,12 @@ impl EndpointParts {
         }
         let (mut head, body) = request.into_parts();
         let peer = Some(peer);
+        let subject_token = subject::take(&mut head.extensions);
         if is_legacy {
-            return Box::pin(self.legacy.serve(head, body, &principal, peer)).await;
+            let serving = self
+                .legacy
+                .serve(head, body, &principal, peer, subject_token);
+            return Box::pin(serving).await;
         }
         if let Err(rejection) = decode::check_media_types(&head.headers) {
             if head.version == Version::HTTP_2 {
@@ -96,8 +101,10 @@ impl EndpointParts {
         let request = match decode::parse(&head.headers, &body)? {
             Parsed::Modern(request) => request,
             Parsed::Legacy(posted) => {
-                let answer =
-                    in_place::pinned(|| self.legacy.post(&head.headers, &principal, peer, posted));
+                let answer = in_place::pinned(|| {
+                    self.legacy
+                        .post(&head.headers, &principal, peer, subject_token, posted)
+                });
                 return answer.await;
             }
         };
@@ -108,6 +115,7 @@ impl EndpointParts {
             }
             Incoming::Call(mut call) => {
                 call.headers = std::mem::take(&mut head.headers);
+                call.subject_token = subject_token;
                 Ok(stream::respond(self.run(call)).await)
             }
         }

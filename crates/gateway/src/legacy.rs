@@ -35,6 +35,7 @@ use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, StatusCode};
 use switchboard_orchestrator::Orchestrator;
 use switchboard_orchestrator::hub::ListenError;
 use switchboard_protocol::call::{ClientSession, Principal};
+use switchboard_protocol::credentials::SubjectToken;
 use switchboard_protocol::envelope::Message;
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::header;
@@ -148,6 +149,7 @@ impl Edge {
         headers: &HeaderMap,
         principal: &Arc<Principal>,
         peer: Option<IpAddr>,
+        subject_token: Option<Arc<SubjectToken>>,
         posted: Posted,
     ) -> Result<Response, Rejection> {
         let inner = &self.inner;
@@ -157,11 +159,14 @@ impl Edge {
                     Message::Request(request) => request.keys.id.map(|id| request.bytes(id)),
                     Message::Response(_) => None,
                 };
-                let answer = inner.posted(headers, principal, peer, &message).await;
+                let answer = inner
+                    .posted(headers, principal, peer, subject_token, &message)
+                    .await;
                 answer.map_err(|rejection| Rejection { id, ..rejection })
             }
             Posted::Batch(raw) => {
                 let session = inner.session(headers, principal)?;
+                session.shows(subject_token);
                 inner.batch(&session, &raw, peer).await
             }
         }
@@ -174,6 +179,7 @@ impl Edge {
         body: Body,
         principal: &Arc<Principal>,
         peer: Option<IpAddr>,
+        subject_token: Option<Arc<SubjectToken>>,
     ) -> Result<Response, Rejection> {
         let inner = &self.inner;
         match (head.uri.path(), &head.method) {
@@ -185,7 +191,11 @@ impl Edge {
             }
             (SSE, &HttpMethod::GET) => inner.open_sse(principal).await,
             (SSE, _) => Ok(not_allowed("GET")),
-            (MESSAGES, &HttpMethod::POST) => inner.message(&head, body, principal, peer).await,
+            (MESSAGES, &HttpMethod::POST) => {
+                inner
+                    .message(&head, body, principal, peer, subject_token)
+                    .await
+            }
             (MESSAGES, _) => Ok(not_allowed("POST")),
             _ => Ok(not_allowed("GET, POST, DELETE")),
         }
@@ -229,6 +239,7 @@ impl Inner {
         headers: &HeaderMap,
         principal: &Arc<Principal>,
         peer: Option<IpAddr>,
+        subject_token: Option<Arc<SubjectToken>>,
         message: &Message,
     ) -> Result<Response, Rejection> {
         if let Message::Request(request) = message
@@ -238,6 +249,7 @@ impl Inner {
             return self.initialize(principal, request).await;
         }
         let session = self.session(headers, principal)?;
+        session.shows(subject_token);
         self.one(&session, message, peer).await
     }
 

@@ -10,3 +10,4 @@ pub mod fake_tasks;
 pub mod fault;
 pub mod legacy_client;
 pub mod storm;
+pub mod token_server;
