@@ -19,6 +19,21 @@ const scenario = process.env.MCP_CONFORMANCE_SCENARIO;
 const context = JSON.parse(process.env.MCP_CONFORMANCE_CONTEXT ?? '{}');
 const options = { timeout: 15_000 };
 
+// What the scenario gives a client that has credentials of its own, as the gateway's configuration
+// has it. Where tokens are asked for is found out.
+function credentials() {
+  if (!context.client_id) return {};
+  const { client_id, client_secret, private_key_pem, signing_algorithm } = context;
+  return {
+    oauth: {
+      grant: 'client_credentials',
+      client_id,
+      ...(client_secret ? { client_secret } : {}),
+      ...(private_key_pem ? { private_key: { pem: private_key_pem, alg: signing_algorithm } } : {}),
+    },
+  };
+}
+
 // Starts `switchboard serve` in front of `backend`; resolves, once it knows what the backend
 // offers, to its endpoint and a way to stop it.
 async function startGateway(backend) {
@@ -26,7 +41,7 @@ async function startGateway(backend) {
   const config = join(folder, 'switchboard.json');
   await writeFile(config, JSON.stringify({
     server: { listen: '127.0.0.1:0', ops_listen: '127.0.0.1:0' },
-    backends: { mock: { url: backend, prefix: '' } },
+    backends: { mock: { url: backend, prefix: '', ...credentials() } },
   }));
   const child = spawn(program, ['serve', '-c', config], { stdio: ['ignore', 'pipe', 'pipe'] });
   const exited = once(child, 'exit');

@@ -27,6 +27,12 @@ const CLIENT_PATIENCE_MS: &str = "45000";
 /// How many scenarios of the client leg run at a time: each is two or three processes.
 const AT_A_TIME: usize = 3;
 
+/// The scenarios of the client leg that are about a client's own credentials.
+pub const CREDENTIALS_SCENARIOS: [&str; 2] = [
+    "auth/client-credentials-basic",
+    "auth/client-credentials-jwt",
+];
+
 /// A revision that the suite has a frozen list of requirements for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Revision {
@@ -53,8 +59,9 @@ impl Revision {
         }
     }
 
-    /// The scenarios of the client leg that can judge what a gateway sends to its backends. The
-    /// others are about authorization, which this leg does not have.
+    /// The scenarios of the client leg that can judge what a gateway sends to its backends, but for
+    /// [`CREDENTIALS_SCENARIOS`]. The others are about users who consent, which this leg does not
+    /// have.
     pub fn client_scenarios(self) -> &'static [&'static str] {
         match self {
             Self::Legacy => &[
@@ -215,6 +222,19 @@ pub async fn client_leg(front: &Front, revision: Revision) -> Vec<Verdict> {
     running.join_all().await
 }
 
+/// Runs the client scenarios in which a gateway has credentials of its own.
+///
+/// # Panics
+///
+/// If the suite cannot be run.
+pub async fn credentials_leg(front: &Front, revision: Revision) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for scenario in CREDENTIALS_SCENARIOS {
+        verdicts.push(client_scenario(front, revision, scenario).await);
+    }
+    verdicts
+}
+
 async fn client_scenario(front: &Front, revision: Revision, scenario: &str) -> Verdict {
     let results = tempfile::tempdir().expect("a temporary folder");
     let mut command = suite();
@@ -224,6 +244,10 @@ async fn client_scenario(front: &Front, revision: Revision, scenario: &str) -> V
         .args(["--scenario", scenario, "--spec-version", revision.as_str()])
         .args(["--timeout", CLIENT_PATIENCE_MS, "-o"])
         .arg(results.path());
+    if CREDENTIALS_SCENARIOS.contains(&scenario) {
+        // Of an extension, which no revision requires.
+        command.arg("--force");
+    }
     match front {
         Front::Client => command.env("FRONT_REVISION", revision.as_str()),
         Front::Gateway(program, front) => command
@@ -297,9 +321,10 @@ fn required_server_scenarios(revision: Revision) -> Vec<String> {
 fn read_checks(results: &Path, prefix: &str) -> BTreeMap<String, Vec<Value>> {
     const TIME: usize = "-2026-07-28T00-00-00-000Z".len();
     let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(results).expect("the folder is ours") {
-        let folder = entry.expect("the folder is ours").path();
-        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    for folder in folders(results) {
+        // A scenario with a slash in its name has a folder in a folder.
+        let name = folder.strip_prefix(results).unwrap_or(&folder);
+        let name = name.to_string_lossy();
         let Some(name) = name.strip_prefix(prefix) else {
             continue;
         };
@@ -311,6 +336,17 @@ fn read_checks(results: &Path, prefix: &str) -> BTreeMap<String, Vec<Value>> {
         };
         let checks = serde_json::from_slice(&checks).expect("the suite writes JSON");
         found.insert(scenario.to_owned(), checks);
+    }
+    found
+}
+
+/// The folders in this one, and those in them.
+fn folders(parent: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(parent).expect("the folder is ours");
+    let entries = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
+    for below in found.clone() {
+        found.extend(folders(&below));
     }
     found
 }
@@ -345,10 +381,9 @@ fn faults(checks: &[Value]) -> Vec<Fault> {
 
 /// What the client under test wrote, the gateway's output included.
 fn said(results: &Path) -> String {
-    let folders = std::fs::read_dir(results).expect("the folder is ours");
-    folders
-        .filter_map(Result::ok)
-        .flat_map(|folder| ["stdout.txt", "stderr.txt"].map(|file| folder.path().join(file)))
+    folders(results)
+        .iter()
+        .flat_map(|folder| ["stdout.txt", "stderr.txt"].map(|file| folder.join(file)))
         .filter_map(|file| std::fs::read_to_string(file).ok())
         .collect()
 }

@@ -1,7 +1,9 @@
 //! The official conformance suite, of both eras and across them.
 
 use serde_json::{Value, json};
-use switchboard_tests::conformance::{Front, Revision, Verdict, client_leg, server_leg};
+use switchboard_tests::conformance::{
+    CREDENTIALS_SCENARIOS, Front, Revision, Verdict, client_leg, credentials_leg, server_leg,
+};
 use switchboard_tests::gateway::Gateway;
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
@@ -203,4 +205,15 @@ async fn the_gateway_passes_every_client_scenario_of_legacy() {
 async fn the_gateway_passes_every_client_scenario_across_eras() {
     assert_calls(&gateway_of(Revision::Modern), Revision::Legacy).await;
     assert_calls(&gateway_of(Revision::Legacy), Revision::Modern).await;
+}
+
+/// The gateway as a client with credentials of its own, a secret or a key, for callers of each era.
+#[tokio::test]
+async fn the_gateway_passes_the_scenarios_of_client_credentials() {
+    for front in [Revision::Modern, Revision::Legacy] {
+        for mock in [Revision::Modern, Revision::Legacy] {
+            let verdicts = credentials_leg(&gateway_of(front), mock).await;
+            assert_passed(&verdicts, CREDENTIALS_SCENARIOS.len(), []);
+        }
+    }
 }

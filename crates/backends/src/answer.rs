@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use switchboard_protocol::call::Call;
+use switchboard_protocol::credentials::Blame;
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::{CallError, Effect, Fault, Reason, code};
 use switchboard_protocol::json::Span;
@@ -143,6 +144,21 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             format!(
                 "The server \"{name}\" cannot be reached. Nothing was executed: try again later, or go on without it."
             ),
+        ),
+        LinkError::NoCredential(error) if error.blame == Blame::Passing => (
+            Reason::Unavailable,
+            Effect::NotSent,
+            true,
+            format!(
+                "The server \"{name}\" cannot be called: {error}. Nothing was executed: try again later, or go on without it."
+            ),
+        ),
+        // Known before it was sent, and the same the next time: not to be tried again at once.
+        LinkError::NoCredential(error) => (
+            Reason::NeedsAuth,
+            Effect::Failed,
+            false,
+            format!("The server \"{name}\" cannot be called: {error}. Nothing was executed."),
         ),
         LinkError::Lost(why) => (
             Reason::ConnectionLost,

@@ -12,6 +12,7 @@ use futures_util::future::{join_all, select_all};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use switchboard_protocol::call::{Call, Sink};
+use switchboard_protocol::credentials::Credentials;
 use switchboard_protocol::error::{CallError, Effect};
 use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, Refusal, Retry};
 use tokio::runtime::Handle;
@@ -29,6 +30,7 @@ use crate::bulkhead::{Bulkhead, Permit};
 use crate::call_attempts::CallAttempts;
 use crate::config::{BackendConfig, SessionScope};
 use crate::confinement;
+use crate::credentials;
 use crate::discovery::{Discovery, Problem};
 use crate::endpoint::{Endpoint, SHUTDOWN_DEADLINE};
 use crate::endpoints::{self, digest};
@@ -92,6 +94,8 @@ struct Inner {
     bulkhead: Bulkhead,
     budget: RetryBudget,
     balancer: Balancer,
+    /// What its endpoints are shown beside the headers of its configuration.
+    credentials: Option<Arc<dyn Credentials>>,
     /// Whether another has taken its place, so that it tells nothing any more.
     is_retired: AtomicBool,
 }
@@ -110,6 +114,8 @@ impl Backend {
         confinement::warn(&name, &config);
         let _on_runtime = context.runtime.as_ref().map(Handle::enter);
         let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let credentials = credentials::of_backend(&name, &config, &tasks, &stop);
         let discovery = config.discovery.as_ref();
         let discovery = discovery.map(|config| Discovery::start(&name, config, &tasks));
         let inner = Arc::new(Inner {
@@ -128,7 +134,8 @@ impl Backend {
             problem: discovery.as_ref().map(Discovery::problem),
             watched: Mutex::default(),
             tasks,
-            stop: CancellationToken::new(),
+            stop,
+            credentials: credentials.clone(),
         });
         let starter = EndpointStarter {
             context: BackendContext {
@@ -136,6 +143,7 @@ impl Backend {
                 ..context
             },
             list_memory: ListMemory::default(),
+            credentials,
             dependencies: dependencies.iter().map(Self::downgrade).collect(),
         };
         let started = endpoints::configured(&inner.config).into_iter();
@@ -368,6 +376,9 @@ impl Backend {
     /// wrong: one that was left alone is tried again, breakers are closed. Calls in flight fail as
     /// they do when a process ends.
     pub fn restart(&self) {
+        if let Some(credentials) = &self.inner.credentials {
+            credentials.try_again();
+        }
         for endpoint in self.inner.endpoints.load().iter() {
             endpoint.restart();
         }

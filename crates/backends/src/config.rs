@@ -27,6 +27,7 @@ pub mod endpoints;
 mod equality;
 pub mod health;
 pub mod limits;
+pub mod oauth;
 pub mod parked;
 pub mod processes;
 pub mod restarts;
@@ -44,6 +45,7 @@ use self::endpoints::EndpointFile;
 pub use self::endpoints::{CanaryConfig, EndpointConfig};
 pub use self::health::HealthConfig;
 pub use self::limits::LimitsConfig;
+pub use self::oauth::OAuthConfig;
 use self::processes::MAX_INSTANCES;
 pub use self::processes::{ProcessesConfig, StartPolicy};
 pub use self::restarts::RestartsConfig;
@@ -75,6 +77,9 @@ pub struct BackendConfig {
     pub endpoints: Vec<EndpointConfig>,
     /// Who knows where a remote server runs, in the place of `endpoints`.
     pub discovery: Option<DiscoveryConfig>,
+    /// How the gateway gets the tokens that it shows a remote server, beside the headers of
+    /// `transport`.
+    pub oauth: Option<OAuthConfig>,
     /// The longest that a call may take, all its attempts together.
     pub timeout: Duration,
     /// Shorter or longer ones for some tools: the first pattern that fits decides. `*` stands for
@@ -221,6 +226,9 @@ struct BackendFile {
         )
     )]
     headers: Option<BTreeMap<String, SecretString>>,
+    /// How the gateway gets the token that it shows the server as `Authorization`, beside `headers`.
+    /// Only with `url` or `endpoints`.
+    oauth: Option<OAuthConfig>,
     /// The places of a remote server that runs in several, in the place of `url`; at most 256.
     endpoints: Option<Vec<EndpointFile>>,
     /// Who knows the addresses where the server runs: connections go there, and `url` says all
@@ -387,6 +395,7 @@ impl BackendConfig {
             transport,
             endpoints: Vec::new(),
             discovery: None,
+            oauth: None,
             timeout: DEFAULT_TIMEOUT,
             tool_timeouts: Vec::new(),
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
@@ -558,6 +567,7 @@ impl TryFrom<BackendFile> for BackendConfig {
                     ("headers", file.headers.is_some()),
                     ("transport", file.transport.is_some()),
                     ("discovery", file.discovery.is_some()),
+                    ("oauth", file.oauth.is_some()),
                     ("first_byte_timeout", file.first_byte_timeout.is_some()),
                     ("stream_idle_timeout", file.stream_idle_timeout.is_some()),
                     ("health.path", file.health.path.is_some()),
@@ -589,7 +599,11 @@ impl TryFrom<BackendFile> for BackendConfig {
             }
         };
         check_container(&transport, &processes, sessions.scope)?;
+        if let Some(oauth) = &file.oauth {
+            check_oauth(oauth, &transport, sessions.scope, file.era)?;
+        }
         Ok(Self {
+            oauth: file.oauth,
             timeout: file.timeout,
             tool_timeouts: by_length(file.tool_timeouts),
             connect_timeout: file.connect_timeout,
@@ -624,6 +638,29 @@ impl TryFrom<BackendFile> for BackendConfig {
             ..Self::new(transport)
         })
     }
+}
+
+/// What `oauth` needs of the rest: a header of its own, and sessions that no two principals share.
+fn check_oauth(
+    oauth: &OAuthConfig,
+    transport: &TransportConfig,
+    scope: SessionScope,
+    era: EraPin,
+) -> Result<(), BackendConfigError> {
+    let malformed = malformed("oauth");
+    if let TransportConfig::Http { headers, .. } = transport
+        && headers
+            .iter()
+            .any(|(name, _)| name == http::header::AUTHORIZATION)
+    {
+        let problem = "stands beside an `Authorization` in `headers`; expected one of them";
+        return Err(malformed(problem.to_owned()));
+    }
+    if oauth.is_per_principal() && scope == SessionScope::Shared && era != EraPin::Modern {
+        let problem = "has `grant: token_exchange`, with which no two callers may share a session of a legacy server; expected `sessions: per_principal` or `per_client` beside it, or `era: modern`";
+        return Err(malformed(problem.to_owned()));
+    }
+    Ok(())
 }
 
 /// The longest patterns first: they say the most.

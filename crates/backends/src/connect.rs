@@ -8,6 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use switchboard_init::machine::Machine;
 use switchboard_protocol::call::ClientSession;
+use switchboard_protocol::credentials::{Blame, Credentials, OnBehalf};
 use switchboard_protocol::error::code;
 use tokio::sync::Notify;
 use tokio_util::sync::DropGuard;
@@ -88,12 +89,20 @@ impl ConnectError {
 
 impl From<LinkError> for ConnectError {
     fn from(error: LinkError) -> Self {
-        let needs_auth = matches!(error, LinkError::Unauthorized(_));
+        let needs_auth = match &error {
+            LinkError::Unauthorized(_) => true,
+            LinkError::NoCredential(error) => error.blame != Blame::Passing,
+            _ => false,
+        };
         let mut cause = None;
         let reason = match error {
             LinkError::Unreachable(why) => {
                 cause = Some(why);
                 "no connection to the server".to_owned()
+            }
+            LinkError::NoCredential(error) => {
+                cause = error.cause.as_deref().map(str::to_owned);
+                error.reason.to_string()
             }
             LinkError::Unauthorized(status) => {
                 cause = Some(format!("HTTP status {status}"));
@@ -150,6 +159,7 @@ pub(crate) async fn connect(
     supervisor: &Supervisor,
     remembered: Option<Remembered>,
     inbox: &Arc<Inbox>,
+    credentials: Option<&Arc<dyn Credentials>>,
 ) -> Result<Connection, ConnectError> {
     let known = match (config.era, remembered) {
         (EraPin::Auto, Some(remembered)) => remembered,
@@ -178,6 +188,7 @@ pub(crate) async fn connect(
                 headers.clone(),
                 HttpBounds::of(config),
                 Arc::clone(inbox),
+                credentials.cloned(),
             );
             connect_http(link, *kind, config, known, inbox).await
         }
@@ -185,7 +196,8 @@ pub(crate) async fn connect(
 }
 
 /// Begins a session of a legacy server, beside the one at `via`: a process of its own, or a session
-/// at the same endpoint.
+/// at the same endpoint. All that is sent in it is sent on behalf of `caller`, if there is one.
+#[expect(clippy::too_many_arguments, reason = "all that a session begins with")]
 pub(crate) async fn open_session(
     backend: &Arc<str>,
     config: &BackendConfig,
@@ -194,18 +206,19 @@ pub(crate) async fn open_session(
     via: &Connection,
     introduction: &Introduction,
     client: Option<Weak<dyn ClientSession>>,
+    caller: Option<Arc<OnBehalf>>,
 ) -> Result<Connection, ConnectError> {
     let found = via.server.found;
     let begin = async |link: &Link| legacy::initialize(link, introduction, client, found).await;
     match (&via.link, &via.http) {
         (Link::Http(http), _) => {
-            let http = http.with_inbox(Arc::clone(inbox));
+            let http = http.with_inbox(Arc::clone(inbox)).on_behalf_of(caller);
             let link = Link::Http(http.clone());
             let agreed = begin(&link).await?;
             Ok(agreed.over(link, Some(http)))
         }
         (Link::Mux(_), Some(http)) => {
-            let http = http.with_inbox(Arc::clone(inbox));
+            let http = http.with_inbox(Arc::clone(inbox)).on_behalf_of(caller);
             let guarded = Guarded::new(http_sse::connect(&http, Arc::clone(inbox)).await?);
             let agreed = begin(&guarded.link).await?;
             Ok(guarded.into_connection(agreed, Some(http)))
@@ -356,6 +369,7 @@ async fn connect_http(
                 Probe::Failed(
                     error @ (LinkError::NotSent(_)
                     | LinkError::Unreachable(_)
+                    | LinkError::NoCredential(_)
                     | LinkError::Unauthorized(_)),
                 ) => return Err(error.into()),
                 _ if config.era == EraPin::Modern => {

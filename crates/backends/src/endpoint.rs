@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 use switchboard_protocol::call::Call;
+use switchboard_protocol::credentials::Credentials;
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel};
@@ -59,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) name: Arc<str>,
     pub(crate) spec: EndpointSpec,
     pub(crate) config: BackendConfig,
+    /// What it is shown beside the headers of its configuration.
+    pub(crate) credentials: Option<Arc<dyn Credentials>>,
     pub(crate) metrics: BackendMetrics,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) inbox: Arc<Inbox>,
@@ -137,6 +140,7 @@ impl Endpoint {
         config: BackendConfig,
         context: &BackendContext,
         list_memory: ListMemory,
+        credentials: Option<Arc<dyn Credentials>>,
         dependencies: Vec<Backend>,
     ) -> Self {
         let BackendContext {
@@ -165,6 +169,7 @@ impl Endpoint {
             weight: AtomicU32::new(spec.weight),
             spec,
             inbox: Arc::new(Inbox::new(metrics.clone(), tasks.clone())),
+            credentials,
             metrics,
             observer,
             connection: ArcSwapOption::empty(),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use switchboard_protocol::call::Call;
+use switchboard_protocol::credentials::OnBehalf;
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
@@ -96,12 +97,25 @@ impl Inner {
             answered: false,
         };
         let traceparent = span.span.traceparent();
-        let out = if connection.wire.version.is_modern() {
+        let mut out = if connection.wire.version.is_modern() {
             message::modern(call, rewrite, id, traceparent.as_deref())
         } else {
             message::legacy(call, rewrite, id, traceparent.as_deref())
         };
+        out.on_behalf = self.on_behalf(call);
         (out, span)
+    }
+
+    /// Whose call the server is told it is; `None` where that is the gateway's.
+    pub(crate) fn on_behalf(&self, call: &Call) -> Option<Arc<OnBehalf>> {
+        let credentials = self.credentials.as_ref();
+        let told_apart = credentials.is_some_and(|credentials| credentials.is_per_principal());
+        told_apart.then(|| {
+            Arc::new(OnBehalf {
+                principal: Arc::from(call.principal.id.as_str()),
+                subject_token: call.subject_token.clone(),
+            })
+        })
     }
 
     fn span(

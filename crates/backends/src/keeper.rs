@@ -323,6 +323,7 @@ async fn establish(
             &inner.supervisor,
             remembered,
             &inner.inbox,
+            inner.credentials.as_ref(),
         ),
     );
     let connection = tokio::select! {

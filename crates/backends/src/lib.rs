@@ -4,7 +4,7 @@
 //! A [`Backend`] is the handle of one server, wherever it runs: each place is an endpoint
 //! (`endpoint`, `discovery`), of which a call is sent to one. What keeps a server that fails from
 //! costing others is around that: `bulkhead`, `balance`, `breaker`, `health`, `retry` and `safety`.
-//! Below an endpoint: `keeper` connects, learns and reconnects; `message` and `answer` translate a
+//! `credentials` are the tokens that a server is shown. Below an endpoint: `keeper` connects, learns and reconnects; `message` and `answer` translate a
 //! call and its answer; `link` moves bytes; `process`
 //! owns local servers, `confinement` says what holds for them; `legacy` is the sessions of servers before 2026-07-28.
 
@@ -18,6 +18,7 @@ mod call_attempts;
 pub mod config;
 pub mod confinement;
 mod connect;
+mod credentials;
 mod dependencies;
 mod discovery;
 mod endpoint;

@@ -17,8 +17,10 @@ pub(crate) mod watch;
 
 use ::http::{HeaderName, HeaderValue};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use switchboard_protocol::credentials::{Blame, CredentialError, OnBehalf};
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::passage::Refusal;
@@ -44,6 +46,8 @@ pub(crate) struct Outgoing {
     pub(crate) name: Option<HeaderValue>,
     /// `Mcp-Param-*`.
     pub(crate) param_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whose call it is, if the server is shown a credential for each caller; else the gateway's.
+    pub(crate) on_behalf: Option<Arc<OnBehalf>>,
     /// The whole message.
     pub(crate) body: Bytes,
 }
@@ -74,6 +78,9 @@ pub(crate) enum LinkError {
     /// Nor did it here: there is no connection to it. Why, for operators: it names addresses.
     #[error("not sent: no connection to the server: {0}")]
     Unreachable(String),
+    /// Nor did it here: there is nothing to prove to it who calls.
+    #[error("not sent: no credential: {0}")]
+    NoCredential(Box<CredentialError>),
     /// The request was sent, the answer is lost; it may have been executed.
     #[error("lost: {0}")]
     Lost(String),
@@ -134,6 +141,10 @@ impl LinkError {
 
     /// Whether it gives reason to look whether the server is still what it was.
     pub(crate) fn is_suspicious(&self) -> bool {
+        // What one caller lacks says nothing of the server.
+        if let Self::NoCredential(error) = self {
+            return error.blame != Blame::Caller;
+        }
         matches!(
             self,
             Self::NotSent(_) | Self::Unreachable(_) | Self::Unauthorized(_) | Self::Status { .. }

@@ -71,6 +71,7 @@ pub(crate) fn modern(
         method: call.method.as_str(),
         name: name_header(call, rewrite),
         param_headers: rewrite.param_headers.clone(),
+        on_behalf: None,
         body: out.into(),
     }
 }
@@ -104,6 +105,7 @@ pub(crate) fn legacy(
         method: call.method.as_str(),
         name: None,
         param_headers: Vec::new(),
+        on_behalf: None,
         body: out.into(),
     }
 }
@@ -224,6 +226,7 @@ pub(crate) fn own(method: &'static str, id: u64, meta: &str, params: &str) -> Ou
         method,
         name: None,
         param_headers: Vec::new(),
+        on_behalf: None,
         body: Bytes::from(body),
     }
 }

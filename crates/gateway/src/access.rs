@@ -1,10 +1,12 @@
 //! Who may call from where: what a reload exchanges under connections that are open.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use switchboard_backends::config::{BackendConfig, OAuthConfig};
 use switchboard_policy::authenticate::Authenticator;
 use switchboard_policy::config::{AdminConfig, AuthConfig};
 use switchboard_policy::origin::{HostPolicy, HostPolicyError};
@@ -23,6 +25,8 @@ pub(crate) struct Access {
     /// Lets pages of the allowed origins call, if there are any. A connection keeps what was in
     /// force when it was made; `hosts` refuses pages that may not call any longer all the same.
     pub(crate) cors: Option<CorsLayer>,
+    /// Whether some backend is shown tokens that are given in exchange for those of callers.
+    pub(crate) exchanges_tokens: bool,
 }
 
 impl Access {
@@ -46,6 +50,7 @@ impl Access {
             )?,
             authenticator: Authenticator::new(auth),
             cors: cors(origins.collect()),
+            exchanges_tokens: false,
         })
     }
 
@@ -64,7 +69,17 @@ impl Access {
             hosts: HostPolicy::new(bound, None, &server.allowed_hosts, &[])?,
             authenticator: Authenticator::of_keys(keys),
             cors: None,
+            exchanges_tokens: false,
         })
+    }
+
+    /// The same, for these backends.
+    pub(crate) fn for_backends(self, backends: &BTreeMap<String, BackendConfig>) -> Self {
+        let mut oauth = backends.values().filter_map(|config| config.oauth.as_ref());
+        Self {
+            exchanges_tokens: oauth.any(OAuthConfig::is_per_principal),
+            ..self
+        }
     }
 
     /// The same, in the place of `before`: whose credential did not change is still known.

@@ -22,6 +22,7 @@ use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
 use crate::listener::Standing;
 use crate::paths::profile_in;
+use crate::subject;
 
 /// A request and on whose behalf it is made.
 pub(crate) struct Authenticated {
@@ -76,11 +77,16 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let access = self.access.load();
         match access.authenticator.authenticate(request.headers()) {
             Ok(principal) => {
                 self.standing.is_of_a_principal();
+                if access.exchanges_tokens {
+                    let (mut head, body) = request.into_parts();
+                    subject::note(&head.headers, &mut head.extensions);
+                    request = Request::from_parts(head, body);
+                }
                 let profile = match profile_in(request.uri().path()) {
                     None => None,
                     Some(name) => {

@@ -24,6 +24,7 @@ use crate::in_place;
 use crate::legacy;
 use crate::paths;
 use crate::stack::CallService;
+use crate::subject;
 
 /// Serves `/mcp`, and every profile below it, to one peer. One reference count a request, whatever it is made of.
 #[derive(Clone)]
@@ -89,12 +90,14 @@ impl EndpointParts {
         }
         let (mut head, body) = request.into_parts();
         let peer = Some(peer);
+        let subject_token = subject::take(&mut head.extensions);
         let caller = legacy::Caller {
             principal: &principal,
             profile: profile.as_ref(),
         };
         if is_legacy {
-            return Box::pin(self.legacy.serve(head, body, caller, peer)).await;
+            let serving = self.legacy.serve(head, body, caller, peer, subject_token);
+            return Box::pin(serving).await;
         }
         if let Err(rejection) = decode::check_media_types(&head.headers) {
             if head.version == Version::HTTP_2 {
@@ -106,8 +109,10 @@ impl EndpointParts {
         let request = match decode::parse(&head.headers, &body)? {
             Parsed::Modern(request) => request,
             Parsed::Legacy(posted) => {
-                let answer =
-                    in_place::pinned(|| self.legacy.post(&head.headers, caller, peer, posted));
+                let answer = in_place::pinned(|| {
+                    self.legacy
+                        .post(&head.headers, caller, peer, subject_token, posted)
+                });
                 return answer.await;
             }
         };
@@ -120,6 +125,7 @@ impl EndpointParts {
             Incoming::Call(mut call) => {
                 call.profile = profile;
                 call.headers = std::mem::take(&mut head.headers);
+                call.subject_token = subject_token;
                 Ok(stream::respond(self.run(call)).await)
             }
         }

@@ -35,6 +35,7 @@ use http::{HeaderMap, HeaderValue, Method as HttpMethod, Request, StatusCode};
 use switchboard_orchestrator::Orchestrator;
 use switchboard_orchestrator::hub::ListenError;
 use switchboard_protocol::call::{ClientSession, Principal};
+use switchboard_protocol::credentials::SubjectToken;
 use switchboard_protocol::envelope::Message;
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::header;
@@ -161,6 +162,7 @@ impl Edge {
         headers: &HeaderMap,
         caller: Caller<'_>,
         peer: Option<IpAddr>,
+        subject_token: Option<Arc<SubjectToken>>,
         posted: Posted,
     ) -> Result<Response, Rejection> {
         let inner = &self.inner;
@@ -170,11 +172,14 @@ impl Edge {
                     Message::Request(request) => request.keys.id.map(|id| request.bytes(id)),
                     Message::Response(_) => None,
                 };
-                let answer = inner.posted(headers, caller, peer, &message).await;
+                let answer = inner
+                    .posted(headers, caller, peer, subject_token, &message)
+                    .await;
                 answer.map_err(|rejection| Rejection { id, ..rejection })
             }
             Posted::Batch(raw) => {
                 let session = inner.session(headers, caller)?;
+                session.shows(subject_token);
                 inner.batch(&session, &raw, peer).await
             }
         }
@@ -187,6 +192,7 @@ impl Edge {
         body: Body,
         caller: Caller<'_>,
         peer: Option<IpAddr>,
+        subject_token: Option<Arc<SubjectToken>>,
     ) -> Result<Response, Rejection> {
         let inner = &self.inner;
         let Caller { principal, .. } = caller;
@@ -199,7 +205,11 @@ impl Edge {
             }
             (SSE, &HttpMethod::GET) => inner.open_sse(principal).await,
             (SSE, _) => Ok(not_allowed("GET")),
-            (MESSAGES, &HttpMethod::POST) => inner.message(&head, body, principal, peer).await,
+            (MESSAGES, &HttpMethod::POST) => {
+                inner
+                    .message(&head, body, principal, peer, subject_token)
+                    .await
+            }
             (MESSAGES, _) => Ok(not_allowed("POST")),
             _ => Ok(not_allowed("GET, POST, DELETE")),
         }
@@ -243,6 +253,7 @@ impl Inner {
         headers: &HeaderMap,
         caller: Caller<'_>,
         peer: Option<IpAddr>,
+        subject_token: Option<Arc<SubjectToken>>,
         message: &Message,
     ) -> Result<Response, Rejection> {
         if let Message::Request(request) = message
@@ -252,6 +263,7 @@ impl Inner {
             return self.initialize(caller, request).await;
         }
         let session = self.session(headers, caller)?;
+        session.shows(subject_token);
         self.one(&session, message, peer).await
     }
 

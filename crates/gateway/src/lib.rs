@@ -24,6 +24,7 @@ mod reload;
 mod server;
 mod shed;
 mod stack;
+mod subject;
 mod tls;
 mod trace;
 mod workers;

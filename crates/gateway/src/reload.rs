@@ -91,7 +91,8 @@ impl Reloader {
         if let Some(problem) = next.problems().into_iter().next() {
             return Err(ReloadError::Problem(problem));
         }
-        let access = Access::new(self.bound, &next.server, next.auth.as_ref())?;
+        let access =
+            Access::new(self.bound, &next.server, next.auth.as_ref())?.for_backends(&next.backends);
         let access = access.keeping(&self.access.load());
         let admin = match &self.admin {
             Some((bound, _)) => Some(Access::of_admin(*bound, &next.server, next.admin.as_ref())?),

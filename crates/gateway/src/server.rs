@@ -105,7 +105,8 @@ impl Gateway {
         // All that can fail comes before anything is started.
         let server = &config.server;
         let listeners = Listeners::bind(&config).await?;
-        let access = Access::new(listeners.address, server, config.auth.as_ref())?;
+        let access = Access::new(listeners.address, server, config.auth.as_ref())?
+            .for_backends(&config.backends);
         let admin_access = match listeners.admin_address() {
             Some(bound) => Some(Access::of_admin(bound, server, config.admin.as_ref())?),
             None => None,

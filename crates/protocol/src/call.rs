@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::capabilities::ClientCapabilities;
+use crate::credentials::SubjectToken;
 use crate::envelope::Envelope;
 use crate::error::CallError;
 use crate::extension;
@@ -149,6 +150,9 @@ pub struct Call {
     pub takes_arriving: bool,
     /// Where is noted what becomes of it, if somebody wants to know.
     pub trail: Option<Arc<Trail>>,
+    /// What the caller proved itself with, if that is a token, and some backend exchanges it for
+    /// another.
+    pub subject_token: Option<Arc<SubjectToken>>,
 }
 
 /// When an answer to a call is too late.
@@ -202,6 +206,7 @@ impl Call {
             deadline: None,
             takes_arriving: false,
             trail: None,
+            subject_token: None,
         }
     }
 

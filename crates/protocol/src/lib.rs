@@ -22,6 +22,7 @@ pub const TASK_KEY: &str = "dev.switchboard/task";
 pub mod call;
 pub mod canonical;
 pub mod capabilities;
+pub mod credentials;
 pub mod envelope;
 pub mod error;
 pub mod extension;

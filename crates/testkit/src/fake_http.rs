@@ -139,6 +139,16 @@ struct Shared {
     sessions: Mutex<Sessions>,
     in_flight: AtomicUsize,
     cancelled: AtomicUsize,
+    guard: Mutex<Option<Arc<dyn Guard>>>,
+}
+
+/// What lets requests in, or answers them itself: before anything else is looked at.
+pub trait Guard: std::fmt::Debug + Send + Sync {
+    /// A status and a `WWW-Authenticate` for those that may not come in.
+    ///
+    /// # Errors
+    /// Says how the request is refused.
+    fn admit(&self, request: &Recorded) -> Result<(), (u16, String)>;
 }
 
 #[derive(Debug, Default)]
@@ -186,6 +196,7 @@ impl FakeHttp {
             sessions: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             cancelled: AtomicUsize::new(0),
+            guard: Mutex::default(),
         });
         tokio::spawn(accept(listener, Arc::clone(&shared), stop.clone()));
         Self {
@@ -206,6 +217,11 @@ impl FakeHttp {
             lock(&self.shared.random).seed(seed);
         }
         *lock(&self.shared.behaviour) = behaviour;
+    }
+
+    /// Has this let requests in from now on.
+    pub fn guard(&self, guard: Arc<dyn Guard>) {
+        *lock(&self.shared.guard) = Some(guard);
     }
 
     /// Breaks tool calls from now on.

@@ -11,3 +11,4 @@ pub mod fault;
 pub mod legacy_client;
 pub mod redis_server;
 pub mod storm;
+pub mod token_server;

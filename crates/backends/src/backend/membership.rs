@@ -4,6 +4,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use switchboard_protocol::credentials::Credentials;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +25,8 @@ pub(super) struct EndpointStarter {
     pub(super) context: BackendContext,
     /// What the lists of all of them may take.
     pub(super) list_memory: ListMemory,
+    /// What all of them are shown.
+    pub(super) credentials: Option<Arc<dyn Credentials>>,
     /// Those that have to be ready first. Not held: one that a reload has replaced is to end.
     pub(super) dependencies: Vec<Weak<Inner>>,
 }
@@ -39,7 +42,17 @@ impl EndpointStarter {
         let dependencies = dependencies.map(|inner| Backend { inner }).collect();
         let name = Arc::clone(&backend.name);
         let lists = self.list_memory.clone();
-        Endpoint::start(name, spec, config, &self.context, lists, dependencies)
+        let credentials = self.credentials.clone();
+        let context = &self.context;
+        Endpoint::start(
+            name,
+            spec,
+            config,
+            context,
+            lists,
+            credentials,
+            dependencies,
+        )
     }
 }
 

@@ -180,7 +180,7 @@ fn is_fit(place: &Place, may_be_here: bool) -> bool {
 
 /// The address of the older version that an address stands for: 6to4 (RFC 3056), and the prefix of
 /// translators (RFC 6052).
-fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+pub(crate) fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let (high, low) = match address.segments() {
         [0x2002, high, low, ..] => (high, low),
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
 use switchboard_protocol::call::{Call, ClientSession};
+use switchboard_protocol::credentials::OnBehalf;
 use switchboard_protocol::error::{CallError, Fault, Reason};
 use switchboard_telemetry::{BackendMetrics, GaugeShare};
 use tokio::sync::{Notify, watch};
@@ -31,8 +32,8 @@ use crate::config::{BackendConfig, SessionScope, SessionsConfig, TransportConfig
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, open_session};
 use crate::endpoint::Inner;
 use crate::keeper::end_connection;
-use crate::link::Link;
 use crate::link::inbox::Inbox;
+use crate::link::{Link, LinkError};
 use crate::process::ProcessKind;
 use crate::status::State;
 
@@ -177,11 +178,24 @@ impl Pool {
             Some(_) => call.client.as_ref().map(Arc::downgrade),
             None => None,
         };
+        let caller = inner.on_behalf(call);
+        // What one caller lacks is no reason to doubt the server, as a session that fails is.
+        if let (Some(credentials), Some(caller)) = (&inner.credentials, &caller) {
+            let found = credentials.authorize(Some(caller)).found().await;
+            found.map_err(|error| {
+                let error = LinkError::NoCredential(Box::new(error));
+                answer::fault(&inner.name, &error)
+            })?;
+        }
         let open = || {
             let (inner, via) = (Arc::clone(inner), Arc::clone(&via));
-            open(inner, via, wish.key.clone(), client.clone())
+            open(inner, via, wish.key.clone(), client.clone(), caller.clone())
         };
-        self.core.lease(&wish, until, open).await
+        let lease = self.core.lease(&wish, until, open).await?;
+        if let (Some(http), Some(caller)) = (&lease.connection().http, caller) {
+            http.renew_caller(caller);
+        }
+        Ok(lease)
     }
 
     /// Whether any session is held, or being opened, for a call.
@@ -265,6 +279,7 @@ async fn open(
     via: Arc<Connection>,
     key: Key,
     client: Option<Weak<dyn ClientSession>>,
+    caller: Option<Arc<OnBehalf>>,
 ) -> Result<Connection, ConnectError> {
     let (name, config) = (&inner.name, &inner.config);
     let inbox = Arc::new(Inbox::beside(&inner.inbox));
@@ -277,6 +292,7 @@ async fn open(
         &via,
         &key.introduction,
         client,
+        caller,
     )
     .await;
     if let Err(error) = &opened {

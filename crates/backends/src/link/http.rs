@@ -1,6 +1,7 @@
 //! Streamable HTTP: every request its own exchange (specification:
 //! `basic/transports/streamable-http`).
 
+mod authorized;
 mod collect;
 mod resume;
 
@@ -10,13 +11,16 @@ use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response as HttpResponse,
     StatusCode, Uri,
 };
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::TryFutureExt;
+use futures_util::future::Either;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
+use switchboard_protocol::credentials::{Credentials, OnBehalf};
 use switchboard_protocol::envelope::{Envelope, Message, Response};
 use switchboard_protocol::header;
 use switchboard_protocol::method::Method;
@@ -128,6 +132,11 @@ struct Inner {
     session: OnceLock<SessionHeaders>,
     bounds: HttpBounds,
     inbox: Arc<Inbox>,
+    /// What it is shown beside the configured headers.
+    credentials: Option<Arc<dyn Credentials>>,
+    /// On whose behalf everything is sent that belongs to no call, where each caller has a credential:
+    /// what that caller showed last. `None`: the gateway's own.
+    caller: Option<Arc<ArcSwap<OnBehalf>>>,
     /// What is being told without anybody waiting for it.
     told_later: TaskTracker,
 }
@@ -152,6 +161,7 @@ impl HttpLink {
         headers: Vec<(HeaderName, HeaderValue)>,
         bounds: HttpBounds,
         inbox: Arc<Inbox>,
+        credentials: Option<Arc<dyn Credentials>>,
     ) -> Self {
         let pool = Pool::new(uri.clone(), address, bounds.connect, inbox.tasks.clone());
         let mut common = HeaderMap::with_capacity(8 + headers.len());
@@ -171,27 +181,54 @@ impl HttpLink {
                 session: OnceLock::new(),
                 bounds,
                 inbox,
+                credentials,
+                caller: None,
                 told_later: TaskTracker::new(),
             }),
         }
     }
 
+    /// The same endpoint, and all that is sent there is sent on behalf of this caller.
+    pub(crate) fn on_behalf_of(self, caller: Option<Arc<OnBehalf>>) -> Self {
+        let Some(caller) = caller else {
+            return self;
+        };
+        let caller = Some(Arc::new(ArcSwap::new(caller)));
+        let (uri, inbox) = (self.inner.uri.clone(), Arc::clone(&self.inner.inbox));
+        self.sharing_connections(uri, inbox, caller)
+    }
+
+    /// What the caller showed last that this link was made for.
+    pub(crate) fn renew_caller(&self, caller: Arc<OnBehalf>) {
+        if let Some(known) = &self.inner.caller {
+            known.store(caller);
+        }
+    }
+
     /// The same endpoint under another URI, with the same connections.
     pub(crate) fn at(&self, uri: Uri) -> Self {
-        self.sharing_connections(uri, Arc::clone(&self.inner.inbox))
+        let caller = self.inner.caller.clone();
+        self.sharing_connections(uri, Arc::clone(&self.inner.inbox), caller)
     }
 
     /// The same endpoint with the same connections, but what belongs to no call goes to `inbox`.
     pub(crate) fn with_inbox(&self, inbox: Arc<Inbox>) -> Self {
-        self.sharing_connections(self.inner.uri.clone(), inbox)
+        let caller = self.inner.caller.clone();
+        self.sharing_connections(self.inner.uri.clone(), inbox, caller)
     }
 
-    fn sharing_connections(&self, uri: Uri, inbox: Arc<Inbox>) -> Self {
+    fn sharing_connections(
+        &self,
+        uri: Uri,
+        inbox: Arc<Inbox>,
+        caller: Option<Arc<ArcSwap<OnBehalf>>>,
+    ) -> Self {
         let Inner {
             pool,
             headers,
             modern_headers,
             bounds,
+            credentials,
             ..
         } = &*self.inner;
         Self {
@@ -204,6 +241,8 @@ impl HttpLink {
                 session: OnceLock::new(),
                 bounds: *bounds,
                 inbox,
+                credentials: credentials.clone(),
+                caller,
                 told_later: TaskTracker::new(),
             }),
         }
@@ -313,8 +352,9 @@ impl HttpLink {
     async fn post(
         &self,
         wire: &Wire,
-        out: Outgoing,
+        mut out: Outgoing,
     ) -> Result<HttpResponse<ResponseBody>, LinkError> {
+        let caller = out.on_behalf.take();
         let request = if wire.version.is_modern() {
             self.modern_request(wire, out)
         } else {
@@ -322,8 +362,8 @@ impl HttpLink {
         };
         // Sent in each arm: the future is large, and would be moved from one place to the next.
         let answer = match self.inner.bounds.first_byte {
-            None => self.send(request).await?,
-            Some(bound) => Box::pin(timeout(bound, self.send(request)))
+            None => self.send_for(request, caller).await?,
+            Some(bound) => Box::pin(timeout(bound, self.send_for(request, caller)))
                 .await
                 .map_err(|_| LinkError::Silent)??,
         };
@@ -506,8 +546,29 @@ impl HttpLink {
         });
     }
 
-    // No `async fn`: its future would hold the request once more.
     fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> impl Future<Output = Result<HttpResponse<ResponseBody>, LinkError>> {
+        self.send_for(request, None)
+    }
+
+    // No `async fn`: its future would hold the request once more.
+    fn send_for(
+        &self,
+        request: Request<Full<Bytes>>,
+        caller: Option<Arc<OnBehalf>>,
+    ) -> impl Future<Output = Result<HttpResponse<ResponseBody>, LinkError>> {
+        match &self.inner.credentials {
+            None => Either::Left(self.send_bare(request)),
+            Some(credentials) => {
+                let caller = caller.or_else(|| Some(self.inner.caller.as_ref()?.load_full()));
+                Either::Right(Box::pin(self.send_authorized(credentials, request, caller)))
+            }
+        }
+    }
+
+    fn send_bare(
         &self,
         request: Request<Full<Bytes>>,
     ) -> impl Future<Output = Result<HttpResponse<ResponseBody>, LinkError>> {

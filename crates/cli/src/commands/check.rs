@@ -351,7 +351,7 @@ fn endpoint((label, status): &(Option<Arc<str>>, Status)) -> Value {
 const fn remedy(state: State) -> Option<&'static str> {
     match state {
         State::Starting => Some("it takes longer than a check waits"),
-        State::NeedsAuth => Some("renew the credential in its `headers`"),
+        State::NeedsAuth => Some("renew the credential in its `headers` or `oauth`"),
         State::NeedsAttention => Some("its last words say what is wrong with it"),
         State::Ready | State::Degraded | State::Unavailable => None,
     }

@@ -229,6 +229,7 @@ impl LegacyCall {
             profile: self.session.profile().cloned(),
             client: Some(Arc::clone(&self.session) as _),
             peer: self.peer,
+            subject_token: self.session.subject_token(),
             log_level: Some(self.log_level),
             sink: Some(Arc::new(CallSink {
                 log: Arc::clone(&self.log),

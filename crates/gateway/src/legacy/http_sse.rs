@@ -14,6 +14,7 @@ use http::StatusCode;
 use http::request::Parts as Head;
 use hyper::body::Frame;
 use switchboard_protocol::call::Principal;
+use switchboard_protocol::credentials::SubjectToken;
 use switchboard_protocol::envelope::{Envelope, Message};
 use switchboard_protocol::error::code;
 
@@ -63,6 +64,7 @@ impl Inner {
         body: Body,
         principal: &Principal,
         peer: Option<IpAddr>,
+        subject_token: Option<Arc<SubjectToken>>,
     ) -> Result<Response, Rejection> {
         decode::check_content_type(&head.headers)?;
         let query = head.uri.query().unwrap_or_default();
@@ -74,6 +76,7 @@ impl Inner {
             .filter(|session| session.transport() == Transport::HttpSse)
             .ok_or_else(no_session)?;
         session.used();
+        session.shows(subject_token);
         let _in_use = session.in_use();
         let body = decode::read_body(body, self.limits).await?;
         let message = Message::parse(body).map_err(|error| {

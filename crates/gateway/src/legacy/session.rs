@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use switchboard_protocol::call::{ClientSession, Principal, Sink};
 use switchboard_protocol::capabilities::Question as Kind;
+use switchboard_protocol::credentials::SubjectToken;
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::json::as_str;
 use switchboard_protocol::method::LogLevel;
@@ -111,6 +112,8 @@ struct State {
     read: VecDeque<(Arc<EventLog>, Instant)>,
     questions: BTreeMap<u64, oneshot::Sender<Answer>>,
     watched: Watched,
+    /// What its client proved itself with last, if some backend exchanges that.
+    subject_token: Option<Arc<SubjectToken>>,
 }
 
 impl State {
@@ -194,6 +197,7 @@ impl Session {
                 read: VecDeque::new(),
                 questions: BTreeMap::new(),
                 watched: Watched::default(),
+                subject_token: None,
             }),
         })
     }
@@ -297,6 +301,18 @@ impl Session {
     /// Notes that the client came back after its first request.
     pub(super) fn used(&self) {
         self.state.lock().is_used = true;
+    }
+
+    /// Notes what its client proved itself with now.
+    pub(super) fn shows(&self, subject_token: Option<Arc<SubjectToken>>) {
+        if subject_token.is_some() {
+            self.state.lock().subject_token = subject_token;
+        }
+    }
+
+    /// What its client proved itself with last, if some backend exchanges that.
+    pub(super) fn subject_token(&self) -> Option<Arc<SubjectToken>> {
+        self.state.lock().subject_token.clone()
     }
 
     /// Keeps the session from being idle for as long as it is held.

@@ -186,7 +186,8 @@ fn source(backend: &Backend, hidden: bool) -> Source {
         prefix: config.prefix.clone(),
         status: backend.status(),
         lists: backend.lists(),
-        shaped_by_credential: matches!(&config.transport, TransportConfig::Http { headers, .. } if !headers.is_empty()),
+        shaped_by_credential: config.oauth.is_some()
+            || matches!(&config.transport, TransportConfig::Http { headers, .. } if !headers.is_empty()),
         hidden,
     }
 }

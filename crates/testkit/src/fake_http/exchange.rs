@@ -29,12 +29,18 @@ pub(super) async fn respond(
         return plain(StatusCode::PAYLOAD_TOO_LARGE, "too large");
     };
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    shared.record(Recorded {
+    let recorded = Recorded {
         verb: parts.method.clone(),
         path: path.to_owned(),
         headers: parts.headers.clone(),
         body: body.clone(),
-    });
+    };
+    let guard = lock(&shared.guard).clone();
+    let admitted = guard.map_or(Ok(()), |guard| guard.admit(&recorded));
+    shared.record(recorded);
+    if let Err((status, challenge)) = admitted {
+        return refused(status, &challenge);
+    }
     match (shared.transport, parts.uri.path()) {
         (Transport::Modern, "/mcp") if parts.method == Method::POST => {
             modern(shared, &parts.headers, body).await
@@ -48,6 +54,16 @@ pub(super) async fn respond(
         (_, "/mcp") => plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed"),
         _ => plain(StatusCode::NOT_FOUND, "not found"),
     }
+}
+
+fn refused(status: u16, challenge: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
+    let mut response = plain(status, "refused");
+    if let Ok(challenge) = HeaderValue::from_str(challenge) {
+        let headers = response.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    response
 }
 
 async fn modern(shared: Arc<Shared>, headers: &HeaderMap, body: Bytes) -> Response {

@@ -177,6 +177,7 @@ impl Gateway {
             method: "tools/call",
             name: None,
             param_headers: Vec::new(),
+            on_behalf: None,
             body: json!({"jsonrpc": "2.0", "id": id, "method": "tools/call"})
                 .to_string()
                 .into(),

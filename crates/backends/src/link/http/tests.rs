@@ -48,6 +48,7 @@ fn link(uri: Uri) -> HttpLink {
         Vec::new(),
         HttpBounds::for_test(64 * 1024),
         Arc::new(inbox),
+        None,
     )
 }
 
@@ -64,6 +65,7 @@ async fn call(link: &HttpLink, id: u64) -> Result<Response, LinkError> {
         method: "tools/call",
         name: None,
         param_headers: Vec::new(),
+        on_behalf: None,
         body: format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\"}}").into(),
     };
     link.request(&wire(), out, Watch::deaf()).await

@@ -128,6 +128,7 @@ impl Request {
             method: "tools/call",
             name: None,
             param_headers: Vec::new(),
+            on_behalf: None,
             body: body.clone().into(),
         };
         let mux = mux.clone();

@@ -52,6 +52,7 @@ impl Server {
                 Vec::new(),
                 HttpBounds::for_test(10_000),
                 Arc::new(inbox),
+                None,
             ),
             heads,
         }
