@@ -136,11 +136,20 @@ impl Snapshot {
         if self.tool(base).is_some() {
             return Some(Cow::Borrowed(base));
         }
+        if !self.is_unclaimed(base) {
+            return Some(Cow::Borrowed(base));
+        }
         // Without a prefix it may be listed by its qualified name for now.
         let plain = (0..self.sources.len()).filter(|index| self.namespaces.is_plain(*index));
         let mut qualified = plain.map(|index| self.namespaces.qualify(index, base).text);
         let known = qualified.find(|name| self.tool(name).is_some());
         Some(known.map_or(Cow::Borrowed(base), Cow::Owned))
+    }
+
+    /// Whether a name begins like those of no backend that has a prefix.
+    fn is_unclaimed(&self, name: &str) -> bool {
+        let has_prefix = |index: usize| !self.namespaces.is_plain(index);
+        self.namespaces.claimant(name, has_prefix).is_none()
     }
 
     /// All names of a tool or prompt, given by one of them; of a resource the one that it has.
@@ -167,7 +176,10 @@ impl Snapshot {
         let mut names: Names<'s> = smallvec![Cow::Borrowed(&*entry.exposed)];
         if self.namespaces.is_plain(entry.source) {
             let original = entry.original();
-            names.push(Cow::Borrowed(original));
+            // What begins like another backend's names is taken for one of those.
+            if self.is_unclaimed(original) {
+                names.push(Cow::Borrowed(original));
+            }
             let qualified = self.namespaces.qualify(entry.source, original).text;
             names.push(Cow::Owned(qualified));
         }

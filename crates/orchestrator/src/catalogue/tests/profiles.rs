@@ -200,7 +200,8 @@ fn a_tool_without_a_prefix_cannot_be_reached_past_the_rules_for_it() {
                     assert!(entered.contains("acme"), "{entered}");
                 }
             }
-            for name in ["drop", "web__drop"] {
+            let dropped = ["drop", "web__drop"].into_iter();
+            for name in dropped.filter(|name| snapshot.tool(name).is_some()) {
                 assert!(snapshot.hides_tool(&Principal::anonymous(), Some("p"), name));
             }
         }
