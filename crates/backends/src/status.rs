@@ -168,6 +168,13 @@ pub struct ChangedLists {
 }
 
 impl ChangedLists {
+    /// All of them.
+    pub const ALL: Self = Self {
+        tools: true,
+        prompts: true,
+        resources: true,
+    };
+
     /// Whether any did.
     #[must_use]
     pub const fn any(self) -> bool {

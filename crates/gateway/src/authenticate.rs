@@ -10,6 +10,7 @@ use axum::response::Response;
 use futures_util::future::Either;
 use http::header::{CONNECTION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, StatusCode, Version};
+use switchboard_orchestrator::Orchestrator;
 use switchboard_policy::authenticate::AuthError;
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::error::code;
@@ -20,10 +21,13 @@ use crate::edge::decode::Rejection;
 use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
 use crate::listener::Standing;
+use crate::paths::profile_in;
 
 /// A request and on whose behalf it is made.
 pub(crate) struct Authenticated {
     pub(crate) principal: Arc<Principal>,
+    /// The profile that its path leads to; `None`: the endpoint without one.
+    pub(crate) profile: Option<Arc<str>>,
     pub(crate) request: Request<Body>,
 }
 
@@ -33,6 +37,8 @@ pub(crate) struct AuthenticateLayer {
     pub(crate) access: AccessInForce,
     /// Of the connection.
     pub(crate) standing: Standing,
+    /// Knows the profiles in force.
+    pub(crate) orchestrator: Orchestrator,
 }
 
 impl<S> Layer<S> for AuthenticateLayer {
@@ -43,16 +49,19 @@ impl<S> Layer<S> for AuthenticateLayer {
             inner,
             access: Arc::clone(&self.access),
             standing: self.standing.clone(),
+            orchestrator: self.orchestrator.clone(),
         }
     }
 }
 
-/// Answers requests without a valid credential with 401.
+/// Answers requests without a valid credential with 401, and those to a profile that is not there with
+/// 404.
 #[derive(Clone)]
 pub(crate) struct Authenticate<S> {
     inner: S,
     access: AccessInForce,
     standing: Standing,
+    orchestrator: Orchestrator,
 }
 
 impl<S> Service<Request<Body>> for Authenticate<S>
@@ -72,7 +81,23 @@ where
         match access.authenticator.authenticate(request.headers()) {
             Ok(principal) => {
                 self.standing.is_of_a_principal();
-                let authenticated = Authenticated { principal, request };
+                let profile = match profile_in(request.uri().path()) {
+                    None => None,
+                    Some(name) => {
+                        let snapshot = self.orchestrator.catalogue().load();
+                        let Some(profile) = snapshot.profile(name) else {
+                            // As of any other path, but only to who may call.
+                            let response = respond::empty(StatusCode::NOT_FOUND);
+                            return Either::Left(refuse(request, response));
+                        };
+                        Some(Arc::clone(profile.name()))
+                    }
+                };
+                let authenticated = Authenticated {
+                    principal,
+                    profile,
+                    request,
+                };
                 Either::Right(self.inner.call(authenticated))
             }
             Err(error) => {

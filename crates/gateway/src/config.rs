@@ -14,6 +14,7 @@ use switchboard_backends::config::{BackendConfig, count, duration, parse_url};
 use switchboard_orchestrator::config::chains::{
     self, ChainsConfig, EquivalentsConfig, FallbackConfig,
 };
+use switchboard_orchestrator::config::profiles::{self, ProfilesConfig};
 use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path};
 use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
@@ -58,6 +59,10 @@ pub struct Config {
     /// Tools that do the same. A call of any may be answered by another, and goes on to the next
     /// like a fallback.
     pub equivalents: Vec<EquivalentsConfig>,
+    /// Parts of what there is, each as a server of its own at `/mcp/{profile}`, by name: 1 to 64 of the
+    /// characters `A-Z a-z 0-9 _ -`. At most 64.
+    #[schemars(extend("propertyNames" = {"format": "profile-name"}))]
+    pub profiles: ProfilesConfig,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
     /// How the gateway shows that it still works.
@@ -222,6 +227,7 @@ impl Config {
             .chain(self.equal_prefixes())
             .chain(self.wrong_dependencies())
             .chain(self.wrong_chains())
+            .chain(self.wrong_profiles())
             .collect()
     }
 
@@ -392,6 +398,25 @@ impl Config {
         wrong
             .chain(fallbacks.chain(groups).filter_map(unknown))
             .collect()
+    }
+
+    /// Profiles that are wrong in themselves, and tools in them that no backend can have.
+    fn wrong_profiles(&self) -> Vec<ConfigProblem> {
+        let wrong = profiles::problems(&self.profiles, &self.names).into_iter();
+        let unknown = self.profiles.iter().flat_map(|(name, profile)| {
+            let named = profile.named_tools();
+            named.filter_map(move |(key, tool)| {
+                let message = self.nobodys_tool(tool)?;
+                let mut path = path(&["profiles", name]);
+                path.extend(key);
+                Some(ConfigProblem {
+                    path,
+                    other: Some(vec!["backends".to_owned()]),
+                    message,
+                })
+            })
+        });
+        wrong.chain(unknown).collect()
     }
 
     /// Why no backend can have a tool of this name, if none can.

@@ -22,9 +22,10 @@ use crate::edge::stream::{self, Running};
 use crate::edge::{listen, refuse, respond};
 use crate::in_place;
 use crate::legacy;
-use crate::stack::{CallService, ENDPOINT};
+use crate::paths;
+use crate::stack::CallService;
 
-/// Serves `/mcp` to one peer. One reference count a request, whatever it is made of.
+/// Serves `/mcp`, and every profile below it, to one peer. One reference count a request, whatever it is made of.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
     parts: Arc<EndpointParts>,
@@ -69,8 +70,13 @@ impl Service<Authenticated> for Endpoint {
 
 impl EndpointParts {
     async fn serve(&self, asked: Authenticated, peer: IpAddr) -> Result<Response, Rejection> {
-        let Authenticated { principal, request } = asked;
-        let is_post = request.method() == HttpMethod::POST && request.uri().path() == ENDPOINT;
+        let Authenticated {
+            principal,
+            profile,
+            request,
+        } = asked;
+        let is_post =
+            request.method() == HttpMethod::POST && paths::is_endpoint(request.uri().path());
         let is_legacy = !is_post && legacy::takes(&request);
         // GET and DELETE belong to sessions, which 2026-07-28 does not have (specification:
         // `basic/transports/streamable-http`, Earlier Streamable HTTP Revisions).
@@ -83,8 +89,12 @@ impl EndpointParts {
         }
         let (mut head, body) = request.into_parts();
         let peer = Some(peer);
+        let caller = legacy::Caller {
+            principal: &principal,
+            profile: profile.as_ref(),
+        };
         if is_legacy {
-            return Box::pin(self.legacy.serve(head, body, &principal, peer)).await;
+            return Box::pin(self.legacy.serve(head, body, caller, peer)).await;
         }
         if let Err(rejection) = decode::check_media_types(&head.headers) {
             if head.version == Version::HTTP_2 {
@@ -97,16 +107,18 @@ impl EndpointParts {
             Parsed::Modern(request) => request,
             Parsed::Legacy(posted) => {
                 let answer =
-                    in_place::pinned(|| self.legacy.post(&head.headers, &principal, peer, posted));
+                    in_place::pinned(|| self.legacy.post(&head.headers, caller, peer, posted));
                 return answer.await;
             }
         };
         match decode::decode(&head.headers, request, principal, peer)? {
             Incoming::Notification => Ok(respond::accepted()),
-            Incoming::Call(call) if call.method == Method::Listen => {
+            Incoming::Call(mut call) if call.method == Method::Listen => {
+                call.profile = profile;
                 listen::respond(self, &call).await
             }
             Incoming::Call(mut call) => {
+                call.profile = profile;
                 call.headers = std::mem::take(&mut head.headers);
                 Ok(stream::respond(self.run(call)).await)
             }

@@ -50,7 +50,8 @@ use self::sessions::{CannotBegin, Sessions};
 use crate::access::AccessInForce;
 use crate::edge::decode::{self, BodyLimits, Rejection};
 use crate::edge::respond;
-use crate::stack::{CallService, ENDPOINT};
+use crate::paths::is_endpoint;
+use crate::stack::CallService;
 
 /// Where clients of HTTP+SSE open their stream.
 pub(crate) const SSE: &str = "/sse";
@@ -79,6 +80,14 @@ pub(crate) enum Posted {
     One(Box<Message>),
     /// An array of messages, as written: part of 2025-03-26 alone.
     Batch(Bytes),
+}
+
+/// Who sent a request, and to which profile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller<'r> {
+    pub(crate) principal: &'r Arc<Principal>,
+    /// `None`: to the endpoint without one.
+    pub(crate) profile: Option<&'r Arc<str>>,
 }
 
 /// The edge. Cheap to clone; clones are the same edge.
@@ -127,8 +136,12 @@ impl Edge {
             let inner = Arc::clone(&inner);
             async move {
                 let ended = |session: &Session| inner.ended(session);
-                let may_stay =
-                    |principal: &Arc<Principal>| access.load().authenticator.knows(principal);
+                let may_stay = |session: &Session| {
+                    let catalogue = inner.orchestrator.catalogue().load();
+                    let profile = session.profile();
+                    profile.is_none_or(|profile| catalogue.profile(profile).is_some())
+                        && access.load().authenticator.knows(session.principal())
+                };
                 inner.sessions.look_after(may_stay, ended).await;
             }
         });
@@ -146,7 +159,7 @@ impl Edge {
     pub(crate) async fn post(
         &self,
         headers: &HeaderMap,
-        principal: &Arc<Principal>,
+        caller: Caller<'_>,
         peer: Option<IpAddr>,
         posted: Posted,
     ) -> Result<Response, Rejection> {
@@ -157,11 +170,11 @@ impl Edge {
                     Message::Request(request) => request.keys.id.map(|id| request.bytes(id)),
                     Message::Response(_) => None,
                 };
-                let answer = inner.posted(headers, principal, peer, &message).await;
+                let answer = inner.posted(headers, caller, peer, &message).await;
                 answer.map_err(|rejection| Rejection { id, ..rejection })
             }
             Posted::Batch(raw) => {
-                let session = inner.session(headers, principal)?;
+                let session = inner.session(headers, caller)?;
                 inner.batch(&session, &raw, peer).await
             }
         }
@@ -172,14 +185,15 @@ impl Edge {
         &self,
         head: Head,
         body: Body,
-        principal: &Arc<Principal>,
+        caller: Caller<'_>,
         peer: Option<IpAddr>,
     ) -> Result<Response, Rejection> {
         let inner = &self.inner;
+        let Caller { principal, .. } = caller;
         match (head.uri.path(), &head.method) {
-            (ENDPOINT, &HttpMethod::GET) => inner.get(&head.headers, principal).await,
-            (ENDPOINT, &HttpMethod::DELETE) => {
-                let session = inner.session(&head.headers, principal)?;
+            (path, &HttpMethod::GET) if is_endpoint(path) => inner.get(&head.headers, caller).await,
+            (path, &HttpMethod::DELETE) if is_endpoint(path) => {
+                let session = inner.session(&head.headers, caller)?;
                 inner.end(&session);
                 Ok(respond::empty(StatusCode::NO_CONTENT))
             }
@@ -204,7 +218,7 @@ impl Edge {
 /// Whether a request that posts nothing to the endpoint is of an older revision's: one of its
 /// sessions', or of HTTP+SSE. Modern clients have no use for them.
 pub(crate) fn takes(request: &Request<Body>) -> bool {
-    if request.uri().path() != ENDPOINT {
+    if !is_endpoint(request.uri().path()) {
         return true;
     }
     matches!(*request.method(), HttpMethod::GET | HttpMethod::DELETE)
@@ -227,7 +241,7 @@ impl Inner {
     async fn posted(
         self: &Arc<Self>,
         headers: &HeaderMap,
-        principal: &Arc<Principal>,
+        caller: Caller<'_>,
         peer: Option<IpAddr>,
         message: &Message,
     ) -> Result<Response, Rejection> {
@@ -235,19 +249,15 @@ impl Inner {
             && request.is_request()
             && &*request.method_name() == b"initialize"
         {
-            return self.initialize(principal, request).await;
+            return self.initialize(caller, request).await;
         }
-        let session = self.session(headers, principal)?;
+        let session = self.session(headers, caller)?;
         self.one(&session, message, peer).await
     }
 
     /// The session that a request belongs to (2025-11-25 `basic/transports`, Session Management,
     /// Protocol Version Header).
-    fn session(
-        &self,
-        headers: &HeaderMap,
-        principal: &Principal,
-    ) -> Result<Arc<Session>, Rejection> {
+    fn session(&self, headers: &HeaderMap, caller: Caller<'_>) -> Result<Arc<Session>, Rejection> {
         let bad = |message: String| {
             Rejection::new(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, message)
         };
@@ -257,8 +267,10 @@ impl Inner {
         let session = id
             .to_str()
             .ok()
-            .and_then(|id| self.sessions.find(principal, id))
+            .and_then(|id| self.sessions.find(caller.principal, id))
             .filter(|session| session.transport() == Transport::Streamable)
+            // What was begun at one profile is of no other.
+            .filter(|session| session.profile() == caller.profile)
             .ok_or_else(no_session)?;
         let agreed = session.agreed().map(clients::Agreed::version);
         if let (Some(agreed), Some(in_header)) = (agreed, headers.get(header::PROTOCOL_VERSION))
@@ -288,10 +300,10 @@ impl Inner {
     async fn get(
         self: &Arc<Self>,
         headers: &HeaderMap,
-        principal: &Principal,
+        caller: Caller<'_>,
     ) -> Result<Response, Rejection> {
         decode::check_accepts_events(headers)?;
-        let session = self.session(headers, principal)?;
+        let session = self.session(headers, caller)?;
         let Some(last) = headers.get(header::LAST_EVENT_ID) else {
             watched::listen(&session, &self.orchestrator)
                 .await

@@ -1,4 +1,4 @@
-//! Where a request goes: to the endpoint, or nowhere.
+//! Where a request goes: to the endpoint, at a profile of it or without one, or nowhere.
 
 use std::convert::Infallible;
 use std::task::{Context, Poll};
@@ -8,12 +8,25 @@ use axum::response::Response;
 use futures_util::future::Either;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
+use switchboard_orchestrator::config::profiles::check_profile_name;
 use tower::Service;
 
 use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
 use crate::legacy::{MESSAGES, SSE};
 use crate::stack::ENDPOINT;
+
+/// Whether this is the path of the endpoint, or one that a profile can have.
+pub(crate) fn is_endpoint(path: &str) -> bool {
+    path == ENDPOINT || profile_in(path).is_some()
+}
+
+/// The name of the profile that a path leads to, whether there is one of this name or not; `None` for
+/// every other path.
+pub(crate) fn profile_in(path: &str) -> Option<&str> {
+    let name = path.strip_prefix(ENDPOINT)?.strip_prefix('/')?;
+    check_profile_name(name).is_ok().then_some(name)
+}
 
 /// Serves the endpoint. A router would do it as well, but boxes every service and future that it
 /// leads to, on the path of every call.
@@ -24,14 +37,14 @@ pub(crate) struct Paths<S> {
 }
 
 impl<S> Paths<S> {
-    /// Serves [`ENDPOINT`] with `endpoint`, with `http_sse` also the two paths of HTTP+SSE, and 404
+    /// Serves [`ENDPOINT`] and all that can be a profile below it with `endpoint`, with `http_sse` also the two paths of HTTP+SSE, and 404
     /// elsewhere.
     pub(crate) fn new(endpoint: S, http_sse: bool) -> Self {
         Self { endpoint, http_sse }
     }
 
     fn is_served(&self, path: &str) -> bool {
-        path == ENDPOINT || (self.http_sse && (path == SSE || path == MESSAGES))
+        is_endpoint(path) || (self.http_sse && (path == SSE || path == MESSAGES))
     }
 }
 
@@ -52,6 +65,25 @@ where
             Either::Left(self.endpoint.call(request.map(Body::new)))
         } else {
             Either::Right(refuse(request, respond::empty(StatusCode::NOT_FOUND)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_profile_is_one_part_of_a_path_below_the_endpoint() {
+        assert_eq!(profile_in("/mcp/coding"), Some("coding"));
+        assert_eq!(profile_in("/mcp/A_1-b"), Some("A_1-b"));
+        let long = format!("/mcp/{}", "x".repeat(65));
+        let none = [
+            "/mcp", "/mcp/", "/mcp/a/b", "/mcp/a/", "/mcpx", "/mcp/%61", "/sse/a", "/mcp/a b",
+        ];
+        for path in none.into_iter().chain([&*long]) {
+            assert_eq!(profile_in(path), None, "{path}");
+            assert_eq!(is_endpoint(path), path == ENDPOINT, "{path}");
         }
     }
 }

@@ -105,6 +105,7 @@ impl Reloader {
             chains: next.chains(),
             private: next.auth.is_some(),
             policy: next.policy(),
+            profiles: next.profiles.clone(),
             drain_timeout: next.server.drain_timeout,
         };
         let backends = tokio::select! {
@@ -148,6 +149,7 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
         backends: new.backends,
         fallbacks: new.fallbacks,
         equivalents: new.equivalents,
+        profiles: new.profiles,
         heartbeat: old.heartbeat,
         parked_calls: old.parked_calls,
         telemetry: old.telemetry,
@@ -201,6 +203,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             backends,
             fallbacks,
             equivalents,
+            profiles,
             heartbeat,
             parked_calls,
             telemetry,

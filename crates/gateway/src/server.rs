@@ -122,6 +122,7 @@ impl Gateway {
             known_lists: known_lists(server),
             private: config.auth.is_some(),
             policy: config.policy(),
+            profiles: config.profiles.clone(),
             sealer,
             metrics: Arc::clone(&metrics),
             runtimes: workers.runtimes().cloned().collect(),

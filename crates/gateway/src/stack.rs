@@ -30,7 +30,7 @@ use crate::paths::Paths;
 use crate::shed::{AdmissionControl, Shed, ShedLayer};
 use crate::trace::{Trace, TraceLayer};
 
-/// Where the endpoint is.
+/// Where the endpoint is; profiles are below it.
 pub(crate) const ENDPOINT: &str = "/mcp";
 
 /// The call storey, with a name that callers can write.
@@ -84,7 +84,11 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
             admission.check(request, || sessions.knows(request.headers()))
         }))
         // Before the body is read, so that a stranger costs a hash and no more.
-        .layer(AuthenticateLayer { access, standing });
+        .layer(AuthenticateLayer {
+            access,
+            standing,
+            orchestrator: endpoint.orchestrator.clone(),
+        });
     let endpoint = Endpoint::new(endpoint, peer.ip());
     Paths::new(layers.service(endpoint), http_sse)
 }

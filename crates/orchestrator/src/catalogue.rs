@@ -4,7 +4,7 @@
 //! immutable, holds every answer that does not depend on the request as prepared bytes, and is
 //! replaced as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -18,26 +18,32 @@ use switchboard_protocol::policy::{Policy, Unrestricted};
 use switchboard_protocol::version::Version;
 use tokio::sync::watch;
 
-use crate::chains::standing_in::has_substitute;
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
 use crate::names::Namespaces;
+use crate::profiles::Profiles;
 
 mod build;
 mod discover;
 mod page;
 mod resources;
+mod shown;
 mod skills;
 #[cfg(test)]
 mod tests;
+mod view;
 pub(crate) mod visibility;
+mod watching;
 
 pub use build::{Collision, Entry, Kind, Shortened};
 pub use resources::{ADDRESS_SCHEME, Route};
+pub use view::{View, ViewRef};
+pub use watching::Watching;
 
 use build::Registry;
-use page::Pages;
 use resources::Resources;
+use shown::ProfileInForce;
+use view::{Lens, Views};
 
 /// The longest settings of an extension that are passed on, in bytes.
 const MAX_EXTENSION_LEN: usize = 16 * 1024;
@@ -95,6 +101,8 @@ pub struct SnapshotSettings {
     pub chains: Arc<ChainsConfig>,
     /// What decides who sees what, and about calls.
     pub policy: Arc<dyn Policy>,
+    /// The parts of what there is that are servers of their own.
+    pub profiles: Arc<Profiles>,
 }
 
 impl SnapshotSettings {
@@ -111,6 +119,7 @@ impl SnapshotSettings {
             extensions: Extensions::default(),
             chains: Arc::default(),
             policy: Arc::new(Unrestricted),
+            profiles: Arc::default(),
         }
     }
 }
@@ -259,13 +268,12 @@ pub struct Snapshot {
     resources: Resources,
     collisions: Vec<Collision>,
     shortened: Vec<Shortened>,
-    /// In the order of [`List::ALL`].
-    pages: [Pages; 5],
-    extensions: Extensions,
     capabilities: Bytes,
-    instructions: Option<String>,
-    discover: Bytes,
-    policy: Arc<dyn Policy>,
+    settings: SnapshotSettings,
+    profiles: HashMap<Arc<str>, ProfileInForce>,
+    /// All of it, as who may see everything sees it.
+    own: View,
+    views: Views,
 }
 
 impl Snapshot {
@@ -289,30 +297,7 @@ impl Snapshot {
             Registry::build(kind, &sources, &namespaces, &mut collisions, &mut shortened)
         });
         let resources = Resources::build(&sources);
-        let frame = page::Frame::new(&sources, settings);
-        let pages = List::ALL.map(|list| {
-            let items = match list {
-                List::Tools => {
-                    let is_there = |name: &str| {
-                        let entry = tools.get(name);
-                        entry.is_some_and(|entry| sources[entry.source].is_there())
-                    };
-                    let stands_in =
-                        |entry: &Entry| has_substitute(&settings.chains, &entry.exposed, is_there);
-                    page::named_items(&tools, &sources, &resources, stands_in)
-                }
-                List::Prompts => page::named_items(&prompts, &sources, &resources, |_| false),
-                List::Resources | List::Templates => {
-                    page::addressed_items(list, &sources, &resources)
-                }
-                List::Skills => page::skill_items(&sources, &resources),
-            };
-            Pages::build(list, &items, settings.page_size, &frame)
-        });
-        let capabilities = discover::capabilities(&settings.extensions);
-        let instructions = discover::instructions(&sources, &namespaces);
-        let discover = discover::result(settings, &capabilities, instructions.as_deref(), &frame);
-        Self {
+        let mut this = Self {
             sources,
             namespaces,
             tools,
@@ -320,13 +305,18 @@ impl Snapshot {
             resources,
             collisions,
             shortened,
-            pages,
-            extensions: settings.extensions.clone(),
-            capabilities: capabilities.into(),
-            instructions,
-            discover: discover.into(),
-            policy: Arc::clone(&settings.policy),
-        }
+            capabilities: discover::capabilities(&settings.extensions).into(),
+            settings: settings.clone(),
+            profiles: HashMap::new(),
+            own: View::default(),
+            views: Views::default(),
+        };
+        let profiles = settings.profiles.iter();
+        this.profiles = profiles
+            .map(|profile| (Arc::clone(profile.name()), this.in_force(profile)))
+            .collect();
+        this.own = View::build(&this, &Lens::EVERYTHING);
+        this
     }
 
     /// The tool that clients know by this name. An empty-prefix backend's tool also has its
@@ -400,39 +390,40 @@ impl Snapshot {
     /// Whether some backend has this extension, or may turn out to have it: one is starting.
     #[must_use]
     pub fn may_have(&self, extension: &str) -> bool {
-        self.extensions.contains(extension) || self.is_starting()
+        self.settings.extensions.contains(extension) || self.is_starting()
     }
 
     /// As [`Snapshot::may_have`], of listing the directories of skills.
     #[must_use]
     pub fn may_read_directories(&self) -> bool {
-        self.extensions.read_directories() || self.is_starting()
+        self.settings.extensions.read_directories() || self.is_starting()
     }
 
-    /// The complete result of a list, the page that `cursor` leads to; `None`: the first page.
+    /// The complete result of a list for who sees everything, the page that `cursor` leads to;
+    /// `None`: the first page.
     ///
     /// # Errors
     /// [`InvalidCursor`].
     pub fn page(&self, list: List, cursor: Option<&str>) -> Result<&Bytes, InvalidCursor> {
-        self.pages[list as usize].get(cursor)
+        self.own.page(list, cursor)
     }
 
-    /// The complete result of `server/discover`.
+    /// The complete result of `server/discover`, for who sees everything.
     #[must_use]
     pub fn discover(&self) -> &Bytes {
-        &self.discover
+        self.own.discover()
     }
 
     /// What decides about calls.
     #[must_use]
     pub fn policy(&self) -> &Arc<dyn Policy> {
-        &self.policy
+        &self.settings.policy
     }
 
     /// The extensions that clients are told of.
     #[must_use]
     pub fn extensions(&self) -> &Extensions {
-        &self.extensions
+        &self.settings.extensions
     }
 
     /// The capabilities of discover's result, a JSON object.
@@ -444,7 +435,7 @@ impl Snapshot {
     /// The merged instructions of all backends, at most 16 KiB.
     #[must_use]
     pub fn instructions(&self) -> Option<&str> {
-        self.instructions.as_deref()
+        self.own.instructions()
     }
 
     /// Names that more than one backend has a claim on.
@@ -460,8 +451,7 @@ impl Snapshot {
     }
 
     fn changes_since(&self, before: &Self) -> ChangedLists {
-        let changed =
-            |list: List| self.pages[list as usize].digest() != before.pages[list as usize].digest();
+        let changed = |list: List| self.own.digest(list) != before.own.digest(list);
         ChangedLists {
             tools: changed(List::Tools),
             prompts: changed(List::Prompts),

@@ -1,5 +1,5 @@
 //! How names are made: the `names` section of the configuration. What takes a tool's place is in
-//! [`chains`].
+//! [`chains`], and what is at `/mcp/{profile}` in [`profiles`].
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub mod chains;
+pub mod profiles;
 
 /// What [`NamesConfig::max_length`] may be. Shorter names would have no room for a prefix and the
 /// suffix of a shortened name; 128 characters is what the specification recommends as the most.

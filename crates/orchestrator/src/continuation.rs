@@ -2,8 +2,8 @@
 //! `basic/patterns/mrtr`).
 //!
 //! The client gets a sealed token in the place of the backend's own state, always, also where the
-//! backend sent none. It names the backend that asked, and opens only for the same principal and
-//! the same request. What comes back is a continuation of the same call, not a new one.
+//! backend sent none. It names the backend that asked, and opens only for the same principal, in
+//! the same profile, and for the same request. What comes back is a continuation of the same call, not a new one.
 
 use std::time::Duration;
 
@@ -65,8 +65,8 @@ pub(crate) fn seal_payload(
 /// Opens the token that came with this call.
 ///
 /// # Errors
-/// −32602 for anything but a token that was given to this principal for this request and has not
-/// expired.
+/// −32602 for anything but a token that was given to this principal for this request, in this profile,
+/// and has not expired.
 pub(crate) fn open(
     sealer: &Sealer,
     call: &Call,
@@ -114,9 +114,12 @@ fn binding<'c>(call: &'c Call, kind: &str) -> Binding<'c> {
     Binding {
         principal: &call.principal.id,
         // That of the plain kind stays what it was, so that tokens outlive an update.
-        request: match kind {
-            "" => request,
-            kind => digest(&[kind.as_bytes(), &request]),
+        request: match (&call.profile, kind) {
+            (None, "") => request,
+            (None, kind) => digest(&[kind.as_bytes(), &request]),
+            (Some(profile), kind) => {
+                digest(&[kind.as_bytes(), &request, b"profile", profile.as_bytes()])
+            }
         },
     }
 }

@@ -13,6 +13,7 @@ mod home;
 pub mod hub;
 pub mod names;
 mod orchestrator;
+pub mod profiles;
 mod reload;
 mod resolve;
 mod results;

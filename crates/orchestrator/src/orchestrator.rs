@@ -31,7 +31,9 @@ use crate::catalogue::{Catalogue, List, Route};
 use crate::chains::Chains;
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
+use crate::config::profiles::ProfilesConfig;
 use crate::hub::{Filter, Hub, ListenError, Listener};
+use crate::profiles::{Profiles, enter};
 use crate::reload::ReloadLock;
 
 pub(crate) mod publish;
@@ -66,6 +68,8 @@ pub struct Parts {
     pub private: bool,
     /// What decides who sees what, and about calls.
     pub policy: Arc<dyn Policy>,
+    /// The parts of what there is that are servers of their own.
+    pub profiles: ProfilesConfig,
     /// Seals `requestState`.
     pub sealer: Sealer,
     /// Where is counted.
@@ -87,6 +91,7 @@ impl Parts {
             known_lists: KnownLists::none(),
             private: false,
             policy: Arc::new(Unrestricted),
+            profiles: ProfilesConfig::new(),
             sealer,
             metrics,
             runtimes: Vec::new(),
@@ -136,7 +141,13 @@ impl Orchestrator {
         };
         let backends = Backends::start(starter, parts.backends);
         let chains = Chains::new(&parts.chains);
-        let inputs = SnapshotInputs::new(parts.names, parts.chains, parts.private, parts.policy);
+        let inputs = SnapshotInputs::new(
+            parts.names,
+            parts.chains,
+            parts.private,
+            parts.policy,
+            Arc::new(Profiles::new(&parts.profiles)),
+        );
         let all = backends.all();
         let catalogue = Catalogue::new(inputs.first_snapshot(all.values()));
         let inner = Arc::new(Inner {
@@ -227,15 +238,27 @@ impl Orchestrator {
 
     /// Makes a call. Dropping the future cancels it.
     pub async fn call(&self, traced: TracedCall) -> Outcome {
-        let TracedCall { call, span } = traced;
+        let TracedCall { mut call, span } = traced;
         match (call.method, List::of(call.method)) {
-            (Method::Discover, _) => prepared(self.inner.catalogue.load().discover()),
+            (Method::Discover, _) => {
+                let snapshot = self.inner.catalogue.load();
+                let view = snapshot.view(&call.principal, call.profile.as_deref());
+                prepared(view.discover())
+            }
             (_, Some(list)) => {
                 let listed = Box::pin(self.list(list, &call)).await;
                 listed.unwrap_or_else(Outcome::Failed)
             }
             // Outside of all that decides: each substitute passes everything again.
-            (_, None) => self.inner.call_or_substitute(call, &span).await,
+            (_, None) => {
+                // Before them, for they know the names that there are without a profile.
+                if call.profile.is_some()
+                    && let Err(error) = enter(&self.inner.catalogue.load(), &mut call)
+                {
+                    return error.into();
+                }
+                self.inner.call_or_substitute(call, &span).await
+            }
         }
     }
 
@@ -255,9 +278,11 @@ impl Orchestrator {
             return Err(ProtocolError::method_not_found().into());
         }
         let page = snapshot
+            .view(&call.principal, call.profile.as_deref())
             .page(list, cursor.as_deref())
+            .cloned()
             .map_err(ProtocolError::from)?;
-        Ok(prepared(page))
+        Ok(prepared(&page))
     }
 
     /// Tells the legacy servers that the roots of a client have changed, as far as they hold a

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::backends::{Set, dependencies};
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
+use crate::config::profiles::ProfilesConfig;
 use crate::orchestrator::publish::Rules;
 use crate::orchestrator::{Inner, Orchestrator};
 use crate::start_order;
@@ -45,6 +46,8 @@ pub struct DesiredState {
     pub private: bool,
     /// What decides who sees what, and about calls.
     pub policy: Arc<dyn Policy>,
+    /// The parts of what there is that are servers of their own.
+    pub profiles: ProfilesConfig,
     /// How long the calls of a replaced or removed backend may still take.
     pub drain_timeout: Duration,
 }
@@ -154,6 +157,7 @@ async fn exchange(inner: &Arc<Inner>, wanted: DesiredState) -> BackendChanges {
         chains: wanted.chains,
         private: wanted.private,
         policy: wanted.policy,
+        profiles: wanted.profiles,
     };
     inner.apply(rules, left.keys());
     for (name, old) in left {

@@ -68,8 +68,8 @@ impl Asking<'_, '_> {
             backend,
             name,
         };
-        let policy = self.snapshot.policy();
-        policy.shows(&self.call.principal, self.call.profile.as_deref(), &target)
+        let profile = self.call.profile.as_deref();
+        self.snapshot.shows(&self.call.principal, profile, &target)
     }
 }
 
@@ -210,7 +210,8 @@ impl<'s> Asking<'s, '_> {
     }
 }
 
-fn unknown(kind: TargetKind, name: &str) -> ProtocolError {
+/// The error of what nobody has, or the caller may not know of.
+pub(crate) fn unknown(kind: TargetKind, name: &str) -> ProtocolError {
     let kind = match kind {
         TargetKind::Tool => "tool",
         TargetKind::Prompt => "prompt",

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
-use switchboard_protocol::call::{Call, Sink};
+use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::capabilities::ClientCapabilities;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::ProtocolError;
@@ -37,6 +37,8 @@ const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(5);
 /// What is told of tasks, for one client.
 pub struct TaskNews {
     inner: Arc<Inner>,
+    principal: Arc<Principal>,
+    profile: Option<Arc<str>>,
     capabilities: ClientCapabilities,
     /// The client's own name of each task that is told of.
     names: BTreeMap<Task, String>,
@@ -166,12 +168,15 @@ impl Orchestrator {
         let inner = self.inner();
         let mut news = TaskNews {
             inner: Arc::clone(inner),
+            principal: Arc::clone(&call.principal),
+            profile: call.profile.clone(),
             capabilities: call.client_capabilities(),
             names: names
                 .iter()
                 .filter_map(|name| {
-                    let task = tasks::open(&inner.sealer, &call.principal.id, name)?;
-                    Some((task, name.clone()))
+                    let task = tasks::open(&inner.sealer, call, name)?;
+                    may_know(inner, &call.principal, call.profile.as_deref(), &task)
+                        .then(|| (task, name.clone()))
                 })
                 .collect(),
             streams: FuturesUnordered::new(),
@@ -183,6 +188,12 @@ impl Orchestrator {
         news.names.retain(|task, _| agreed.contains(task));
         Ok(news)
     }
+}
+
+/// Whether a principal may know in a profile of the backend that has a task.
+fn may_know(inner: &Inner, principal: &Principal, profile: Option<&str>, task: &Task) -> bool {
+    let snapshot = inner.catalogue.load();
+    snapshot.shows_backend(principal, profile, &task.home.backend)
 }
 
 impl TaskNews {
@@ -251,6 +262,10 @@ impl TaskNews {
     }
 
     fn members(&self, task: &Task, state: &Envelope) -> Option<Vec<u8>> {
+        // Who may not know any longer of whom has it is told nothing more.
+        if !may_know(&self.inner, &self.principal, self.profile.as_deref(), task) {
+            return None;
+        }
         let name = json::quoted(self.names.get(task)?);
         let params = state.keys.params?;
         // What the client did not declare it is not asked, in this way either.

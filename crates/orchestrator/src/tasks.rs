@@ -1,7 +1,7 @@
 //! Tasks (SEP-2663): how a call that is answered later is found again.
 //!
 //! The client gets a sealed token in the place of the server's own identifier of a task. It names
-//! the backend, and opens only for the principal that made the call; what comes back leads home,
+//! the backend, and opens only for the principal that made the call, in its profile; what comes back leads home,
 //! from any replica and after a restart, and nothing is remembered here. An identifier that does
 //! not open is answered as a server answers for a task that it does not have: whether somebody
 //! else has it stays unknown.
@@ -46,13 +46,13 @@ pub(crate) struct Task {
     pub(crate) id: String,
 }
 
-/// Seals a task for this principal. `ttl_ms` is how long the server keeps it; `None`: for ever.
+/// Seals a task for the principal and profile of this call. `ttl_ms` is how long the server keeps it; `None`: for ever.
 ///
 /// # Errors
 /// If the server's identifier is too long, or there is no entropy.
 pub(crate) fn seal(
     sealer: &Sealer,
-    principal: &str,
+    call: &Call,
     task: &Task,
     ttl_ms: Option<u64>,
 ) -> Result<String, String> {
@@ -64,20 +64,15 @@ pub(crate) fn seal(
     let expires = now_ms().saturating_add(millis(life));
     let payload = format!("{}\0{}", task.home, task.id);
     sealer
-        .seal(
-            Purpose::Task,
-            &binding(principal),
-            expires,
-            payload.as_bytes(),
-        )
+        .seal(Purpose::Task, &binding(call), expires, payload.as_bytes())
         .map_err(|error| error.to_string())
 }
 
 /// Opens what a client calls a task; `None` for anything but a token that was given to this
-/// principal and has not expired.
-pub(crate) fn open(sealer: &Sealer, principal: &str, token: &str) -> Option<Task> {
+/// principal in this profile and has not expired.
+pub(crate) fn open(sealer: &Sealer, call: &Call, token: &str) -> Option<Task> {
     let payload = sealer
-        .open(Purpose::Task, &binding(principal), now_ms(), token)
+        .open(Purpose::Task, &binding(call), now_ms(), token)
         .ok()?;
     let payload = String::from_utf8(payload).ok()?;
     let (home, id) = payload.split_once('\0')?;
@@ -87,10 +82,14 @@ pub(crate) fn open(sealer: &Sealer, principal: &str, token: &str) -> Option<Task
     })
 }
 
-fn binding(principal: &str) -> Binding<'_> {
+fn binding(call: &Call) -> Binding<'_> {
     Binding {
-        principal,
-        request: digest(&[]),
+        principal: &call.principal.id,
+        // That without a profile stays what it was, so that tokens outlive an update.
+        request: match &call.profile {
+            None => digest(&[]),
+            Some(profile) => digest(&[b"profile", profile.as_bytes()]),
+        },
     }
 }
 
@@ -106,7 +105,7 @@ impl Inner {
         let token = call.target().ok_or_else(|| {
             ProtocolError::invalid_params("params.taskId is missing or no string")
         })?;
-        let task = open(&self.sealer, &call.principal.id, &token);
+        let task = open(&self.sealer, call, &token);
         if task.is_none() && !snapshot.may_have(extension::TASKS) {
             return Err(ProtocolError::method_not_found().into());
         }
@@ -117,8 +116,7 @@ impl Inner {
             .and_then(|task| {
                 let backend = self.backends.get(&task.home.backend)?;
                 let profile = call.profile.as_deref();
-                let policy = snapshot.policy();
-                policy
+                snapshot
                     .shows_backend(&call.principal, profile, backend.name())
                     .then_some((task, backend))
             })
@@ -191,7 +189,7 @@ pub(crate) fn created(
         },
         id: id.into_owned(),
     };
-    match seal(sealer, &call.principal.id, &task, ttl_ms) {
+    match seal(sealer, call, &task, ttl_ms) {
         Ok(token) => splice.replace(span, json::quoted(&token)),
         Err(detail) => return invalid(backend, &detail),
     }

@@ -16,7 +16,7 @@ use switchboard_gateway::config::Config;
 use switchboard_orchestrator::catalogue::{Entry, Kind, Snapshot};
 use switchboard_orchestrator::chains;
 use switchboard_orchestrator::config::ConfigProblem;
-use switchboard_orchestrator::{Orchestrator, Parts};
+use switchboard_orchestrator::{Orchestrator, Parts, profiles};
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::Metrics;
 use tokio::time::Instant;
@@ -121,10 +121,12 @@ pub(crate) async fn run(
                     warnings,
                 } = found;
                 let finding = |(key, message): (Vec<String>, String)| index.finding(&key, message);
+                let profiles = profile_summaries(&snapshot);
                 let wrong_chains: Vec<Finding> = wrong_chains.into_iter().map(finding).collect();
                 let warnings: Vec<Finding> = warnings.into_iter().map(finding).collect();
                 all_there &= summary.iter().all(|backend| backend["state"] == "ready");
                 describe(&snapshot, &summary, &mut text);
+                describe_profiles(&profiles, &mut text);
                 all_there &= wrong_chains.is_empty();
                 for warning in &warnings {
                     let _ = writeln!(text, "warning: {warning}");
@@ -139,6 +141,7 @@ pub(crate) async fn run(
                     all.extend(too_many_tools(tools).map(|message| json!({ "message": message })))
                 });
                 report["backends"] = Value::Array(summary);
+                report["profiles"] = json!(profiles);
                 report["chains"] = json!(wrong_chains);
                 report["collisions"] = collisions(&snapshot);
                 report["shortened"] = shortened(&snapshot);
@@ -178,6 +181,7 @@ async fn connected(config: Config) -> Result<Connected, String> {
         backends: config.backends,
         chains: chains.clone(),
         parked_calls: config.parked_calls,
+        profiles: config.profiles,
         private: config.auth.is_some(),
         ..Parts::new(sealer, Arc::new(metrics))
     });
@@ -194,7 +198,10 @@ async fn connected(config: Config) -> Result<Connected, String> {
     let keyed = |problem: ConfigProblem| (problem.path, problem.message);
     let hardly_followed = chains::check::hardly_followed(&chains, &snapshot, is_safe);
     let unused = backends.iter().flat_map(unused_patterns);
-    let warnings = unused.chain(hardly_followed.into_iter().map(keyed));
+    let of_profiles = profiles::check::problems(&snapshot);
+    let warnings = unused
+        .chain(hardly_followed.into_iter().map(keyed))
+        .chain(of_profiles.into_iter().map(keyed));
     let wrong_chains = chains::check::problems(&chains, &snapshot);
     Ok(Connected {
         wrong_chains: wrong_chains.into_iter().map(keyed).collect(),
@@ -437,6 +444,34 @@ fn rows(backend: &Value) -> Vec<(String, String)> {
         }
     }
     rows
+}
+
+/// What there is to say about each profile, for programs.
+fn profile_summaries(snapshot: &Snapshot) -> Vec<Value> {
+    let profiles = snapshot.profiles().into_iter();
+    let of_profile = profiles.map(|profile| {
+        let tools = snapshot.tools_in(profile);
+        json!({
+            "name": &**profile.name(),
+            "tools": tools,
+            "tool_limit": profile.tool_limit(),
+            "warnings": too_many_tools(tools).collect::<Vec<_>>(),
+        })
+    });
+    of_profile.collect()
+}
+
+fn describe_profiles(profiles: &[Value], out: &mut String) {
+    for profile in profiles {
+        let name = profile["name"].as_str().unwrap_or_default();
+        let tools = profile["tools"].as_u64().unwrap_or_default();
+        let tools = usize::try_from(tools).unwrap_or(usize::MAX);
+        let _ = writeln!(out, "profile {name}: {}.", counted(tools, "tool"));
+        for warning in profile["warnings"].as_array().into_iter().flatten() {
+            let warning = warning.as_str().unwrap_or_default();
+            let _ = writeln!(out, "warning: profile {name}: {warning}");
+        }
+    }
 }
 
 /// What clients make of so many tools.

@@ -7,6 +7,7 @@ use switchboard_backends::config as backends;
 use switchboard_backends::config::{duration, parked};
 use switchboard_gateway::config as gateway;
 use switchboard_orchestrator::config as orchestrator;
+use switchboard_orchestrator::config::profiles;
 use switchboard_policy::config::KeyDigest;
 use switchboard_telemetry::check_filter;
 
@@ -131,6 +132,11 @@ const FORMATS: &[Format] = &[
         name: "positive-duration",
         expected: "a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day",
         check: |text| duration::parse(text).and_then(duration::check_positive),
+    },
+    Format {
+        name: "profile-name",
+        expected: "1 to 64 of the characters `A-Z a-z 0-9 _ -`",
+        check: profiles::check_profile_name,
     },
     Format {
         name: "sealing-key",

@@ -205,6 +205,7 @@ fn compose(
         names: section(&mut merged, &["names"], &mut wrong).unwrap_or_default(),
         fallbacks: section(&mut merged, &["fallbacks"], &mut wrong).unwrap_or_default(),
         equivalents: section(&mut merged, &["equivalents"], &mut wrong).unwrap_or_default(),
+        profiles: section(&mut merged, &["profiles"], &mut wrong).unwrap_or_default(),
         parked_calls: section(&mut merged, &["parked_calls"], &mut wrong).unwrap_or_default(),
         heartbeat: section(&mut merged, &["heartbeat"], &mut wrong).unwrap_or_default(),
         telemetry: section(&mut merged, &["telemetry"], &mut wrong).unwrap_or_default(),

@@ -14,7 +14,7 @@ use super::shape::{Shape, expected, names};
 
 /// Keys of the contract that have no effect yet. `*` stands for any key. They are refused, for
 /// a gateway that starts without them would do less than its file says.
-const NOT_BUILT: &[&[&str]] = &[&["profiles"], &["server", "cluster"]];
+const NOT_BUILT: &[&[&str]] = &[&["server", "cluster"]];
 
 /// A mistake, and where it is.
 pub(super) struct Mistake {

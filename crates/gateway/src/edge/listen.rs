@@ -14,8 +14,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use hyper::body::Frame;
 use serde::{Deserialize, Serialize};
-use switchboard_orchestrator::TaskNews;
+use switchboard_orchestrator::catalogue::Watching;
 use switchboard_orchestrator::hub::{Event, Filter, ListenError, Listener};
+use switchboard_orchestrator::{Orchestrator, TaskNews};
 use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::json::quoted;
@@ -76,6 +77,11 @@ pub(crate) async fn respond(parts: &EndpointParts, call: &Call) -> Result<Respon
         resources: wanted.resources_list_changed,
         uris: wanted.resource_subscriptions.clone().unwrap_or_default(),
     };
+    let watching = Watching::new(
+        &orchestrator.catalogue().load(),
+        &call.principal,
+        call.profile.as_ref(),
+    );
     let listener = orchestrator
         .listen(filter)
         .await
@@ -103,6 +109,8 @@ pub(crate) async fn respond(parts: &EndpointParts, call: &Call) -> Result<Respon
         .filter(|names| !names.is_empty());
     let mut stream = ListenStream {
         listener,
+        watching,
+        orchestrator: orchestrator.clone(),
         tasks,
         id,
         ready: VecDeque::new(),
@@ -124,6 +132,8 @@ pub(crate) async fn respond(parts: &EndpointParts, call: &Call) -> Result<Respon
 /// One open subscription. It costs memory, not a task: the connection polls it.
 struct ListenStream {
     listener: Listener,
+    watching: Watching,
+    orchestrator: Orchestrator,
     tasks: Option<TaskNews>,
     /// The id of the request as written, which is the subscription's.
     id: Bytes,
@@ -198,12 +208,21 @@ impl hyper::body::Body for ListenStream {
             }
             // Looked at whenever there may be something to say, a comment at the latest: who may not
             // call any more is told nothing either.
-            if !this.access.load().authenticator.knows(&this.principal) {
+            let has_profile = this
+                .watching
+                .has_profile(&this.orchestrator.catalogue().load());
+            if !has_profile || !this.access.load().authenticator.knows(&this.principal) {
                 this.push(&Event::Closed);
                 continue;
             }
             match this.listener.poll_next(context) {
-                Poll::Ready(Some(happened)) => this.push(&happened),
+                Poll::Ready(Some(happened)) => {
+                    let snapshot = this.orchestrator.catalogue().load();
+                    if this.watching.is_news(&snapshot, &happened) {
+                        drop(snapshot);
+                        this.push(&happened);
+                    }
+                }
                 Poll::Ready(None) => this.ended = true,
                 Poll::Pending => {
                     if let Some(tasks) = &mut this.tasks

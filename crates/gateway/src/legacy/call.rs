@@ -164,7 +164,8 @@ impl LegacyCall {
         let value = match key {
             "result" if self.method == Method::ToolsList && version == Version::V2025_11_25 => {
                 let list = translate::result(self.method, version, value);
-                tasks::with_support(list, &self.edge.orchestrator.catalogue().load())
+                let profile = self.session.profile().map(|profile| &**profile);
+                tasks::with_support(list, &self.edge.orchestrator.catalogue().load(), profile)
             }
             "result" => translate::result(self.method, version, value),
             _ => translate::error(version, self.method, &flat(value)).into(),
@@ -225,6 +226,7 @@ impl LegacyCall {
 
     pub(super) fn call(&self, request: Envelope) -> Box<Call> {
         Box::new(Call {
+            profile: self.session.profile().cloned(),
             client: Some(Arc::clone(&self.session) as _),
             peer: self.peer,
             log_level: Some(self.log_level),

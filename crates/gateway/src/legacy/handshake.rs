@@ -11,6 +11,7 @@ use switchboard_protocol::splice::{filter_object, for_each_member, member};
 use switchboard_protocol::version::Version;
 
 use super::clients::Agreed;
+use super::session::Session;
 use super::tasks;
 use super::translate::ClientIdentity;
 
@@ -69,14 +70,16 @@ fn kept_capabilities(raw: &[u8]) -> Vec<u8> {
     format!("{{{}}}", ClientCapabilities::parse(raw).to_members()).into_bytes()
 }
 
-/// The result of `initialize`.
-pub(super) fn result(version: Version, snapshot: &Snapshot) -> Bytes {
+/// The result of `initialize`, for who began this session.
+pub(super) fn result(version: Version, snapshot: &Snapshot, session: &Session) -> Bytes {
+    let profile = session.profile().map(|profile| &**profile);
+    let view = snapshot.view(session.principal(), profile);
     let mut out = format!("{{\"protocolVersion\":\"{version}\",\"capabilities\":").into_bytes();
     capabilities(version, snapshot.capabilities(), &mut out);
     out.extend_from_slice(b",\"serverInfo\":{\"name\":\"switchboard\",\"version\":\"");
     out.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
     out.extend_from_slice(b"\"}");
-    if let Some(instructions) = snapshot.instructions() {
+    if let Some(instructions) = view.instructions() {
         out.extend_from_slice(b",\"instructions\":");
         write_str(&mut out, instructions);
     }

@@ -19,7 +19,9 @@ use switchboard_protocol::error::code;
 
 use super::session::{Session, Transport};
 use super::stream::SessionStream;
-use super::{Inner, MESSAGES, cannot_begin, cannot_listen, handshake, no_session, post, watched};
+use super::{
+    Caller, Inner, MESSAGES, cannot_begin, cannot_listen, handshake, no_session, post, watched,
+};
 use crate::edge::decode::{self, Rejection};
 use crate::edge::respond;
 
@@ -29,9 +31,14 @@ impl Inner {
         self: &Arc<Self>,
         principal: &Arc<Principal>,
     ) -> Result<Response, Rejection> {
+        // This transport has paths of its own, and none of a profile.
+        let caller = Caller {
+            principal,
+            profile: None,
+        };
         let session = self
             .sessions
-            .begin(principal, Transport::HttpSse, None)
+            .begin(caller, Transport::HttpSse, None)
             .map_err(cannot_begin)?;
         let id = session.sealed_id();
         let endpoint = format!("event: endpoint\ndata: {MESSAGES}?sessionId={id}\n\n");
@@ -103,7 +110,7 @@ impl Inner {
                     let version = agreed.version();
                     session.agree(self.sessions.agreed(agreed));
                     let catalogue = self.orchestrator.catalogue().load();
-                    let result = handshake::result(version, &catalogue);
+                    let result = handshake::result(version, &catalogue, session);
                     respond::enveloped(request.id(), "result", &result.into())
                 }
                 Err(error) => post::error_answer(request, &error),

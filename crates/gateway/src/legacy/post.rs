@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use switchboard_protocol::call::{ClientSession, Payload, Principal};
+use switchboard_protocol::call::{ClientSession, Payload};
 use switchboard_protocol::envelope::{Envelope, Message, Response as Answered};
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::header;
@@ -22,7 +22,7 @@ use super::events::{EventLog, First};
 use super::session::{Refused, Session, Transport};
 use super::tasks::{self, About};
 use super::watched::CannotSubscribe;
-use super::{Inner, cannot_begin, handshake, listen_error, stream, translate, watched};
+use super::{Caller, Inner, cannot_begin, handshake, listen_error, stream, translate, watched};
 use crate::edge::decode::Rejection;
 use crate::edge::respond::{self, Message as HttpMessage};
 
@@ -36,7 +36,7 @@ impl Inner {
     /// Begins a session.
     pub(super) async fn initialize(
         &self,
-        principal: &Arc<Principal>,
+        caller: Caller<'_>,
         request: &Envelope,
     ) -> Result<Response, Rejection> {
         let agreed = handshake::agree(request)?;
@@ -44,9 +44,9 @@ impl Inner {
         self.orchestrator.first_moments().await;
         let session = self
             .sessions
-            .begin(principal, Transport::Streamable, Some(agreed))
+            .begin(caller, Transport::Streamable, Some(agreed))
             .map_err(cannot_begin)?;
-        let result = handshake::result(version, &self.orchestrator.catalogue().load());
+        let result = handshake::result(version, &self.orchestrator.catalogue().load(), &session);
         let mut response = respond::json(HttpMessage {
             status: StatusCode::OK,
             body: respond::enveloped(request.id(), "result", &result.into()),
@@ -255,7 +255,9 @@ impl Inner {
             None => translate::request(request, &agreed.identity, Some(log_level), may_have_task),
             Some(about) => {
                 let snapshot = self.orchestrator.catalogue().load();
-                tasks::request(about, request, &agreed.identity, Some(log_level), &snapshot)
+                let profile = session.profile().map(|profile| &**profile);
+                let tool = |name: &str| snapshot.tool_in(profile, name);
+                tasks::request(about, request, &agreed.identity, Some(log_level), tool)
             }
         };
         let (method, modern) = match translated {

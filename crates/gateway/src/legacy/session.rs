@@ -61,6 +61,8 @@ pub(super) struct Beginning {
     /// Tells it from every other session of every process.
     pub(super) name: Box<str>,
     pub(super) principal: Arc<Principal>,
+    /// The profile that it was begun at.
+    pub(super) profile: Option<Arc<str>>,
     pub(super) transport: Transport,
     /// What was agreed on, if it was already.
     pub(super) agreed: Option<Arc<Agreed>>,
@@ -76,6 +78,7 @@ pub(super) struct Session {
     sealed_id: Arc<str>,
     name: Box<str>,
     principal: Arc<Principal>,
+    profile: Option<Arc<str>>,
     transport: Transport,
     agreed: OnceLock<Arc<Agreed>>,
     began: Instant,
@@ -144,6 +147,7 @@ impl Session {
             sealed_id,
             name,
             principal,
+            profile,
             transport,
             agreed,
             expires,
@@ -168,6 +172,7 @@ impl Session {
             sealed_id,
             name,
             principal,
+            profile,
             transport,
             agreed: agreed.map_or_else(OnceLock::new, OnceLock::from),
             began: now,
@@ -200,6 +205,11 @@ impl Session {
 
     pub(super) fn principal(&self) -> &Arc<Principal> {
         &self.principal
+    }
+
+    /// The profile that it was begun at; `None`: the endpoint without one.
+    pub(super) fn profile(&self) -> Option<&Arc<str>> {
+        self.profile.as_ref()
     }
 
     pub(super) fn transport(&self) -> Transport {

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::Caller;
 use super::clients::{Agreed, KnownClients};
 use super::config::LegacyClientsConfig;
 use super::events::Memory;
@@ -93,13 +94,14 @@ impl Sessions {
         &self.config
     }
 
-    /// Begins a session. Its id opens it for this principal.
+    /// Begins a session. Its id opens it for this principal, at this profile.
     pub(super) fn begin(
         &self,
-        principal: &Arc<Principal>,
+        caller: Caller<'_>,
         transport: Transport,
         agreed: Option<Agreed>,
     ) -> Result<Arc<Session>, CannotBegin> {
+        let Caller { principal, profile } = caller;
         let agreed = agreed.map(|agreed| self.agreed(agreed));
         let mut table = self.table.lock();
         if table.is_closed {
@@ -127,6 +129,7 @@ impl Sessions {
             sealed_id: Arc::clone(&id),
             name: format!("{:032x}-{number}", u128::from_be_bytes(self.owner)).into(),
             principal: Arc::clone(principal),
+            profile: profile.cloned(),
             transport,
             agreed,
             expires: Instant::now() + lifetime,
@@ -202,7 +205,7 @@ impl Sessions {
     /// principal may not call any more, and tells of each. Returns when no more begin.
     pub(super) async fn look_after(
         &self,
-        may_stay: impl Fn(&Arc<Principal>) -> bool,
+        may_stay: impl Fn(&Session) -> bool,
         ended: impl Fn(&Session),
     ) {
         loop {
@@ -221,7 +224,7 @@ impl Sessions {
         }
     }
 
-    fn over(&self, may_stay: impl Fn(&Arc<Principal>) -> bool) -> Vec<Arc<Session>> {
+    fn over(&self, may_stay: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
         let now = Instant::now();
         let table = self.table.lock();
         let sessions = table.by_id.values().map(|(session, _)| session);
@@ -229,7 +232,7 @@ impl Sessions {
             .inspect(|session| session.tidy(now))
             .filter(|session| {
                 now >= session.expires()
-                    || !may_stay(session.principal())
+                    || !may_stay(session)
                     || session.is_unused(now, FIRST_USE)
                     || session.is_idle(now, self.config.session_idle_timeout)
             })

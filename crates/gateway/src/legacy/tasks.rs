@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use switchboard_orchestrator::catalogue::{Kind, Snapshot};
+use switchboard_orchestrator::catalogue::{Entry, Kind, Snapshot};
 use switchboard_protocol::TASK_KEY;
 use switchboard_protocol::call::{Completed, Outcome, Payload};
 use switchboard_protocol::envelope::Envelope;
@@ -75,17 +75,18 @@ impl About {
     }
 }
 
-/// The request in modern form, and the method whose result its own is like.
+/// The request in modern form, and the method whose result its own is like; `tool` finds one by the
+/// client's name for it.
 ///
 /// # Errors
 /// −32602 for one that names no task, or whose parameters are not valid; −32601 for a tool that
 /// cannot be called as a task.
-pub(super) fn request(
+pub(super) fn request<'s>(
     about: About,
     envelope: &Envelope,
     client: &ClientIdentity,
     log_level: Option<LogLevel>,
-    snapshot: &Snapshot,
+    tool: impl Fn(&str) -> Option<&'s Entry>,
 ) -> Result<(Method, Envelope), ProtocolError> {
     let method = match about {
         About::Create => {
@@ -97,7 +98,7 @@ pub(super) fn request(
                 .ok_or_else(|| ProtocolError::invalid_params("params.task is an object"))?;
             let (method, modern) = translate::request(envelope, client, log_level, true)?;
             let name = modern.text(modern.params.name).unwrap_or_default();
-            let entry = snapshot.tool(&name);
+            let entry = tool(&name);
             if entry.is_some_and(|entry| entry.item.task_support.is_none()) {
                 return Err(ProtocolError::new(
                     code::METHOD_NOT_FOUND,
@@ -474,8 +475,8 @@ fn unasked(task: &[u8], asked: &mut HashSet<[u8; 32]>) -> Option<Bytes> {
     )
 }
 
-/// A list of tools that says which can be called as tasks.
-pub(super) fn with_support(list: Payload, snapshot: &Snapshot) -> Payload {
+/// A list of tools of a profile that says which can be called as tasks.
+pub(super) fn with_support(list: Payload, snapshot: &Snapshot, profile: Option<&str>) -> Payload {
     let tools = snapshot.entries(Kind::Tool).iter();
     if tools
         .map(|tool| tool.item.task_support)
@@ -495,7 +496,7 @@ pub(super) fn with_support(list: Payload, snapshot: &Snapshot) -> Payload {
         let tool = item.of(tools);
         let name = member(tool, "name").and_then(json::as_str);
         let support = name
-            .and_then(|name| snapshot.tool(&name))
+            .and_then(|name| snapshot.tool_in(profile, &name))
             .and_then(|entry| entry.item.task_support);
         match support {
             Some(support) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use switchboard_orchestrator::Orchestrator;
+use switchboard_orchestrator::catalogue::Watching;
 use switchboard_orchestrator::hub::{Event, Filter, ListenError, Listener};
 use switchboard_protocol::call::Sink;
 use switchboard_protocol::json::quoted;
@@ -24,6 +25,29 @@ pub(super) struct Watched {
     version: u64,
     /// With the version of `uris` that it was made for.
     listener: Option<(u64, Listener)>,
+    /// What it saw last, from before it began to listen.
+    sight: Option<Box<Sight>>,
+}
+
+/// What a session sees, and of what.
+struct Sight {
+    watching: Watching,
+    orchestrator: Orchestrator,
+}
+
+impl Sight {
+    fn of(session: &Session, orchestrator: &Orchestrator) -> Self {
+        let snapshot = orchestrator.catalogue().load();
+        Self {
+            watching: Watching::new(&snapshot, session.principal(), session.profile()),
+            orchestrator: orchestrator.clone(),
+        }
+    }
+
+    fn is_news(&mut self, event: &Event) -> bool {
+        let snapshot = self.orchestrator.catalogue().load();
+        self.watching.is_news(&snapshot, event)
+    }
 }
 
 /// What became of the listener.
@@ -58,13 +82,15 @@ impl Watched {
 
     /// Writes what happened to the stream.
     fn hear(&mut self, context: &mut Context<'_>, log: &EventLog) -> Heard {
-        let Some((_, listener)) = &mut self.listener else {
+        let (Some((_, listener)), Some(sight)) = (&mut self.listener, &mut self.sight) else {
             return Heard::Open;
         };
         while let Poll::Ready(event) = listener.poll_next(context) {
             match event {
                 Some(Event::Closed) | None => return Heard::Closed,
                 Some(Event::ResourceUpdated(uri)) if !self.uris.contains(&*uri) => {}
+                // It is of what others see.
+                Some(event) if !sight.is_news(&event) => {}
                 // One that finds no room is lost: the client has not read for long.
                 Some(event) => {
                     log.offer(notification(&event).into());
@@ -157,6 +183,8 @@ async fn change(
     change: impl FnOnce(&mut BTreeSet<String>),
 ) -> Result<(), ListenError> {
     let (version, filter) = session.with_watched(|watched| {
+        let sight = || Box::new(Sight::of(session, orchestrator));
+        watched.sight.get_or_insert_with(sight);
         change(&mut watched.uris);
         watched.version += 1;
         (watched.version, watched.filter())

@@ -33,10 +33,15 @@ pub(super) fn capabilities(extensions: &Extensions) -> Vec<u8> {
     out
 }
 
-/// What all backends say of how to use them, each under a heading with its name.
-pub(super) fn instructions(sources: &[Source], namespaces: &Namespaces) -> Option<String> {
+/// What the sources at these places say of how to use them, each under a heading with its name.
+pub(super) fn instructions(
+    sources: &[Source],
+    places: &[usize],
+    namespaces: &Namespaces,
+) -> Option<String> {
     let mut all = String::new();
-    for (index, source) in sources.iter().enumerate() {
+    for &index in places {
+        let source = &sources[index];
         let lists = source.lists.as_ref();
         let Some(text) = lists.and_then(|lists| lists.server.instructions.as_deref()) else {
             continue;

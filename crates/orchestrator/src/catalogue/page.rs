@@ -9,11 +9,12 @@ use switchboard_protocol::OWN_META_PREFIX;
 use switchboard_protocol::json::{Span, write_str};
 use switchboard_protocol::splice::Splice;
 
-use super::build::{Entry, Registry};
+use super::build::Entry;
 use super::resources::{Resources, ui_resource};
 use super::skills::address_skill;
-use super::{InvalidCursor, List, SnapshotSettings, Source};
+use super::{InvalidCursor, List, Snapshot, SnapshotSettings, Source};
 use crate::clock::rfc3339;
+use crate::profiles::Profile;
 
 /// What all results have in common.
 pub(super) struct Frame {
@@ -23,11 +24,14 @@ pub(super) struct Frame {
     pub(super) server_meta: String,
     /// The member of `_meta` that says what is missing, if anything is.
     missing_meta: Option<String>,
+    /// The member of `_meta` of a list of tools that says that there are too many.
+    too_many_meta: Option<String>,
 }
 
 impl Frame {
-    pub(super) fn new(sources: &[Source], settings: &SnapshotSettings) -> Self {
-        let is_private = settings.private
+    /// That of what is seen of these sources; `is_private` if others see something else.
+    pub(super) fn new(sources: &[&Source], is_private: bool, settings: &SnapshotSettings) -> Self {
+        let is_private = is_private
             || sources.iter().any(|source| {
                 source.shaped_by_credential || source.lists.as_ref().is_some_and(|l| !l.public)
             });
@@ -40,7 +44,10 @@ impl Frame {
         });
         let ttl = hints.min().unwrap_or(settings.default_ttl_ms);
         let server = json!({ "name": "switchboard", "version": settings.server_version });
-        let missing: Vec<_> = sources.iter().filter_map(absence).collect();
+        let missing: Vec<_> = sources
+            .iter()
+            .filter_map(|source| absence(source))
+            .collect();
         Self {
             caching: format!("\"ttlMs\":{ttl},\"cacheScope\":\"{scope}\""),
             server_meta: format!("\"io.modelcontextprotocol/serverInfo\":{server}"),
@@ -48,7 +55,18 @@ impl Frame {
                 let missing = serde_json::Value::from(missing);
                 format!("\"{OWN_META_PREFIX}backends\":{missing}")
             }),
+            too_many_meta: None,
         }
+    }
+}
+
+impl Frame {
+    /// Says that there are more tools than this profile wants, if there are.
+    pub(super) fn limit_tools(&mut self, profile: &Profile, tools: usize) {
+        let limit = profile.tool_limit().filter(|limit| tools > *limit);
+        self.too_many_meta = limit.map(|limit| {
+            format!("\"{OWN_META_PREFIX}tool_limit\":{{\"limit\":{limit},\"tools\":{tools}}}")
+        });
     }
 }
 
@@ -87,25 +105,29 @@ fn absence(source: &Source) -> Option<serde_json::Value> {
     }))
 }
 
-/// The tools or prompts as they are listed. Those of a hidden backend are left out, unless
-/// something else `stands_in` for them.
-pub(super) fn named_items(
-    registry: &Registry,
-    sources: &[Source],
-    resources: &Resources,
-    stands_in: impl Fn(&Entry) -> bool,
+/// The tools as they are listed, those that `is_listed`.
+pub(super) fn tool_items(
+    snapshot: &Snapshot,
+    is_listed: impl Fn(&Entry) -> bool,
+    profile: Option<&Profile>,
 ) -> Vec<Vec<u8>> {
-    let entries = registry.entries().iter();
+    let entries = snapshot.tools.entries().iter();
     entries
-        .filter(|entry| !sources[entry.source].hidden || stands_in(entry))
+        .filter(|entry| is_listed(entry))
         .map(|entry| {
             let mut edits = Splice::new();
-            if *entry.exposed != entry.item.key {
-                edits.replace(entry.item.key_span, quoted(&entry.exposed));
+            match profile {
+                None => edit_name(entry, &entry.exposed, &mut edits),
+                Some(profile) => {
+                    let names = snapshot.spellings_of(entry);
+                    let name = profile.listed_as(&names).unwrap_or(&entry.exposed);
+                    edit_name(entry, name, &mut edits);
+                    profile.edit_tool(&names, &entry.item.raw, &mut edits);
+                }
             }
-            let backend = &sources[entry.source].name;
+            let resources = &snapshot.resources;
             let ui = ui_resource(&entry.item)
-                .and_then(|uri| resources.ui_listed_as(entry.source, backend, &uri));
+                .and_then(|uri| resources.ui_listed_as(entry.source, &entry.backend, &uri));
             if let (Some(span), Some(uri)) = (entry.item.ui_resource, ui) {
                 edits.replace(span, quoted(&uri));
             }
@@ -114,16 +136,39 @@ pub(super) fn named_items(
         .collect()
 }
 
-/// The resources or templates as they are listed.
+/// The prompts as they are listed, those that `is_listed`.
+pub(super) fn prompt_items(
+    snapshot: &Snapshot,
+    is_listed: impl Fn(&Entry) -> bool,
+) -> Vec<Vec<u8>> {
+    let entries = snapshot.prompts.entries().iter();
+    entries
+        .filter(|entry| is_listed(entry))
+        .map(|entry| {
+            let mut edits = Splice::new();
+            edit_name(entry, &entry.exposed, &mut edits);
+            spliced(&entry.item, edits)
+        })
+        .collect()
+}
+
+fn edit_name(entry: &Entry, name: &str, edits: &mut Splice<'_>) {
+    if *name != entry.item.key {
+        edits.replace(entry.item.key_span, quoted(name));
+    }
+}
+
+/// The resources or templates as they are listed, of those that are `shown` by source and URI.
 pub(super) fn addressed_items(
     list: List,
     sources: &[Source],
     resources: &Resources,
+    shown: impl Fn(usize, &str) -> bool,
 ) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    for source in sources.iter().filter(|source| !source.hidden) {
+    for (index, source) in visible(sources) {
         let Some(lists) = &source.lists else { continue };
-        for item in list.items(lists) {
+        for item in list.items(lists).iter().filter(|it| shown(index, &it.key)) {
             let mut edits = Splice::new();
             if let Some(address) = resources.listed_as(list, &source.name, &item.key) {
                 edits.replace(item.key_span, quoted(&address));
@@ -134,16 +179,16 @@ pub(super) fn addressed_items(
     all
 }
 
-/// The skills as they are listed.
-pub(super) fn skill_items(sources: &[Source], resources: &Resources) -> Vec<Vec<u8>> {
+/// The skills as they are listed, of those that are `shown` by source and URI.
+pub(super) fn skill_items(
+    sources: &[Source],
+    resources: &Resources,
+    shown: impl Fn(usize, &str) -> bool,
+) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    let shown = sources
-        .iter()
-        .enumerate()
-        .filter(|(_, source)| !source.hidden);
-    for (index, source) in shown {
+    for (index, source) in visible(sources) {
         let skills = source.lists.iter().flat_map(|lists| &lists.skills);
-        for item in skills {
+        for item in skills.filter(|item| shown(index, &item.key)) {
             let mut edits = Splice::new();
             if !resources.skill_leads_to(index, &item.key) {
                 address_skill(&source.name, &item.raw, &item.raw, &mut edits);
@@ -152,6 +197,12 @@ pub(super) fn skill_items(sources: &[Source], resources: &Resources) -> Vec<Vec<
         }
     }
     all
+}
+
+/// The sources whose resources are listed, with their indices.
+fn visible(sources: &[Source]) -> impl Iterator<Item = (usize, &Source)> {
+    let all = sources.iter().enumerate();
+    all.filter(|(_, source)| !source.hidden)
 }
 
 fn quoted(text: &str) -> Vec<u8> {
@@ -171,7 +222,7 @@ fn spliced(item: &Item, edits: Splice<'_>) -> Vec<u8> {
 }
 
 /// One list, cut into pages.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pages {
     /// Of the items, not of what the results say beside them.
     digest: [u8; 32],
@@ -214,6 +265,12 @@ impl Pages {
     pub(super) fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
+
+    /// Of all pages, in bytes.
+    pub(super) fn len(&self) -> usize {
+        let others: usize = self.others.iter().map(|(_, page)| page.len()).sum();
+        self.first.len() + others
+    }
 }
 
 fn digest(items: &[Vec<u8>]) -> [u8; 32] {
@@ -249,9 +306,11 @@ fn result(list: List, items: &[Vec<u8>], next: Option<&str>, frame: &Frame) -> B
     out.extend_from_slice(
         format!("{},\"_meta\":{{{}", frame.caching, frame.server_meta).as_bytes(),
     );
-    if let Some(missing) = &frame.missing_meta {
+    let too_many = frame.too_many_meta.as_ref();
+    let too_many = too_many.filter(|_| list == List::Tools);
+    for member in frame.missing_meta.iter().chain(too_many) {
         out.push(b',');
-        out.extend_from_slice(missing.as_bytes());
+        out.extend_from_slice(member.as_bytes());
     }
     out.extend_from_slice(b"}}");
     out.into()

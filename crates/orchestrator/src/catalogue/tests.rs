@@ -13,7 +13,9 @@ use switchboard_backends::status::Stage;
 mod chains;
 mod lists;
 mod naming;
+mod profiles;
 mod routing;
+mod views;
 
 /// An item as a server could write it: `{"KEY":"…","description":"as it is"}`.
 fn item(key: &str, value: &str) -> Item {

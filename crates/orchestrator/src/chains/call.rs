@@ -52,6 +52,11 @@ impl Inner {
     /// is configured meanwhile.
     async fn call_chained(&self, chains: &Chains, mut call: Box<Call>, span: &CallSpan) -> Outcome {
         let called = call.target().unwrap_or_default();
+        // What the caller may not know of does not lead to what it may call.
+        if self.hides_tool(&call, &called) {
+            drop(called);
+            return self.call_once(&mut call, span).await;
+        }
         if let Some((group, member)) = chains.group(&called) {
             return self.call_group(group, member, &call, span).await;
         }
@@ -134,6 +139,10 @@ impl Inner {
             }
             let step = route.step(at);
             let tool = step.map_or(*called, |(tool, _)| tool);
+            // Nothing is said of it either.
+            if step.is_some() && self.hides_tool(call, tool) {
+                continue;
+            }
             let attempt = match step {
                 None => Ok((*call).clone()),
                 Some((tool, mappings)) => substitute(call, tool, mappings, None),
@@ -249,6 +258,12 @@ impl Inner {
             }
             outcome => outcome,
         }
+    }
+
+    /// Whether a tool that is there, or may be, is hidden from the caller.
+    fn hides_tool(&self, call: &Call, tool: &str) -> bool {
+        let snapshot = self.catalogue.load();
+        snapshot.hides_tool(&call.principal, call.profile.as_deref(), tool)
     }
 
     /// Whether calling this tool twice does no more than calling it once.

@@ -148,7 +148,7 @@ impl JsonSchema for ArgumentRule {
 }
 
 /// Any JSON value, spelled out for those who read the schema.
-struct AnyValue;
+pub(super) struct AnyValue;
 
 impl JsonSchema for AnyValue {
     fn schema_name() -> Cow<'static, str> {

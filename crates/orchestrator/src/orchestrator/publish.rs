@@ -19,8 +19,10 @@ use crate::catalogue::visibility::ListingHysteresis;
 use crate::catalogue::{Extensions, Snapshot, SnapshotSettings, Source};
 use crate::chains::{Chains, check};
 use crate::config::chains::ChainsConfig;
+use crate::config::profiles::ProfilesConfig;
 use crate::config::{ConfigProblem, NamesConfig};
 use crate::hub::{MAX_URI_LEN, MAX_URIS};
+use crate::profiles::{self, Profiles};
 
 /// Changes that come within this time make one new snapshot.
 const COALESCE: Duration = Duration::from_millis(5);
@@ -32,6 +34,7 @@ pub(crate) struct SnapshotInputs {
     private: bool,
     chains: Arc<ChainsConfig>,
     policy: Arc<dyn Policy>,
+    profiles: Arc<Profiles>,
     /// Those that any backend was ever learned to have.
     extensions: Extensions,
     hysteresis: ListingHysteresis,
@@ -43,12 +46,14 @@ impl SnapshotInputs {
         chains: ChainsConfig,
         private: bool,
         policy: Arc<dyn Policy>,
+        profiles: Arc<Profiles>,
     ) -> Self {
         Self {
             names,
             private,
             chains: Arc::new(chains),
             policy,
+            profiles,
             extensions: Extensions::default(),
             hysteresis: ListingHysteresis::default(),
         }
@@ -69,6 +74,7 @@ impl SnapshotInputs {
             extensions: self.extensions.clone(),
             chains: Arc::clone(&self.chains),
             policy: Arc::clone(&self.policy),
+            profiles: Arc::clone(&self.profiles),
             ..SnapshotSettings::new(env!("CARGO_PKG_VERSION"))
         };
         Snapshot::build(&self.names, sources, &settings)
@@ -81,6 +87,7 @@ pub(crate) struct Rules {
     pub(crate) chains: ChainsConfig,
     pub(crate) private: bool,
     pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) profiles: ProfilesConfig,
 }
 
 /// What backends tell, until the catalogue's task publishes it.
@@ -147,12 +154,14 @@ impl Inner {
             chains,
             private,
             policy,
+            profiles: wanted,
         } = rules;
         {
             let mut inputs = self.snapshot_inputs.lock();
             inputs.names = names;
             inputs.private = private;
             inputs.policy = policy;
+            inputs.profiles = Arc::new(Profiles::new(&wanted));
             // What was measured of the tools in them is kept if they are the same.
             if *inputs.chains != chains {
                 self.chains.store(Arc::new(Chains::new(&chains)));
@@ -160,7 +169,12 @@ impl Inner {
             }
             touched.for_each(|name| inputs.hysteresis.forget(name));
         }
-        self.events.record(|pending| pending.backends = true);
+        self.events.record(|pending| {
+            pending.backends = true;
+            // Other rules change what somebody sees where nothing else changes; each listener looks
+            // whether its own lists did.
+            pending.lists = ChangedLists::ALL;
+        });
         publish_pending(self);
     }
 }
@@ -214,7 +228,7 @@ pub(crate) async fn keep_catalogue(inner: Arc<Inner>) {
     }
 }
 
-/// What does not fit about the chains, said once for as long as it is so.
+/// What does not fit about chains and profiles, said once for as long as it is so.
 #[derive(Default)]
 struct Misfits {
     seen: Option<(Arc<ChainsConfig>, Arc<Snapshot>)>,
@@ -233,7 +247,8 @@ impl Misfits {
         if is_seen || snapshot.is_starting() {
             return;
         }
-        let problems = check::problems(&chains, &snapshot);
+        let mut problems = check::problems(&chains, &snapshot);
+        problems.extend(profiles::check::problems(&snapshot));
         for problem in problems.iter().filter(|it| !self.said.contains(it)) {
             tracing::warn!("{problem}");
         }

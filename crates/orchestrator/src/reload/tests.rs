@@ -69,6 +69,7 @@ fn reload_to<const N: usize>(backends: [(&str, BackendConfig); N]) -> DesiredSta
         chains: ChainsConfig::default(),
         private: false,
         policy: Arc::new(Unrestricted),
+        profiles: ProfilesConfig::new(),
         drain_timeout: Duration::from_secs(30),
     }
 }

@@ -7,6 +7,7 @@ fn session(version: Version, capabilities: &str) -> Arc<Session> {
         sealed_id: "id".into(),
         name: "test-1".into(),
         principal: Arc::new(Principal::anonymous()),
+        profile: None,
         transport: Transport::Streamable,
         agreed: Some(Arc::new(Agreed::new(identity))),
         expires: Instant::now() + Duration::from_secs(3600),

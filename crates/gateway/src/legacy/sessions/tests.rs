@@ -19,7 +19,12 @@ fn principal(id: &str) -> Arc<Principal> {
 }
 
 fn begin(sessions: &Sessions, of: &str) -> Result<(Arc<Session>, String), CannotBegin> {
-    let session = sessions.begin(&principal(of), Transport::Streamable, None)?;
+    let principal = principal(of);
+    let caller = Caller {
+        principal: &principal,
+        profile: None,
+    };
+    let session = sessions.begin(caller, Transport::Streamable, None)?;
     let id = session.sealed_id().to_owned();
     Ok((session, id))
 }

@@ -41,7 +41,9 @@ fn a_request_about_a_task_is_one_of_a_client_that_knows_tasks() {
         &switchboard_orchestrator::catalogue::SnapshotSettings::new("1"),
     );
     let made = |about, message: &Envelope| {
-        request(about, message, &client, Some(LogLevel::Info), &snapshot)
+        request(about, message, &client, Some(LogLevel::Info), |name| {
+            snapshot.tool(name)
+        })
     };
     let get = request_of("tasks/get", &json!({ "taskId": "t", "_meta": { "x": 1 } }));
     let (method, modern) = made(About::Get, &get).expect("valid");
