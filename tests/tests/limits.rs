@@ -11,7 +11,7 @@ use switchboard_testkit::client::{Client, accept, all_capabilities, call, declar
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Transport};
 use switchboard_testkit::redis_server::RedisServer;
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, PATIENCE, remote, until};
 
 const SERVED_BY: &str = "dev.switchboard/served_by";
 const CALL: &str = "tools/call";
@@ -21,7 +21,10 @@ async fn fake(label: &str) -> FakeHttp {
 }
 
 fn config(near: &FakeHttp, limits: Value, budgets: Value) -> Value {
-    json!({ "backends": { "near": remote(near.url()) }, "limits": limits, "budgets": budgets })
+    let mut config = json!({ "backends": { "near": remote(near.url()) } });
+    config["limits"] = limits;
+    config["budgets"] = budgets;
+    config
 }
 
 async fn front(config: Value) -> Front {
@@ -35,6 +38,17 @@ async fn front(config: Value) -> Front {
     })
     .await;
     front
+}
+
+/// Waits until this is so, which takes a moment a thousand times.
+async fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    waited.unwrap_or_else(|_| panic!("never came true: {what}"));
 }
 
 /// How many of fifty calls at once pass.
@@ -190,23 +204,14 @@ async fn what_a_client_held_comes_back_when_it_goes_away_a_thousand_times() {
     let front = front(config(&near, limits, json!([]))).await;
     near.fail_calls(Fault::NeverAnswers);
     for round in 0..1_000 {
+        near.forget_requests();
         let draft = front.client.draft(&call("near__echo", &json!({})));
-        let sent = tokio::time::timeout(Duration::from_secs(30), async {
-            let asking = tokio::spawn({
-                let client = Client::new(front.gateway.url());
-                async move { client.send(draft).await }
-            });
-            while near.requests_of(CALL).len() <= round {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            asking.abort();
-        });
-        sent.await
-            .unwrap_or_else(|_| panic!("call {round} was not let in"));
-        until("the server hears of it", async || {
-            (near.in_flight() == 0).then_some(())
-        })
-        .await;
+        let client = Client::new(front.gateway.url());
+        let asking = tokio::spawn(async move { client.send(draft).await });
+        let what = format!("call {round} reaches the server");
+        soon(&what, || !near.requests_of(CALL).is_empty()).await;
+        asking.abort();
+        soon("the server hears of its end", || near.in_flight() == 0).await;
     }
     near.behave(Behaviour::default());
     front.works("near").await;

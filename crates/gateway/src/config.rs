@@ -394,9 +394,10 @@ impl Config {
 
     fn wrong_limits(&self) -> Vec<ConfigProblem> {
         let wrong = limits::config::problems(&self.limits, &self.budgets).into_iter();
-        let problem = |(path, message)| ConfigProblem {
+        let problem = |(path, message): (Vec<String>, String)| ConfigProblem {
+            // Of an entry that is not valid in itself nothing more is said.
+            other: Some(path[..path.len().saturating_sub(1)].to_vec()),
             path,
-            other: None,
             message,
         };
         wrong.map(problem).collect()
