@@ -16,6 +16,7 @@ use switchboard_protocol::error::code;
 use tower::{Layer, Service};
 
 use crate::access::AccessInForce;
+use crate::audit::Refusals;
 use crate::edge::decode::Rejection;
 use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
@@ -33,6 +34,8 @@ pub(crate) struct AuthenticateLayer {
     pub(crate) access: AccessInForce,
     /// Of the connection.
     pub(crate) standing: Standing,
+    /// Where is noted who was refused.
+    pub(crate) refusals: Refusals,
 }
 
 impl<S> Layer<S> for AuthenticateLayer {
@@ -43,6 +46,7 @@ impl<S> Layer<S> for AuthenticateLayer {
             inner,
             access: Arc::clone(&self.access),
             standing: self.standing.clone(),
+            refusals: self.refusals.clone(),
         }
     }
 }
@@ -53,6 +57,7 @@ pub(crate) struct Authenticate<S> {
     inner: S,
     access: AccessInForce,
     standing: Standing,
+    refusals: Refusals,
 }
 
 impl<S> Service<Request<Body>> for Authenticate<S>
@@ -76,6 +81,7 @@ where
                 Either::Right(self.inner.call(authenticated))
             }
             Err(error) => {
+                self.refusals.note(&error);
                 let mut response = refused(error);
                 dismiss(&self.standing, request.version(), &mut response);
                 Either::Left(refuse(request, response))

@@ -24,6 +24,8 @@ use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
 pub use self::sealing_keys::{LEAST_SEALING_KEY_BYTES, SealingKeys, check_sealing_key};
+pub use crate::audit::config as audit;
+pub use crate::audit::config::AuditConfig;
 pub use crate::heartbeat::HeartbeatConfig;
 pub use crate::legacy::LegacyClientsConfig;
 use crate::tls;
@@ -60,6 +62,9 @@ pub struct Config {
     pub equivalents: Vec<EquivalentsConfig>,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
+    /// What is noted of calls, and where. Without this section nothing is.
+    #[schemars(with = "AuditConfig")]
+    pub audit: Option<AuditConfig>,
     /// How the gateway shows that it still works.
     pub heartbeat: HeartbeatConfig,
     /// Logs and traces.
@@ -222,6 +227,7 @@ impl Config {
             .chain(self.equal_prefixes())
             .chain(self.wrong_dependencies())
             .chain(self.wrong_chains())
+            .chain(self.wrong_audit())
             .collect()
     }
 
@@ -280,6 +286,16 @@ impl Config {
                 "without keys nobody could use the admin API at {address}, so it is not opened; \
                  expected an `admin` section with `api_keys`, or no `admin_listen`"
             ),
+        })
+    }
+
+    fn wrong_audit(&self) -> Option<ConfigProblem> {
+        let (key, message) = self.audit.as_ref()?.problem()?;
+        let keys = ["audit", key].into_iter().filter(|key| !key.is_empty());
+        Some(ConfigProblem {
+            path: path(&keys.collect::<Vec<_>>()),
+            other: None,
+            message,
         })
     }
 

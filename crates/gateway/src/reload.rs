@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{BackendChanges, DesiredState, Orchestrator};
 use switchboard_policy::origin::HostPolicyError;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessInForce};
+use crate::admin::ConfigView;
 use crate::config::{AdminListen, Config, ServerConfig};
 
 #[cfg(test)]
@@ -22,6 +24,8 @@ pub struct Reloader {
     pub(crate) access: AccessInForce,
     /// Where the admin API really is, and its rules, if there is one.
     pub(crate) admin: Option<(SocketAddr, AccessInForce)>,
+    /// What operators are shown of the configuration.
+    pub(crate) shown: Arc<ArcSwap<ConfigView>>,
     pub(crate) orchestrator: Orchestrator,
     /// Cancelled when the gateway begins to shut down.
     pub(crate) drain: CancellationToken,
@@ -114,6 +118,7 @@ impl Reloader {
                 exchanged.map_err(|_| ReloadError::ShutDown)?
             }
         };
+        self.shown.store(Arc::new(ConfigView::of(&next)));
         self.in_force = next;
         Ok(Reloaded {
             is_changed: true,
@@ -148,6 +153,7 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
         backends: new.backends,
         fallbacks: new.fallbacks,
         equivalents: new.equivalents,
+        audit: old.audit,
         heartbeat: old.heartbeat,
         parked_calls: old.parked_calls,
         telemetry: old.telemetry,
@@ -201,6 +207,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             backends,
             fallbacks,
             equivalents,
+            audit,
             heartbeat,
             parked_calls,
             telemetry,

@@ -195,6 +195,16 @@ label! {
 }
 
 label! {
+    /// `reason` of a record of the audit that is lost.
+    AuditDrop {
+        /// As many as may be wait to be written.
+        QueueFull = "queue_full",
+        /// The file or database did not take it.
+        WriteFailed = "write_failed",
+    }
+}
+
+label! {
     /// `result` of the wish to try a failed call again.
     Retry {
         /// It was tried again.

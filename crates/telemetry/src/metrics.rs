@@ -20,8 +20,8 @@ use prometheus::{
 };
 
 use crate::labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, ReloadResult,
-    Retry, ShedReason,
+    AuditDrop, BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal,
+    ReloadResult, Retry, ShedReason,
 };
 use families::Family;
 use processes::ProcessFamilies;
@@ -62,6 +62,7 @@ pub struct Metrics {
     legacy_streams: IntGauge,
     calls_in_flight: IntGauge,
     shed: Box<[IntCounter]>,
+    audit_dropped: Box<[IntCounter]>,
     health_round: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
@@ -78,6 +79,7 @@ impl Metrics {
         let build = gauges(&registry, &families::BUILD_INFO)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let shed = counters(&registry, &families::SHED)?;
+        let audit_dropped = counters(&registry, &families::AUDIT_DROPPED)?;
         let config_reloads = counters(&registry, &families::CONFIG_RELOADS)?;
         for result in ReloadResult::ALL {
             config_reloads.with_label_values(&[result.as_str()]);
@@ -110,6 +112,10 @@ impl Metrics {
             shed: ShedReason::ALL
                 .iter()
                 .map(|reason| shed.with_label_values(&[reason.as_str()]))
+                .collect(),
+            audit_dropped: AuditDrop::ALL
+                .iter()
+                .map(|reason| audit_dropped.with_label_values(&[reason.as_str()]))
                 .collect(),
             health_round: gauge(&registry, &families::HEALTH_ROUND)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
@@ -231,6 +237,11 @@ impl Metrics {
     /// Counts a call, or a request before it became one, that the gateway did not take on.
     pub fn shed(&self, reason: ShedReason) {
         self.shed[reason as usize].inc();
+    }
+
+    /// Counts records of the audit that are lost.
+    pub fn audit_dropped(&self, reason: AuditDrop, count: u64) {
+        self.audit_dropped[reason as usize].inc_by(count);
     }
 
     /// Notes that a health round was completed just now.
@@ -491,6 +502,11 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "kind",
             None,
             values(IgnoredMessage::ALL, IgnoredMessage::as_str),
+        ),
+        (
+            "reason",
+            Some(&families::AUDIT_DROPPED),
+            values(AuditDrop::ALL, AuditDrop::as_str),
         ),
         (
             "reason",

@@ -230,7 +230,9 @@ impl Document {
 }
 
 /// The keys of a configuration whose values are paths; `*` stands for any name, and any item of a list.
-const PATHS: [&[&str]; 6] = [
+const PATHS: [&[&str]; 8] = [
+    &["audit", "file", "path"],
+    &["audit", "sqlite", "path"],
     &["backends", "*", "cwd"],
     &["backends", "*", "sandbox", "read", "*"],
     &["backends", "*", "sandbox", "write", "*"],

@@ -133,6 +133,11 @@ const FORMATS: &[Format] = &[
         check: |text| duration::parse(text).and_then(duration::check_positive),
     },
     Format {
+        name: "retention",
+        expected: "a duration such as `30d`, from a minute to ten years",
+        check: |text| gateway::audit::parse_keep(text).map(drop),
+    },
+    Format {
         name: "sealing-key",
         expected: "a secret of at least 32 bytes, such as `openssl rand -base64 32` prints",
         check: gateway::check_sealing_key,
@@ -145,6 +150,11 @@ const FORMATS: &[Format] = &[
                 .map(drop)
                 .map_err(|e| e.to_string())
         },
+    },
+    Format {
+        name: "size",
+        expected: "a size such as `512MiB` or `2GiB`, or a number of bytes, at least 1 MiB",
+        check: |text| gateway::audit::parse_file_size(text).map(drop),
     },
     Format {
         name: "size-or-none",

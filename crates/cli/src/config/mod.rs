@@ -206,6 +206,7 @@ fn compose(
         fallbacks: section(&mut merged, &["fallbacks"], &mut wrong).unwrap_or_default(),
         equivalents: section(&mut merged, &["equivalents"], &mut wrong).unwrap_or_default(),
         parked_calls: section(&mut merged, &["parked_calls"], &mut wrong).unwrap_or_default(),
+        audit: section(&mut merged, &["audit"], &mut wrong),
         heartbeat: section(&mut merged, &["heartbeat"], &mut wrong).unwrap_or_default(),
         telemetry: section(&mut merged, &["telemetry"], &mut wrong).unwrap_or_default(),
         backends: names(&merged, "backends")

@@ -4,6 +4,7 @@ mod chains;
 mod clients;
 mod errors;
 mod loading;
+mod pages;
 mod reference;
 
 use std::collections::BTreeMap;
