@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use switchboard_testkit::client::{self, Client};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
+use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::front::{Front, descendants, faulty, is_running, remote, until};
 use switchboard_tests::tools;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -670,5 +671,124 @@ async fn a_flood_without_a_key_keeps_no_operator_out() {
     // Calls go on meanwhile.
     admin.front.wait_until("a", true).await;
     admin.front.works("a").await;
+    admin.front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn every_get_of_the_document_is_answered_and_none_may_be_cached() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(&json!({ "a": faulty(&[]) }));
+    config["auth"] = keys(&[("agent", AGENT)]);
+    config["audit"] = json!({ "sqlite": { "path": folder.path().join("audit.db") } });
+    let admin = Administered::start(config).await;
+    until("the backend", async || {
+        let (_, catalogue) = admin.ask("GET", "/api/v1/catalogue").await;
+        let tools = catalogue["tools"].as_array()?;
+        tools
+            .iter()
+            .any(|tool| tool["name"] == "a__echo")
+            .then_some(())
+    })
+    .await;
+    let (status, document) = admin.ask("GET", "/api/v1/openapi.json").await;
+    assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
+    let text = document.to_string();
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        let path = path.replace("{name}", "a").replace("{digest}", "a");
+        for method in ["get", "post", "put", "patch", "delete"] {
+            let request = admin
+                .request(&method.to_uppercase(), &path)
+                .bearer_auth("wrong");
+            assert_eq!(admin.send(request).await.0, 401, "{method} {path}");
+            if operations[method].is_null() {
+                let request = admin
+                    .request(&method.to_uppercase(), &path)
+                    .bearer_auth(OPS);
+                assert_eq!(admin.send(request).await.0, 405, "{method} {path}");
+            }
+        }
+        if operations["get"].is_null() {
+            continue;
+        }
+        let request = admin.request("GET", &path).bearer_auth(OPS);
+        let response = request.send().await.expect("an answer");
+        assert_eq!(response.status(), 200, "{path}");
+        assert_eq!(response.headers()["cache-control"], "no-store", "{path}");
+        let body = response.text().await.expect("a body");
+        for secret in [OPS, AGENT, "key_sha256"] {
+            assert!(!body.contains(secret), "{secret} in {path}");
+        }
+    }
+    for word in ["\"command\"", "\"args\"", "\"env\"", "requestBody"] {
+        assert!(!text.contains(word), "{word}");
+    }
+    let (_, principals) = admin.ask("GET", "/api/v1/principals").await;
+    assert_eq!(principals["principals"][0]["id"], "key:agent");
+    let (_, limits) = admin.ask("GET", "/api/v1/limits").await;
+    assert_eq!(limits, json!({ "limits": [] }));
+    let (_, shown) = admin.ask("GET", "/api/v1/config").await;
+    assert_eq!(shown["backends"], json!(["a"]));
+    assert_eq!(admin.ask("GET", "/api/v1/audit?limit=0").await.0, 400);
+    // Refused credentials and changes are noted, and found.
+    admin.restart("a").await;
+    until("the records", async || {
+        let (_, found) = admin.ask("GET", "/api/v1/audit?principal=key:ops").await;
+        let restart = &found["records"][0];
+        (restart["target"] == "/api/v1/backends/a/restart").then_some(())
+    })
+    .await;
+    let (_, found) = admin.ask("GET", "/api/v1/audit?outcome=refused").await;
+    assert_eq!(found["records"][0]["listener"], "admin", "{found}");
+    admin.front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_reloads_and_is_told_what_has_changed() {
+    let admin = Administered::of(json!({ "a": faulty(&[]) })).await;
+    assert_eq!(admin.ask("GET", "/api/v1/audit").await.0, 404);
+    let (status, same) = admin.ask("POST", "/api/v1/reload").await;
+    assert_eq!((status, &same["changed"]), (200, &json!(false)), "{same}");
+    let mut changed = config(&json!({ "a": faulty(&[]), "b": faulty(&[]) }));
+    changed["audit"] = json!({ "stdout": true });
+    admin.front.gateway.rewrite(changed);
+    let (status, reloaded) = admin.ask("POST", "/api/v1/reload").await;
+    assert_eq!(status, 200, "{reloaded}");
+    assert_eq!(reloaded["changed"], true);
+    assert_eq!(reloaded["backends"]["added"], json!(["b"]));
+    assert_eq!(reloaded["needs_restart"], json!(["audit"]));
+    let (_, shown) = admin.ask("GET", "/api/v1/config").await;
+    assert_eq!(shown["backends"], json!(["a", "b"]));
+    admin
+        .front
+        .gateway
+        .rewrite(json!({ "backends": { "a": { "nonsense": 1 } } }));
+    let (status, refused) = admin.ask("POST", "/api/v1/reload").await;
+    assert_eq!(status, 422);
+    let detail = refused["detail"].as_str().expect("why");
+    assert!(detail.contains("nonsense"), "{detail}");
+    admin.front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn sessions_are_shown_without_what_opens_them_and_can_be_ended() {
+    let admin = Administered::of(json!({})).await;
+    let url = admin.front.gateway.url();
+    let client = LegacyClient::connect(url, Setup::default()).await;
+    let id = client.session().expect("a session");
+    let (_, open) = admin.ask("GET", "/api/v1/sessions").await;
+    assert_eq!(open["total"], 1, "{open}");
+    assert!(!open.to_string().contains(&id));
+    let session = &open["sessions"][0];
+    assert_eq!(session["principal"], "anonymous");
+    assert_eq!(session["protocol"], "2025-11-25");
+    let digest = session["digest"].as_str().expect("a digest");
+    let path = format!("/api/v1/sessions/{digest}");
+    assert_eq!(admin.ask("DELETE", "/api/v1/sessions/ffff").await.0, 404);
+    assert_eq!(admin.ask("DELETE", &path).await.0, 204);
+    assert_eq!(admin.ask("DELETE", &path).await.0, 404);
+    let (_, open) = admin.ask("GET", "/api/v1/sessions").await;
+    assert_eq!(open, json!({ "sessions": [], "total": 0 }));
+    let answer = client.request("tools/list", json!({})).await;
+    assert_eq!(answer.status, 404, "{answer:?}");
     admin.front.gateway.stop().await;
 }

@@ -1,5 +1,6 @@
 //! The commands, and how they end: 0 done, 1 failed, 2 usage or configuration.
 
+pub(crate) mod audit;
 pub(crate) mod backends;
 pub(crate) mod check;
 pub(crate) mod client;

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::runners::Preparation;
-use crate::commands::{backends, check, client, serve};
+use crate::commands::{audit, backends, check, client, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -86,6 +86,11 @@ enum Command {
         #[command(flatten)]
         options: backends::Options,
     },
+    /// Search what the gateway has noted of calls (the section `audit` of the configuration).
+    Audit {
+        #[command(flatten)]
+        options: audit::Options,
+    },
     /// Run one of the built-in example servers over standard input and output: notes, toolbox.
     ExampleServer {
         /// Its name.
@@ -143,6 +148,7 @@ fn main() -> ExitCode {
                 server,
             } => client::call(&server, &name, &arguments, json).await,
             Command::Backends { action, options } => backends::run(action, &options).await,
+            Command::Audit { options } => audit::run(options).await,
             Command::ExampleServer { name } => match examples::run(&name).await {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error @ examples::ExampleError::Unknown { .. }) => {

@@ -1,45 +1,63 @@
-//! The admin API: what runs behind the gateway, and its restart. On a listener of its own, always with
-//! a credential, one that is good for nothing else.
+//! The admin API: what runs behind the gateway, who uses it, and what operators change. On a listener
+//! of its own, always with a credential, one that is good for nothing else. `routes` has what there
+//! is, of which the OpenAPI document is made too.
 //!
-//! | | |
-//! |---|---|
-//! | `GET /api/v1/backends` | all backends |
-//! | `GET /api/v1/backends/NAME` | one |
-//! | `POST /api/v1/backends/NAME/restart` | begins it anew, and answers 202 with how it is doing |
-//!
-//! Errors are problem details (RFC 9457).
+//! Nothing that it takes is a command, an argument or a variable of one: what runs is decided by the
+//! configuration alone. Errors are problem details (RFC 9457).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use arc_swap::ArcSwap;
 use axum::response::Response;
 use futures_util::future::{BoxFuture, FutureExt};
-use http::header::{ALLOW, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::header::WWW_AUTHENTICATE;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use percent_encoding::percent_decode_str;
+use serde_json::Value;
 use switchboard_backends::Backend;
 use switchboard_orchestrator::Orchestrator;
 use switchboard_orchestrator::config::did_you_mean;
 use switchboard_protocol::call::Principal;
 use switchboard_telemetry::Metrics;
+use tokio::sync::Semaphore;
 use tower::{Service, ServiceBuilder};
 
 use self::answer::{json, problem};
+pub(crate) use self::config::ConfigView;
+pub(crate) use self::reload::ReloadSender;
+use self::reload::ReloadView;
+pub use self::reload::{ReloadAnswer, ReloadRequest, ReloadRequests};
 use self::report::{BackendView, BackendsView};
+use self::routes::Asked;
+use self::sessions::{MAX_SESSIONS, SessionsView};
+pub(crate) use self::sessions::{OpenSessions, SessionReport};
+use self::views::{AuditView, CatalogueView, LimitsView, PrincipalsView};
 use crate::access::AccessInForce;
+use crate::audit::query::{Filter, QueryError, Records};
+use crate::audit::{AuditLog, Refusals};
 use crate::authenticate::dismiss;
 use crate::count::CountLayer;
 use crate::edge::refuse::refuse;
 use crate::listener::{HttpApp, HttpService, Standing};
 
 mod answer;
+mod config;
+mod openapi;
+mod reload;
 mod report;
+mod routes;
+mod sessions;
+mod views;
 
-/// What its paths begin with.
-const BACKENDS: &str = "/api/v1/backends";
+/// The most searches of the audit at once: each reads a disk.
+const MAX_SEARCHES: usize = 2;
+
+/// What the limits in force say of themselves, each as an object.
+pub(crate) type LimitsReport = Arc<dyn Fn() -> Vec<Value> + Send + Sync>;
 
 /// What the admin API is made of, the same for all connections.
 #[derive(Clone)]
@@ -47,16 +65,34 @@ pub(crate) struct AdminApi {
     pub(crate) access: AccessInForce,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) orchestrator: Orchestrator,
+    /// Where is noted what is changed, if somewhere.
+    pub(crate) audit: Option<AuditLog>,
+    /// The database of the audit, if there is one.
+    pub(crate) audit_database: Option<PathBuf>,
+    pub(crate) searches: Arc<Semaphore>,
+    pub(crate) sessions: Arc<dyn OpenSessions>,
+    pub(crate) config: Arc<ArcSwap<ConfigView>>,
+    pub(crate) limits: LimitsReport,
+    pub(crate) reloads: ReloadSender,
+}
+
+impl AdminApi {
+    /// As many searches as there may be at once.
+    pub(crate) fn searches() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(MAX_SEARCHES))
+    }
 }
 
 impl HttpApp for AdminApi {
-    fn serve(&self, _peer: SocketAddr, standing: Standing) -> impl HttpService {
+    fn serve(&self, peer: SocketAddr, standing: Standing) -> impl HttpService {
         ServiceBuilder::new()
             .layer(CountLayer {
                 metrics: Arc::clone(&self.metrics),
             })
             .service(AdminService {
+                refusals: Refusals::of_admin(self.audit.clone(), peer.ip()),
                 api: self.clone(),
+                peer,
                 standing,
             })
     }
@@ -66,7 +102,9 @@ impl HttpApp for AdminApi {
 #[derive(Clone)]
 struct AdminService {
     api: AdminApi,
+    peer: SocketAddr,
     standing: Standing,
+    refusals: Refusals,
 }
 
 impl Service<Request<Incoming>> for AdminService {
@@ -80,13 +118,23 @@ impl Service<Request<Incoming>> for AdminService {
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         let asked = self.admit(&request).and_then(|who| {
-            let asked = Asked::of(request.method(), request.uri().path())?;
+            let asked = Asked::of(request.method(), request.uri())?;
             Ok((who, asked))
         });
         match asked {
             Ok((who, asked)) => {
-                let api = self.api.clone();
-                async move { Ok(api.answer(&who, asked).await) }.boxed()
+                let (api, peer) = (self.api.clone(), self.peer);
+                let path = request.uri().path().to_owned();
+                async move {
+                    let change = asked.changes();
+                    let response = api.answer(&who, asked).await;
+                    if let (Some(log), Some(method)) = (&api.audit, change) {
+                        let status = response.status().as_u16();
+                        log.changed_by(&who, Some(peer.ip()), method, path, status);
+                    }
+                    Ok(response)
+                }
+                .boxed()
             }
             Err(refusal) => refuse(request, *refusal).boxed(),
         }
@@ -106,6 +154,7 @@ impl AdminService {
         known
             .inspect(|_| self.standing.is_of_a_principal())
             .map_err(|error| {
+                self.refusals.note(&error);
                 let mut response = problem(StatusCode::UNAUTHORIZED, &error.to_string());
                 let headers = response.headers_mut();
                 headers.insert(WWW_AUTHENTICATE, error.challenge());
@@ -115,51 +164,33 @@ impl AdminService {
     }
 }
 
-/// What somebody wants.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    All,
-    One(String),
-    Restart(String),
-}
-
-impl Asked {
-    fn of(method: &Method, path: &str) -> Result<Self, Box<Response>> {
-        let unknown = || problem(StatusCode::NOT_FOUND, "there is nothing at this path");
-        let rest = path.strip_prefix(BACKENDS).ok_or_else(unknown)?;
-        let name = |text: &str| {
-            let name = percent_decode_str(text).decode_utf8();
-            name.map(|name| name.into_owned()).map_err(|_| unknown())
-        };
-        let parts: Vec<&str> = rest.split('/').collect();
-        let (allowed, asked) = match parts[..] {
-            [""] => ("GET, HEAD", Self::All),
-            ["", one] if !one.is_empty() => ("GET, HEAD", Self::One(name(one)?)),
-            ["", one, "restart"] if !one.is_empty() => ("POST", Self::Restart(name(one)?)),
-            _ => return Err(unknown()),
-        };
-        if allowed
-            .split(", ")
-            .any(|allowed| allowed == method.as_str())
-        {
-            return Ok(asked);
-        }
-        let mut response = problem(
-            StatusCode::METHOD_NOT_ALLOWED,
-            &format!("use {allowed} here"),
-        );
-        let headers = response.headers_mut();
-        headers.insert(ALLOW, HeaderValue::from_static(allowed));
-        Err(response)
-    }
-}
-
 impl AdminApi {
     async fn answer(&self, who: &Principal, asked: Asked) -> Response {
         let answer = match asked {
-            Asked::All => Ok(self.all().await),
-            Asked::One(name) => self.one(&name).await,
+            Asked::OpenApi => Ok(json(StatusCode::OK, &openapi::document())),
+            Asked::Backends => Ok(self.all().await),
+            Asked::Backend(name) => self.one(&name).await,
             Asked::Restart(name) => self.restart(who, &name).await,
+            Asked::Catalogue => {
+                let snapshot = self.orchestrator.catalogue().load_full();
+                Ok(json(StatusCode::OK, &CatalogueView::of(&snapshot)))
+            }
+            Asked::Config => Ok(json(StatusCode::OK, &**self.config.load())),
+            Asked::Reload => self.reload(who).await,
+            Asked::Sessions => {
+                let (sessions, total) = self.sessions.list(MAX_SESSIONS);
+                Ok(json(StatusCode::OK, &SessionsView { sessions, total }))
+            }
+            Asked::EndSession(digest) => self.end_session(who, &digest),
+            Asked::Principals => {
+                let principals = self.config.load().principals().to_vec();
+                Ok(json(StatusCode::OK, &PrincipalsView { principals }))
+            }
+            Asked::Limits => {
+                let limits = (self.limits)();
+                Ok(json(StatusCode::OK, &LimitsView { limits }))
+            }
+            Asked::Audit(filter) => self.search(*filter).await,
         };
         answer.unwrap_or_else(|refusal| *refusal)
     }
@@ -201,39 +232,65 @@ impl AdminApi {
             problem(StatusCode::NOT_FOUND, &detail)
         })
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(method: &Method, path: &str) -> Result<Asked, u16> {
-        Asked::of(method, path).map_err(|refusal| refusal.status().as_u16())
-    }
-
-    #[test]
-    fn paths_and_methods_lead_to_what_is_asked() {
-        let (get, post) = (&Method::GET, &Method::POST);
-        assert_eq!(asked(get, "/api/v1/backends"), Ok(Asked::All));
-        assert_eq!(asked(&Method::HEAD, "/api/v1/backends"), Ok(Asked::All));
-        let one = |name: &str| Ok(Asked::One(name.to_owned()));
-        assert_eq!(asked(get, "/api/v1/backends/a"), one("a"));
-        assert_eq!(asked(get, "/api/v1/backends/a%2Fb%20c"), one("a/b c"));
-        let restart = Ok(Asked::Restart("a".to_owned()));
-        assert_eq!(asked(post, "/api/v1/backends/a/restart"), restart);
-        assert_eq!(asked(post, "/api/v1/backends"), Err(405));
-        assert_eq!(asked(get, "/api/v1/backends/a/restart"), Err(405));
-        for path in [
-            "/",
-            "/mcp",
-            "/api",
-            "/api/v1/backendsx",
-            "/api/v1/backends/",
-            "/api/v1/backends//restart",
-            "/api/v1/backends/a/restart/",
-            "/api/v1/backends/%ff",
-        ] {
-            assert_eq!(asked(get, path), Err(404), "{path}");
+    async fn reload(&self, who: &Principal) -> Result<Response, Box<Response>> {
+        tracing::info!(by = who.id, "the configuration is to be read again");
+        match self.reloads.ask().await {
+            Some(Ok(reloaded)) => Ok(json(StatusCode::OK, &ReloadView::of(reloaded))),
+            Some(Err(problems)) => {
+                let detail = format!("it stays as it was: {}", problems.join("; "));
+                Err(problem(StatusCode::UNPROCESSABLE_ENTITY, &detail))
+            }
+            None => Err(problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "nobody reads the configuration now; try again in a moment",
+            )),
         }
     }
+
+    fn end_session(&self, who: &Principal, digest: &str) -> Result<Response, Box<Response>> {
+        if !self.sessions.end(digest) {
+            let detail = "there is no such session; it may have ended";
+            return Err(problem(StatusCode::NOT_FOUND, detail));
+        }
+        tracing::info!(session = digest, by = who.id, "a session is ended");
+        Ok(answer::empty())
+    }
+
+    async fn search(&self, filter: Filter) -> Result<Response, Box<Response>> {
+        let Some(path) = self.audit_database.clone() else {
+            let detail =
+                "the configuration has no `audit.sqlite`, so there are no records to search";
+            return Err(problem(StatusCode::NOT_FOUND, detail));
+        };
+        let Ok(permit) = Arc::clone(&self.searches).try_acquire_owned() else {
+            let detail = "as many searches run as may at once; try again in a moment";
+            return Err(problem(StatusCode::SERVICE_UNAVAILABLE, detail));
+        };
+        // Reads a disk, so not where connections are served.
+        let found = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            let found = Records::open(&path)?.next(&filter)?;
+            Ok::<_, QueryError>(found)
+        });
+        match found.await {
+            Ok(Ok(found)) => {
+                let records = found.into_iter().map(|found| found.record).collect();
+                Ok(json(StatusCode::OK, &AuditView { records }))
+            }
+            Ok(Err(error)) => {
+                tracing::warn!("the audit cannot be searched: {error}");
+                Err(unreadable())
+            }
+            Err(error) => {
+                tracing::warn!("the audit cannot be searched: {error}");
+                Err(unreadable())
+            }
+        }
+    }
+}
+
+fn unreadable() -> Box<Response> {
+    let detail = "the records cannot be read; the log of the gateway says why";
+    problem(StatusCode::INTERNAL_SERVER_ERROR, detail)
 }

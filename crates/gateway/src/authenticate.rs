@@ -17,6 +17,7 @@ use switchboard_protocol::error::code;
 use tower::{Layer, Service};
 
 use crate::access::AccessInForce;
+use crate::audit::Refusals;
 use crate::edge::decode::Rejection;
 use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
@@ -40,6 +41,8 @@ pub(crate) struct AuthenticateLayer {
     pub(crate) standing: Standing,
     /// Knows the profiles in force.
     pub(crate) orchestrator: Orchestrator,
+    /// Where is noted who was refused.
+    pub(crate) refusals: Refusals,
 }
 
 impl<S> Layer<S> for AuthenticateLayer {
@@ -51,6 +54,7 @@ impl<S> Layer<S> for AuthenticateLayer {
             access: Arc::clone(&self.access),
             standing: self.standing.clone(),
             orchestrator: self.orchestrator.clone(),
+            refusals: self.refusals.clone(),
         }
     }
 }
@@ -63,6 +67,7 @@ pub(crate) struct Authenticate<S> {
     access: AccessInForce,
     standing: Standing,
     orchestrator: Orchestrator,
+    refusals: Refusals,
 }
 
 impl<S> Service<Request<Body>> for Authenticate<S>
@@ -107,6 +112,7 @@ where
                 Either::Right(self.inner.call(authenticated))
             }
             Err(error) => {
+                self.refusals.note(&error);
                 let mut response = refused(error);
                 dismiss(&self.standing, request.version(), &mut response);
                 Either::Left(refuse(request, response))

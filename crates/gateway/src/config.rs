@@ -25,6 +25,8 @@ use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
 pub use self::sealing_keys::{LEAST_SEALING_KEY_BYTES, SealingKeys, check_sealing_key};
+pub use crate::audit::config as audit;
+pub use crate::audit::config::AuditConfig;
 pub use crate::heartbeat::HeartbeatConfig;
 pub use crate::legacy::LegacyClientsConfig;
 use crate::tls;
@@ -84,6 +86,9 @@ pub struct Config {
     pub store: StoreConfig,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
+    /// What is noted of calls, and where. Without this section nothing is.
+    #[schemars(with = "AuditConfig")]
+    pub audit: Option<AuditConfig>,
     /// How the gateway shows that it still works.
     pub heartbeat: HeartbeatConfig,
     /// Logs and traces.
@@ -249,6 +254,7 @@ impl Config {
             .chain(self.wrong_profiles())
             .chain(self.wrong_rules())
             .chain(self.wrong_limits())
+            .chain(self.wrong_audit())
             .collect()
     }
 
@@ -311,6 +317,16 @@ impl Config {
                 "without keys nobody could use the admin API at {address}, so it is not opened; \
                  expected an `admin` section with `api_keys`, or no `admin_listen`"
             ),
+        })
+    }
+
+    fn wrong_audit(&self) -> Option<ConfigProblem> {
+        let (key, message) = self.audit.as_ref()?.problem()?;
+        let keys = ["audit", key].into_iter().filter(|key| !key.is_empty());
+        Some(ConfigProblem {
+            path: path(&keys.collect::<Vec<_>>()),
+            other: None,
+            message,
         })
     }
 

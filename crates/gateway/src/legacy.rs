@@ -15,6 +15,7 @@ mod http_sse;
 mod places;
 mod post;
 mod questions;
+mod report;
 mod session;
 mod sessions;
 mod stream;

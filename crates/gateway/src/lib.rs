@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+pub mod audit;
 mod authenticate;
 mod check;
 pub mod config;
@@ -12,6 +13,7 @@ mod count;
 mod counted;
 mod deadline;
 mod edge;
+mod end_watch;
 mod endpoint;
 mod heartbeat;
 mod in_place;
@@ -29,6 +31,7 @@ mod tls;
 mod trace;
 mod workers;
 
+pub use admin::{ReloadAnswer, ReloadRequest, ReloadRequests};
 pub use reload::{ReloadError, Reloaded, Reloader};
 pub use server::{Gateway, StartError};
 pub use tls::TlsError;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{BackendChanges, DesiredState, Orchestrator};
 use switchboard_policy::limits::Limits;
@@ -11,6 +12,7 @@ use switchboard_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessInForce};
+use crate::admin::ConfigView;
 use crate::config::{AdminListen, Config, ServerConfig};
 
 #[cfg(test)]
@@ -24,6 +26,8 @@ pub struct Reloader {
     pub(crate) access: AccessInForce,
     /// Where the admin API really is, and its rules, if there is one.
     pub(crate) admin: Option<(SocketAddr, AccessInForce)>,
+    /// What operators are shown of the configuration.
+    pub(crate) shown: Arc<ArcSwap<ConfigView>>,
     pub(crate) orchestrator: Orchestrator,
     /// What was counted goes on under the next configuration.
     pub(crate) limits: Arc<Limits>,
@@ -128,6 +132,7 @@ impl Reloader {
                 exchanged.map_err(|_| ReloadError::ShutDown)?
             }
         };
+        self.shown.store(Arc::new(ConfigView::of(&next)));
         self.in_force = next;
         self.limits = limits;
         Ok(Reloaded {
@@ -169,6 +174,7 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
         budgets: new.budgets,
         costs: new.costs,
         store: old.store,
+        audit: old.audit,
         heartbeat: old.heartbeat,
         parked_calls: old.parked_calls,
         telemetry: old.telemetry,
@@ -228,6 +234,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             budgets,
             costs,
             store,
+            audit,
             heartbeat,
             parked_calls,
             telemetry,

@@ -23,7 +23,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessInForce};
-use crate::admin::AdminApi;
+use crate::admin::{AdminApi, ConfigView, ReloadRequests, ReloadSender};
+use crate::audit::{self, AuditError, AuditLog, AuditWriter};
 use crate::config::{Config, ServerConfig};
 use crate::edge::decode::BodyLimits;
 use crate::endpoint::EndpointParts;
@@ -71,6 +72,9 @@ pub enum StartError {
     /// There is nothing to call the URL of the heartbeat with.
     #[error("heartbeat: {0}")]
     Heartbeat(#[source] reqwest::Error),
+    /// What calls are noted in cannot be written.
+    #[error("audit.{0}")]
+    Audit(#[from] AuditError),
     /// The system gives no threads.
     #[error("cannot start the worker threads: {0}")]
     Workers(#[source] io::Error),
@@ -85,9 +89,12 @@ pub struct Gateway {
     app: App,
     ops: axum::Router,
     admin: Option<AdminApi>,
+    shown: Arc<ArcSwap<ConfigView>>,
+    reload_requests: ReloadRequests,
     draining: Arc<AtomicBool>,
     drain: CancellationToken,
     metrics: Arc<Metrics>,
+    audit: Option<AuditWriter>,
     heartbeat: Heartbeat,
     workers: Workers,
 }
@@ -113,6 +120,13 @@ impl Gateway {
         };
         let (sealer, session_sealer) = sealers(server)?;
         let target = Target::new(&config.heartbeat).map_err(StartError::Heartbeat)?;
+        let (audit_log, audit) = match &config.audit {
+            Some(config) => {
+                let (log, writer) = audit::start(config, &metrics)?;
+                (Some(log), Some(writer))
+            }
+            None => (None, None),
+        };
         let workers = Workers::start(server.worker_threads).map_err(StartError::Workers)?;
 
         let runtime = Handle::current();
@@ -139,6 +153,7 @@ impl Gateway {
             session_sealer,
             sampler,
             &metrics,
+            audit_log.clone(),
             &orchestrator,
         );
         let heartbeat = Heartbeat::new(
@@ -148,10 +163,24 @@ impl Gateway {
             &metrics,
             &orchestrator,
         );
+        let shown = Arc::new(ArcSwap::from_pointee(ConfigView::of(&config)));
+        let (reloads, reload_requests) = ReloadSender::new();
+        let sqlite = config
+            .audit
+            .as_ref()
+            .and_then(|audit| audit.sqlite.as_ref());
+        let audit_database = sqlite.map(|sqlite| sqlite.path.clone());
         let admin = admin_access.map(|access| AdminApi {
             access: Arc::new(ArcSwap::from_pointee(access)),
             metrics: Arc::clone(&metrics),
             orchestrator: orchestrator.clone(),
+            audit: audit_log,
+            audit_database,
+            searches: AdminApi::searches(),
+            sessions: Arc::new(app.legacy.clone()),
+            config: Arc::clone(&shown),
+            limits: Arc::new(Vec::new),
+            reloads,
         });
         let draining = Arc::new(AtomicBool::new(false));
         let ops = ops::router(
@@ -167,9 +196,12 @@ impl Gateway {
             app,
             ops,
             admin,
+            shown,
+            reload_requests,
             draining,
             drain: CancellationToken::new(),
             metrics,
+            audit,
             heartbeat,
             workers,
         })
@@ -220,11 +252,19 @@ impl Gateway {
             bound: self.listeners.address,
             access: Arc::clone(&self.app.http.access),
             admin: self.admin_in_force(),
+            shown: Arc::clone(&self.shown),
             orchestrator: self.orchestrator.clone(),
             limits: Arc::clone(&self.limits),
             metrics: Arc::clone(&self.metrics),
             drain: self.drain.clone(),
         }
+    }
+
+    /// What operators ask of whoever reads the configuration. Take it once: another has none.
+    #[must_use]
+    pub fn take_reload_requests(&mut self) -> ReloadRequests {
+        let (_, nothing) = ReloadSender::new();
+        std::mem::replace(&mut self.reload_requests, nothing)
     }
 
     fn admin_in_force(&self) -> Option<(SocketAddr, AccessInForce)> {
@@ -244,9 +284,12 @@ impl Gateway {
             app,
             ops,
             admin,
+            shown: _,
+            reload_requests: _,
             draining,
             drain,
             metrics,
+            audit,
             heartbeat,
             workers,
         } = self;
@@ -289,8 +332,13 @@ impl Gateway {
             end.cancel();
         };
         tokio::join!(main, serving_ops, serving_admin);
-        // Last, since calls and their connections to servers run there.
+        // Since calls and their connections to servers run there.
         drop(workers);
+        // Last, when there is nobody left who could leave a record.
+        if let Some(audit) = audit {
+            // Fails only if it panicked, and then nothing is left to write.
+            let _ = tokio::task::spawn_blocking(|| audit.finish()).await;
+        }
     }
 }
 
@@ -448,6 +496,7 @@ impl App {
         session_sealer: Sealer,
         sampler: Sampler,
         metrics: &Arc<Metrics>,
+        audit: Option<AuditLog>,
         orchestrator: &Orchestrator,
     ) -> Self {
         let server = &config.server;
@@ -459,6 +508,7 @@ impl App {
         let calls = call_stack(
             sampler,
             Arc::clone(metrics),
+            audit.clone(),
             Arc::clone(&admission),
             orchestrator.clone(),
         );
@@ -480,6 +530,7 @@ impl App {
         let http = HttpParts {
             access: Arc::clone(&access),
             metrics: Arc::clone(metrics),
+            audit,
             admission,
             endpoint: Arc::new(EndpointParts {
                 access,

@@ -18,6 +18,7 @@ use tower::util::option_layer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::access::AccessInForce;
+use crate::audit::{Audit, AuditLayer, AuditLog, Refusals};
 use crate::authenticate::AuthenticateLayer;
 use crate::check::CheckLayer;
 use crate::count::CountLayer;
@@ -34,7 +35,7 @@ use crate::trace::{Trace, TraceLayer};
 pub(crate) const ENDPOINT: &str = "/mcp";
 
 /// The call storey, with a name that callers can write.
-pub(crate) type CallService = Trace<Shed<Deadline<Orchestrator>>>;
+pub(crate) type CallService = Trace<Audit<Shed<Deadline<Orchestrator>>>>;
 
 /// A call on its way through the call storey.
 pub(crate) type CallFuture = <CallService as tower::Service<Box<Call>>>::Future;
@@ -44,6 +45,8 @@ pub(crate) type CallFuture = <CallService as tower::Service<Box<Call>>>::Future;
 pub(crate) struct HttpParts {
     pub(crate) access: AccessInForce,
     pub(crate) metrics: Arc<Metrics>,
+    /// Where is noted who was refused, if somewhere.
+    pub(crate) audit: Option<AuditLog>,
     /// Which calls are let in.
     pub(crate) admission: Arc<AdmissionControl>,
     pub(crate) endpoint: Arc<EndpointParts>,
@@ -62,6 +65,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
     let HttpParts {
         access,
         metrics,
+        audit,
         admission,
         endpoint,
         http_sse,
@@ -88,6 +92,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
             access,
             standing,
             orchestrator: endpoint.orchestrator.clone(),
+            refusals: Refusals::of_endpoint(audit, peer.ip()),
         });
     let endpoint = Endpoint::new(endpoint, peer.ip());
     Paths::new(layers.service(endpoint), http_sse)
@@ -98,12 +103,15 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
 pub(crate) fn call_stack(
     sampler: Sampler,
     metrics: Arc<Metrics>,
+    audit: Option<AuditLog>,
     admission: Arc<AdmissionControl>,
     orchestrator: Orchestrator,
 ) -> CallService {
     ServiceBuilder::new()
         // Sees how every call ends, also one that nobody waits for any more.
         .layer(TraceLayer { sampler, metrics })
+        // Before anything can refuse the call: what was refused, and why, is asked first afterwards.
+        .layer(AuditLayer { log: audit })
         // Before anything is done for a call: who made it, on whatever connection, does not matter.
         .layer(ShedLayer { admission })
         // Before anything waits: what a client gives the call counts from here.

@@ -2,14 +2,12 @@
 //! it ended.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use pin_project_lite::pin_project;
 use switchboard_orchestrator::TracedCall;
-use switchboard_protocol::call::{Call, Outcome, Piece, ResultStream};
+use switchboard_protocol::call::{Call, Outcome};
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{
@@ -17,6 +15,8 @@ use switchboard_telemetry::{
     TraceContext,
 };
 use tower::{Layer, Service};
+
+use crate::end_watch::{EndWatcher, Ending, WatchedFuture};
 
 /// Makes [`Trace`].
 #[derive(Clone)]
@@ -71,7 +71,7 @@ where
 {
     type Response = Outcome;
     type Error = Infallible;
-    type Future = ResponseFuture<S::Future>;
+    type Future = WatchedFuture<S::Future, Measured>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -87,62 +87,7 @@ where
             error: Some(ErrorType::Cancelled),
             span: span.clone(),
         };
-        ResponseFuture {
-            inner: self.inner.call(TracedCall { call, span }),
-            measured: Some(measured),
-        }
-    }
-}
-
-pin_project! {
-    /// A call under way, measured until it ends or is dropped.
-    pub(crate) struct ResponseFuture<F> {
-        #[pin]
-        inner: F,
-        measured: Option<Measured>,
-    }
-}
-
-impl<F> Future for ResponseFuture<F>
-where
-    F: Future<Output = Result<Outcome, Infallible>>,
-{
-    type Output = Result<Outcome, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let Ok(mut outcome) = ready!(this.inner.poll(context));
-        if let Some(mut measured) = this.measured.take() {
-            match outcome {
-                Outcome::Arriving(result) => {
-                    outcome = Outcome::Arriving(Box::new(MeasuredStream { result, measured }));
-                }
-                _ => measured.end(&outcome),
-            }
-        }
-        Poll::Ready(Ok(outcome))
-    }
-}
-
-/// A result under way, measured to its last byte.
-struct MeasuredStream {
-    result: Box<dyn ResultStream>,
-    measured: Measured,
-}
-
-impl ResultStream for MeasuredStream {
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
-        let piece = ready!(self.result.poll_piece(context));
-        match &piece {
-            Ok(Piece::Bytes(_)) => {}
-            Ok(Piece::End { is_error }) => self.measured.completed(*is_error),
-            Err(error) => self.measured.failed(error),
-        }
-        Poll::Ready(piece)
-    }
-
-    fn keep(&mut self, room: Box<dyn Send>) {
-        self.result.keep(room);
+        WatchedFuture::new(self.inner.call(TracedCall { call, span }), Some(measured))
     }
 }
 
@@ -180,7 +125,7 @@ fn server_span(sampler: &Sampler, call: &Call) -> CallSpan {
 }
 
 /// Counts a call when it ends; one that is dropped before was cancelled.
-struct Measured {
+pub(crate) struct Measured {
     metrics: Arc<Metrics>,
     _in_flight: GaugeGuard,
     method: MethodLabel,
@@ -189,30 +134,31 @@ struct Measured {
     span: CallSpan,
 }
 
-impl Measured {
-    fn end(&mut self, outcome: &Outcome) {
-        match outcome {
-            Outcome::Complete(completed) => self.completed(completed.is_error),
-            Outcome::InputRequired(_) => self.completed(false),
-            Outcome::Failed(error) => self.failed(error),
-            // Has not ended.
-            Outcome::Arriving(_) => {}
+impl EndWatcher for Measured {
+    fn ended(&mut self, ending: Ending<'_>) {
+        match ending {
+            Ending::Complete { is_error } => {
+                self.record(is_error.then_some(ErrorType::ToolError), None);
+            }
+            Ending::InputRequired => self.record(None, None),
+            Ending::Failed(error) => {
+                let code = error_code(error);
+                self.record(Some(ErrorType::from_code(code)), Some(code));
+            }
         }
     }
+}
 
-    fn completed(&mut self, is_error: bool) {
-        self.record(is_error.then_some(ErrorType::ToolError), None);
+/// The code of an error, JSON-RPC's or HTTP's.
+pub(crate) fn error_code(error: &CallError) -> i64 {
+    match error {
+        CallError::Protocol(error) => error.code,
+        CallError::Backend { code, .. } => *code,
+        CallError::Fault(fault) => i64::from(fault.code),
     }
+}
 
-    fn failed(&mut self, error: &CallError) {
-        let code = match error {
-            CallError::Protocol(error) => error.code,
-            CallError::Backend { code, .. } => *code,
-            CallError::Fault(fault) => i64::from(fault.code),
-        };
-        self.record(Some(ErrorType::from_code(code)), Some(code));
-    }
-
+impl Measured {
     fn record(&mut self, error: Option<ErrorType>, code: Option<i64>) {
         self.span.record_outcome(error.map(ErrorType::as_str), code);
         self.error = error;

@@ -171,7 +171,7 @@ impl Inner {
             param_headers,
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
         };
-        let attempt = Attempt::begin(call);
+        let attempt = Attempt::begin(call, destination);
         let outcome = match backend.reply(call, &rewrite, span).await {
             Ok(Reply::Whole(answer)) => {
                 results::outcome(snapshot, &self.sealer, call, backend.name(), &answer)
@@ -182,7 +182,7 @@ impl Inner {
             Err(error) => Outcome::Failed(error),
         };
         if let Some(attempt) = attempt {
-            attempt.end(destination, &outcome);
+            attempt.end(&outcome);
         }
         Ok(settle(permit, outcome))
     }
@@ -203,32 +203,41 @@ async fn admit(
     verdict.map_err(|fault| CallError::Fault(Box::new(fault.of(&destination.backend))))
 }
 
-/// An attempt that somebody wants to know of.
+/// An attempt that somebody wants to know of. Dropped before its end it was abandoned.
 struct Attempt<'c> {
     trail: &'c Trail,
+    destination: &'c Destination<'c>,
     began: Instant,
+    reason: Option<Reason>,
 }
 
 impl<'c> Attempt<'c> {
-    fn begin(call: &'c Call) -> Option<Self> {
+    fn begin(call: &'c Call, destination: &'c Destination<'_>) -> Option<Self> {
         let trail = call.trail.as_deref()?;
         Some(Self {
             trail,
+            destination,
             began: Instant::now(),
+            reason: Some(Reason::Abandoned),
         })
     }
 
-    fn end(self, destination: &Destination<'_>, outcome: &Outcome) {
-        let reason = match outcome {
+    fn end(mut self, outcome: &Outcome) {
+        self.reason = match outcome {
             Outcome::Complete(completed) => completed.is_error.then_some(Reason::Error),
             Outcome::Arriving(_) | Outcome::InputRequired(_) => None,
             Outcome::Failed(CallError::Fault(fault)) => Some(fault.reason),
             Outcome::Failed(_) => Some(Reason::Error),
         };
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
         self.trail.note(Step::Attempt {
-            backend: Arc::clone(&destination.backend),
-            target: destination.name(),
-            reason,
+            backend: Arc::clone(&self.destination.backend),
+            target: self.destination.name(),
+            reason: self.reason,
             ms: millis(self.began.elapsed()),
         });
     }

@@ -224,12 +224,6 @@ label! {
     PolicyKind {
         /// Rules of who may do what.
         Access = "access",
-        /// A rate limit.
-        Rate = "rate",
-        /// A limit on what runs at once.
-        Concurrency = "concurrency",
-        /// A budget.
-        Budget = "budget",
     }
 }
 
@@ -242,6 +236,16 @@ label! {
         Denied = "denied",
         /// It may, and could not if the policy were enforced.
         WouldDeny = "would_deny",
+    }
+}
+
+label! {
+    /// `reason` of a record of the audit that is lost.
+    AuditDrop {
+        /// As many as may be wait to be written.
+        QueueFull = "queue_full",
+        /// The file or database did not take it.
+        WriteFailed = "write_failed",
     }
 }
 

@@ -21,8 +21,8 @@ use prometheus::{
 };
 
 use crate::labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision, MethodLabel, PolicyDecision,
-    PolicyKind, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
+    AuditDrop, BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision, MethodLabel,
+    PolicyDecision, PolicyKind, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
 };
 use families::Family;
 use processes::ProcessFamilies;
@@ -67,6 +67,7 @@ pub struct Metrics {
     /// By policy, and by decision in each.
     policy_decisions: Box<[IntCounter]>,
     limits: limits::LimitFamilies,
+    audit_dropped: Box<[IntCounter]>,
     health_round: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
@@ -84,6 +85,7 @@ impl Metrics {
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let shed = counters(&registry, &families::SHED)?;
         let policy_decisions = counters(&registry, &families::POLICY_DECISIONS)?;
+        let audit_dropped = counters(&registry, &families::AUDIT_DROPPED)?;
         let config_reloads = counters(&registry, &families::CONFIG_RELOADS)?;
         for result in ReloadResult::ALL {
             config_reloads.with_label_values(&[result.as_str()]);
@@ -125,6 +127,10 @@ impl Metrics {
                 })
                 .collect(),
             limits: limits::LimitFamilies::new(&registry)?,
+            audit_dropped: AuditDrop::ALL
+                .iter()
+                .map(|reason| audit_dropped.with_label_values(&[reason.as_str()]))
+                .collect(),
             health_round: gauge(&registry, &families::HEALTH_ROUND)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
             http_handles: STATUSES.map(|_| OnceLock::new()).collect(),
@@ -261,6 +267,11 @@ impl Metrics {
     /// The handles of the store of limits and budgets, which is shown from now on.
     pub fn store(&self) -> StoreMetrics {
         self.limits.store()
+    }
+
+    /// Counts records of the audit that are lost.
+    pub fn audit_dropped(&self, reason: AuditDrop, count: u64) {
+        self.audit_dropped[reason as usize].inc_by(count);
     }
 
     /// Notes that a health round was completed just now.
@@ -521,6 +532,11 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "kind",
             None,
             values(IgnoredMessage::ALL, IgnoredMessage::as_str),
+        ),
+        (
+            "reason",
+            Some(&families::AUDIT_DROPPED),
+            values(AuditDrop::ALL, AuditDrop::as_str),
         ),
         (
             "reason",

@@ -61,7 +61,7 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
     remove_abandoned_folders();
     let needs_key = loaded.config.auth.is_some();
     let begun = SystemTime::now();
-    let gateway =
+    let mut gateway =
         match Gateway::start(loaded.config, Arc::clone(&metrics), telemetry.sampler()).await {
             Ok(gateway) => gateway,
             Err(error) => return failed(&error.to_string()),
@@ -76,6 +76,7 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
         watched,
         is_watching,
         hangups,
+        requests: gateway.take_reload_requests(),
         reloader: gateway.reloader(),
         metrics,
     };

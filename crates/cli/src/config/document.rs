@@ -230,7 +230,9 @@ impl Document {
 }
 
 /// The keys of a configuration whose values are paths; `*` stands for any name, and any item of a list.
-const PATHS: [&[&str]; 7] = [
+const PATHS: [&[&str]; 9] = [
+    &["audit", "file", "path"],
+    &["audit", "sqlite", "path"],
     &["backends", "*", "cwd"],
     &["backends", "*", "oauth", "private_key", "file"],
     &["backends", "*", "sandbox", "read", "*"],

@@ -155,6 +155,11 @@ const FORMATS: &[Format] = &[
         check: limits::check_redis_url,
     },
     Format {
+        name: "retention",
+        expected: "a duration such as `30d`, from a minute to ten years",
+        check: |text| gateway::audit::parse_keep(text).map(drop),
+    },
+    Format {
         name: "sealing-key",
         expected: "a secret of at least 32 bytes, such as `openssl rand -base64 32` prints",
         check: gateway::check_sealing_key,
@@ -167,6 +172,11 @@ const FORMATS: &[Format] = &[
                 .map(drop)
                 .map_err(|e| e.to_string())
         },
+    },
+    Format {
+        name: "size",
+        expected: "a size such as `512MiB` or `2GiB`, or a number of bytes, at least 1 MiB",
+        check: |text| gateway::audit::parse_file_size(text).map(drop),
     },
     Format {
         name: "size-or-none",

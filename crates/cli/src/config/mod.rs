@@ -212,6 +212,7 @@ fn compose(
         costs: section(&mut merged, &["costs"], &mut wrong).unwrap_or_default(),
         store: section(&mut merged, &["store"], &mut wrong).unwrap_or_default(),
         parked_calls: section(&mut merged, &["parked_calls"], &mut wrong).unwrap_or_default(),
+        audit: section(&mut merged, &["audit"], &mut wrong),
         heartbeat: section(&mut merged, &["heartbeat"], &mut wrong).unwrap_or_default(),
         telemetry: section(&mut merged, &["telemetry"], &mut wrong).unwrap_or_default(),
         backends: names(&merged, "backends")

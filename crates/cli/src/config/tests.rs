@@ -6,6 +6,7 @@ mod clients;
 mod errors;
 mod limits;
 mod loading;
+mod pages;
 mod reference;
 
 use std::collections::BTreeMap;

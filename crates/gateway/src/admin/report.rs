@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use switchboard_backends::inspect::{BackendReport, EndpointReport, ProcessReport};
 use switchboard_backends::status::Status;
 use switchboard_orchestrator::rfc3339;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct BackendsView {
     pub(super) backends: Vec<BackendView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct BackendView {
     name: Arc<str>,
     /// `stdio`, `HTTP` or `HTTP+SSE`.
@@ -32,7 +33,7 @@ pub(super) struct BackendView {
     endpoints: Vec<EndpointView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct StatusView {
     state: &'static str,
     /// The cause included; empty where nothing is wrong.
@@ -40,7 +41,7 @@ struct StatusView {
     since: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct EndpointView {
     label: Option<Arc<str>>,
     #[serde(flatten)]
@@ -52,7 +53,7 @@ struct EndpointView {
     last_end: Option<EndView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ProcessView {
     pid: u32,
     /// `main` or `session`.
@@ -66,14 +67,14 @@ struct ProcessView {
     usage: Option<UsageView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct UsageView {
     processes: usize,
     resident_memory_bytes: u64,
     cpu_seconds: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct EndView {
     at: String,
     reason: String,

@@ -220,6 +220,16 @@ impl Session {
         self.transport
     }
 
+    /// When it began.
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// Tells it from every other session of every process; opens nothing.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn expires(&self) -> Instant {
         self.expires
     }

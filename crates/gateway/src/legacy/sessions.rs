@@ -181,6 +181,13 @@ impl Sessions {
         is_there
     }
 
+    /// All of them, in no order.
+    pub(super) fn snapshot(&self) -> Vec<Arc<Session>> {
+        let table = self.table.lock();
+        let sessions = table.by_id.values();
+        sessions.map(|(session, _)| Arc::clone(session)).collect()
+    }
+
     /// Ends all sessions, and begins no more.
     pub(super) fn close(&self) {
         let mut table = self.table.lock();

@@ -55,7 +55,7 @@ impl Failure {
             Reason::OverBudget => When::Budget,
             Reason::BackendLimit | Reason::RateLimited | Reason::Overloaded => When::Limit,
             Reason::Timeout | Reason::Unanswered => When::Timeout,
-            Reason::Error | Reason::NotCallable => When::Error,
+            Reason::Error | Reason::NotCallable | Reason::Abandoned => When::Error,
             Reason::Starting
             | Reason::Unavailable
             | Reason::NeedsAuth

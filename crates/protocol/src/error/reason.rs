@@ -49,6 +49,8 @@ pub enum Reason {
     Error,
     /// Of an attempt alone: the gateway could not make the call.
     NotCallable,
+    /// Of an attempt in the audit alone: nobody waited for its end any more.
+    Abandoned,
 }
 
 impl Reason {
@@ -78,6 +80,7 @@ impl Reason {
             Self::AllFailed => "all_failed",
             Self::Error => "error",
             Self::NotCallable => "not_callable",
+            Self::Abandoned => "abandoned",
         }
     }
 
@@ -104,7 +107,8 @@ impl Reason {
             | Self::Refused
             | Self::AllFailed
             | Self::Error
-            | Self::NotCallable => 502,
+            | Self::NotCallable
+            | Self::Abandoned => 502,
         }
     }
 
@@ -134,7 +138,8 @@ impl Reason {
             | Self::PolicyUnavailable
             | Self::AllFailed
             | Self::Error
-            | Self::NotCallable => false,
+            | Self::NotCallable
+            | Self::Abandoned => false,
         }
     }
 }

@@ -79,6 +79,8 @@ families! {
         "1 while the store of limits and budgets answers, 0 while it does not. Only with a Redis.";
     STORE_FAILURES: "counter" "switchboard_store_failures_total" ["reason"]
         "Times that the store of limits and budgets gave no usable answer. Only with a Redis.";
+    AUDIT_DROPPED: "counter" "switchboard_audit_dropped_total" ["reason"]
+        "Records of the audit that are lost.";
     HEALTH_ROUND: "gauge" "switchboard_health_round_completed_timestamp_seconds" []
         "When everything in the gateway last answered in time, in seconds since 1970; 0 before.";
     HTTP_REQUESTS: "counter" "switchboard_http_requests_total" ["status"]

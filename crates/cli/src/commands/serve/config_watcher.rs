@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
-use switchboard_gateway::{Reloaded, Reloader};
+use switchboard_gateway::{ReloadAnswer, ReloadRequest, ReloadRequests, Reloaded, Reloader};
 use switchboard_telemetry::{Metrics, ReloadResult};
 use tokio::signal::unix::Signal;
 use tokio::time::sleep;
@@ -27,6 +27,8 @@ pub(super) struct ConfigWatcher {
     /// Whether changes of the files are looked for.
     pub(super) is_watching: bool,
     pub(super) hangups: Signal,
+    /// Those of the admin API.
+    pub(super) requests: ReloadRequests,
     pub(super) reloader: Reloader,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -35,61 +37,69 @@ impl ConfigWatcher {
     /// Reloads whenever that is asked for, one after the other.
     pub(super) async fn run(mut self) -> Infallible {
         loop {
-            let why = self.changed().await;
-            let result = self.reload(why).await;
+            let (why, request) = self.changed().await;
+            let answer = self.reload(why).await;
+            let result = match &answer {
+                Ok(reloaded) => tell(reloaded),
+                Err(problems) => {
+                    for problem in problems {
+                        tracing::error!("the configuration stays as it was: {problem}");
+                    }
+                    ReloadResult::Failed
+                }
+            };
             self.metrics.config_reloaded(result);
+            if let Some(request) = request {
+                request.answer(answer);
+            }
         }
     }
 
     /// Waits until there is a reason to reload. Signals that come while a reload is under way are
     /// one.
-    async fn changed(&mut self) -> Why {
+    async fn changed(&mut self) -> (Why, Option<ReloadRequest>) {
         loop {
             tokio::select! {
                 Some(()) = self.hangups.recv() => {
                     // What is loaded now is no news at the next look.
                     self.watched.take_note().await;
-                    return Why::Asked;
+                    return (Why::Asked, None);
+                }
+                Some(request) = self.requests.recv() => {
+                    self.watched.take_note().await;
+                    return (Why::Asked, Some(request));
                 }
                 () = sleep(POLL_INTERVAL), if self.is_watching => {
                     if self.watched.have_changed().await {
-                        return Why::Changed;
+                        return (Why::Changed, None);
                     }
                 }
             }
         }
     }
 
-    async fn reload(&mut self, why: Why) -> ReloadResult {
+    async fn reload(&mut self, why: Why) -> ReloadAnswer {
         let (sources, listen) = (self.sources.clone(), self.listen.clone());
         // Reads files, so not where connections are served.
         let loaded = tokio::task::spawn_blocking(move || load(&sources, listen)).await;
         let loaded = match loaded {
             Ok(Ok(loaded)) => loaded,
             Ok(Err(errors)) => {
-                for finding in errors.0 {
-                    tracing::error!("the configuration stays as it was: {finding}");
-                }
-                return ReloadResult::Failed;
+                return Err(errors.0.iter().map(ToString::to_string).collect());
             }
-            Err(error) => {
-                tracing::error!(%error, "the configuration stays as it was: it was not read");
-                return ReloadResult::Failed;
-            }
+            Err(error) => return Err(vec![format!("it was not read: {error}")]),
         };
         self.put_in_force(loaded, why).await
     }
 
-    async fn put_in_force(&mut self, loaded: Loaded, why: Why) -> ReloadResult {
+    async fn put_in_force(&mut self, loaded: Loaded, why: Why) -> ReloadAnswer {
         // The end of a file may be missing, or its section be lost in an edit; nobody is asked.
         if why == Why::Changed
             && let Some(lost) = self.lost(&loaded)
         {
-            tracing::error!(
-                "the configuration stays as it was: it has {lost}; if that is meant, send SIGHUP or \
-                 start again"
-            );
-            return ReloadResult::Failed;
+            return Err(vec![format!(
+                "it has {lost}; if that is meant, send SIGHUP or start again"
+            )]);
         }
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
@@ -100,12 +110,9 @@ impl ConfigWatcher {
             Ok(reloaded) => {
                 self.is_watching = is_watching;
                 self.watched.set(watched).await;
-                tell(&reloaded)
+                Ok(reloaded)
             }
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                ReloadResult::Failed
-            }
+            Err(error) => Err(vec![error.to_string()]),
         }
     }
 
@@ -127,7 +134,7 @@ impl ConfigWatcher {
 /// Why the configuration is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
-    /// Somebody sent SIGHUP.
+    /// Somebody sent SIGHUP, or asked through the admin API.
     Asked,
     /// A file has changed.
     Changed,
