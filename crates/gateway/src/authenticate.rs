@@ -7,19 +7,23 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::Response;
-use futures_util::future::Either;
-use http::header::{CONNECTION, WWW_AUTHENTICATE};
+use futures_util::future::{BoxFuture, Either};
+use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, StatusCode, Version};
-use switchboard_policy::authenticate::AuthError;
+use switchboard_policy::authenticate::{Authentication, Presented, Reason};
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::error::code;
+use switchboard_telemetry::{AuthOutcome, Metrics};
 use tower::{Layer, Service};
 
-use crate::access::AccessInForce;
+use crate::access::{Access, AccessInForce};
 use crate::edge::decode::Rejection;
 use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
 use crate::listener::Standing;
+
+/// When it is worth trying again while the issuer of a token cannot be reached.
+const ISSUER_RETRY_SECONDS: &str = "15";
 
 /// A request and on whose behalf it is made.
 pub(crate) struct Authenticated {
@@ -31,6 +35,7 @@ pub(crate) struct Authenticated {
 #[derive(Clone)]
 pub(crate) struct AuthenticateLayer {
     pub(crate) access: AccessInForce,
+    pub(crate) metrics: Arc<Metrics>,
     /// Of the connection.
     pub(crate) standing: Standing,
 }
@@ -41,46 +46,121 @@ impl<S> Layer<S> for AuthenticateLayer {
     fn layer(&self, inner: S) -> Authenticate<S> {
         Authenticate {
             inner,
-            access: Arc::clone(&self.access),
-            standing: self.standing.clone(),
+            layer: self.clone(),
         }
     }
 }
 
-/// Answers requests without a valid credential with 401.
+/// Answers requests without a valid credential with 401, and those whose credential is for something
+/// else with 403.
 #[derive(Clone)]
 pub(crate) struct Authenticate<S> {
     inner: S,
-    access: AccessInForce,
-    standing: Standing,
+    layer: AuthenticateLayer,
 }
 
 impl<S> Service<Request<Body>> for Authenticate<S>
 where
-    S: Service<Authenticated, Response = Response, Error = Infallible>,
+    S: Service<Authenticated, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Refused, S::Future>;
+    type Future = Either<S::Future, Either<Refused, Answer>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let access = self.access.load();
-        match access.authenticator.authenticate(request.headers()) {
-            Ok(principal) => {
-                self.standing.is_of_a_principal();
+        let access = self.layer.access.load();
+        let authentication = access.authenticator.identify(&Presented {
+            headers: request.headers(),
+            certificate: self.layer.standing.certificate(),
+            path: request.uri().path(),
+        });
+        match authentication {
+            Authentication::Decided(Ok(principal)) => {
+                self.layer.accepted(&access);
                 let authenticated = Authenticated { principal, request };
-                Either::Right(self.inner.call(authenticated))
+                Either::Left(self.inner.call(authenticated))
             }
-            Err(error) => {
-                let mut response = refused(error);
-                dismiss(&self.standing, request.version(), &mut response);
-                Either::Left(refuse(request, response))
+            Authentication::Decided(Err(reason)) => {
+                Either::Right(Either::Left(self.layer.refuse(request, &access, reason)))
+            }
+            // The issuer of a token is asked for a key: once in a while.
+            Authentication::Pending(verdict) => {
+                let (mut inner, layer) = (self.inner.clone(), self.layer.clone());
+                Either::Right(Either::Right(Box::pin(async move {
+                    let verdict = verdict.await;
+                    let access = layer.access.load_full();
+                    match verdict {
+                        Ok(principal) => {
+                            layer.accepted(&access);
+                            inner.call(Authenticated { principal, request }).await
+                        }
+                        Err(reason) => layer.refuse(request, &access, reason).await,
+                    }
+                })))
             }
         }
+    }
+}
+
+/// An answer that somebody else is waited for.
+type Answer = BoxFuture<'static, Result<Response, Infallible>>;
+
+impl AuthenticateLayer {
+    fn accepted(&self, access: &Access) {
+        self.standing.is_of_a_principal();
+        if access.authenticator.is_closed() {
+            self.metrics.authentication(AuthOutcome::Accepted);
+        }
+    }
+
+    fn refuse(&self, request: Request<Body>, access: &Access, reason: Reason) -> Refused {
+        self.metrics.authentication(outcome(reason));
+        let mut response = respond::rejected(&Rejection::new(
+            reason.status(),
+            code::INVALID_REQUEST,
+            reason.to_string(),
+        ));
+        let headers = response.headers_mut();
+        let path = request.uri().path();
+        if let Some(challenge) = access.authenticator.challenge(reason, path) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        match reason.status() {
+            StatusCode::UNAUTHORIZED => {
+                dismiss(&self.standing, request.version(), &mut response);
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(ISSUER_RETRY_SECONDS));
+            }
+            _ => {}
+        }
+        refuse(request, response)
+    }
+}
+
+fn outcome(reason: Reason) -> AuthOutcome {
+    match reason {
+        Reason::Missing => AuthOutcome::Missing,
+        Reason::Malformed => AuthOutcome::Malformed,
+        Reason::UnknownKey => AuthOutcome::UnknownKey,
+        Reason::ExpiredKey => AuthOutcome::ExpiredKey,
+        Reason::Profile => AuthOutcome::Profile,
+        Reason::Certificate => AuthOutcome::Certificate,
+        Reason::TokenMalformed => AuthOutcome::TokenMalformed,
+        Reason::TokenAlgorithm => AuthOutcome::TokenAlgorithm,
+        Reason::TokenIssuer => AuthOutcome::TokenIssuer,
+        Reason::TokenKey => AuthOutcome::TokenKey,
+        Reason::TokenSignature => AuthOutcome::TokenSignature,
+        Reason::TokenExpired => AuthOutcome::TokenExpired,
+        Reason::TokenAudience => AuthOutcome::TokenAudience,
+        Reason::TokenClaims => AuthOutcome::TokenClaims,
+        Reason::InsufficientScope => AuthOutcome::InsufficientScope,
+        Reason::IssuerAway => AuthOutcome::IssuerAway,
     }
 }
 
@@ -91,16 +171,4 @@ pub(crate) fn dismiss(standing: &Standing, version: Version, response: &mut Resp
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-}
-
-fn refused(error: AuthError) -> Response {
-    let mut response = respond::rejected(&Rejection::new(
-        StatusCode::UNAUTHORIZED,
-        code::INVALID_REQUEST,
-        error.to_string(),
-    ));
-    response
-        .headers_mut()
-        .insert(WWW_AUTHENTICATE, error.challenge());
-    response
 }

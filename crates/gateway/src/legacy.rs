@@ -128,7 +128,7 @@ impl Edge {
             async move {
                 let ended = |session: &Session| inner.ended(session);
                 let may_stay =
-                    |principal: &Arc<Principal>| access.load().authenticator.knows(principal);
+                    |principal: &Arc<Principal>| access.load().authenticator.may_return(principal);
                 inner.sessions.look_after(may_stay, ended).await;
             }
         });
@@ -246,7 +246,7 @@ impl Inner {
     fn session(
         &self,
         headers: &HeaderMap,
-        principal: &Principal,
+        principal: &Arc<Principal>,
     ) -> Result<Arc<Session>, Rejection> {
         let bad = |message: String| {
             Rejection::new(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, message)
@@ -288,7 +288,7 @@ impl Inner {
     async fn get(
         self: &Arc<Self>,
         headers: &HeaderMap,
-        principal: &Principal,
+        principal: &Arc<Principal>,
     ) -> Result<Response, Rejection> {
         decode::check_accepts_events(headers)?;
         let session = self.session(headers, principal)?;

@@ -25,6 +25,7 @@ mod shed;
 mod stack;
 mod tls;
 mod trace;
+mod well_known;
 mod workers;
 
 pub use reload::{ReloadError, Reloaded, Reloader};

@@ -14,6 +14,7 @@ use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
 use crate::legacy::{MESSAGES, SSE};
 use crate::stack::ENDPOINT;
+use crate::well_known::is_of_metadata;
 
 /// Serves the endpoint. A router would do it as well, but boxes every service and future that it
 /// leads to, on the path of every call.
@@ -24,14 +25,16 @@ pub(crate) struct Paths<S> {
 }
 
 impl<S> Paths<S> {
-    /// Serves [`ENDPOINT`] with `endpoint`, with `http_sse` also the two paths of HTTP+SSE, and 404
+    /// Serves [`ENDPOINT`] and its metadata with `endpoint`, with `http_sse` also the two paths of HTTP+SSE, and 404
     /// elsewhere.
     pub(crate) fn new(endpoint: S, http_sse: bool) -> Self {
         Self { endpoint, http_sse }
     }
 
     fn is_served(&self, path: &str) -> bool {
-        path == ENDPOINT || (self.http_sse && (path == SSE || path == MESSAGES))
+        path == ENDPOINT
+            || is_of_metadata(path)
+            || (self.http_sse && (path == SSE || path == MESSAGES))
     }
 }
 

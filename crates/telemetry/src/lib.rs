@@ -17,8 +17,8 @@ pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filt
 pub use context::{Sampler, TraceContext, TraceParent};
 pub use init::{Guard, InitError, init};
 pub use labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, ReloadResult,
-    Retry, ShedReason,
+    AuthOutcome, BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal,
+    ReloadResult, Retry, ShedReason,
 };
 pub use metrics::{
     BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, Metrics, ProcessMetrics, reference,

@@ -20,8 +20,8 @@ use prometheus::{
 };
 
 use crate::labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, ReloadResult,
-    Retry, ShedReason,
+    AuthOutcome, BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal,
+    ReloadResult, Retry, ShedReason,
 };
 use families::Family;
 use processes::ProcessFamilies;
@@ -62,6 +62,7 @@ pub struct Metrics {
     legacy_streams: IntGauge,
     calls_in_flight: IntGauge,
     shed: Box<[IntCounter]>,
+    authentications: Box<[IntCounter]>,
     health_round: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
@@ -78,6 +79,7 @@ impl Metrics {
         let build = gauges(&registry, &families::BUILD_INFO)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let shed = counters(&registry, &families::SHED)?;
+        let authentications = counters(&registry, &families::AUTHENTICATIONS)?;
         let config_reloads = counters(&registry, &families::CONFIG_RELOADS)?;
         for result in ReloadResult::ALL {
             config_reloads.with_label_values(&[result.as_str()]);
@@ -110,6 +112,10 @@ impl Metrics {
             shed: ShedReason::ALL
                 .iter()
                 .map(|reason| shed.with_label_values(&[reason.as_str()]))
+                .collect(),
+            authentications: AuthOutcome::ALL
+                .iter()
+                .map(|outcome| authentications.with_label_values(&[outcome.as_str()]))
                 .collect(),
             health_round: gauge(&registry, &families::HEALTH_ROUND)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
@@ -231,6 +237,11 @@ impl Metrics {
     /// Counts a call, or a request before it became one, that the gateway did not take on.
     pub fn shed(&self, reason: ShedReason) {
         self.shed[reason as usize].inc();
+    }
+
+    /// Counts a request whose credential was looked at.
+    pub fn authentication(&self, outcome: AuthOutcome) {
+        self.authentications[outcome as usize].inc();
     }
 
     /// Notes that a health round was completed just now.
@@ -501,6 +512,11 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "reason",
             Some(&families::SHED),
             values(ShedReason::ALL, ShedReason::as_str),
+        ),
+        (
+            "outcome",
+            None,
+            values(AuthOutcome::ALL, AuthOutcome::as_str),
         ),
         (
             "result",

@@ -230,12 +230,13 @@ impl Document {
 }
 
 /// The keys of a configuration whose values are paths; `*` stands for any name, and any item of a list.
-const PATHS: [&[&str]; 6] = [
+const PATHS: [&[&str]; 7] = [
     &["backends", "*", "cwd"],
     &["backends", "*", "sandbox", "read", "*"],
     &["backends", "*", "sandbox", "write", "*"],
     &["server", "cache_dir"],
     &["server", "tls", "cert"],
+    &["server", "tls", "client_ca"],
     &["server", "tls", "key"],
 ];
 

@@ -236,7 +236,7 @@ impl LegacyCall {
             ..Call::new(
                 request,
                 self.method,
-                Arc::clone(self.session.principal()),
+                self.session.principal(),
                 self.version(),
             )
         })

@@ -54,7 +54,7 @@ impl Inner {
         self: &Arc<Self>,
         head: &Head,
         body: Body,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         peer: Option<IpAddr>,
     ) -> Result<Response, Rejection> {
         decode::check_content_type(&head.headers)?;

@@ -71,6 +71,8 @@ families! {
         "Calls that have begun and not ended.";
     SHED: "counter" "switchboard_shed_total" ["reason"]
         "Calls and requests refused because the gateway has as much to do as it may, or answers dropped because it keeps as many as it may (`answers`).";
+    AUTHENTICATIONS: "counter" "switchboard_authentications_total" ["outcome"]
+        "Requests to the endpoint by what their credential was worth, where one is needed.";
     HEALTH_ROUND: "gauge" "switchboard_health_round_completed_timestamp_seconds" []
         "When everything in the gateway last answered in time, in seconds since 1970; 0 before.";
     HTTP_REQUESTS: "counter" "switchboard_http_requests_total" ["status"]
