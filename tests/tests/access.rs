@@ -528,7 +528,7 @@ async fn no_report_of_a_check_contains_a_secret() {
 #[tokio::test]
 async fn a_connection_whose_credential_is_refused_is_not_kept() {
     let front = Front::start(json!({
-        "auth": { "api_keys": [{ "name": "a", "key_sha256": "0".repeat(64) }] },
+        "auth": { "api_keys": [{ "name": "a", "key_sha256": "0a1b".repeat(16) }] },
         "backends": { "a": faulty(&[]) },
     }))
     .await;

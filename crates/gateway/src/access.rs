@@ -7,10 +7,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use switchboard_backends::config::{BackendConfig, OAuthConfig};
-use switchboard_policy::authenticate::Authenticator;
+use switchboard_policy::authenticate::{Authenticator, Resource};
 use switchboard_policy::config::{AdminConfig, AuthConfig};
 use switchboard_policy::origin::{HostPolicy, HostPolicyError};
 use tower_http::cors::CorsLayer;
+use url::Url;
 
 use crate::config::ServerConfig;
 use crate::stack::cors;
@@ -48,7 +49,7 @@ impl Access {
                 &server.allowed_hosts,
                 &server.allowed_origins,
             )?,
-            authenticator: Authenticator::new(auth),
+            authenticator: Authenticator::new(auth, &resource(bound, server)),
             cors: cors(origins.collect()),
             exchanges_tokens: false,
         })
@@ -89,4 +90,16 @@ impl Access {
             ..self
         }
     }
+}
+
+/// Where clients find the endpoint: what tokens are for.
+fn resource(bound: SocketAddr, server: &ServerConfig) -> Resource {
+    let scheme = if server.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let url = server.public_url.clone();
+    let url = url.or_else(|| Url::parse(&format!("{scheme}://{bound}")).ok());
+    Resource::below(&url.unwrap_or_else(|| unreachable!("an address is a host and a port")))
 }

@@ -7,16 +7,17 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::Response;
-use futures_util::future::Either;
-use http::header::{CONNECTION, WWW_AUTHENTICATE};
+use futures_util::future::{BoxFuture, Either};
+use http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Request, StatusCode, Version};
 use switchboard_orchestrator::Orchestrator;
-use switchboard_policy::authenticate::AuthError;
+use switchboard_policy::authenticate::{Authentication, Presented, Reason};
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::error::code;
+use switchboard_telemetry::{AuthOutcome, Metrics};
 use tower::{Layer, Service};
 
-use crate::access::AccessInForce;
+use crate::access::{Access, AccessInForce};
 use crate::audit::Refusals;
 use crate::edge::decode::Rejection;
 use crate::edge::refuse::{Refused, refuse};
@@ -25,10 +26,12 @@ use crate::listener::Standing;
 use crate::paths::profile_in;
 use crate::subject;
 
-/// A request and on whose behalf it is made.
+/// When it is worth trying again while the issuer of a token cannot be reached.
+const ISSUER_RETRY_SECONDS: &str = "15";
+
+/// A request, on whose behalf it is made, and the profile that it came to.
 pub(crate) struct Authenticated {
     pub(crate) principal: Arc<Principal>,
-    /// The profile that its path leads to; `None`: the endpoint without one.
     pub(crate) profile: Option<Arc<str>>,
     pub(crate) request: Request<Body>,
 }
@@ -37,6 +40,7 @@ pub(crate) struct Authenticated {
 #[derive(Clone)]
 pub(crate) struct AuthenticateLayer {
     pub(crate) access: AccessInForce,
+    pub(crate) metrics: Arc<Metrics>,
     /// Of the connection.
     pub(crate) standing: Standing,
     /// Knows the profiles in force.
@@ -51,73 +55,151 @@ impl<S> Layer<S> for AuthenticateLayer {
     fn layer(&self, inner: S) -> Authenticate<S> {
         Authenticate {
             inner,
-            access: Arc::clone(&self.access),
-            standing: self.standing.clone(),
-            orchestrator: self.orchestrator.clone(),
-            refusals: self.refusals.clone(),
+            layer: self.clone(),
         }
     }
 }
 
-/// Answers requests without a valid credential with 401, and those to a profile that is not there with
-/// 404.
+/// Answers requests without a valid credential with 401, those whose credential is for something else
+/// with 403, and those to a profile that is not there with 404.
 #[derive(Clone)]
 pub(crate) struct Authenticate<S> {
     inner: S,
-    access: AccessInForce,
-    standing: Standing,
-    orchestrator: Orchestrator,
-    refusals: Refusals,
+    layer: AuthenticateLayer,
 }
 
 impl<S> Service<Request<Body>> for Authenticate<S>
 where
-    S: Service<Authenticated, Response = Response, Error = Infallible>,
+    S: Service<Authenticated, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Refused, S::Future>;
+    type Future = Either<S::Future, Either<Refused, Answer>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let access = self.access.load();
-        match access.authenticator.authenticate(request.headers()) {
-            Ok(principal) => {
-                self.standing.is_of_a_principal();
-                if access.exchanges_tokens {
-                    let (mut head, body) = request.into_parts();
-                    subject::note(&head.headers, &mut head.extensions);
-                    request = Request::from_parts(head, body);
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let access = self.layer.access.load();
+        let authentication = access.authenticator.identify(&Presented {
+            headers: request.headers(),
+            certificate: self.layer.standing.certificate(),
+            path: request.uri().path(),
+        });
+        match authentication {
+            Authentication::Decided(Ok(principal)) => {
+                match self.layer.accept(&access, principal, request) {
+                    Ok(authenticated) => Either::Left(self.inner.call(authenticated)),
+                    Err(refused) => Either::Right(Either::Left(refused)),
                 }
-                let profile = match profile_in(request.uri().path()) {
-                    None => None,
-                    Some(name) => {
-                        let snapshot = self.orchestrator.catalogue().load();
-                        let Some(profile) = snapshot.profile(name) else {
-                            // As of any other path, but only to who may call.
-                            let response = respond::empty(StatusCode::NOT_FOUND);
-                            return Either::Left(refuse(request, response));
-                        };
-                        Some(Arc::clone(profile.name()))
-                    }
-                };
-                let authenticated = Authenticated {
-                    principal,
-                    profile,
-                    request,
-                };
-                Either::Right(self.inner.call(authenticated))
             }
-            Err(error) => {
-                self.refusals.note(&error);
-                let mut response = refused(error);
-                dismiss(&self.standing, request.version(), &mut response);
-                Either::Left(refuse(request, response))
+            Authentication::Decided(Err(reason)) => {
+                Either::Right(Either::Left(self.layer.refuse(request, &access, reason)))
+            }
+            // The issuer of a token is asked for a key: once in a while.
+            Authentication::Pending(verdict) => {
+                let (mut inner, layer) = (self.inner.clone(), self.layer.clone());
+                Either::Right(Either::Right(Box::pin(async move {
+                    let verdict = verdict.await;
+                    let access = layer.access.load_full();
+                    let accepted = match verdict {
+                        Ok(principal) => layer.accept(&access, principal, request),
+                        Err(reason) => Err(layer.refuse(request, &access, reason)),
+                    };
+                    match accepted {
+                        Ok(authenticated) => inner.call(authenticated).await,
+                        Err(refused) => refused.await,
+                    }
+                })))
             }
         }
+    }
+}
+
+/// An answer that somebody else is waited for.
+type Answer = BoxFuture<'static, Result<Response, Infallible>>;
+
+impl AuthenticateLayer {
+    /// The request with its principal, or 404 if it came to a profile that is not there: as any other
+    /// path, but only to who may call.
+    fn accept(
+        &self,
+        access: &Access,
+        principal: Arc<Principal>,
+        mut request: Request<Body>,
+    ) -> Result<Authenticated, Refused> {
+        self.standing.is_of_a_principal();
+        if access.authenticator.is_closed() {
+            self.metrics.authentication(AuthOutcome::Accepted);
+        }
+        if access.exchanges_tokens {
+            let (mut head, body) = request.into_parts();
+            subject::note(&head.headers, &mut head.extensions);
+            request = Request::from_parts(head, body);
+        }
+        let profile = match profile_in(request.uri().path()) {
+            None => None,
+            Some(name) => {
+                let snapshot = self.orchestrator.catalogue().load();
+                let Some(profile) = snapshot.profile(name) else {
+                    return Err(refuse(request, respond::empty(StatusCode::NOT_FOUND)));
+                };
+                Some(Arc::clone(profile.name()))
+            }
+        };
+        Ok(Authenticated {
+            principal,
+            profile,
+            request,
+        })
+    }
+
+    fn refuse(&self, request: Request<Body>, access: &Access, reason: Reason) -> Refused {
+        self.metrics.authentication(outcome(reason));
+        self.refusals.note(&reason);
+        let mut response = respond::rejected(&Rejection::new(
+            reason.status(),
+            code::INVALID_REQUEST,
+            reason.to_string(),
+        ));
+        let headers = response.headers_mut();
+        let path = request.uri().path();
+        if let Some(challenge) = access.authenticator.challenge(reason, path) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        match reason.status() {
+            StatusCode::UNAUTHORIZED => {
+                dismiss(&self.standing, request.version(), &mut response);
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(ISSUER_RETRY_SECONDS));
+            }
+            _ => {}
+        }
+        refuse(request, response)
+    }
+}
+
+fn outcome(reason: Reason) -> AuthOutcome {
+    match reason {
+        Reason::Missing => AuthOutcome::Missing,
+        Reason::Malformed => AuthOutcome::Malformed,
+        Reason::UnknownKey => AuthOutcome::UnknownKey,
+        Reason::ExpiredKey => AuthOutcome::ExpiredKey,
+        Reason::Profile => AuthOutcome::Profile,
+        Reason::Certificate => AuthOutcome::Certificate,
+        Reason::TokenMalformed => AuthOutcome::TokenMalformed,
+        Reason::TokenAlgorithm => AuthOutcome::TokenAlgorithm,
+        Reason::TokenIssuer => AuthOutcome::TokenIssuer,
+        Reason::TokenKey => AuthOutcome::TokenKey,
+        Reason::TokenSignature => AuthOutcome::TokenSignature,
+        Reason::TokenExpired => AuthOutcome::TokenExpired,
+        Reason::TokenAudience => AuthOutcome::TokenAudience,
+        Reason::TokenClaims => AuthOutcome::TokenClaims,
+        Reason::InsufficientScope => AuthOutcome::InsufficientScope,
+        Reason::IssuerAway => AuthOutcome::IssuerAway,
     }
 }
 
@@ -128,16 +210,4 @@ pub(crate) fn dismiss(standing: &Standing, version: Version, response: &mut Resp
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
     }
-}
-
-fn refused(error: AuthError) -> Response {
-    let mut response = respond::rejected(&Rejection::new(
-        StatusCode::UNAUTHORIZED,
-        code::INVALID_REQUEST,
-        error.to_string(),
-    ));
-    response
-        .headers_mut()
-        .insert(WWW_AUTHENTICATE, error.challenge());
-    response
 }

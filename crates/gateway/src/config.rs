@@ -211,6 +211,26 @@ pub struct TlsConfig {
     /// The file of the private key, in PEM: PKCS #8, PKCS #1 or SEC1, not encrypted.
     #[schemars(with = "String")]
     pub key: PathBuf,
+    /// The file of the authorities that vouch for clients, in PEM: their certificates are asked for
+    /// and verified. What they are good for says `auth.mtls`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub client_ca: Option<PathBuf>,
+    /// Whether a client may have no certificate, where `client_ca` is given.
+    #[serde(default)]
+    #[schemars(extend("default" = "optional"))]
+    pub client_certificate: ClientCertificateConfig,
+}
+
+/// Whether a client may have no certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientCertificateConfig {
+    /// It may: it is asked for another credential then.
+    #[default]
+    Optional,
+    /// It may not: without one there is no connection.
+    Required,
 }
 
 impl Default for ServerConfig {
@@ -247,6 +267,8 @@ impl Config {
         self.open_to_everyone()
             .into_iter()
             .chain(self.admin_without_keys())
+            .chain(self.tokens_without_address())
+            .chain(self.certificates_without_authority())
             .chain(self.equal_listeners())
             .chain(self.equal_prefixes())
             .chain(self.wrong_dependencies())
@@ -286,9 +308,40 @@ impl Config {
             message: format!(
                 "without an `auth` section everyone who reaches {listen} could call every \
                  backend; expected a loopback address such as 127.0.0.1:{port}, or an `auth` \
-                 section with `api_keys`",
+                 section with `api_keys`, `jwt` or `mtls`",
                 port = listen.port(),
             ),
+        })
+    }
+
+    /// Tokens are for an address, which nobody can guess from one such as 0.0.0.0.
+    fn tokens_without_address(&self) -> Option<ConfigProblem> {
+        let auth = self.auth.as_ref()?;
+        let is_local = self.server.listen.ip().to_canonical().is_loopback();
+        if auth.jwt.is_empty() || self.server.public_url.is_some() || is_local {
+            return None;
+        }
+        Some(ConfigProblem {
+            path: path(&["auth", "jwt"]),
+            other: Some(path(&["server", "public_url"])),
+            message: "a token is for the address that clients use, which is not known; expected \
+                      `server.public_url`, such as https://mcp.example.com"
+                .to_owned(),
+        })
+    }
+
+    fn certificates_without_authority(&self) -> Option<ConfigProblem> {
+        self.auth.as_ref()?.mtls.as_ref()?;
+        let tls = self.server.tls.as_ref();
+        if tls.is_some_and(|tls| tls.client_ca.is_some()) {
+            return None;
+        }
+        Some(ConfigProblem {
+            path: path(&["auth", "mtls"]),
+            other: Some(path(&["server", "tls"])),
+            message: "nobody vouches for the certificates of clients; expected \
+                      `server.tls.client_ca`, the file of the authorities that do"
+                .to_owned(),
         })
     }
 

@@ -29,6 +29,7 @@ mod stack;
 mod subject;
 mod tls;
 mod trace;
+mod well_known;
 mod workers;
 
 pub use admin::{ReloadAnswer, ReloadRequest, ReloadRequests};

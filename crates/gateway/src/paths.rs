@@ -15,6 +15,7 @@ use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
 use crate::legacy::{MESSAGES, SSE};
 use crate::stack::ENDPOINT;
+use crate::well_known::is_of_metadata;
 
 /// Whether this is the path of the endpoint, or one that a profile can have.
 pub(crate) fn is_endpoint(path: &str) -> bool {
@@ -37,14 +38,17 @@ pub(crate) struct Paths<S> {
 }
 
 impl<S> Paths<S> {
-    /// Serves [`ENDPOINT`] and all that can be a profile below it with `endpoint`, with `http_sse` also the two paths of HTTP+SSE, and 404
+    /// Serves [`ENDPOINT`], all that can be a profile below it, and its metadata with `endpoint`, with
+    /// `http_sse` also the two paths of HTTP+SSE, and 404
     /// elsewhere.
     pub(crate) fn new(endpoint: S, http_sse: bool) -> Self {
         Self { endpoint, http_sse }
     }
 
     fn is_served(&self, path: &str) -> bool {
-        is_endpoint(path) || (self.http_sse && (path == SSE || path == MESSAGES))
+        is_endpoint(path)
+            || is_of_metadata(path)
+            || (self.http_sse && (path == SSE || path == MESSAGES))
     }
 }
 

@@ -30,6 +30,7 @@ use crate::listener::{HttpApp, HttpService, Standing};
 use crate::paths::Paths;
 use crate::shed::{AdmissionControl, Shed, ShedLayer};
 use crate::trace::{Trace, TraceLayer};
+use crate::well_known;
 
 /// Where the endpoint is; profiles are below it.
 pub(crate) const ENDPOINT: &str = "/mcp";
@@ -71,11 +72,17 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
         http_sse,
     } = parts;
     let cors = access.load().cors.clone();
-    let in_force = Arc::clone(&access);
+    let (in_force, described) = (Arc::clone(&access), Arc::clone(&access));
     let sessions = endpoint.legacy.clone();
     let layers = ServiceBuilder::new()
         // Sees every answer of the endpoint, whoever below gives it.
-        .layer(CountLayer { metrics })
+        .layer(CountLayer {
+            metrics: Arc::clone(&metrics),
+        })
+        // Before origins are looked at, since pages of any may read it.
+        .layer(CheckLayer::new(move |request: &Request<Body>| {
+            well_known::answer(&described.load(), request)
+        }))
         // Before anything else is believed: a page of another site must not reach us through a name
         // of its own.
         .layer(CheckLayer::new(move |request: &Request<Body>| {
@@ -90,6 +97,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
         // Before the body is read, so that a stranger costs a hash and no more.
         .layer(AuthenticateLayer {
             access,
+            metrics,
             standing,
             orchestrator: endpoint.orchestrator.clone(),
             refusals: Refusals::of_endpoint(audit, peer.ip()),

@@ -6,12 +6,15 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
+use tokio_rustls::rustls::{self, RootCertStore, ServerConfig};
 
-use crate::config::TlsConfig;
+use crate::config::{ClientCertificateConfig, TlsConfig};
 
 /// How often the files are looked at. Whoever renews certificates does so hours before the old ones
 /// end.
@@ -41,6 +44,14 @@ pub enum TlsError {
         /// What is wrong with them.
         source: rustls::Error,
     },
+    /// The certification authority of clients cannot vouch for anybody.
+    #[error("cannot use {}: {problem}", path.display())]
+    Authority {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 /// What is wrong with the files: the key of [`TlsConfig`] and what is expected of it.
@@ -51,6 +62,11 @@ pub(crate) fn problem(files: &TlsConfig) -> Option<(&'static str, String)> {
     }
     if let Err(error) = PrivateKeyDer::from_pem_file(&files.key) {
         return Some(("key", wrong_file(&files.key, &error, &KEY)));
+    }
+    if let Some(file) = &files.client_ca
+        && let Err(error) = certificates(file)
+    {
+        return Some(("client_ca", wrong_file(file, &error, &CERTIFICATE)));
     }
     match read(files).err()? {
         TlsError::Pair {
@@ -64,6 +80,11 @@ pub(crate) fn problem(files: &TlsConfig) -> Option<(&'static str, String)> {
         TlsError::Pair { source, .. } => {
             let message = format!("cannot be used: {source}; expected a certificate and its key");
             Some(("cert", message))
+        }
+        TlsError::Authority { problem, .. } => {
+            let message =
+                format!("cannot be used: {problem}; expected certificates of authorities");
+            Some(("client_ca", message))
         }
         // It was written anew in between.
         TlsError::File { .. } => None,
@@ -129,8 +150,8 @@ pub(crate) struct Certificate {
     seen: Mutex<Written>,
 }
 
-/// When the two files were written, as far as is known.
-type Written = [Option<SystemTime>; 2];
+/// When the files were written, as far as is known.
+type Written = [Option<SystemTime>; 3];
 
 impl Certificate {
     /// Reads the files for the first time.
@@ -182,7 +203,12 @@ impl Certificate {
 }
 
 fn written(files: &TlsConfig) -> Written {
-    [&files.cert, &files.key].map(|file| std::fs::metadata(file).and_then(|it| it.modified()).ok())
+    let all = [
+        Some(&files.cert),
+        Some(&files.key),
+        files.client_ca.as_ref(),
+    ];
+    all.map(|file| std::fs::metadata(file?).and_then(|it| it.modified()).ok())
 }
 
 fn read(files: &TlsConfig) -> Result<ServerConfig, TlsError> {
@@ -194,14 +220,46 @@ fn read(files: &TlsConfig) -> Result<ServerConfig, TlsError> {
         source,
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let clients = match &files.client_ca {
+        Some(file) => Some(client_verifier(file, files.client_certificate, &provider)?),
+        None => None,
+    };
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(pair_error)?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
         .map_err(pair_error)?;
+    let builder = match clients {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(pair_error)?;
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).to_vec();
     Ok(config)
+}
+
+/// What decides about the certificates of clients.
+fn client_verifier(
+    file: &Path,
+    wanted: ClientCertificateConfig,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let authority_error = |problem: String| TlsError::Authority {
+        path: file.to_owned(),
+        problem,
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file).map_err(file_error(file))? {
+        let added = roots.add(certificate);
+        added.map_err(|error| authority_error(error.to_string()))?;
+    }
+    let provider = Arc::clone(provider);
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+    let builder = match wanted {
+        ClientCertificateConfig::Optional => builder.allow_unauthenticated(),
+        ClientCertificateConfig::Required => builder,
+    };
+    builder
+        .build()
+        .map_err(|error| authority_error(error.to_string()))
 }
 
 /// The certificate and those that vouch for it, at least one.

@@ -1,32 +1,64 @@
 //! Who may call, and who may look after the gateway: the sections `auth` and `admin` of the
 //! configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
+
+pub use self::day::{Day, NotADay};
+pub use self::secrets::{MAKE_A_SECRET, check_key_digest, check_secret};
+pub use self::tokens::{
+    CertificateGroups, CertificateName, IssuerUrl, JwtConfig, MtlsConfig, Scope, ScopesConfig,
+    TokenAlgorithm, check_issuer, check_scope,
+};
+pub(crate) use self::tokens::{is_confidential, is_loopback};
+
+mod day;
+mod secrets;
+mod tokens;
 
 /// How callers prove who they are. Where this section is present, every caller needs a
 /// credential.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(try_from = "AuthFile")]
 pub struct AuthConfig {
-    /// The keys that are accepted: at least one, each name and each digest once.
+    /// The keys that are accepted, each name and each digest once.
     pub api_keys: Vec<ApiKeyConfig>,
+    /// Whose access tokens are accepted, each issuer once.
+    pub jwt: Vec<JwtConfig>,
+    /// What tokens have to be good for.
+    pub scopes: ScopesConfig,
+    /// How client certificates become principals, if they do.
+    pub mtls: Option<MtlsConfig>,
 }
 
-/// Bearer keys that callers send as `Authorization: Bearer KEY`. Where the section `auth` is
-/// present, every caller needs one; without it only a loopback address may be listened on.
+/// How callers prove who they are: by a key or an access token that they send as
+/// `Authorization: Bearer …`, or by the certificate of their connection. Where the section `auth` is
+/// present, every caller needs one of these; without it only a loopback address may be listened on.
+/// [authentication.md](authentication.md) tells how.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "AuthConfig")]
 struct AuthFile {
-    /// The keys that are accepted: at least one, no two with the same name or digest.
+    /// The keys that are accepted, no two with the same name or digest.
     #[serde(default)]
     #[schemars(extend("x-unique" = ["name", "key_sha256"]))]
     api_keys: Vec<ApiKeyConfig>,
+    /// The authorization servers whose access tokens are accepted, each once.
+    #[serde(default)]
+    #[schemars(extend("x-unique" = ["issuer"]))]
+    jwt: Vec<JwtConfig>,
+    /// What tokens have to be good for.
+    #[serde(default)]
+    scopes: ScopesConfig,
+    /// Callers with a client certificate that `server.tls.client_ca` vouches for need no other
+    /// credential. One that they send all the same counts instead.
+    #[serde(default)]
+    #[schemars(with = "MtlsConfig")]
+    mtls: Option<MtlsConfig>,
 }
 
 /// One API key. The key itself is never in the configuration, only its digest.
@@ -36,12 +68,20 @@ pub struct ApiKeyConfig {
     /// The principal that the key stands for, as it appears in logs. At least one character.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// The SHA-256 digest of the key as 64 hexadecimal digits.
-    #[schemars(with = "String", extend("format" = "sha256-hex", "writeOnly" = true))]
-    pub key_sha256: KeyDigest,
-    /// The groups that the principal belongs to: `canary.groups` of an endpoint names them.
+    /// The SHA-256 digest of the key as 64 hexadecimal digits, or a list of up to 4: while a key is
+    /// exchanged for another, both are accepted.
+    #[schemars(schema_with = "digests_schema")]
+    pub key_sha256: KeyDigests,
+    /// The groups that the principal belongs to: rules and `canary.groups` of an endpoint name them.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// The last day on which the key is accepted, in UTC, such as `2027-01-31`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>", extend("format" = "date"))]
+    pub expires: Option<Day>,
+    /// The profiles that the key is for. With it, only they can be called: `/mcp` is not.
+    #[serde(default)]
+    pub profiles: Option<Vec<String>>,
 }
 
 /// Who may use the admin API. Without this section there is none.
@@ -73,9 +113,9 @@ struct AdminKey {
     /// Whose key it is, as it appears in the log. At least one character.
     #[schemars(length(min = 1))]
     name: String,
-    /// The SHA-256 digest of the key as 64 hexadecimal digits.
-    #[schemars(with = "String", extend("format" = "sha256-hex", "writeOnly" = true))]
-    key_sha256: KeyDigest,
+    /// The SHA-256 digest of the key as 64 hexadecimal digits, or a list of up to 4.
+    #[schemars(schema_with = "digests_schema")]
+    key_sha256: KeyDigests,
 }
 
 impl TryFrom<AdminFile> for AdminConfig {
@@ -87,11 +127,14 @@ impl TryFrom<AdminFile> for AdminConfig {
             name: key.name,
             key_sha256: key.key_sha256,
             groups: Vec::new(),
+            expires: None,
+            profiles: None,
         });
-        let AuthConfig { api_keys } = AuthFile {
-            api_keys: api_keys.collect(),
+        let api_keys: Vec<_> = api_keys.collect();
+        if api_keys.is_empty() {
+            return Err(AuthConfigError::NoKeys);
         }
-        .try_into()?;
+        check_keys(&api_keys)?;
         Ok(Self { api_keys })
     }
 }
@@ -148,12 +191,70 @@ impl fmt::Debug for KeyDigest {
     }
 }
 
-impl<'de> Deserialize<'de> for KeyDigest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+/// The digests of the keys of one name: one, or up to [`MAX_DIGESTS`] while keys are exchanged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyDigests(Vec<KeyDigest>);
+
+/// The most keys that one name may have at once.
+pub const MAX_DIGESTS: usize = 4;
+
+impl KeyDigests {
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &KeyDigest> {
+        self.0.iter()
     }
+}
+
+impl From<KeyDigest> for KeyDigests {
+    fn from(digest: KeyDigest) -> Self {
+        Self(vec![digest])
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyDigests {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            One(String),
+            Several(Vec<String>),
+        }
+        let texts = match Written::deserialize(deserializer)? {
+            Written::One(text) => vec![text],
+            Written::Several(texts) => texts,
+        };
+        if !(1..=MAX_DIGESTS).contains(&texts.len()) {
+            let message = format!("{} digests; expected 1 to {MAX_DIGESTS}", texts.len());
+            return Err(de::Error::custom(message));
+        }
+        let digests = texts.iter().map(|text| parse_key_digest(text));
+        let digests = digests.collect::<Result<_, _>>();
+        Ok(Self(digests.map_err(de::Error::custom)?))
+    }
+}
+
+fn digests_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["string", "array"],
+        "format": "sha256-hex",
+        "writeOnly": true,
+        "items": { "type": "string", "format": "sha256-hex" },
+        "minItems": 1,
+        "maxItems": MAX_DIGESTS,
+    })
+}
+
+/// Reads the digest of a key, and checks that the key is none that anybody guesses.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn parse_key_digest(text: &str) -> Result<KeyDigest, String> {
+    let digest: KeyDigest = text
+        .parse()
+        .map_err(|error: NotADigest| error.to_string())?;
+    check_key_digest(&digest)?;
+    Ok(digest)
 }
 
 /// A section of keys contradicts itself.
@@ -164,38 +265,66 @@ pub enum AuthConfigError {
         "`api_keys` is empty, so nobody could call; expected at least one key, or no such section at all"
     )]
     NoKeys,
+    /// The section is there and says of nobody how he could prove who he is.
+    #[error(
+        "there is no key in `api_keys`, no issuer in `jwt` and no `mtls`, so nobody could call; \
+         expected at least one of these, or no such section at all"
+    )]
+    Nobody,
     /// Two keys have one name.
     #[error("two keys are named `{0}`; expected every name once")]
     SameName(String),
     /// Two names have one key, so the principal would be a matter of luck.
     #[error("the keys `{0}` and `{1}` have the same digest; expected a key of its own for each")]
     SameKey(String, String),
+    /// Two entries are of one issuer.
+    #[error("two entries are of the issuer `{0}`; expected every issuer once")]
+    SameIssuer(String),
+    /// No token could be signed.
+    #[error("`algorithms` of the issuer `{0}` is empty; expected at least one, or no such key")]
+    NoAlgorithm(String),
 }
 
 impl TryFrom<AuthFile> for AuthConfig {
     type Error = AuthConfigError;
 
     fn try_from(file: AuthFile) -> Result<Self, AuthConfigError> {
-        if file.api_keys.is_empty() {
-            return Err(AuthConfigError::NoKeys);
+        if file.api_keys.is_empty() && file.jwt.is_empty() && file.mtls.is_none() {
+            return Err(AuthConfigError::Nobody);
         }
-        let mut names = BTreeSet::new();
-        for (at, key) in file.api_keys.iter().enumerate() {
-            if !names.insert(&key.name) {
-                return Err(AuthConfigError::SameName(key.name.clone()));
+        check_keys(&file.api_keys)?;
+        let mut issuers = BTreeSet::new();
+        for jwt in &file.jwt {
+            if !issuers.insert(&jwt.issuer) {
+                return Err(AuthConfigError::SameIssuer(jwt.issuer.to_string()));
             }
-            let before = &file.api_keys[..at];
-            if let Some(other) = before.iter().find(|k| k.key_sha256 == key.key_sha256) {
-                return Err(AuthConfigError::SameKey(
-                    other.name.clone(),
-                    key.name.clone(),
-                ));
+            if jwt.algorithms.is_empty() {
+                return Err(AuthConfigError::NoAlgorithm(jwt.issuer.to_string()));
             }
         }
         Ok(Self {
             api_keys: file.api_keys,
+            jwt: file.jwt,
+            scopes: file.scopes,
+            mtls: file.mtls,
         })
     }
+}
+
+fn check_keys(keys: &[ApiKeyConfig]) -> Result<(), AuthConfigError> {
+    let mut names = BTreeSet::new();
+    let mut digests = BTreeMap::new();
+    for key in keys {
+        if !names.insert(&key.name) {
+            return Err(AuthConfigError::SameName(key.name.clone()));
+        }
+        for digest in key.key_sha256.iter() {
+            if let Some(other) = digests.insert(digest, &key.name) {
+                return Err(AuthConfigError::SameKey(other.clone(), key.name.clone()));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -250,6 +250,46 @@ label! {
 }
 
 label! {
+    /// `outcome` of finding out on whose behalf a request is made.
+    AuthOutcome {
+        /// It has a principal.
+        Accepted = "accepted",
+        /// It has no credential.
+        Missing = "missing",
+        /// What it has is no bearer credential, or there are several.
+        Malformed = "malformed",
+        /// It has a key that is not accepted.
+        UnknownKey = "unknown_key",
+        /// It has a key whose last day is over.
+        ExpiredKey = "expired_key",
+        /// Its key is for other profiles.
+        Profile = "profile",
+        /// Its client certificate has no name that counts, or has expired.
+        Certificate = "certificate",
+        /// Its token cannot be read, or is no access token.
+        TokenMalformed = "token_malformed",
+        /// Its token is signed by an algorithm that is not allowed, or not at all.
+        TokenAlgorithm = "token_algorithm",
+        /// Its token is of an issuer that is not trusted.
+        TokenIssuer = "token_issuer",
+        /// The issuer of its token publishes no such key.
+        TokenKey = "token_key",
+        /// The signature of its token is wrong.
+        TokenSignature = "token_signature",
+        /// Its token has expired, or is not valid yet.
+        TokenExpired = "token_expired",
+        /// Its token is for somebody else.
+        TokenAudience = "token_audience",
+        /// Its token names no subject, or no expiry.
+        TokenClaims = "token_claims",
+        /// Its token is good for less than it needs.
+        InsufficientScope = "insufficient_scope",
+        /// The issuer of its token has never been reached.
+        IssuerAway = "issuer_away",
+    }
+}
+
+label! {
     /// `result` of the wish to try a failed call again.
     Retry {
         /// It was tried again.

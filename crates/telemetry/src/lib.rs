@@ -17,8 +17,8 @@ pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filt
 pub use context::{Sampler, TraceContext, TraceParent};
 pub use init::{Guard, InitError, init};
 pub use labels::{
-    AuditDrop, BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision, MethodLabel,
-    PolicyDecision, PolicyKind, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
+    AuditDrop, AuthOutcome, BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision,
+    MethodLabel, PolicyDecision, PolicyKind, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
 };
 pub use metrics::{
     BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, LimitMetrics, Metrics, ProcessMetrics,

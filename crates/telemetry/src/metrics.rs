@@ -21,8 +21,8 @@ use prometheus::{
 };
 
 use crate::labels::{
-    AuditDrop, BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision, MethodLabel,
-    PolicyDecision, PolicyKind, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
+    AuditDrop, AuthOutcome, BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision,
+    MethodLabel, PolicyDecision, PolicyKind, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
 };
 use families::Family;
 use processes::ProcessFamilies;
@@ -68,6 +68,7 @@ pub struct Metrics {
     policy_decisions: Box<[IntCounter]>,
     limits: limits::LimitFamilies,
     audit_dropped: Box<[IntCounter]>,
+    authentications: Box<[IntCounter]>,
     health_round: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
@@ -86,6 +87,7 @@ impl Metrics {
         let shed = counters(&registry, &families::SHED)?;
         let policy_decisions = counters(&registry, &families::POLICY_DECISIONS)?;
         let audit_dropped = counters(&registry, &families::AUDIT_DROPPED)?;
+        let authentications = counters(&registry, &families::AUTHENTICATIONS)?;
         let config_reloads = counters(&registry, &families::CONFIG_RELOADS)?;
         for result in ReloadResult::ALL {
             config_reloads.with_label_values(&[result.as_str()]);
@@ -130,6 +132,10 @@ impl Metrics {
             audit_dropped: AuditDrop::ALL
                 .iter()
                 .map(|reason| audit_dropped.with_label_values(&[reason.as_str()]))
+                .collect(),
+            authentications: AuthOutcome::ALL
+                .iter()
+                .map(|outcome| authentications.with_label_values(&[outcome.as_str()]))
                 .collect(),
             health_round: gauge(&registry, &families::HEALTH_ROUND)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
@@ -272,6 +278,11 @@ impl Metrics {
     /// Counts records of the audit that are lost.
     pub fn audit_dropped(&self, reason: AuditDrop, count: u64) {
         self.audit_dropped[reason as usize].inc_by(count);
+    }
+
+    /// Counts a request whose credential was looked at.
+    pub fn authentication(&self, outcome: AuthOutcome) {
+        self.authentications[outcome as usize].inc();
     }
 
     /// Notes that a health round was completed just now.
@@ -564,6 +575,11 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "decision",
             None,
             values(LimitDecision::ALL, LimitDecision::as_str),
+        ),
+        (
+            "outcome",
+            None,
+            values(AuthOutcome::ALL, AuthOutcome::as_str),
         ),
         (
             "result",

@@ -8,6 +8,7 @@ pub mod fake_http;
 pub mod fake_stdio;
 pub mod fake_tasks;
 pub mod fault;
+pub mod issuer;
 pub mod legacy_client;
 pub mod redis_server;
 pub mod storm;

@@ -244,7 +244,7 @@ async fn kinds_until_pong(connection: &mut TcpStream) -> Vec<u8> {
 #[tokio::test]
 async fn an_early_answer_waits_for_a_short_body_and_resets_nothing() {
     let front = Front::start(json!({
-        "auth": { "api_keys": [{ "name": "a", "key_sha256": "0".repeat(64) }] },
+        "auth": { "api_keys": [{ "name": "a", "key_sha256": "0a1b".repeat(16) }] },
         "backends": { "a": faulty(&[]) },
     }))
     .await;

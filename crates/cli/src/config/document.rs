@@ -230,7 +230,7 @@ impl Document {
 }
 
 /// The keys of a configuration whose values are paths; `*` stands for any name, and any item of a list.
-const PATHS: [&[&str]; 9] = [
+const PATHS: [&[&str]; 10] = [
     &["audit", "file", "path"],
     &["audit", "sqlite", "path"],
     &["backends", "*", "cwd"],
@@ -239,6 +239,7 @@ const PATHS: [&[&str]; 9] = [
     &["backends", "*", "sandbox", "write", "*"],
     &["server", "cache_dir"],
     &["server", "tls", "cert"],
+    &["server", "tls", "client_ca"],
     &["server", "tls", "key"],
 ];
 

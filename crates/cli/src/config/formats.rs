@@ -8,7 +8,7 @@ use switchboard_backends::config::{duration, parked};
 use switchboard_gateway::config as gateway;
 use switchboard_orchestrator::config as orchestrator;
 use switchboard_orchestrator::config::profiles;
-use switchboard_policy::config::KeyDigest;
+use switchboard_policy::config as policy;
 use switchboard_policy::limits::config as limits;
 use switchboard_telemetry::check_filter;
 
@@ -58,6 +58,14 @@ const FORMATS: &[Format] = &[
         check: backends::limits::check_none,
     },
     Format {
+        name: "date",
+        expected: "a day such as `2027-01-31`",
+        check: |text| {
+            let day: Result<policy::Day, _> = text.parse();
+            day.map(drop).map_err(|error| error.to_string())
+        },
+    },
+    Format {
         name: "dns-name",
         expected: "a name in the DNS such as `_mcp._tcp.example.com`",
         check: backends::discovery::check_dns_name,
@@ -91,6 +99,12 @@ const FORMATS: &[Format] = &[
         name: "http-url",
         expected: "an `http` or `https` address such as `https://mcp.example.com/mcp`",
         check: |text| backends::parse_url(text).map(drop),
+    },
+    Format {
+        name: "issuer",
+        expected: "an `https` address such as `https://id.example.com`, or an `http` one on the loopback, \
+                   without `?`, `#`, `|` and credentials",
+        check: policy::check_issuer,
     },
     Format {
         name: "log-filter",
@@ -160,6 +174,11 @@ const FORMATS: &[Format] = &[
         check: |text| gateway::audit::parse_keep(text).map(drop),
     },
     Format {
+        name: "scope",
+        expected: "1 to 255 visible characters of ASCII, none of them a space, `\"` or `\\`",
+        check: policy::check_scope,
+    },
+    Format {
         name: "sealing-key",
         expected: "a secret of at least 32 bytes, such as `openssl rand -base64 32` prints",
         check: gateway::check_sealing_key,
@@ -167,11 +186,7 @@ const FORMATS: &[Format] = &[
     Format {
         name: "sha256-hex",
         expected: "64 hexadecimal digits, as `printf %s \"$KEY\" | sha256sum | cut -d' ' -f1` prints them",
-        check: |text| {
-            text.parse::<KeyDigest>()
-                .map(drop)
-                .map_err(|e| e.to_string())
-        },
+        check: |text| policy::parse_key_digest(text).map(drop),
     },
     Format {
         name: "size",

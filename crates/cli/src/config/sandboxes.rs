@@ -16,7 +16,7 @@ pub(super) fn mistakes(
     index: &Index,
 ) -> Vec<Finding> {
     let tls = config.server.tls.iter();
-    let tls = tls.flat_map(|tls| [&tls.cert, &tls.key]);
+    let tls = tls.flat_map(|tls| [&tls.cert, &tls.key].into_iter().chain(&tls.client_ca));
     let deciding: Vec<PathBuf> = files
         .iter()
         .chain(&downloads.lock)

@@ -2,6 +2,7 @@
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
+use switchboard_policy::config::check_secret;
 
 /// The fewest bytes of a sealing key.
 pub const LEAST_SEALING_KEY_BYTES: usize = 32;
@@ -36,11 +37,11 @@ impl<'de> Deserialize<'de> for SealingKeys {
     }
 }
 
-/// Checks the length of a sealing key.
+/// Checks that a sealing key is long enough, and may have been made by chance.
 ///
 /// # Errors
 ///
-/// Says that it is too short, without repeating it.
+/// Says what is wrong with it, without repeating it.
 pub fn check_sealing_key(key: &str) -> Result<(), String> {
     if key.len() < LEAST_SEALING_KEY_BYTES {
         return Err(format!(
@@ -48,5 +49,5 @@ pub fn check_sealing_key(key: &str) -> Result<(), String> {
             key.len()
         ));
     }
-    Ok(())
+    check_secret(key)
 }

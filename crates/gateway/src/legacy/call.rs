@@ -239,7 +239,7 @@ impl LegacyCall {
             ..Call::new(
                 request,
                 self.method,
-                Arc::clone(self.session.principal()),
+                self.session.principal(),
                 self.version(),
             )
         })

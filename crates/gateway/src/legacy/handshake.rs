@@ -73,7 +73,7 @@ fn kept_capabilities(raw: &[u8]) -> Vec<u8> {
 /// The result of `initialize`, for who began this session.
 pub(super) fn result(version: Version, snapshot: &Snapshot, session: &Session) -> Bytes {
     let profile = session.profile().map(|profile| &**profile);
-    let view = snapshot.view(session.principal(), profile);
+    let view = snapshot.view(&session.principal(), profile);
     let mut out = format!("{{\"protocolVersion\":\"{version}\",\"capabilities\":").into_bytes();
     capabilities(version, snapshot.capabilities(), &mut out);
     out.extend_from_slice(b",\"serverInfo\":{\"name\":\"switchboard\",\"version\":\"");

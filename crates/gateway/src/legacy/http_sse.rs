@@ -62,7 +62,7 @@ impl Inner {
         self: &Arc<Self>,
         head: &Head,
         body: Body,
-        principal: &Principal,
+        principal: &Arc<Principal>,
         peer: Option<IpAddr>,
         subject_token: Option<Arc<SubjectToken>>,
     ) -> Result<Response, Rejection> {

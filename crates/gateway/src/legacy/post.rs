@@ -270,7 +270,7 @@ impl Inner {
         let id = request.id_bytes();
         let place = self
             .places
-            .take(session.principal())
+            .take(&session.principal())
             .ok_or_else(|| refusal(Refused::TooManyInAll))?;
         let guard = session.begin_call(id.clone(), log).map_err(refusal)?;
         Ok(Some(Box::new(LegacyCall {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -78,7 +79,8 @@ pub(super) struct Beginning {
 pub(super) struct Session {
     sealed_id: Arc<str>,
     name: Box<str>,
-    principal: Arc<Principal>,
+    /// As its latest credential has it.
+    principal: ArcSwap<Principal>,
     profile: Option<Arc<str>>,
     transport: Transport,
     agreed: OnceLock<Arc<Agreed>>,
@@ -174,7 +176,7 @@ impl Session {
         Arc::new_cyclic(|this| Self {
             sealed_id,
             name,
-            principal,
+            principal: ArcSwap::from(principal),
             profile,
             transport,
             agreed: agreed.map_or_else(OnceLock::new, OnceLock::from),
@@ -207,8 +209,16 @@ impl Session {
         &self.sealed_id
     }
 
-    pub(super) fn principal(&self) -> &Arc<Principal> {
-        &self.principal
+    /// On whose behalf its calls are made, as the latest credential that was used in it says.
+    pub(super) fn principal(&self) -> Arc<Principal> {
+        self.principal.load_full()
+    }
+
+    /// Takes note of a newer credential of the same principal's: what it may do can have changed.
+    pub(super) fn renew(&self, principal: &Arc<Principal>) {
+        if !Arc::ptr_eq(&self.principal.load(), principal) {
+            self.principal.store(Arc::clone(principal));
+        }
     }
 
     /// The profile that it was begun at; `None`: the endpoint without one.

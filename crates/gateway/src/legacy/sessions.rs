@@ -158,7 +158,7 @@ impl Sessions {
 
     /// The session that this id opens for this principal; none if it has ended, is another's or was
     /// never given out, which are not told apart.
-    pub(super) fn find(&self, principal: &Principal, id: &str) -> Option<Arc<Session>> {
+    pub(super) fn find(&self, principal: &Arc<Principal>, id: &str) -> Option<Arc<Session>> {
         if id.len() > MAX_ID_LEN {
             return None;
         }
@@ -169,7 +169,11 @@ impl Sessions {
         let session = Arc::clone(session);
         drop(table);
         let is_open = session.principal().id == principal.id && Instant::now() < session.expires();
-        is_open.then_some(session)
+        if !is_open {
+            return None;
+        }
+        session.renew(principal);
+        Some(session)
     }
 
     /// Ends a session; answers whether it was there.
@@ -257,11 +261,11 @@ impl Table {
         if self.by_id.remove(session.sealed_id()).is_none() {
             return false;
         }
-        let principal = &session.principal().id;
-        if let Some(count) = self.of_principal.get_mut(principal) {
+        let principal = session.principal();
+        if let Some(count) = self.of_principal.get_mut(&principal.id) {
             *count -= 1;
             if *count == 0 {
-                self.of_principal.remove(principal);
+                self.of_principal.remove(&principal.id);
             }
         }
         true

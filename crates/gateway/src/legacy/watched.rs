@@ -39,7 +39,7 @@ impl Sight {
     fn of(session: &Session, orchestrator: &Orchestrator) -> Self {
         let snapshot = orchestrator.catalogue().load();
         Self {
-            watching: Watching::new(&snapshot, session.principal(), session.profile()),
+            watching: Watching::new(&snapshot, &session.principal(), session.profile()),
             orchestrator: orchestrator.clone(),
         }
     }

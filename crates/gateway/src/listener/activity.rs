@@ -1,10 +1,11 @@
 //! What a connection is doing right now, and how long it may go on doing it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use switchboard_policy::authenticate::ClientCertificate;
 use tokio::time::Instant;
 
 use super::Limits;
@@ -44,6 +45,8 @@ pub(super) struct Activity {
     idle_timeout: Duration,
     /// Whether a request came from somebody who may call.
     is_known: AtomicBool,
+    /// The certificate of the peer, where it has one: most have none.
+    certificate: OnceLock<Box<ClientCertificate>>,
     state: Mutex<State>,
 }
 
@@ -138,6 +141,7 @@ impl Activity {
             header_timeout: limits.header_timeout,
             idle_timeout: limits.idle_timeout,
             is_known: AtomicBool::new(false),
+            certificate: OnceLock::new(),
             state: Mutex::new(State {
                 phase: Phase::Head(now),
                 blocked: None,
@@ -302,6 +306,17 @@ pub(crate) struct Standing(Arc<Activity>);
 impl Standing {
     pub(super) fn of(activity: &Arc<Activity>) -> Self {
         Self(Arc::clone(activity))
+    }
+
+    /// The handshake has accepted this certificate of the peer's.
+    pub(super) fn has_certificate(&self, certificate: ClientCertificate) {
+        // A connection has one handshake.
+        let _ = self.0.certificate.set(Box::new(certificate));
+    }
+
+    /// The certificate of the peer, if the handshake has accepted one.
+    pub(crate) fn certificate(&self) -> Option<&ClientCertificate> {
+        self.0.certificate.get().map(|certificate| &**certificate)
     }
 
     /// A request came from somebody who may call: the connection is kept as long as any.

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
 use pin_project_lite::pin_project;
+use switchboard_policy::authenticate::ClientCertificate;
 use switchboard_telemetry::Metrics;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -92,13 +93,13 @@ impl<A: HttpApp> Connections<'_, A> {
         };
         // Two kinds of tasks, so that plain HTTP pays nothing for TLS.
         match &self.certificate {
-            None => self.spawn(stream, peer, slot, |stream| ready(Ok(stream))),
+            None => self.spawn(stream, peer, slot, |stream, _| ready(Ok(stream))),
             Some(certificate) => {
                 let acceptor = TlsAcceptor::from(certificate.current());
                 let within = self.limits.header_timeout;
                 let ends = [self.drain.token.child_token(), self.cut.token.child_token()];
-                self.spawn(stream, peer, slot, move |stream| {
-                    handshake(acceptor, stream, within, ends)
+                self.spawn(stream, peer, slot, move |stream, standing| {
+                    handshake(acceptor, stream, standing, within, ends)
                 });
             }
         }
@@ -110,7 +111,7 @@ impl<A: HttpApp> Connections<'_, A> {
         stream: std::net::TcpStream,
         peer: SocketAddr,
         slot: OwnedSemaphorePermit,
-        open: impl FnOnce(Watched) -> F + Send + 'static,
+        open: impl FnOnce(Watched, Standing) -> F + Send + 'static,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         F: Future<Output = io::Result<S>> + Send + 'static,
@@ -119,8 +120,9 @@ impl<A: HttpApp> Connections<'_, A> {
         // Of its own, so that waiting for it does not contend with other connections.
         let (drained, was_cut) = (drain.token.child_token(), cut.token.child_token());
         let activity = Arc::new(Activity::new(&self.limits, Instant::now()));
+        let standing = Standing::of(&activity);
         let service = ConnectionService::new(
-            self.app.serve(peer, Standing::of(&activity)),
+            self.app.serve(peer, standing.clone()),
             Arc::clone(&activity),
             &self.limits,
         );
@@ -144,7 +146,8 @@ impl<A: HttpApp> Connections<'_, A> {
                     return;
                 }
             };
-            let io = match open(Watched::new(stream, Arc::clone(&activity))).await {
+            let watched = Watched::new(stream, Arc::clone(&activity));
+            let io = match open(watched, standing).await {
                 Ok(stream) => TokioIo::new(stream),
                 Err(error) => {
                     tracing::debug!(%peer, %error, "a connection did not come to HTTP");
@@ -170,6 +173,7 @@ impl<A: HttpApp> Connections<'_, A> {
 async fn handshake(
     acceptor: TlsAcceptor,
     stream: Watched,
+    standing: Standing,
     within: Duration,
     ends: [CancellationToken; 2],
 ) -> io::Result<TlsStream<Watched>> {
@@ -179,7 +183,7 @@ async fn handshake(
         .run_until_cancelled(cut.run_until_cancelled(accepted))
         .await;
     match accepted.flatten() {
-        Some(Ok(accepted)) => accepted,
+        Some(Ok(accepted)) => accepted.inspect(|stream| note_certificate(stream, &standing)),
         Some(Err(_)) => Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "no TLS handshake in time",
@@ -188,6 +192,15 @@ async fn handshake(
             io::ErrorKind::Interrupted,
             "the gateway ends",
         )),
+    }
+}
+
+/// Notes whose certificate the handshake has accepted, if it was asked for one.
+fn note_certificate(stream: &TlsStream<Watched>, standing: &Standing) {
+    let (_, session) = stream.get_ref();
+    let certificate = session.peer_certificates().and_then(<[_]>::first);
+    if let Some(certificate) = certificate.and_then(|der| ClientCertificate::parse(der)) {
+        standing.has_certificate(certificate);
     }
 }
 

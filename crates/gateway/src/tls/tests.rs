@@ -17,6 +17,8 @@ impl Folder {
         let files = TlsConfig {
             cert: folder.path().join("cert.pem"),
             key: folder.path().join("key.pem"),
+            client_ca: None,
+            client_certificate: ClientCertificateConfig::Optional,
         };
         let mut this = Self {
             folder,
@@ -78,6 +80,7 @@ fn what_is_wrong_with_the_files_is_said_of_the_key_it_belongs_to() {
     let swapped = TlsConfig {
         cert: folder.files.key.clone(),
         key: folder.files.cert.clone(),
+        ..folder.files.clone()
     };
     let (key, message) = problem(&swapped).unwrap();
     assert_eq!(key, "cert");

@@ -4,21 +4,36 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
 use switchboard_protocol::call::Principal;
 
-use super::{AuthError, Authenticator};
+use super::{AuthError, Authentication, Authenticator, Presented, Reason, Resource};
 use crate::config::{ApiKeyConfig, AuthConfig, KeyDigest};
 
 fn key(name: &str, secret: &str, groups: &[&str]) -> ApiKeyConfig {
     ApiKeyConfig {
         name: name.to_owned(),
-        key_sha256: KeyDigest::from(<[u8; 32]>::from(Sha256::digest(secret))),
+        key_sha256: KeyDigest::from(<[u8; 32]>::from(Sha256::digest(secret))).into(),
         groups: groups.iter().map(|&group| group.to_owned()).collect(),
+        expires: None,
+        profiles: None,
     }
 }
 
+fn here() -> Resource {
+    Resource::below(&"https://mcp.example.com".parse().unwrap())
+}
+
+fn of(api_keys: Vec<ApiKeyConfig>) -> Authenticator {
+    let config = AuthConfig {
+        api_keys,
+        ..AuthConfig::default()
+    };
+    Authenticator::new(Some(&config), &here())
+}
+
 fn two_keys() -> Authenticator {
-    Authenticator::new(Some(&AuthConfig {
-        api_keys: vec![key("ci", "first", &["build"]), key("ops", "second", &[])],
-    }))
+    of(vec![
+        key("ci", "first", &["build"]),
+        key("ops", "second", &[]),
+    ])
 }
 
 fn with(values: &[&str]) -> HeaderMap {
@@ -31,7 +46,7 @@ fn with(values: &[&str]) -> HeaderMap {
 
 #[test]
 fn without_configuration_everyone_is_the_same_anonymous_principal() {
-    let open = Authenticator::new(None);
+    let open = Authenticator::new(None, &here());
     let one = open.authenticate(&with(&[])).unwrap();
     let other = open.authenticate(&with(&["Bearer anything"])).unwrap();
     assert_eq!(*one, Principal::anonymous());
@@ -99,4 +114,68 @@ fn the_challenge_names_the_scheme() {
 #[test]
 fn no_digest_is_shown() {
     assert_eq!(format!("{:?}", two_keys()), "Authenticator(2 keys)");
+}
+
+#[test]
+fn a_key_of_profiles_is_for_them_alone() {
+    let mut scoped = key("ci", "first", &[]);
+    scoped.profiles = Some(vec!["coding".to_owned()]);
+    let keys = of(vec![scoped, key("ops", "second", &[])]);
+    let ask = |secret: &str, path: &str| {
+        let headers = with(&[&format!("Bearer {secret}")]);
+        let presented = Presented {
+            headers: &headers,
+            certificate: None,
+            path,
+        };
+        match keys.identify(&presented) {
+            Authentication::Decided(verdict) => verdict.map(|principal| principal.id.clone()),
+            Authentication::Pending(_) => unreachable!("there is no issuer"),
+        }
+    };
+    assert_eq!(ask("first", "/mcp/coding"), Ok("key:ci".to_owned()));
+    for path in [
+        "/mcp",
+        "/sse",
+        "/mcp/",
+        "/mcp/coding2",
+        "/mcp/coding/",
+        "/mcp/Coding",
+    ] {
+        assert_eq!(ask("first", path), Err(Reason::Profile), "{path}");
+        assert_eq!(ask("second", path), Ok("key:ops".to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn keys_of_one_name_overlap_and_each_ends_for_itself() {
+    let both: crate::config::AuthConfig = serde_json::from_value(serde_json::json!({
+        "api_keys": [{
+            "name": "ci",
+            "key_sha256": ["11", "22"].map(|pair| pair.repeat(31) + "00"),
+            "expires": "2027-01-31",
+        }],
+    }))
+    .unwrap();
+    assert_eq!(both.api_keys[0].key_sha256.iter().count(), 2);
+    let digest = |secret: &str| KeyDigest::from(<[u8; 32]>::from(Sha256::digest(secret)));
+    let before = of(vec![key("ci", "first", &[])]);
+    let old = before.authenticate(&with(&["Bearer first"])).unwrap();
+    let overlap = of(vec![key("ci", "first", &[])]).keeping(&before);
+    assert!(overlap.knows(&old));
+    let mut newer = key("ci", "second", &[]);
+    newer.key_sha256 = digest("second").into();
+    let after = of(vec![newer]).keeping(&overlap);
+    assert!(!after.knows(&old));
+}
+
+#[test]
+fn a_key_is_refused_after_its_last_day() {
+    let mut old = key("ci", "first", &[]);
+    old.expires = Some("2020-01-31".parse().unwrap());
+    let keys = of(vec![old]);
+    assert_eq!(
+        keys.authenticate(&with(&["Bearer first"])),
+        Err(AuthError::Invalid)
+    );
 }

@@ -81,6 +81,8 @@ families! {
         "Times that the store of limits and budgets gave no usable answer. Only with a Redis.";
     AUDIT_DROPPED: "counter" "switchboard_audit_dropped_total" ["reason"]
         "Records of the audit that are lost.";
+    AUTHENTICATIONS: "counter" "switchboard_authentications_total" ["outcome"]
+        "Requests to the endpoint by what their credential was worth, where one is needed.";
     HEALTH_ROUND: "gauge" "switchboard_health_round_completed_timestamp_seconds" []
         "When everything in the gateway last answered in time, in seconds since 1970; 0 before.";
     HTTP_REQUESTS: "counter" "switchboard_http_requests_total" ["status"]

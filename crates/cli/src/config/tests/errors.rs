@@ -253,15 +253,15 @@ a.yaml:2: auth: has no value; expected a table of keys
     );
     with(" { api_keys: [] }").fails_with(
         r#"
-a.yaml:2: auth: `api_keys` is empty, so nobody could call; expected at least one key, or no such section at all
+a.yaml:2: auth: there is no key in `api_keys`, no issuer in `jwt` and no `mtls`, so nobody could call; expected at least one of these, or no such section at all
 "#,
     );
     with(" {}").fails_with(
         r#"
-a.yaml:2: auth: `api_keys` is empty, so nobody could call; expected at least one key, or no such section at all
+a.yaml:2: auth: there is no key in `api_keys`, no issuer in `jwt` and no `mtls`, so nobody could call; expected at least one of these, or no such section at all
 "#,
     );
-    let key = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    let key = "1f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     with(&format!(
         "\n  api_keys:\n    - {{ name: a, key_sha256: {key} }}\n    - name: a\n      key_sha256: {key}"
     ))

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
+use switchboard_policy::config::KeyDigest;
 use switchboard_telemetry::LogFormat;
 
 use super::super::{default_files, load};
 use super::{BACKEND, Place, repository};
 
-const DIGEST: &str = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08";
+const DIGEST: &str = "1F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08";
 
 fn arguments(backend: &BackendConfig) -> &[String] {
     match &backend.transport {
@@ -55,7 +56,7 @@ server: { ops_listen: off, drain_timeout: 1m 30s, body_timeout: 0.5 }
 auth:
   api_keys:
     - name: ci
-      key_sha256: "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
+      key_sha256: "1F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
       groups: [a, b]
 backends:
   far:
@@ -74,7 +75,7 @@ drain_timeout = "1m 30s"
 body_timeout = 0.5
 [[auth.api_keys]]
 name = "ci"
-key_sha256 = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
+key_sha256 = "1F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
 groups = ["a", "b"]
 [backends.far]
 url = "https://far.example.com/mcp"
@@ -91,7 +92,7 @@ const JSON: &str = r#"{
   "server": { "ops_listen": null, "drain_timeout": 90, "body_timeout": "500ms" },
   "auth": { "api_keys": [
     { "name": "ci", "groups": ["a", "b"], // of the build
-      "key_sha256": "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08" },
+      "key_sha256": "1F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08" },
   ] },
   "backends": { "far": {
     "url": "https://far.example.com/mcp", "headers": { "Authorization": "Bearer abc" },
@@ -122,7 +123,8 @@ fn three_formats_say_the_same() {
             "{name}"
         );
         let key = &config.auth.unwrap().api_keys[0];
-        assert_eq!(key.key_sha256, DIGEST.parse().unwrap(), "{name}");
+        let digest: KeyDigest = DIGEST.parse().unwrap();
+        assert_eq!(key.key_sha256, digest.into(), "{name}");
         assert_eq!(key.groups, ["a", "b"], "{name}");
         let far = &config.backends["far"];
         assert_eq!(far.timeout, Duration::from_secs(5), "{name}");
@@ -297,6 +299,33 @@ fn the_examples_of_the_repository_load() {
         let loaded = loaded.unwrap_or_else(|errors| panic!("{errors}"));
         assert_eq!(loaded.config.backends.len(), backends, "{name}");
         assert!(loaded.warnings.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_page_about_authentication_load() {
+    let page = std::fs::read_to_string(repository().join("docs/authentication.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1);
+    let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 7, "{}", blocks.len());
+    let folder = tempfile::tempdir().unwrap();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    for (name, text) in [
+        ("cert.pem", pair.cert.pem()),
+        ("clients.pem", pair.cert.pem()),
+        ("key.pem", pair.signing_key.serialize_pem()),
+    ] {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    for block in blocks {
+        let text = block.replace("/etc/switchboard", folder.path().to_str().unwrap());
+        let loaded = Place::new()
+            .file("a.yaml", &text)
+            .env("CI_KEY_SHA256", DIGEST)
+            .env("AGENTS_KEY_SHA256", &DIGEST.replace('8', "7"))
+            .env("AGENTS_NEXT_KEY_SHA256", &DIGEST.replace('8', "6"))
+            .load();
+        assert!(loaded.config.auth.is_some(), "{block}");
     }
 }
 

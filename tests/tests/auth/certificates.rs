@@ -1,0 +1,104 @@
+//! Client certificates.
+
+use std::path::Path;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType,
+    generate_simple_self_signed,
+};
+use reqwest::{Certificate, Identity};
+use serde_json::json;
+use switchboard_testkit::client::{Client, call};
+use switchboard_tests::front::{faulty, until};
+use switchboard_tests::gateway::Gateway;
+
+const KEY: &str = "a-key-that-is-made-for-this-test-alone-77fe";
+
+/// An authority that vouches for clients.
+struct Authority(Issuer<'static, KeyPair>, String);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "clients");
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a certificate").pem();
+        Self(Issuer::new(params, key), pem)
+    }
+
+    /// The identity of a client with this URI.
+    fn identity(&self, uri: &str) -> Identity {
+        let mut params = CertificateParams::default();
+        let uri = uri.try_into().expect("ASCII");
+        params.subject_alt_names = vec![SanType::URI(uri)];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
+        Identity::from_pem(pem.as_bytes()).expect("an identity")
+    }
+}
+
+async fn ask(gateway: &Gateway, http: &reqwest::Client, key: Option<&str>) -> Option<u16> {
+    let draft = Client::new(gateway.url()).draft(&call("a__echo", &json!({ "x": 1 })));
+    let mut request = http
+        .post(gateway.url())
+        .headers(draft.headers)
+        .body(draft.body);
+    if let Some(key) = key {
+        request = request.bearer_auth(key);
+    }
+    let response = request.send().await.ok()?;
+    Some(response.status().as_u16())
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).expect("the folder is ours");
+    path
+}
+
+#[tokio::test]
+async fn a_certificate_of_a_known_authority_is_a_credential() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let gateway = Gateway::start(json!({
+        "server": { "tls": {
+            "cert": write(folder.path(), "cert.pem", &own.cert.pem()),
+            "key": write(folder.path(), "key.pem", &own.signing_key.serialize_pem()),
+            "client_ca": write(folder.path(), "clients.pem", &authority.1),
+        } },
+        "auth": {
+            "api_keys": [{ "name": "ci", "key_sha256": crate::refusals::digest(KEY) }],
+            "mtls": { "groups": [{ "name": "spiffe://team/*", "groups": ["team"] }] },
+        },
+        "backends": { "a": faulty(&[]) },
+    }))
+    .await;
+    let trusted = Certificate::from_der(own.cert.der()).expect("a certificate");
+    let client = |identity: Option<Identity>| {
+        let builder = reqwest::Client::builder().tls_certs_only([trusted.clone()]);
+        let builder = match identity {
+            Some(identity) => builder.identity(identity),
+            None => builder,
+        };
+        builder.build().expect("a client")
+    };
+    let known = client(Some(authority.identity("spiffe://team/anna")));
+    until("the backend answers", async || {
+        (ask(&gateway, &known, None).await == Some(200)).then_some(())
+    })
+    .await;
+    let nobody = client(None);
+    assert_eq!(ask(&gateway, &nobody, None).await, Some(401));
+    assert_eq!(ask(&gateway, &nobody, Some(KEY)).await, Some(200));
+    // What a caller says itself counts, for better or worse.
+    assert_eq!(ask(&gateway, &known, Some(KEY)).await, Some(200));
+    assert_eq!(ask(&gateway, &known, Some("wrong")).await, Some(401));
+    let unknown = client(Some(stranger.identity("spiffe://team/anna")));
+    assert_eq!(ask(&gateway, &unknown, None).await, None);
+    gateway.stop().await;
+}
