@@ -19,6 +19,8 @@ use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
 use switchboard_policy::config::{AdminConfig, AuthConfig};
 use switchboard_policy::gatekeeper::Gatekeeper;
+use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
+use switchboard_policy::limits::{self, Limits, LimitsConfig};
 use switchboard_protocol::policy::Policy;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
@@ -58,6 +60,22 @@ pub struct Config {
     /// Tools that do the same. A call of any may be answered by another, and goes on to the next
     /// like a fallback.
     pub equivalents: Vec<EquivalentsConfig>,
+    /// How often calls may be made, and how many at once. A call that several concern takes from all
+    /// of them or from none; one for which there is not enough is refused with 429 and
+    /// `rate_limited`, and a chain with `when: [limit]` goes on to another tool.
+    #[schemars(extend("x-unique" = ["name"]))]
+    pub limits: Vec<LimitConfig>,
+    /// How much may be used in a window of time: of calls, of bytes of results, of units of `costs`. A
+    /// call for which there is not enough is refused with 402 and `over_budget`, and a chain with
+    /// `when: [budget]` goes on to another tool.
+    #[schemars(extend("x-unique" = ["name"]))]
+    pub budgets: Vec<BudgetConfig>,
+    /// What calls of tools cost, in units of your own: by patterns of the names that the gateway
+    /// lists, in which `*` stands for any characters. Where several fit, one without `*` counts, else
+    /// the one that says most. All other calls cost 1.
+    pub costs: CostsConfig,
+    /// Where limits and budgets are counted.
+    pub store: StoreConfig,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
     /// How the gateway shows that it still works.
@@ -222,6 +240,7 @@ impl Config {
             .chain(self.equal_prefixes())
             .chain(self.wrong_dependencies())
             .chain(self.wrong_chains())
+            .chain(self.wrong_limits())
             .collect()
     }
 
@@ -233,9 +252,18 @@ impl Config {
         }
     }
 
-    /// What decides about calls.
-    pub fn policy(&self) -> Arc<dyn Policy> {
-        Arc::new(Gatekeeper::new())
+    /// What decides about calls, with these limits and budgets.
+    pub fn policy(&self, limits: Arc<Limits>) -> Arc<dyn Policy> {
+        Arc::new(Gatekeeper::new().with_limits(limits))
+    }
+
+    /// What is limited.
+    pub fn limits(&self) -> LimitsConfig<'_> {
+        LimitsConfig {
+            limits: &self.limits,
+            budgets: &self.budgets,
+            costs: &self.costs,
+        }
     }
 
     fn open_to_everyone(&self) -> Option<ConfigProblem> {
@@ -359,6 +387,17 @@ impl Config {
             .map(|(name, backend)| (&**name, &*backend.depends_on))
             .collect();
         start_order::problems(&dependencies)
+    }
+
+    fn wrong_limits(&self) -> Vec<ConfigProblem> {
+        let wrong = limits::config::problems(&self.limits, &self.budgets).into_iter();
+        let problem = |(path, message): (Vec<String>, String)| ConfigProblem {
+            // Of an entry that is not valid in itself nothing more is said.
+            other: Some(path[..path.len().saturating_sub(1)].to_vec()),
+            path,
+            message,
+        };
+        wrong.map(problem).collect()
     }
 
     /// Chains that are wrong in themselves, and tools in them that no backend can have: a name begins

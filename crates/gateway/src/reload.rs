@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{BackendChanges, DesiredState, Orchestrator};
+use switchboard_policy::limits::Limits;
 use switchboard_policy::origin::HostPolicyError;
+use switchboard_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessInForce};
@@ -23,6 +25,9 @@ pub struct Reloader {
     /// Where the admin API really is, and its rules, if there is one.
     pub(crate) admin: Option<(SocketAddr, AccessInForce)>,
     pub(crate) orchestrator: Orchestrator,
+    /// What was counted goes on under the next configuration.
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the gateway begins to shut down.
     pub(crate) drain: CancellationToken,
 }
@@ -99,12 +104,13 @@ impl Reloader {
         if let (Some((_, in_force)), Some(admin)) = (&self.admin, admin) {
             in_force.store(Arc::new(admin));
         }
+        let limits = Arc::new(self.limits.next(next.limits(), &self.metrics));
         let wanted = DesiredState {
             backends: next.backends.clone(),
             names: next.names.clone(),
             chains: next.chains(),
             private: next.auth.is_some(),
-            policy: next.policy(),
+            policy: next.policy(Arc::clone(&limits)),
             drain_timeout: next.server.drain_timeout,
         };
         let backends = tokio::select! {
@@ -115,6 +121,7 @@ impl Reloader {
             }
         };
         self.in_force = next;
+        self.limits = limits;
         Ok(Reloaded {
             is_changed: true,
             keys,
@@ -148,6 +155,10 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
         backends: new.backends,
         fallbacks: new.fallbacks,
         equivalents: new.equivalents,
+        limits: new.limits,
+        budgets: new.budgets,
+        costs: new.costs,
+        store: old.store,
         heartbeat: old.heartbeat,
         parked_calls: old.parked_calls,
         telemetry: old.telemetry,
@@ -201,6 +212,10 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             backends,
             fallbacks,
             equivalents,
+            limits,
+            budgets,
+            costs,
+            store,
             heartbeat,
             parked_calls,
             telemetry,

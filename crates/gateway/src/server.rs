@@ -13,7 +13,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use switchboard_backends::KnownLists;
 use switchboard_orchestrator::{Orchestrator, Parts};
+use switchboard_policy::limits::Limits as CallLimits;
 use switchboard_policy::origin::HostPolicyError;
+use switchboard_policy::store::Store;
 use switchboard_protocol::token::{KeyError, SealError, Sealer};
 use switchboard_telemetry::{Metrics, Sampler};
 use tokio::net::TcpListener;
@@ -79,6 +81,7 @@ pub struct Gateway {
     config: Config,
     listeners: Listeners,
     orchestrator: Orchestrator,
+    limits: Arc<CallLimits>,
     app: App,
     ops: axum::Router,
     admin: Option<AdminApi>,
@@ -114,6 +117,8 @@ impl Gateway {
         let runtime = Handle::current();
         let (here, on_workers) = (runtime.clone(), workers.alive_tasks());
         metrics.count_tasks_with(move || here.metrics().num_alive_tasks() + on_workers());
+        let store = Store::start(&config.store, &metrics).await;
+        let limits = Arc::new(CallLimits::new(config.limits(), store, &metrics));
         let orchestrator = Orchestrator::start(Parts {
             names: config.names.clone(),
             backends: config.backends.clone(),
@@ -121,7 +126,7 @@ impl Gateway {
             parked_calls: config.parked_calls,
             known_lists: known_lists(server),
             private: config.auth.is_some(),
-            policy: config.policy(),
+            policy: config.policy(Arc::clone(&limits)),
             sealer,
             metrics: Arc::clone(&metrics),
             runtimes: workers.runtimes().cloned().collect(),
@@ -156,6 +161,7 @@ impl Gateway {
             config,
             listeners,
             orchestrator,
+            limits,
             app,
             ops,
             admin,
@@ -213,6 +219,8 @@ impl Gateway {
             access: Arc::clone(&self.app.http.access),
             admin: self.admin_in_force(),
             orchestrator: self.orchestrator.clone(),
+            limits: Arc::clone(&self.limits),
+            metrics: Arc::clone(&self.metrics),
             drain: self.drain.clone(),
         }
     }
@@ -230,6 +238,7 @@ impl Gateway {
             config: _,
             listeners,
             orchestrator,
+            limits: _limits,
             app,
             ops,
             admin,

@@ -1,9 +1,12 @@
 //! The policy of a configuration: all that decides about calls, in one place and in one order.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::policy::{Admission, Audience, Permit, Policy, Target};
+
+use crate::limits::Limits;
 
 /// All rules of one configuration. Immutable: a reload makes another.
 #[derive(Debug)]
@@ -11,6 +14,7 @@ pub struct Gatekeeper {
     /// Tells it from every other of this process, for what principals remember.
     #[expect(dead_code, reason = "read by the parts that remember")]
     number: u64,
+    limits: Option<Arc<Limits>>,
 }
 
 impl Gatekeeper {
@@ -20,7 +24,15 @@ impl Gatekeeper {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
+            limits: None,
         }
+    }
+
+    /// The same with these limits and budgets.
+    #[must_use]
+    pub fn with_limits(self, limits: Arc<Limits>) -> Self {
+        let limits = Some(limits).filter(|limits| !limits.is_empty());
+        Self { limits, ..self }
     }
 }
 
@@ -43,7 +55,10 @@ impl Policy for Gatekeeper {
         true
     }
 
-    fn admit(&self, _: &Call, _: &Target<'_>, _: bool) -> Admission {
-        Admission::Decided(Ok(Permit::FREE))
+    fn admit(&self, call: &Call, target: &Target<'_>, is_continuation: bool) -> Admission {
+        match &self.limits {
+            None => Admission::Decided(Ok(Permit::FREE)),
+            Some(limits) => limits.admit(call, target, is_continuation),
+        }
     }
 }

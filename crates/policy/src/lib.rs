@@ -1,9 +1,13 @@
 //! Who may do what, and where a request may come from.
 //!
 //! [`origin`] keeps web pages of strangers out, [`authenticate`] turns a credential into a
-//! principal, [`gatekeeper`] decides about calls, [`config`] is what an operator writes about it.
+//! principal, [`gatekeeper`] decides about calls, [`limits`] how often and how many, counted in a
+//! [`store`]; [`config`] is what an operator writes about it.
 
 pub mod authenticate;
 pub mod config;
 pub mod gatekeeper;
+pub mod limits;
 pub mod origin;
+mod pattern;
+pub mod store;

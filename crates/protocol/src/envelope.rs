@@ -157,6 +157,8 @@ known_keys! {
         baggage = "baggage",
         /// The longest that the client gives the call, in milliseconds.
         timeout_ms = "dev.switchboard/timeoutMs",
+        /// The conversation that the call is part of, as the client says.
+        conversation = "dev.switchboard/conversation",
     }
 }
 
@@ -285,6 +287,10 @@ known_keys! {
 }
 
 /// A message of either kind.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "taken apart as soon as it is parsed, and a box would cost each request an allocation"
+)]
 #[derive(Clone, Debug)]
 pub enum Message {
     /// A request or a notification.

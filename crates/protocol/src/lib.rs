@@ -8,6 +8,8 @@
 pub const OWN_META_PREFIX: &str = "dev.switchboard/";
 /// The key of `_meta` under which a client says how many milliseconds it gives a call.
 pub const TIMEOUT_KEY: &str = "dev.switchboard/timeoutMs";
+/// The key of `_meta` under which a client says which conversation a call is part of.
+pub const CONVERSATION_KEY: &str = "dev.switchboard/conversation";
 /// The key of what went wrong: in `_meta` of a result that tells of a [`Fault`], and between the
 /// two legacy edges in the place of an answer, where a client gave an error instead.
 ///

@@ -27,6 +27,31 @@ macro_rules! label {
 }
 
 label! {
+    /// `decision` of a limit or budget.
+    LimitDecision {
+        Allowed = "allowed",
+        Refused = "refused",
+        /// The store was away, and the call passed uncounted.
+        Unchecked = "unchecked",
+        /// The store was away, and the call was refused.
+        Unavailable = "unavailable",
+    }
+}
+
+label! {
+    /// `reason` why the store gave no usable answer.
+    StoreFailure {
+        Timeout = "timeout",
+        /// There is no connection, or it broke.
+        Connection = "connection",
+        /// It takes no writes, or none of this user's.
+        Refused = "refused",
+        /// What it answered is none of the answers that it may give.
+        Answer = "answer",
+    }
+}
+
+label! {
     /// `mcp_method_name`: the methods of the revisions 2024-11-05 to 2026-07-28, of tasks and
     /// of skills, that a client sends.
     MethodLabel {

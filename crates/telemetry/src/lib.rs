@@ -17,11 +17,12 @@ pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filt
 pub use context::{Sampler, TraceContext, TraceParent};
 pub use init::{Guard, InitError, init};
 pub use labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, ReloadResult,
-    Retry, ShedReason,
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision, MethodLabel, Refusal,
+    ReloadResult, Retry, ShedReason, StoreFailure,
 };
 pub use metrics::{
-    BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, Metrics, ProcessMetrics, reference,
+    BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, LimitMetrics, Metrics, ProcessMetrics,
+    StoreMetrics, reference,
 };
 pub use span::{Attempt, CallSpan, IncomingCall, Network, Target};
 

@@ -4,6 +4,7 @@
 //! lock after the first call of its kind.
 
 mod families;
+mod limits;
 mod processes;
 mod readings;
 #[cfg(test)]
@@ -20,14 +21,15 @@ use prometheus::{
 };
 
 use crate::labels::{
-    BackendState, BreakerTurn, ErrorType, IgnoredMessage, MethodLabel, Refusal, ReloadResult,
-    Retry, ShedReason,
+    BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision, MethodLabel, Refusal,
+    ReloadResult, Retry, ShedReason, StoreFailure,
 };
 use families::Family;
 use processes::ProcessFamilies;
 use readings::Reading;
 
 pub use families::reference;
+pub use limits::{LimitMetrics, StoreMetrics};
 pub use processes::ProcessMetrics;
 
 /// Upper bounds of the histograms in seconds, from the OpenTelemetry conventions for MCP.
@@ -62,6 +64,7 @@ pub struct Metrics {
     legacy_streams: IntGauge,
     calls_in_flight: IntGauge,
     shed: Box<[IntCounter]>,
+    limits: limits::LimitFamilies,
     health_round: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
@@ -111,6 +114,7 @@ impl Metrics {
                 .iter()
                 .map(|reason| shed.with_label_values(&[reason.as_str()]))
                 .collect(),
+            limits: limits::LimitFamilies::new(&registry)?,
             health_round: gauge(&registry, &families::HEALTH_ROUND)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
             http_handles: STATUSES.map(|_| OnceLock::new()).collect(),
@@ -231,6 +235,16 @@ impl Metrics {
     /// Counts a call, or a request before it became one, that the gateway did not take on.
     pub fn shed(&self, reason: ShedReason) {
         self.shed[reason as usize].inc();
+    }
+
+    /// The handles of a limit or budget: `policy` says which, `name` is from the configuration.
+    pub fn limit(&self, policy: &'static str, name: &str) -> LimitMetrics {
+        self.limits.of(policy, name)
+    }
+
+    /// The handles of the store of limits and budgets, which is shown from now on.
+    pub fn store(&self) -> StoreMetrics {
+        self.limits.store()
     }
 
     /// Notes that a health round was completed just now.
@@ -501,6 +515,17 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "reason",
             Some(&families::SHED),
             values(ShedReason::ALL, ShedReason::as_str),
+        ),
+        (
+            "reason",
+            Some(&families::STORE_FAILURES),
+            values(StoreFailure::ALL, StoreFailure::as_str),
+        ),
+        ("policy", None, vec!["limit", "budget"]),
+        (
+            "decision",
+            None,
+            values(LimitDecision::ALL, LimitDecision::as_str),
         ),
         (
             "result",

@@ -9,4 +9,5 @@ pub mod fake_stdio;
 pub mod fake_tasks;
 pub mod fault;
 pub mod legacy_client;
+pub mod redis_server;
 pub mod storm;

@@ -17,6 +17,7 @@ use switchboard_orchestrator::catalogue::{Entry, Kind, Snapshot};
 use switchboard_orchestrator::chains;
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{Orchestrator, Parts};
+use switchboard_policy::store::Store;
 use switchboard_protocol::token::Sealer;
 use switchboard_telemetry::Metrics;
 use tokio::time::Instant;
@@ -112,6 +113,17 @@ pub(crate) async fn run(
     processes.add_to(&mut report);
     let mut all_there = processes.can_start();
     if connect {
+        if let Some(answers) = store_answers(&config).await {
+            all_there &= answers;
+            report["store"] = json!({ "answers": answers });
+            let _ = match answers {
+                true => writeln!(text, "The store of limits and budgets answers."),
+                false => writeln!(
+                    text,
+                    "error: store.redis: does not answer, or takes no writes"
+                ),
+            };
+        }
         match connected(config).await {
             Ok(found) => {
                 let Connected {
@@ -154,6 +166,15 @@ pub(crate) async fn run(
         ExitCode::SUCCESS
     } else {
         ExitCode::from(1)
+    }
+}
+
+/// Whether the store of limits and budgets answers, if there is one beside memory.
+async fn store_answers(config: &Config) -> Option<bool> {
+    let metrics = Metrics::new().ok()?;
+    match Store::start(&config.store, &metrics).await {
+        Store::Memory => None,
+        Store::Redis(redis) => Some(redis.is_up()),
     }
 }
 

@@ -8,6 +8,7 @@ use switchboard_backends::config::{duration, parked};
 use switchboard_gateway::config as gateway;
 use switchboard_orchestrator::config as orchestrator;
 use switchboard_policy::config::KeyDigest;
+use switchboard_policy::limits::config as limits;
 use switchboard_telemetry::check_filter;
 
 /// A form of text.
@@ -39,6 +40,11 @@ const FORMATS: &[Format] = &[
         name: "backend-name",
         expected: "1 to 64 of the characters `A-Z a-z 0-9 _ -`",
         check: gateway::check_backend_name,
+    },
+    Format {
+        name: "byte-size",
+        expected: "a size such as `512KiB` or `10MiB`, or a number of bytes, at least 1",
+        check: |text| limits::parse_size(text).map(drop),
     },
     Format {
         name: "cores-or-none",
@@ -133,6 +139,16 @@ const FORMATS: &[Format] = &[
         check: |text| duration::parse(text).and_then(duration::check_positive),
     },
     Format {
+        name: "rate",
+        expected: "calls in a time, such as `60/1m`",
+        check: limits::check_rate,
+    },
+    Format {
+        name: "redis-url",
+        expected: "the address of a Redis, such as `redis://127.0.0.1:6379/0` or `rediss://USER:PASSWORD@HOST`",
+        check: limits::check_redis_url,
+    },
+    Format {
         name: "sealing-key",
         expected: "a secret of at least 32 bytes, such as `openssl rand -base64 32` prints",
         check: gateway::check_sealing_key,
@@ -166,8 +182,18 @@ const FORMATS: &[Format] = &[
         check: |text| gateway::parse_ops_listen(text).map(drop),
     },
     Format {
+        name: "store-timeout",
+        expected: "a duration such as `100ms`, or a number of seconds, from 1 ms to 10 s",
+        check: |text| limits::parse_timeout(text).map(drop),
+    },
+    Format {
         name: "variable-name",
         expected: "a name without `=`",
         check: backends::check_variable_name,
+    },
+    Format {
+        name: "window",
+        expected: "a duration such as `1h` or `1d`, or a number of seconds, from 1 s to 31 days",
+        check: |text| limits::parse_window(text).map(drop),
     },
 ];

@@ -3,6 +3,7 @@
 mod chains;
 mod clients;
 mod errors;
+mod limits;
 mod loading;
 mod reference;
 

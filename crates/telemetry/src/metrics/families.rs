@@ -71,6 +71,12 @@ families! {
         "Calls that have begun and not ended.";
     SHED: "counter" "switchboard_shed_total" ["reason"]
         "Calls and requests refused because the gateway has as much to do as it may, or answers dropped because it keeps as many as it may (`answers`).";
+    LIMIT_DECISIONS: "counter" "switchboard_limit_decisions_total" ["policy", "name", "decision"]
+        "Decisions of each limit and budget: policy is limit or budget, name its name in the configuration. unchecked and unavailable are those made while the store was away.";
+    STORE_UP: "gauge" "switchboard_store_up" []
+        "1 while the store of limits and budgets answers, 0 while it does not. Only with a Redis.";
+    STORE_FAILURES: "counter" "switchboard_store_failures_total" ["reason"]
+        "Times that the store of limits and budgets gave no usable answer. Only with a Redis.";
     HEALTH_ROUND: "gauge" "switchboard_health_round_completed_timestamp_seconds" []
         "When everything in the gateway last answered in time, in seconds since 1970; 0 before.";
     HTTP_REQUESTS: "counter" "switchboard_http_requests_total" ["status"]
@@ -101,7 +107,7 @@ pub fn reference() -> String {
         "# Metrics\n\n\
          Served in the Prometheus text format on `/metrics` of `server.ops_listen`. This page is generated from the code: \
          `UPDATE=1 cargo nextest run -p switchboard-telemetry reference` rewrites it.\n\n\
-         No label takes a value that a client chooses. `backend` and `switchboard_backend` are names from the configuration.\n\n\
+         No label takes a value that a client chooses. `backend`, `switchboard_backend` and `name` are names from the configuration.\n\n\
          | metric | type | labels | meaning |\n|---|---|---|---|\n",
     );
     for family in ALL {

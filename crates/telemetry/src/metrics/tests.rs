@@ -21,6 +21,10 @@ fn all_in_use() -> Metrics {
     backend.set_state(BackendState::Ready);
     let _ = backend.processes();
     metrics.http_request(200);
+    let _ = metrics.limit("limit", "per-user");
+    let store = metrics.store();
+    store.set_up(true);
+    store.failed(StoreFailure::Timeout);
     metrics.count_tasks_with(|| 7);
     metrics.count_parked_calls_with(|| 3);
     metrics.count_dropped_with("logs", || 1);

@@ -167,7 +167,7 @@ a.toml:16: backends."a b": the key is not the name of a backend; expected 1 to 6
 a.toml:18: backend: is not a known key; did you mean `backends`?
 a.toml:19: admin: `api_keys` is empty, so nobody could call; expected at least one key, or no such section at all
 a.toml:20: profiles: is not built yet, so it would have no effect; expected a file without it
-a.toml:21: zzz: is not a known key; expected one of `admin`, `auth`, `backends`, `equivalents`, `fallbacks`, `heartbeat`, `names`, `parked_calls`, `server`, `telemetry`
+a.toml:21: zzz: is not a known key; expected one of `admin`, `auth`, `backends`, `budgets`, `costs`, `equivalents`, `fallbacks`, `heartbeat`, `limits`, `names`, `parked_calls`, `server`, `store`, `telemetry`
 "#,
     );
 }

@@ -9,7 +9,7 @@ use switchboard_protocol::extension;
 use switchboard_protocol::method::{LogLevel, Method};
 use switchboard_protocol::splice::{filter_object, for_each_member};
 use switchboard_protocol::version::Version;
-use switchboard_protocol::{OWN_META_PREFIX, TIMEOUT_KEY};
+use switchboard_protocol::{CONVERSATION_KEY, OWN_META_PREFIX, TIMEOUT_KEY};
 
 use super::edit::is_object;
 
@@ -158,7 +158,8 @@ pub(crate) fn request(
 
     let mut front = b"\"_meta\":".to_vec();
     // What a client may say to the gateway it may say in either era.
-    let is_ours = |key: &str| key.starts_with(OWN_META_PREFIX) && key != TIMEOUT_KEY;
+    let is_clients = |key: &str| [TIMEOUT_KEY, CONVERSATION_KEY].contains(&key);
+    let is_ours = |key: &str| key.starts_with(OWN_META_PREFIX) && !is_clients(key);
     let keep = |key: &str| !(is_ours(key) || is_modern_meta(key));
     filter_object(own_meta, &client.meta(log_level), keep, &mut front);
     let drops_context = drops_context(method, client);

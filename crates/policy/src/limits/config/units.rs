@@ -1,0 +1,186 @@
+//! Rates, sizes and times as an operator writes them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+
+const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+const UNITS: [(&str, u64); 8] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("B", 1),
+];
+
+/// So many calls in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How many, at least 1.
+    pub calls: u32,
+    /// In how long, from 1 ms to 31 days, and at least 1 µs for each call.
+    pub period: Duration,
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let not_a_rate = || "is not a rate".to_owned();
+        let (calls, period) = text.split_once('/').ok_or_else(not_a_rate)?;
+        let calls: u32 = calls.trim().parse().map_err(|_| not_a_rate())?;
+        let period = period.trim();
+        // `60/m` is what most people write.
+        let period = match period.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            true => humantime::parse_duration(&format!("1{period}")),
+            false => humantime::parse_duration(period),
+        };
+        let period = period.map_err(|_| not_a_rate())?;
+        if !(Duration::from_millis(1)..=LONGEST).contains(&period) {
+            return Err("is a rate in less than 1 ms or more than 31 days".to_owned());
+        }
+        if calls == 0 {
+            return Err("is a rate without any call".to_owned());
+        }
+        if u128::from(calls) > period.as_micros() {
+            return Err("is more than a call each microsecond".to_owned());
+        }
+        Ok(Self { calls, period })
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let period = humantime::format_duration(self.period);
+        write!(f, "{}/{period}", self.calls)
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}
+
+/// Checks a rate.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn check_rate(text: &str) -> Result<(), String> {
+    text.parse::<Rate>().map(drop)
+}
+
+/// Reads a size with a unit, such as `10MiB`.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let unit = |(unit, bytes): &(&str, u64)| {
+        let number = text.strip_suffix(unit)?.trim_end();
+        Some(number.parse::<f64>().ok()? * *bytes as f64)
+    };
+    match UNITS.iter().find_map(unit) {
+        // More than this no number of floating point tells from the next.
+        Some(size) if (1.0..=(1_u64 << 53) as f64).contains(&size) => Ok(size as u64),
+        _ => Err("is not a size".to_owned()),
+    }
+}
+
+/// Reads the window of a budget.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn parse_window(text: &str) -> Result<Duration, String> {
+    let window = humantime::parse_duration(text).map_err(|_| "is not a duration".to_owned())?;
+    check_window(window)
+}
+
+fn check_window(window: Duration) -> Result<Duration, String> {
+    if !(Duration::from_secs(1)..=LONGEST).contains(&window) {
+        return Err("is less than 1 s or more than 31 days".to_owned());
+    }
+    Ok(window)
+}
+
+/// Reads how long the store may take.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let timeout = humantime::parse_duration(text).map_err(|_| "is not a duration".to_owned())?;
+    check_timeout(timeout)
+}
+
+fn check_timeout(timeout: Duration) -> Result<Duration, String> {
+    if !(Duration::from_millis(1)..=LONGEST_TIMEOUT).contains(&timeout) {
+        return Err("is less than 1 ms or more than 10 s".to_owned());
+    }
+    Ok(timeout)
+}
+
+/// A number, or text with a unit.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a number, or text with a unit")]
+enum Written {
+    Whole(u64),
+    Fraction(f64),
+    Text(String),
+}
+
+impl Written {
+    fn duration(self, parse: fn(&str) -> Result<Duration, String>) -> Result<Duration, String> {
+        let seconds = match self {
+            Self::Text(text) => return parse(&text),
+            Self::Whole(seconds) => return Ok(Duration::from_secs(seconds)),
+            Self::Fraction(seconds) => seconds,
+        };
+        Duration::try_from_secs_f64(seconds).map_err(|_| "is not a duration".to_owned())
+    }
+}
+
+pub(super) fn deserialize_size<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u64>, D::Error> {
+    match Option::<Written>::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Written::Whole(bytes)) if bytes > 0 => Ok(Some(bytes)),
+        Some(Written::Text(text)) => parse_size(&text).map(Some).map_err(de::Error::custom),
+        Some(_) => Err(de::Error::custom("is not a size")),
+    }
+}
+
+pub(super) fn deserialize_window<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
+    let window = Written::deserialize(deserializer)?.duration(parse_window);
+    window.and_then(check_window).map_err(de::Error::custom)
+}
+
+pub(super) fn deserialize_timeout<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
+    let timeout = Written::deserialize(deserializer)?.duration(parse_timeout);
+    timeout.and_then(check_timeout).map_err(de::Error::custom)
+}
+
+pub(super) fn size_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "integer", "null"], "format": "byte-size", "minimum": 1 })
+}
+
+pub(super) fn window_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "number"], "format": "window", "minimum": 1, "maximum": 2_678_400 })
+}
+
+pub(super) fn timeout_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "number"], "format": "store-timeout", "minimum": 0.001, "maximum": 10 })
+}

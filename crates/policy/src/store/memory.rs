@@ -1,0 +1,219 @@
+//! The counts of one limit or budget in memory: a bounded map, in shards, so that two threads seldom
+//! meet.
+
+use std::fmt;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use parking_lot::Mutex;
+
+use crate::limits::concerns::PARTS;
+use crate::limits::terms::{Nanos, State, Terms};
+
+/// How many combinations a limit or budget counts apart. More share one count until others are back
+/// to full.
+pub const MAX_COMBINATIONS: usize = 100_000;
+
+const SHARDS: usize = 16;
+
+/// How long it takes until a full shard is looked through again: that takes as long as many calls.
+const SWEEP_EVERY: Nanos = 1_000_000_000;
+
+/// The counts of one limit or budget, by combination.
+pub(crate) struct Table {
+    /// Tells it from every other of this process: the order in which a call locks its counts.
+    pub(crate) id: u64,
+    name: Arc<str>,
+    shards: Box<[Mutex<Shard>]>,
+    per_shard: usize,
+    hasher: RandomState,
+    /// That of all combinations for which there is no room.
+    rest: Arc<Entry>,
+    was_full: AtomicBool,
+}
+
+#[derive(Default)]
+struct Shard {
+    entries: HashTable<Arc<Entry>>,
+    swept_at: Nanos,
+}
+
+/// What is counted of one combination.
+pub(crate) struct Entry {
+    hash: u64,
+    parts: [Box<str>; PARTS],
+    pub(crate) state: Mutex<State>,
+}
+
+impl Entry {
+    fn new(hash: u64, parts: [&str; PARTS]) -> Arc<Self> {
+        Arc::new(Self {
+            hash,
+            parts: parts.map(Into::into),
+            state: Mutex::default(),
+        })
+    }
+
+    fn is(&self, hash: u64, parts: &[&str; PARTS]) -> bool {
+        self.hash == hash
+            && self
+                .parts
+                .iter()
+                .zip(parts)
+                .all(|(own, part)| **own == **part)
+    }
+
+    pub(crate) fn parts(&self) -> [&str; PARTS] {
+        self.parts.each_ref().map(|part| &**part)
+    }
+}
+
+impl Table {
+    pub(crate) fn new(name: Arc<str>) -> Arc<Self> {
+        Self::with_room(name, MAX_COMBINATIONS)
+    }
+
+    pub(crate) fn with_room(name: Arc<str>, combinations: usize) -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Arc::new(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            name,
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            per_shard: combinations.div_ceil(SHARDS),
+            hasher: RandomState::default(),
+            rest: Entry::new(0, [""; PARTS]),
+            was_full: AtomicBool::new(false),
+        })
+    }
+
+    /// The count of this combination; that of the rest if there is no room for it.
+    pub(crate) fn entry(&self, parts: &[&str; PARTS], terms: &Terms, now: Nanos) -> Arc<Entry> {
+        let hash = self.hasher.hash_one(parts);
+        // The table takes its own bits from the other end.
+        let shard = &self.shards[(hash >> 32) as usize % SHARDS];
+        let mut shard = shard.lock();
+        if let Some(known) = shard.entries.find(hash, |entry| entry.is(hash, parts)) {
+            return Arc::clone(known);
+        }
+        if shard.entries.len() >= self.per_shard && !shard.sweep(terms, now) {
+            drop(shard);
+            self.warn_once();
+            return Arc::clone(&self.rest);
+        }
+        let entry = Entry::new(hash, *parts);
+        shard
+            .entries
+            .insert_unique(hash, Arc::clone(&entry), |entry| entry.hash);
+        entry
+    }
+
+    /// At most `cap` counts that `wanted` takes, that of the rest last.
+    pub(crate) fn some(&self, cap: usize, wanted: impl Fn(&Entry) -> bool) -> Vec<Arc<Entry>> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.lock();
+            let room = cap - found.len();
+            let wanted = shard.entries.iter().filter(|entry| wanted(entry));
+            found.extend(wanted.take(room).cloned());
+        }
+        found
+    }
+
+    fn warn_once(&self) {
+        if !self.was_full.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                limit = &*self.name,
+                "more than {MAX_COMBINATIONS} combinations are counted, so further ones share one count"
+            );
+        }
+    }
+}
+
+impl Shard {
+    /// Forgets what says no more than a new count would, and that no call holds; whether there is
+    /// room now.
+    fn sweep(&mut self, terms: &Terms, now: Nanos) -> bool {
+        if now.abs_diff(self.swept_at) < SWEEP_EVERY {
+            return false;
+        }
+        self.swept_at = now;
+        let before = self.entries.len();
+        self.entries.retain(|entry| {
+            // Whoever takes a count from the table holds this shard's lock, so nobody takes it now.
+            Arc::strong_count(entry) > 1 || !terms.is_idle(&entry.state.lock(), now)
+        });
+        self.entries.len() < before
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::terms::{BudgetTerms, Price};
+
+    const TERMS: Terms = Terms::Budget(BudgetTerms {
+        calls: Some(1),
+        bytes: None,
+        cost: None,
+        window: 10_000_000_000,
+    });
+    const PRICE: Price = Price {
+        cost: 1,
+        is_continuation: false,
+    };
+
+    fn take(table: &Table, user: &str, now: Nanos) -> bool {
+        let entry = table.entry(&[user, "", "", "", ""], &TERMS, now);
+        let mut state = entry.state.lock();
+        let is_enough = TERMS.check(&state, now, PRICE).is_ok();
+        if is_enough {
+            TERMS.take(&mut state, now, PRICE);
+        }
+        is_enough
+    }
+
+    fn len(table: &Table) -> usize {
+        table.some(usize::MAX, |_| true).len()
+    }
+
+    #[test]
+    fn a_full_table_counts_the_rest_together_until_others_are_back_to_full() {
+        let table = Table::with_room("a".into(), SHARDS);
+        let start = 20_000_000_000;
+        let passed = (0..1000)
+            .filter(|n| take(&table, &n.to_string(), start))
+            .count();
+        // One for each combination with a count of its own, and one for all the others.
+        assert_eq!(passed, SHARDS + 1);
+        assert_eq!(len(&table), SHARDS);
+        assert!(!take(&table, "0", start));
+        let passed = (1000..2000).filter(|n| take(&table, &n.to_string(), start + 10_000_000_000));
+        assert_eq!(passed.count(), SHARDS + 1);
+        assert_eq!(len(&table), SHARDS);
+    }
+
+    #[test]
+    fn what_a_call_holds_is_never_forgotten() {
+        let table = Table::with_room("a".into(), SHARDS);
+        let held = table.entry(&["held", "", "", "", ""], &TERMS, 0);
+        for second in 1..10 {
+            for n in 0..100 {
+                let name = format!("{second} {n}");
+                table.entry(&[&name, "", "", "", ""], &TERMS, second * 2_000_000_000);
+            }
+        }
+        let again = table.entry(&["held", "", "", "", ""], &TERMS, 0);
+        assert!(Arc::ptr_eq(&held, &again));
+    }
+}

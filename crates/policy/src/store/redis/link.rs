@@ -1,0 +1,193 @@
+//! The connection to a Redis: whether it answers, and how it comes back.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
+};
+use switchboard_telemetry::{StoreFailure, StoreMetrics};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many requests may wait to be written.
+const PIPELINE: usize = 1024;
+
+/// How long a probe's key is kept, in milliseconds.
+const PROBE_KEPT_MS: u32 = 10_000;
+
+/// Why Redis gave no usable answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It does not answer, or not as it should, or takes no writes: nobody is to ask it for a while.
+    Away(StoreFailure),
+    /// What stands under one of the keys is not ours. Others may be asked for.
+    Key,
+}
+
+/// A connection that works as far as is known.
+pub(super) struct Up(MultiplexedConnection);
+
+pub(super) struct Link {
+    client: Client,
+    up: ArcSwapOption<Up>,
+    /// How long an answer may take.
+    pub(super) timeout: Duration,
+    probe_key: String,
+    pub(super) lost: Arc<Notify>,
+    metrics: StoreMetrics,
+    pub(super) runtime: Handle,
+}
+
+impl Link {
+    pub(super) fn new(
+        client: Client,
+        timeout: Duration,
+        prefix: &str,
+        metrics: StoreMetrics,
+    ) -> Self {
+        metrics.set_up(false);
+        Self {
+            client,
+            up: ArcSwapOption::empty(),
+            timeout,
+            probe_key: format!("{prefix}probe"),
+            lost: Arc::default(),
+            metrics,
+            runtime: Handle::current(),
+        }
+    }
+
+    /// The connection, unless Redis is away.
+    pub(super) fn up(&self) -> Option<Arc<Up>> {
+        self.up.load_full()
+    }
+
+    /// Connects, sees whether Redis takes writes, and loads these scripts: one that had to be loaded
+    /// first would run behind that of the next call.
+    pub(super) async fn connect(&self, scripts: [&redis::Script; 3]) -> Result<(), Failure> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(CONNECT_TIMEOUT))
+            .set_pipeline_buffer_size(PIPELINE);
+        let connecting = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config);
+        let connected = match timeout(CONNECT_TIMEOUT, connecting).await {
+            Err(_) => Err(Failure::Away(StoreFailure::Timeout)),
+            Ok(connected) => connected.map_err(|error| failure_of(&error)),
+        };
+        let up = match connected {
+            Ok(connection) => Arc::new(Up(connection)),
+            Err(failure) => return Err(self.count(failure)),
+        };
+        self.probe(&up).await?;
+        for script in scripts {
+            let mut connection = up.0.clone();
+            let asked = async move { script.load_async(&mut connection).await };
+            self.answer(&up, asked).await?;
+        }
+        self.up.store(Some(up));
+        self.metrics.set_up(true);
+        Ok(())
+    }
+
+    /// Whether Redis takes writes.
+    pub(super) async fn probe(&self, up: &Arc<Up>) -> Result<(), Failure> {
+        let mut command = redis::cmd("SET");
+        command
+            .arg(&self.probe_key)
+            .arg(1)
+            .arg("PX")
+            .arg(PROBE_KEPT_MS);
+        let mut connection = up.0.clone();
+        let asked = async move { command.query_async::<()>(&mut connection).await };
+        self.answer(up, asked).await
+    }
+
+    /// Runs a script, for as long as an answer may take.
+    pub(super) async fn run<T: FromRedisValue>(
+        &self,
+        up: &Arc<Up>,
+        script: &redis::ScriptInvocation<'_>,
+    ) -> Result<T, Failure> {
+        let mut connection = up.0.clone();
+        let asked = async move { script.invoke_async(&mut connection).await };
+        self.answer(up, asked).await
+    }
+
+    async fn answer<T>(
+        &self,
+        up: &Arc<Up>,
+        asked: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, Failure> {
+        let failure = match timeout(self.timeout, asked).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(error)) => failure_of(&error),
+            Err(_) => Failure::Away(StoreFailure::Timeout),
+        };
+        Err(self.fail(up, failure))
+    }
+
+    /// Notes that an answer was none, and asks no more over this connection if that says that Redis is
+    /// away.
+    pub(super) fn fail(&self, up: &Arc<Up>, failure: Failure) -> Failure {
+        let failure = self.count(failure);
+        let Failure::Away(reason) = failure else {
+            return failure;
+        };
+        let before = self.up.compare_and_swap(up, None);
+        if before
+            .as_ref()
+            .is_some_and(|before| Arc::ptr_eq(before, up))
+        {
+            self.metrics.set_up(false);
+            tracing::warn!(
+                reason = reason.as_str(),
+                "the store of limits and budgets is away; calls pass or are refused as each says in `if_store_is_away`"
+            );
+            self.lost.notify_one();
+        }
+        failure
+    }
+
+    fn count(&self, failure: Failure) -> Failure {
+        self.metrics.failed(match failure {
+            Failure::Away(reason) => reason,
+            Failure::Key => StoreFailure::Answer,
+        });
+        failure
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The client's own form has the address, and so perhaps a password.
+        let is_up = self.up.load().is_some();
+        f.debug_struct("Link")
+            .field("is_up", &is_up)
+            .finish_non_exhaustive()
+    }
+}
+
+fn failure_of(error: &RedisError) -> Failure {
+    if error.is_timeout() {
+        return Failure::Away(StoreFailure::Timeout);
+    }
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::ResponseError) => Failure::Key,
+        ErrorKind::Extension if error.code() == Some("WRONGTYPE") => Failure::Key,
+        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed => {
+            Failure::Away(StoreFailure::Refused)
+        }
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Failure::Away(StoreFailure::Answer),
+        _ => Failure::Away(StoreFailure::Connection),
+    }
+}
