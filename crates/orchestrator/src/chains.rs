@@ -20,6 +20,7 @@ mod group;
 mod judge;
 mod latency;
 mod schema;
+mod shown;
 pub(crate) mod standing_in;
 mod state;
 mod substitute;

@@ -52,6 +52,10 @@ impl Inner {
     /// is configured meanwhile.
     async fn call_chained(&self, chains: &Chains, mut call: Box<Call>, span: &CallSpan) -> Outcome {
         let called = call.target().unwrap_or_default();
+        // A tool that is hidden is answered like one that is not there, whoever could stand in for it.
+        if !self.shows_tool(&call, &called) {
+            return self.call_once(&mut call, span).await;
+        }
         if let Some((group, member)) = chains.group(&called) {
             return self.call_group(group, member, &call, span).await;
         }
@@ -134,6 +138,9 @@ impl Inner {
             }
             let step = route.step(at);
             let tool = step.map_or(*called, |(tool, _)| tool);
+            if step.is_some() && !self.shows_tool(call, tool) {
+                continue;
+            }
             let attempt = match step {
                 None => Ok((*call).clone()),
                 Some((tool, mappings)) => substitute(call, tool, mappings, None),
