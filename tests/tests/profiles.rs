@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::post;
+use http::header::CONTENT_TYPE;
 use serde_json::{Value, json};
 use switchboard_testkit::asking::{AskingHttp, Options};
 use switchboard_testkit::client::{
@@ -446,7 +447,7 @@ async fn many_tools(count: usize) -> String {
         result["ttlMs"] = json!(3_600_000);
         result["cacheScope"] = json!("public");
         let message = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
-        async move { axum::Json(message) }
+        async move { ([(CONTENT_TYPE, "application/json")], message.to_string()) }
     };
     let router = Router::new().route("/mcp", post(answer));
     tokio::spawn(async move {

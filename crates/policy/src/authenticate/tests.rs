@@ -150,7 +150,7 @@ fn a_key_of_profiles_is_for_them_alone() {
 #[test]
 fn keys_of_one_name_overlap_and_each_ends_for_itself() {
     let digests = ["11", "22"].map(|pair| pair.repeat(31) + "00");
-    let both: crate::config::AuthConfig = serde_json::from_value(serde_json::json!({
+    let both: AuthConfig = serde_json::from_value(serde_json::json!({
         "api_keys": [{
             "name": "ci",
             "key_sha256": digests,
