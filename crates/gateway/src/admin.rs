@@ -17,7 +17,6 @@ use futures_util::future::{BoxFuture, FutureExt};
 use http::header::WWW_AUTHENTICATE;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use serde_json::Value;
 use switchboard_backends::Backend;
 use switchboard_orchestrator::Orchestrator;
 use switchboard_orchestrator::config::did_you_mean;
@@ -37,6 +36,7 @@ use self::sessions::{MAX_SESSIONS, SessionsView};
 pub(crate) use self::sessions::{OpenSessions, SessionReport};
 use self::views::{AuditView, CatalogueView, LimitsView, PrincipalsView};
 use crate::access::AccessInForce;
+use crate::policy::LimitsInForce;
 use crate::audit::query::{Filter, QueryError, Records};
 use crate::audit::{AuditLog, Refusals};
 use crate::authenticate::dismiss;
@@ -56,9 +56,6 @@ mod views;
 /// The most searches of the audit at once: each reads a disk.
 const MAX_SEARCHES: usize = 2;
 
-/// What the limits in force say of themselves, each as an object.
-pub(crate) type LimitsReport = Arc<dyn Fn() -> Vec<Value> + Send + Sync>;
-
 /// What the admin API is made of, the same for all connections.
 #[derive(Clone)]
 pub(crate) struct AdminApi {
@@ -72,7 +69,7 @@ pub(crate) struct AdminApi {
     pub(crate) searches: Arc<Semaphore>,
     pub(crate) sessions: Arc<dyn OpenSessions>,
     pub(crate) config: Arc<ArcSwap<ConfigView>>,
-    pub(crate) limits: LimitsReport,
+    pub(crate) limits: LimitsInForce,
     pub(crate) reloads: ReloadSender,
 }
 
@@ -187,8 +184,8 @@ impl AdminApi {
                 Ok(json(StatusCode::OK, &PrincipalsView { principals }))
             }
             Asked::Limits => {
-                let limits = (self.limits)();
-                Ok(json(StatusCode::OK, &LimitsView { limits }))
+                let view = LimitsView::of(&self.limits.load());
+                Ok(json(StatusCode::OK, &view))
             }
             Asked::Audit(filter) => self.search(*filter).await,
         };

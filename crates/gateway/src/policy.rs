@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_policy::gatekeeper::{ACCESS, Gatekeeper, Observer};
 use switchboard_policy::limits::Limits;
@@ -10,6 +11,9 @@ use switchboard_protocol::trail::Decision;
 use switchboard_telemetry::{Metrics, PolicyDecision, PolicyKind};
 
 use crate::config::Config;
+
+/// The limits and budgets in force, for a reload to exchange and operators to look at.
+pub(crate) type LimitsInForce = Arc<ArcSwap<Limits>>;
 
 impl Config {
     /// What decides about calls, with these limits and budgets, and has it counted.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{BackendChanges, DesiredState, Orchestrator};
-use switchboard_policy::limits::Limits;
 use switchboard_policy::origin::HostPolicyError;
 use switchboard_telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Access, AccessInForce};
 use crate::admin::ConfigView;
 use crate::config::{AdminListen, Config, ServerConfig};
+use crate::policy::LimitsInForce;
 
 #[cfg(test)]
 mod tests;
@@ -30,7 +30,7 @@ pub struct Reloader {
     pub(crate) shown: Arc<ArcSwap<ConfigView>>,
     pub(crate) orchestrator: Orchestrator,
     /// What was counted goes on under the next configuration.
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) limits: LimitsInForce,
     pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the gateway begins to shut down.
     pub(crate) drain: CancellationToken,
@@ -115,7 +115,8 @@ impl Reloader {
         if let (Some((_, in_force)), Some(admin)) = (&self.admin, admin) {
             in_force.store(Arc::new(admin));
         }
-        let limits = Arc::new(self.limits.next(next.limits(), &self.metrics));
+        let limits = self.limits.load();
+        let limits = Arc::new(limits.next(next.limits(), &self.metrics));
         let wanted = DesiredState {
             backends: next.backends.clone(),
             names: next.names.clone(),
@@ -134,7 +135,7 @@ impl Reloader {
         };
         self.shown.store(Arc::new(ConfigView::of(&next)));
         self.in_force = next;
-        self.limits = limits;
+        self.limits.store(limits);
         Ok(Reloaded {
             is_changed: true,
             keys,

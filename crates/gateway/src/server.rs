@@ -32,6 +32,7 @@ use crate::heartbeat::{Heartbeat, Target};
 use crate::legacy;
 use crate::listener::{self, HttpApp, Limits};
 use crate::ops;
+use crate::policy::LimitsInForce;
 use crate::reload::Reloader;
 use crate::shed::AdmissionControl;
 use crate::stack::{ENDPOINT, HttpParts, call_stack};
@@ -85,7 +86,7 @@ pub struct Gateway {
     config: Config,
     listeners: Listeners,
     orchestrator: Orchestrator,
-    limits: Arc<CallLimits>,
+    limits: LimitsInForce,
     app: App,
     ops: axum::Router,
     admin: Option<AdminApi>,
@@ -133,7 +134,8 @@ impl Gateway {
         let (here, on_workers) = (runtime.clone(), workers.alive_tasks());
         metrics.count_tasks_with(move || here.metrics().num_alive_tasks() + on_workers());
         let store = Store::start(&config.store, &metrics).await;
-        let limits = Arc::new(CallLimits::new(config.limits(), store, &metrics));
+        let limits = CallLimits::new(config.limits(), store, &metrics);
+        let limits = Arc::new(ArcSwap::from_pointee(limits));
         let orchestrator = Orchestrator::start(Parts {
             names: config.names.clone(),
             backends: config.backends.clone(),
@@ -141,7 +143,7 @@ impl Gateway {
             parked_calls: config.parked_calls,
             known_lists: known_lists(server),
             private: config.auth.is_some(),
-            policy: config.policy(Arc::clone(&limits), &metrics),
+            policy: config.policy(limits.load_full(), &metrics),
             profiles: config.profiles.clone(),
             sealer,
             metrics: Arc::clone(&metrics),
@@ -179,7 +181,7 @@ impl Gateway {
             searches: AdminApi::searches(),
             sessions: Arc::new(app.legacy.clone()),
             config: Arc::clone(&shown),
-            limits: Arc::new(Vec::new),
+            limits: Arc::clone(&limits),
             reloads,
         });
         let draining = Arc::new(AtomicBool::new(false));
@@ -280,7 +282,7 @@ impl Gateway {
             config: _,
             listeners,
             orchestrator,
-            limits: _limits,
+            limits: _,
             app,
             ops,
             admin,

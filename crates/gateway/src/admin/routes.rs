@@ -305,12 +305,6 @@ fn filter(uri: &Uri) -> Result<Filter, Box<Response>> {
     Ok(filter)
 }
 
-/// The schema of any JSON object.
-pub(super) fn any_objects(_: &mut SchemaGenerator) -> Schema {
-    let object: Value = serde_json::json!({ "type": "object" });
-    json_schema!({ "type": "array", "items": object })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,14 +1,18 @@
 //! What the admin API shows of the catalogue, principals, limits and the audit. The names are a
 //! contract: members are added, never changed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use switchboard_orchestrator::catalogue::{Entry, Kind, Snapshot};
+use switchboard_orchestrator::rfc3339;
+use switchboard_policy::limits::Limits;
+use switchboard_policy::limits::report::{LimitState, MAX_REPORT};
 
-use super::routes::any_objects;
 use crate::audit::Record;
 
 /// The most tools, and the most prompts, that are told of.
@@ -105,8 +109,61 @@ pub(super) struct PrincipalView {
 /// Limits and budgets.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct LimitsView {
-    #[schemars(schema_with = "any_objects")]
-    pub(super) limits: Vec<Value>,
+    /// Those of which something is used, at most 1,000. What is counted in Redis is not here.
+    pub(super) limits: Vec<LimitView>,
+}
+
+/// How much of a limit or budget is used by one combination of what it counts apart.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LimitView {
+    /// `limit` or `budget`.
+    policy: &'static str,
+    name: Arc<str>,
+    /// What it counts apart and the combination's part of it, such as `principal` and `key:ci`.
+    key: BTreeMap<&'static str, String>,
+    uses: Vec<UseView>,
+}
+
+/// How much of one measure is used.
+#[derive(Serialize, JsonSchema)]
+struct UseView {
+    /// `rate`, `concurrency`, `calls`, `bytes` or `cost`.
+    measure: &'static str,
+    /// How much is used now; of a rate, how many calls of the burst.
+    used: u64,
+    of: u64,
+    /// When nothing of it will be used, if nothing more is taken; not where that depends on when calls
+    /// end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resets_at: Option<String>,
+}
+
+impl LimitsView {
+    pub(super) fn of(limits: &Limits) -> Self {
+        let states = limits.report(None, MAX_REPORT).into_iter();
+        Self {
+            limits: states.map(LimitView::from).collect(),
+        }
+    }
+}
+
+impl From<LimitState> for LimitView {
+    fn from(state: LimitState) -> Self {
+        let uses = state.uses.iter().map(|used| UseView {
+            measure: used.measure,
+            used: used.used,
+            of: used.of,
+            resets_at: used
+                .resets_at_ms
+                .map(|ms| rfc3339(UNIX_EPOCH + Duration::from_millis(ms))),
+        });
+        Self {
+            policy: state.policy,
+            name: state.name,
+            uses: uses.collect(),
+            key: state.key.into_iter().collect(),
+        }
+    }
 }
 
 /// Records of the audit.
