@@ -214,6 +214,7 @@ async fn a_substitute_that_is_denied_is_passed_over_and_not_named() {
             { "tool": "near__echo", "try": ["secret__echo", "far__echo"] },
             { "tool": "near__other", "try": ["secret__echo"] },
         ],
+        "equivalents": [{ "tools": ["secret__delay", "far__delay"] }],
     }))
     .await;
     let (anna, ben) = (
@@ -244,6 +245,15 @@ async fn a_substitute_that_is_denied_is_passed_over_and_not_named() {
     assert_eq!(served_by(&ben, false).await, "far");
     let answer = ben.call("near__other", json!({})).await;
     assert!(!answer.raw.contains("secret"), "{}", answer.raw);
+    // Of equivalents the one that is hidden is not there either, though the other could answer.
+    let answer = ben.call("secret__delay", json!({})).await;
+    assert_eq!(answer.error_code(), Some(-32602), "{}", answer.raw);
+    let answer = ben.call("far__delay", json!({})).await;
+    assert!(
+        answer.result().is_object() && !answer.raw.contains("secret"),
+        "{}",
+        answer.raw
+    );
     assert_eq!(secret.requests_of("tools/call").len(), before);
     front.gateway.stop().await;
 }
@@ -407,7 +417,7 @@ async fn a_name_in_a_header_is_decided_about_as_well() {
     let answer = ben.send(draft).await.finish().await;
     assert_eq!(
         (answer.status, answer.error_code()),
-        (400, Some(-32020)),
+        (http::StatusCode::BAD_REQUEST, Some(-32020)),
         "{}",
         answer.raw
     );

@@ -48,6 +48,31 @@ fn mistakes_in_rules_are_told_with_their_lines() {
     Place::new().file("a.yaml", text).fails_with(
         r#"
 a.yaml:3: access.default: is `alow`; expected one of `allow`, `deny`; did you mean `allow`?
+a.yaml:12: access.rules[1].claims.other[0]: is a list; expected text or `true` or `false` or a number
+a.yaml:13: access.rules[1].user: is not a known key; did you mean `users`?
+a.yaml:14: access.rules[2].name: is the same as that of access.rules[0]; expected a different one for each
+a.yaml:19: access.rules[3]: has no `name`; expected one
+"#,
+    );
+    let text = format!(
+        r#"{BACKEND}access:
+  rules:
+    - name: a
+      effect: allow
+      users: []
+      tools: ["!x", "ok_*"]
+    - name: c
+      effect: deny
+      when: |
+        args.path ==
+          nothing
+"#
+    );
+    Place::new().file("a.yaml", text).fails_with(
+        r#"
+a.yaml:6: access.rules[0].users: is empty, which matches nobody and nothing; leave it out
+a.yaml:7: access.rules[0].tools[0]: `!x` is a negation, which patterns have none of; expected a rule of its own with `effect: deny`
+a.yaml:10: access.rules[1].when: of the rule `c` is wrong at line 2, column 3: there is no variable `nothing`; expected one of `args`, `principal`, `claims`, `tool`, `name`, `backend`, `profile`
 "#,
     );
 }
@@ -64,5 +89,8 @@ fn values_of_claims_keep_their_types() {
         .access
         .unwrap();
     let claims = access.rules[0].claims.as_ref().unwrap();
-    assert_eq!(serde_json::json!(claims["c"]), serde_json::json!([1, true, "x"]));
+    assert_eq!(
+        serde_json::json!(claims["c"]),
+        serde_json::json!([1, true, "x"])
+    );
 }
