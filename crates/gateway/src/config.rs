@@ -32,6 +32,7 @@ pub use crate::legacy::LegacyClientsConfig;
 use crate::tls;
 use crate::workers::MAX_WORKERS;
 
+mod named_profiles;
 mod sealing_keys;
 
 /// The configuration of a gateway. Its parts are valid in themselves; [`Config::problems`] says
@@ -274,6 +275,7 @@ impl Config {
             .chain(self.wrong_dependencies())
             .chain(self.wrong_chains())
             .chain(self.wrong_profiles())
+            .chain(self.unknown_profiles())
             .chain(self.wrong_rules())
             .chain(self.wrong_limits())
             .chain(self.wrong_audit())

@@ -12,7 +12,7 @@ use switchboard_tests::front::{Front, remote, until};
 
 mod check;
 // What lists show follows the rules from the commit on that makes lists by audience.
-// mod lists;
+mod lists;
 
 /// The `auth` section for these people, each in a group of their own name.
 fn auth(names: &[&str]) -> Value {

@@ -6,7 +6,6 @@ use http::header::ALLOW;
 use http::{HeaderValue, Method, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use schemars::{Schema, SchemaGenerator, json_schema};
-use serde_json::Value;
 
 use super::answer::problem;
 use super::config::ConfigView;
