@@ -166,6 +166,7 @@ pub(crate) fn config(issuer: &Issuer, more: Value) -> Value {
             "scopes": { "required": ["mcp"], "profiles": { "coding": ["code"] } },
             "facade": facade,
         },
+        "profiles": { "coding": {} },
         "backends": { "f": faulty(&[]) },
     })
 }
