@@ -143,13 +143,18 @@ pub fn key_of(name: &str) -> String {
     format!("the-key-of-{name}-0f4c81d2")
 }
 
+/// The digest of a key, as the configuration has it.
+pub fn digest_of(key: &str) -> String {
+    let digest = Sha256::digest(key);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The `auth` section for these people.
 pub fn auth_of(names: &[String]) -> Value {
     let keys: Vec<Value> = names
         .iter()
         .map(|name| {
-            let digest = Sha256::digest(key_of(name));
-            let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            let digest = digest_of(&key_of(name));
             json!({ "name": name, "key_sha256": digest })
         })
         .collect();

@@ -151,7 +151,7 @@ impl AdminService {
         known
             .inspect(|_| self.standing.is_of_a_principal())
             .map_err(|error| {
-                self.refusals.note(&error);
+                self.refusals.note(StatusCode::UNAUTHORIZED, &error);
                 let mut response = problem(StatusCode::UNAUTHORIZED, &error.to_string());
                 let headers = response.headers_mut();
                 headers.insert(WWW_AUTHENTICATE, error.challenge());

@@ -158,7 +158,7 @@ impl AuthenticateLayer {
 
     fn refuse(&self, request: Request<Body>, access: &Access, reason: Reason) -> Refused {
         self.metrics.authentication(outcome(reason));
-        self.refusals.note(&reason);
+        self.refusals.note(reason.status(), &reason);
         let mut response = respond::rejected(&Rejection::new(
             reason.status(),
             code::INVALID_REQUEST,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::StatusCode;
 use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::error::Reason;
 use switchboard_protocol::json::Span;
@@ -111,6 +112,8 @@ pub(crate) struct RefusalEvent {
     pub(super) at: SystemTime,
     pub(super) listener: &'static str,
     pub(super) peer: Option<IpAddr>,
+    /// The status of the answer.
+    pub(super) status: StatusCode,
     pub(super) why: String,
     /// How many more there were since the last record of one.
     pub(super) suppressed: u64,

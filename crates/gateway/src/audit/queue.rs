@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use http::StatusCode;
 use parking_lot::{Condvar, Mutex};
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::method::Method;
@@ -165,7 +166,13 @@ impl AuditLog {
     }
 
     /// Notes a refused credential, unless there were many in this second.
-    pub(super) fn refused(&self, listener: &'static str, peer: Option<IpAddr>, why: String) {
+    pub(super) fn refused(
+        &self,
+        listener: &'static str,
+        peer: Option<IpAddr>,
+        status: StatusCode,
+        why: String,
+    ) {
         if !self.0.includes.authentications {
             return;
         }
@@ -186,6 +193,7 @@ impl AuditLog {
             at: SystemTime::now(),
             listener,
             peer,
+            status,
             why,
             suppressed,
         })));
@@ -253,7 +261,7 @@ mod tests {
     fn refusals_are_noted_ten_times_a_second_and_the_rest_is_counted() {
         let (log, _) = log(1000);
         for _ in 0..500 {
-            log.refused("endpoint", None, "no".to_owned());
+            log.refused("endpoint", None, StatusCode::UNAUTHORIZED, "no".to_owned());
         }
         let mut taken = Vec::new();
         log.take(&mut taken, Duration::ZERO);

@@ -276,7 +276,7 @@ impl Record {
             kind: "authentication",
             peer: refusal.peer.map(|peer| peer.to_string()),
             outcome: "refused",
-            code: Some(401),
+            code: Some(refusal.status.as_u16().into()),
             reason: Some(refusal.why.clone()),
             listener: Some(refusal.listener),
             suppressed: Some(refusal.suppressed).filter(|count| *count > 0),

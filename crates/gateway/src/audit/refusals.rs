@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::net::IpAddr;
 
+use http::StatusCode;
+
 use super::queue::AuditLog;
 
 /// Where is noted that credentials of a connection were refused.
@@ -32,10 +34,10 @@ impl Refusals {
         }
     }
 
-    /// Notes that one was refused. `why` is what the caller is told.
-    pub(crate) fn note(&self, why: &impl Display) {
+    /// Notes that one was refused. `status` and `why` are what the caller is told.
+    pub(crate) fn note(&self, status: StatusCode, why: &impl Display) {
         if let Some(log) = &self.log {
-            log.refused(self.listener, Some(self.peer), why.to_string());
+            log.refused(self.listener, Some(self.peer), status, why.to_string());
         }
     }
 }
