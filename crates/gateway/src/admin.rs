@@ -36,13 +36,13 @@ use self::sessions::{MAX_SESSIONS, SessionsView};
 pub(crate) use self::sessions::{OpenSessions, SessionReport};
 use self::views::{AuditView, CatalogueView, LimitsView, PrincipalsView};
 use crate::access::AccessInForce;
-use crate::policy::LimitsInForce;
 use crate::audit::query::{Filter, QueryError, Records};
 use crate::audit::{AuditLog, Refusals};
 use crate::authenticate::dismiss;
 use crate::count::CountLayer;
 use crate::edge::refuse::refuse;
 use crate::listener::{HttpApp, HttpService, Standing};
+use crate::policy::LimitsInForce;
 
 mod answer;
 mod config;

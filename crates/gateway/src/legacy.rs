@@ -142,10 +142,7 @@ impl Edge {
                     let catalogue = inner.orchestrator.catalogue().load();
                     let profile = session.profile();
                     profile.is_none_or(|profile| catalogue.profile(profile).is_some())
-                        && access
-                            .load()
-                            .authenticator
-                            .may_return(&session.principal())
+                        && access.load().authenticator.may_return(&session.principal())
                 };
                 inner.sessions.look_after(may_stay, ended).await;
             }

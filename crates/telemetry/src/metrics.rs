@@ -22,7 +22,8 @@ use prometheus::{
 
 use crate::labels::{
     AuditDrop, AuthOutcome, BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision,
-    MethodLabel, PolicyDecision, PolicyKind, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
+    MethodLabel, PolicyDecision, PolicyKind, Refusal, ReloadResult, Retry, ShedReason,
+    StoreFailure,
 };
 use families::Family;
 use processes::ProcessFamilies;
