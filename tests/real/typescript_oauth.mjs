@@ -1,5 +1,5 @@
 // typescript_oauth.mjs URL TOOL: the official TypeScript client, which knows nothing but the address.
-// It finds out where tokens are had, registers, has its user consent, calls the tool, and prints
+// It finds out where tokens are had, registers, has its user's browser consent, calls the tool, and prints
 // one line of JSON: where it was sent, with which scope, and what it saw.
 import { Client, MODERN, StreamableHTTPClientTransport } from './client.mjs';
 
@@ -31,6 +31,34 @@ const provider = {
   },
   codeVerifier: () => verifier,
 };
+// What a browser does whose user agrees to everything: where it is led in the end.
+const browse = async (url) => {
+  const cookies = new Map();
+  let request = { redirect: 'manual' };
+  for (let hops = 0; hops < 10; hops += 1) {
+    const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
+    const response = await fetch(url, { ...request, headers: { ...request.headers, cookie } });
+    for (const set of response.headers.getSetCookie()) {
+      const [pair] = set.split(';');
+      cookies.set(pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1));
+    }
+    const location = response.headers.get('location');
+    request = { redirect: 'manual' };
+    if (location) {
+      url = new URL(location, url);
+      if (url.href.startsWith(provider.redirectUrl)) return url;
+      continue;
+    }
+    const page = await response.text();
+    const [, action] = page.match(/action="([^"]+)"/) ?? [];
+    if (!action) throw new Error(`${response.status}: ${page}`);
+    const [, asked] = page.match(/name="request" value="([^"]+)"/);
+    url = new URL(action, url);
+    const body = new URLSearchParams({ request: asked, decision: 'allow' });
+    request = { redirect: 'manual', method: 'POST', body, headers: { origin: url.origin } };
+  }
+  throw new Error('it never ends');
+};
 let discovery;
 provider.saveDiscoveryState = (state) => {
   discovery = state;
@@ -51,8 +79,7 @@ try {
 } catch (error) {
   if (!sentTo) throw error;
 }
-const consented = await fetch(sentTo, { redirect: 'manual' });
-await first.finishAuth(new URL(consented.headers.get('location')).searchParams);
+await first.finishAuth((await browse(sentTo)).searchParams);
 
 const second = client();
 await second.connect(transport());

@@ -1,6 +1,7 @@
 //! Profiles: parts of what there is, each as a server of its own at `/mcp/{profile}`.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -146,7 +147,7 @@ async fn the_server_gets_its_own_name_and_what_the_profile_sets() {
         .await;
     let arguments = sent(&office);
     assert!(
-        arguments.contains(r#""per_page":5"#) && !arguments.contains("20"),
+        arguments.contains(r#""per_page":5"#) && !arguments.contains(r#""per_page":20"#),
         "{arguments}"
     );
 
@@ -177,7 +178,7 @@ async fn a_profile_that_is_not_there_is_like_any_other_path() {
 #[tokio::test]
 async fn who_shows_no_credential_is_not_told_which_profiles_there_are() {
     let key = "a-key-that-is-long-enough-for-anybody";
-    let digest = "ab".repeat(32);
+    let digest = "7a3f0a4cf2a9d0b2a1b9c3d4e5f60718293a4b5c6d7e8f9010203040a0b0c0d0";
     let front = Front::start(json!({
         "backends": {},
         "profiles": profiles_without_tools(),
@@ -429,7 +430,8 @@ async fn profiles_come_change_and_go_while_the_gateway_runs() {
 async fn many_tools(count: usize) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound address");
-    let tools: Vec<Value> = (0..count)
+    // Shared: a handler is copied for each request.
+    let tools: Arc<[Value]> = (0..count)
         .map(|n| json!({ "name": format!("tool_{n}"), "inputSchema": { "type": "object", "properties": { "q": { "type": "string" } } } }))
         .collect();
     let answer = move |body: Bytes| {
@@ -440,7 +442,7 @@ async fn many_tools(count: usize) -> String {
                 "capabilities": { "tools": {} },
                 "_meta": { "io.modelcontextprotocol/serverInfo": { "name": "many", "version": "1" } },
             }),
-            "tools/list" => json!({ "tools": tools }),
+            "tools/list" => json!({ "tools": *tools }),
             _ => json!({ "content": [] }),
         };
         result["resultType"] = json!("complete");

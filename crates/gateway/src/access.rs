@@ -14,6 +14,7 @@ use tower_http::cors::CorsLayer;
 use url::Url;
 
 use crate::config::ServerConfig;
+use crate::facade::{Facade, FacadeMemory};
 use crate::stack::cors;
 
 /// The rules in force; each request looks at them anew.
@@ -23,6 +24,8 @@ pub(crate) type AccessInForce = Arc<ArcSwap<Access>>;
 pub(crate) struct Access {
     pub(crate) hosts: HostPolicy,
     pub(crate) authenticator: Authenticator,
+    /// The gateway's own authorization server, if it has one.
+    pub(crate) facade: Option<Arc<Facade>>,
     /// Lets pages of the allowed origins call, if there are any. A connection keeps what was in
     /// force when it was made; `hosts` refuses pages that may not call any longer all the same.
     pub(crate) cors: Option<CorsLayer>,
@@ -31,7 +34,8 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// The rules of a listener that is bound to this address.
+    /// The rules of a listener that is bound to this address. `facade` is what its authorization server
+    /// keeps from one configuration to the next.
     ///
     /// # Errors
     /// If a host or an origin is none.
@@ -39,7 +43,11 @@ impl Access {
         bound: SocketAddr,
         server: &ServerConfig,
         auth: Option<&AuthConfig>,
+        facade: &Arc<FacadeMemory>,
     ) -> Result<Self, HostPolicyError> {
+        let resource = resource(bound, server);
+        let facade = Facade::new(auth, &resource, facade);
+        let deciding = facade.as_ref().map(|facade| facade.policy());
         let origins = server.allowed_origins.iter();
         let origins = origins.filter_map(|origin| HeaderValue::from_str(origin).ok());
         Ok(Self {
@@ -49,7 +57,8 @@ impl Access {
                 &server.allowed_hosts,
                 &server.allowed_origins,
             )?,
-            authenticator: Authenticator::new(auth, &resource(bound, server)),
+            authenticator: Authenticator::new(auth, &resource, deciding),
+            facade,
             cors: cors(origins.collect()),
             exchanges_tokens: false,
         })
@@ -69,6 +78,7 @@ impl Access {
         Ok(Self {
             hosts: HostPolicy::new(bound, None, &server.allowed_hosts, &[])?,
             authenticator: Authenticator::of_keys(keys),
+            facade: None,
             cors: None,
             exchanges_tokens: false,
         })

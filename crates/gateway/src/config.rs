@@ -18,7 +18,7 @@ use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path
 use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
 use switchboard_policy::access::AccessConfig;
-use switchboard_policy::config::{AdminConfig, AuthConfig};
+use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential};
 use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
 use switchboard_policy::limits::{self, LimitsConfig};
 use switchboard_telemetry::TelemetryConfig;
@@ -269,6 +269,7 @@ impl Config {
             .into_iter()
             .chain(self.admin_without_keys())
             .chain(self.tokens_without_address())
+            .chain(self.facade_in_the_open())
             .chain(self.certificates_without_authority())
             .chain(self.equal_listeners())
             .chain(self.equal_prefixes())
@@ -329,6 +330,22 @@ impl Config {
             message: "a token is for the address that clients use, which is not known; expected \
                       `server.public_url`, such as https://mcp.example.com"
                 .to_owned(),
+        })
+    }
+
+    /// Codes, tokens and cookies of the facade are good for whoever reads them on their way.
+    fn facade_in_the_open(&self) -> Option<ConfigProblem> {
+        self.auth.as_ref()?.facade.as_ref()?;
+        let url = self.server.public_url.as_ref()?;
+        if is_confidential(url) {
+            return None;
+        }
+        Some(ConfigProblem {
+            path: path(&["auth", "facade"]),
+            other: Some(path(&["server", "public_url"])),
+            message: format!(
+                "people would log in at {url}, where anybody on the way reads and changes what they                  do; expected a `server.public_url` that begins with https"
+            ),
         })
     }
 

@@ -15,6 +15,7 @@ mod deadline;
 mod edge;
 mod end_watch;
 mod endpoint;
+mod facade;
 mod heartbeat;
 mod in_place;
 mod legacy;

@@ -13,6 +13,7 @@ use tower::Service;
 
 use crate::edge::refuse::{Refused, refuse};
 use crate::edge::respond;
+use crate::facade::FacadeDoor;
 use crate::legacy::{MESSAGES, SSE};
 use crate::stack::ENDPOINT;
 use crate::well_known::is_of_metadata;
@@ -34,15 +35,19 @@ pub(crate) fn profile_in(path: &str) -> Option<&str> {
 #[derive(Clone)]
 pub(crate) struct Paths<S> {
     endpoint: S,
+    facade: FacadeDoor,
     http_sse: bool,
 }
 
 impl<S> Paths<S> {
     /// Serves [`ENDPOINT`], all that can be a profile below it, and its metadata with `endpoint`, with
-    /// `http_sse` also the two paths of HTTP+SSE, and 404
-    /// elsewhere.
-    pub(crate) fn new(endpoint: S, http_sse: bool) -> Self {
-        Self { endpoint, http_sse }
+    /// `http_sse` also the two paths of HTTP+SSE, behind `facade` what is there, and 404 elsewhere.
+    pub(crate) fn new(endpoint: S, facade: FacadeDoor, http_sse: bool) -> Self {
+        Self {
+            endpoint,
+            facade,
+            http_sse,
+        }
     }
 
     fn is_served(&self, path: &str) -> bool {
@@ -66,10 +71,12 @@ where
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         if self.is_served(request.uri().path()) {
-            Either::Left(self.endpoint.call(request.map(Body::new)))
-        } else {
-            Either::Right(refuse(request, respond::empty(StatusCode::NOT_FOUND)))
+            return Either::Left(self.endpoint.call(request.map(Body::new)));
         }
+        Either::Right(match self.facade.open(request.uri().path()) {
+            Some(visit) => Either::Right(visit.answer(request)),
+            None => refuse(request, respond::empty(StatusCode::NOT_FOUND)),
+        })
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Access, AccessInForce};
 use crate::admin::ConfigView;
 use crate::config::{AdminListen, Config, ServerConfig};
+use crate::facade::FacadeMemory;
 use crate::policy::LimitsInForce;
 
 #[cfg(test)]
@@ -26,6 +27,8 @@ pub struct Reloader {
     pub(crate) access: AccessInForce,
     /// Where the admin API really is, and its rules, if there is one.
     pub(crate) admin: Option<(SocketAddr, AccessInForce)>,
+    /// What the gateway's authorization server keeps.
+    pub(crate) facade: Arc<FacadeMemory>,
     /// What operators are shown of the configuration.
     pub(crate) shown: Arc<ArcSwap<ConfigView>>,
     pub(crate) orchestrator: Orchestrator,
@@ -95,8 +98,8 @@ impl Reloader {
         if let Some(problem) = next.problems().into_iter().next() {
             return Err(ReloadError::Problem(problem));
         }
-        let access =
-            Access::new(self.bound, &next.server, next.auth.as_ref())?.for_backends(&next.backends);
+        let access = Access::new(self.bound, &next.server, next.auth.as_ref(), &self.facade)?
+            .for_backends(&next.backends);
         let access = access.keeping(&self.access.load());
         let admin = match &self.admin {
             Some((bound, _)) => Some(Access::of_admin(*bound, &next.server, next.admin.as_ref())?),

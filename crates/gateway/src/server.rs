@@ -13,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use switchboard_backends::KnownLists;
 use switchboard_orchestrator::{Orchestrator, Parts};
+use switchboard_policy::facade::secrets::SecretsError;
 use switchboard_policy::limits::Limits as CallLimits;
 use switchboard_policy::origin::HostPolicyError;
 use switchboard_policy::store::Store;
@@ -28,6 +29,7 @@ use crate::audit::{self, AuditError, AuditLog, AuditWriter};
 use crate::config::{Config, ServerConfig};
 use crate::edge::decode::BodyLimits;
 use crate::endpoint::EndpointParts;
+use crate::facade::FacadeMemory;
 use crate::heartbeat::{Heartbeat, Target};
 use crate::legacy;
 use crate::listener::{self, HttpApp, Limits};
@@ -64,6 +66,9 @@ pub enum StartError {
     /// The sealing keys are not usable.
     #[error("server.sealing_keys: {0}")]
     Keys(#[from] KeyError),
+    /// There are no keys for tokens of the gateway's own.
+    #[error("auth.facade: {0}")]
+    Facade(#[from] SecretsError),
     /// No sealing key could be made.
     #[error("cannot make a sealing key: {0}")]
     Random(#[from] SealError),
@@ -90,6 +95,7 @@ pub struct Gateway {
     app: App,
     ops: axum::Router,
     admin: Option<AdminApi>,
+    facade: Arc<FacadeMemory>,
     shown: Arc<ArcSwap<ConfigView>>,
     reload_requests: ReloadRequests,
     draining: Arc<AtomicBool>,
@@ -113,7 +119,8 @@ impl Gateway {
         // All that can fail comes before anything is started.
         let server = &config.server;
         let listeners = Listeners::bind(&config).await?;
-        let access = Access::new(listeners.address, server, config.auth.as_ref())?
+        let facade = FacadeMemory::new(server)?;
+        let access = Access::new(listeners.address, server, config.auth.as_ref(), &facade)?
             .for_backends(&config.backends);
         let admin_access = match listeners.admin_address() {
             Some(bound) => Some(Access::of_admin(bound, server, config.admin.as_ref())?),
@@ -198,6 +205,7 @@ impl Gateway {
             app,
             ops,
             admin,
+            facade,
             shown,
             reload_requests,
             draining,
@@ -254,6 +262,7 @@ impl Gateway {
             bound: self.listeners.address,
             access: Arc::clone(&self.app.http.access),
             admin: self.admin_in_force(),
+            facade: Arc::clone(&self.facade),
             shown: Arc::clone(&self.shown),
             orchestrator: self.orchestrator.clone(),
             limits: Arc::clone(&self.limits),
@@ -286,6 +295,7 @@ impl Gateway {
             app,
             ops,
             admin,
+            facade: _,
             shown: _,
             reload_requests: _,
             draining,

@@ -26,6 +26,7 @@ use crate::deadline::{Deadline, DeadlineLayer};
 use crate::edge::decode::Rejection;
 use crate::edge::respond;
 use crate::endpoint::{Endpoint, EndpointParts};
+use crate::facade::FacadeDoor;
 use crate::listener::{HttpApp, HttpService, Standing};
 use crate::paths::Paths;
 use crate::shed::{AdmissionControl, Shed, ShedLayer};
@@ -71,6 +72,11 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
         endpoint,
         http_sse,
     } = parts;
+    let facade = FacadeDoor {
+        access: Arc::clone(&access),
+        metrics: Arc::clone(&metrics),
+        peer: peer.ip(),
+    };
     let cors = access.load().cors.clone();
     let (in_force, described) = (Arc::clone(&access), Arc::clone(&access));
     let sessions = endpoint.legacy.clone();
@@ -103,7 +109,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
             refusals: Refusals::of_endpoint(audit, peer.ip()),
         });
     let endpoint = Endpoint::new(endpoint, peer.ip());
-    Paths::new(layers.service(endpoint), http_sse)
+    Paths::new(layers.service(endpoint), facade, http_sse)
 }
 
 /// Every call passes here, whoever makes it; `subscriptions/listen` alone is no call but a stream

@@ -22,9 +22,11 @@ pub use self::resource::{METADATA, Resource, profile_of};
 use self::certificates::Certificates;
 use self::tokens::{Checked, Tokens};
 use crate::config::{ApiKeyConfig, AuthConfig, KeyDigest};
+use crate::facade::Facade;
 
 mod certificates;
 mod claims;
+mod facade;
 mod issuer;
 mod jwks;
 mod jwt;
@@ -98,9 +100,10 @@ impl Key {
 impl Authenticator {
     /// An authenticator for the `auth` section of the configuration, at this resource. Without one
     /// every caller is the same anonymous principal. With issuers it begins to fetch their keys, so
-    /// it has to be made within a tokio runtime.
+    /// it has to be made within a tokio runtime. `facade` is the authorization server of the same
+    /// configuration, if it has one.
     #[must_use]
-    pub fn new(config: Option<&AuthConfig>, resource: &Resource) -> Self {
+    pub fn new(config: Option<&AuthConfig>, resource: &Resource, facade: Option<&Facade>) -> Self {
         let Some(config) = config else {
             return Self {
                 rule: Rule::Open(Arc::new(Principal::anonymous())),
@@ -108,7 +111,7 @@ impl Authenticator {
         };
         let tokens = match &config.jwt[..] {
             [] => None,
-            issuers => Some(Tokens::new(issuers, &config.scopes, resource)),
+            issuers => Some(Tokens::new(issuers, &config.scopes, resource, facade)),
         };
         Self {
             rule: Rule::Credentials(Credentials {

@@ -10,11 +10,14 @@ use serde::{Deserialize, Deserializer, de};
 
 pub use self::day::{Day, NotADay};
 pub use self::secrets::{MAKE_A_SECRET, check_key_digest, check_secret};
+pub use self::tokens::is_confidential;
+pub(crate) use self::tokens::is_loopback;
 pub use self::tokens::{
     CertificateGroups, CertificateName, IssuerUrl, JwtConfig, MtlsConfig, Scope, ScopesConfig,
     TokenAlgorithm, check_issuer, check_scope,
 };
-pub(crate) use self::tokens::{is_confidential, is_loopback};
+
+use crate::facade::config::FacadeConfig;
 
 mod day;
 mod secrets;
@@ -33,6 +36,8 @@ pub struct AuthConfig {
     pub scopes: ScopesConfig,
     /// How client certificates become principals, if they do.
     pub mtls: Option<MtlsConfig>,
+    /// The authorization server of the gateway's own, if it has one.
+    pub facade: Option<FacadeConfig>,
 }
 
 /// How callers prove who they are: by a key or an access token that they send as
@@ -59,6 +64,11 @@ struct AuthFile {
     #[serde(default)]
     #[schemars(with = "MtlsConfig")]
     mtls: Option<MtlsConfig>,
+    /// An authorization server of the gateway's own, in front of one of `jwt` where MCP clients cannot
+    /// register themselves.
+    #[serde(default)]
+    #[schemars(with = "FacadeConfig")]
+    facade: Option<FacadeConfig>,
 }
 
 /// One API key. The key itself is never in the configuration, only its digest.
@@ -283,6 +293,14 @@ pub enum AuthConfigError {
     /// No token could be signed.
     #[error("`algorithms` of the issuer `{0}` is empty; expected at least one, or no such key")]
     NoAlgorithm(String),
+    /// Nobody says how to read what the identity provider says.
+    #[error(
+        "`facade.issuer` is `{0}`, of which there is no entry in `jwt`; expected one with that `issuer`"
+    )]
+    FacadeIssuer(String),
+    /// The facade could not work.
+    #[error("`facade`: {0}")]
+    Facade(&'static str),
 }
 
 impl TryFrom<AuthFile> for AuthConfig {
@@ -302,11 +320,20 @@ impl TryFrom<AuthFile> for AuthConfig {
                 return Err(AuthConfigError::NoAlgorithm(jwt.issuer.to_string()));
             }
         }
+        if let Some(facade) = &file.facade {
+            if !issuers.contains(&facade.issuer) {
+                return Err(AuthConfigError::FacadeIssuer(facade.issuer.to_string()));
+            }
+            if let Some(problem) = facade.problem() {
+                return Err(AuthConfigError::Facade(problem));
+            }
+        }
         Ok(Self {
             api_keys: file.api_keys,
             jwt: file.jwt,
             scopes: file.scopes,
             mtls: file.mtls,
+            facade: file.facade,
         })
     }
 }

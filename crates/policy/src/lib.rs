@@ -7,6 +7,7 @@
 pub mod access;
 pub mod authenticate;
 pub mod config;
+pub mod facade;
 pub mod gatekeeper;
 pub mod limits;
 pub mod origin;

@@ -53,11 +53,27 @@ pub enum Purpose {
     Session,
     /// The id of a task.
     Task,
+    /// The id of an OAuth client that has registered itself.
+    Client,
+    /// What a browser keeps while somebody logs in, and what he has agreed to.
+    Login,
+    /// An authorization code.
+    AuthorizationCode,
+    /// A refresh token.
+    RefreshToken,
 }
 
 impl Purpose {
     /// In the order of their declaration, by which [`Key::cipher`] finds a purpose's cipher.
-    const ALL: [Self; 3] = [Self::RequestState, Self::Session, Self::Task];
+    const ALL: [Self; 7] = [
+        Self::RequestState,
+        Self::Session,
+        Self::Task,
+        Self::Client,
+        Self::Login,
+        Self::AuthorizationCode,
+        Self::RefreshToken,
+    ];
 
     /// What separates the purpose's keys from the others'. A label that was in use never gets
     /// another meaning.
@@ -66,6 +82,10 @@ impl Purpose {
             Self::RequestState => "switchboard token 1 request-state",
             Self::Session => "switchboard token 1 session",
             Self::Task => "switchboard token 1 task",
+            Self::Client => "switchboard token 1 client",
+            Self::Login => "switchboard token 1 login",
+            Self::AuthorizationCode => "switchboard token 1 authorization-code",
+            Self::RefreshToken => "switchboard token 1 refresh-token",
         }
     }
 }
@@ -172,6 +192,16 @@ impl Key {
     fn cipher(&self, purpose: Purpose) -> &XChaCha20Poly1305 {
         &self.ciphers[purpose as usize]
     }
+}
+
+/// Derives a secret of 32 bytes from key material, for something else than tokens: another label gives
+/// another secret, and none tells anything about the material. A label that was in use never gets
+/// another meaning.
+#[must_use]
+pub fn derive_secret(material: &[u8], label: &str) -> Zeroizing<[u8; 32]> {
+    let mut secret = Zeroizing::new([0; 32]);
+    expand(&Hkdf::<Sha256>::new(None, material), label, secret.as_mut());
+    secret
 }
 
 /// Fills `out`, which is far below the 8,160 bytes that HKDF-SHA256 can give.

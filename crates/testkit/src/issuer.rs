@@ -10,7 +10,7 @@
 //! | `/jwks` | the public keys (RFC 7517) |
 //! | `/register` | registers any client (RFC 7591) |
 //! | `/authorize` | codes, with PKCE by S256 (RFC 7636) and `iss` (RFC 9207) |
-//! | `/token` | `authorization_code`, `refresh_token`, `client_credentials`, and token exchange (RFC 8693) |
+//! | `/token` | `authorization_code` (with an ID token for the scope `openid`), `refresh_token`, `client_credentials`, and token exchange (RFC 8693) |
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -75,6 +75,8 @@ struct Keeping {
     keys: Vec<SigningKey>,
     /// What every token says beside what it must.
     claims: Value,
+    /// What its ID tokens say instead.
+    id_claims: Value,
     lifetime: u64,
     /// What its metadata says instead.
     metadata: Value,
@@ -99,6 +101,7 @@ impl Issuer {
             state: Mutex::new(Keeping {
                 keys: vec![SigningKey::p256("key-1")],
                 claims: json!({}),
+                id_claims: json!({}),
                 lifetime: LIFETIME,
                 metadata: json!({}),
                 codes: HashMap::new(),
@@ -181,6 +184,11 @@ impl Issuer {
     /// Has all tokens that its token endpoint gives out say this too.
     pub fn always_claim(&self, claims: Value) {
         self.shared.state().claims = claims;
+    }
+
+    /// Has its ID tokens say this instead.
+    pub fn always_identify(&self, claims: Value) {
+        self.shared.state().id_claims = claims;
     }
 
     /// How long its tokens last, in seconds.

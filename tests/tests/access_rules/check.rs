@@ -13,6 +13,7 @@ fn check(access: Value, flags: &[&str]) -> Output {
     let file = folder.path().join("a.json");
     let mut config = json!({
         "auth": auth(&["anna", "ben"]),
+        "profiles": { "p": {} },
         "backends": { "files": { "url": "http://127.0.0.1:9/" }, "git": { "url": "http://127.0.0.1:9/", "prefix": "g" } },
     });
     if !access.is_null() {

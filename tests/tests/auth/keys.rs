@@ -11,7 +11,7 @@ use crate::refusals::digest;
 const OLD: &str = "a-key-that-is-made-for-this-test-alone-3f1d";
 const NEW: &str = "a-key-that-is-made-for-this-test-alone-77aa";
 
-fn config(keys: Value) -> Value {
+fn config(keys: &Value) -> Value {
     json!({
         "auth": { "api_keys": keys },
         "backends": { "f": faulty(&[]) },
@@ -41,7 +41,7 @@ async fn ends(mut stream: Exchange) {
 
 #[tokio::test]
 async fn a_key_for_a_profile_is_good_there_and_nowhere_else() {
-    let front = Front::start(config(json!([
+    let front = Front::start(config(&json!([
         { "name": "agents", "key_sha256": digest(OLD), "profiles": ["coding"] },
         { "name": "ci", "key_sha256": digest(NEW) },
     ])))
@@ -88,7 +88,7 @@ async fn a_key_for_a_profile_is_good_there_and_nowhere_else() {
 async fn a_key_is_exchanged_by_overlap_and_what_the_old_one_opened_ends_with_it() {
     let both = json!([{ "name": "ci", "key_sha256": [digest(OLD), digest(NEW)] }]);
     let of = |key: &str| json!([{ "name": "ci", "key_sha256": digest(key) }]);
-    let front = Front::start(config(of(OLD))).await;
+    let front = Front::start(config(&of(OLD))).await;
     let url = front.gateway.url();
     let status = async |key: &str| {
         let client = front.client.with_key(key);
@@ -98,7 +98,7 @@ async fn a_key_is_exchanged_by_overlap_and_what_the_old_one_opened_ends_with_it(
             .status
             .as_u16()
     };
-    let reload = |keys: Value| {
+    let reload = |keys: &Value| {
         front.gateway.rewrite(config(keys));
         front.gateway.hang_up();
     };
@@ -109,7 +109,7 @@ async fn a_key_is_exchanged_by_overlap_and_what_the_old_one_opened_ends_with_it(
     }
     assert_eq!((status(OLD).await, status(NEW).await), (200, 401));
 
-    reload(both);
+    reload(&both);
     until("both count", async || {
         (status(NEW).await == 200).then_some(())
     })
@@ -124,7 +124,7 @@ async fn a_key_is_exchanged_by_overlap_and_what_the_old_one_opened_ends_with_it(
     let answer = renewed.request("tools/list", json!({})).await;
     assert_eq!(answer.status, 200, "{answer:?}");
 
-    reload(of(NEW));
+    reload(&of(NEW));
     until("the old one is gone", async || {
         (status(OLD).await == 401).then_some(())
     })
@@ -144,7 +144,7 @@ async fn a_key_is_exchanged_by_overlap_and_what_the_old_one_opened_ends_with_it(
         let answer = session.request("tools/list", json!({})).await;
         assert_eq!(answer.status, 200, "{answer:?}");
     }
-    let mut more = config(of(NEW));
+    let mut more = config(&of(NEW));
     more["backends"]["g"] = faulty(&[]);
     front.gateway.rewrite(more);
     front.gateway.hang_up();
@@ -155,7 +155,7 @@ async fn a_key_is_exchanged_by_overlap_and_what_the_old_one_opened_ends_with_it(
 
 #[tokio::test]
 async fn a_key_whose_last_day_is_over_is_answered_like_one_that_nobody_has() {
-    let front = Front::start(config(json!([
+    let front = Front::start(config(&json!([
         { "name": "gone", "key_sha256": digest(OLD), "expires": "2020-02-29" },
         { "name": "good", "key_sha256": digest(NEW), "expires": "2999-12-31" },
     ])))

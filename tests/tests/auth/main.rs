@@ -88,7 +88,7 @@ pub(crate) fn config(issuer: &Issuer, more: Value) -> Value {
     for (name, value) in more.as_object().into_iter().flatten() {
         auth[name] = value.clone();
     }
-    json!({ "auth": auth, "backends": { "f": faulty(&[]) } })
+    json!({ "auth": auth, "profiles": { "coding": {} }, "backends": { "f": faulty(&[]) } })
 }
 
 pub(crate) async fn call_with(front: &Front, token: &str) -> Answer {

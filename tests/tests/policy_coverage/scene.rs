@@ -107,8 +107,8 @@ impl Scene {
     pub(crate) fn stranger(&self, token: Option<&str>, path: &str, is_modern: bool) -> Caller {
         let url = format!("{}{path}", self.front.gateway.url());
         match (is_modern, token) {
-            (true, None) => Caller::Modern(Client::new(&url)),
-            (true, Some(token)) => Caller::Modern(Client::new(&url).with_key(token)),
+            (true, None) => Caller::Modern(Box::new(Client::new(&url))),
+            (true, Some(token)) => Caller::Modern(Box::new(Client::new(&url).with_key(token))),
             (false, token) => {
                 let setup = Setup {
                     key: token.map(str::to_owned),
@@ -135,7 +135,7 @@ impl Scene {
 
 /// A client of one era.
 pub(crate) enum Caller {
-    Modern(Client),
+    Modern(Box<Client>),
     Legacy(LegacyClient),
 }
 

@@ -9,6 +9,7 @@ use switchboard_gateway::config as gateway;
 use switchboard_orchestrator::config as orchestrator;
 use switchboard_orchestrator::config::profiles;
 use switchboard_policy::config as policy;
+use switchboard_policy::facade::{self as policy_facade, config as facade};
 use switchboard_policy::limits::config as limits;
 use switchboard_telemetry::check_filter;
 
@@ -32,11 +33,18 @@ pub(super) fn check_seconds(format: &str, seconds: f64) -> Result<(), String> {
         "duration" => duration::from_secs(seconds).map(drop),
         "duration-to-an-hour" => duration::from_secs(seconds).and_then(parked::check_timeout),
         "positive-duration" => duration::from_secs(seconds).and_then(duration::check_positive),
+        "access-lifetime" => duration::from_secs(seconds).and_then(facade::check_access_lifetime),
+        "session-lifetime" => duration::from_secs(seconds).and_then(facade::check_session_lifetime),
         _ => Ok(()),
     }
 }
 
 const FORMATS: &[Format] = &[
+    Format {
+        name: "access-lifetime",
+        expected: "a duration such as `10m`, or a number of seconds, from 10 s to an hour",
+        check: |text| duration::parse(text).and_then(facade::check_access_lifetime),
+    },
     Format {
         name: "backend-name",
         expected: "1 to 64 of the characters `A-Z a-z 0-9 _ -`",
@@ -154,6 +162,12 @@ const FORMATS: &[Format] = &[
         check: |text| duration::parse(text).and_then(duration::check_positive),
     },
     Format {
+        name: "private-redirect",
+        expected: "an address with a program's own scheme, such as \
+                   `cursor://anysphere.cursor-mcp/oauth/callback`",
+        check: policy_facade::check_private_redirect,
+    },
+    Format {
         name: "profile-name",
         expected: "1 to 64 of the characters `A-Z a-z 0-9 _ -`",
         check: profiles::check_profile_name,
@@ -182,6 +196,11 @@ const FORMATS: &[Format] = &[
         name: "sealing-key",
         expected: "a secret of at least 32 bytes, such as `openssl rand -base64 32` prints",
         check: gateway::check_sealing_key,
+    },
+    Format {
+        name: "session-lifetime",
+        expected: "a duration such as `8h`, or a number of seconds, from 10 s to a day",
+        check: |text| duration::parse(text).and_then(facade::check_session_lifetime),
     },
     Format {
         name: "sha256-hex",

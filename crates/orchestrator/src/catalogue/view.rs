@@ -211,6 +211,14 @@ pub enum ViewRef<'s> {
     Shared(Arc<View>),
 }
 
+impl ViewRef<'_> {
+    /// Whether it is all that there is.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
+}
+
 impl Deref for ViewRef<'_> {
     type Target = View;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use switchboard_protocol::call::Principal;
 
+use super::view::ViewRef;
 use super::{List, Snapshot};
 use crate::hub::Event;
 
@@ -26,42 +27,35 @@ impl Watching {
         principal: &Arc<Principal>,
         profile: Option<&Arc<str>>,
     ) -> Self {
-        let mut this = Self {
+        let view = snapshot.view(principal, profile.map(|profile| &**profile));
+        Self {
             principal: Arc::clone(principal),
             profile: profile.cloned(),
-            tools: 0,
-            prompts: 0,
-            resources: 0,
-        };
-        this.tools = this.digest(snapshot, &[List::Tools]);
-        this.prompts = this.digest(snapshot, &[List::Prompts]);
-        this.resources = this.digest(snapshot, &[List::Resources, List::Templates]);
-        this
+            tools: digest(&view, &[List::Tools]),
+            prompts: digest(&view, &[List::Prompts]),
+            resources: digest(&view, &[List::Resources, List::Templates]),
+        }
     }
 
     /// Whether what happened is news for this listener: a list of its own is another one, or a
     /// resource changed that it may still know of.
     pub fn is_news(&mut self, snapshot: &Snapshot, event: &Event) -> bool {
-        let (tools, prompts) = (&[List::Tools][..], &[List::Prompts][..]);
-        let resources = &[List::Resources, List::Templates][..];
-        match event {
-            Event::ToolsChanged => {
-                let now = self.digest(snapshot, tools);
-                std::mem::replace(&mut self.tools, now) != now
-            }
-            Event::PromptsChanged => {
-                let now = self.digest(snapshot, prompts);
-                std::mem::replace(&mut self.prompts, now) != now
-            }
+        let (lists, seen) = match event {
+            Event::ToolsChanged => (&[List::Tools][..], &mut self.tools),
+            Event::PromptsChanged => (&[List::Prompts][..], &mut self.prompts),
             Event::ResourcesChanged => {
-                let now = self.digest(snapshot, resources);
-                std::mem::replace(&mut self.resources, now) != now
+                (&[List::Resources, List::Templates][..], &mut self.resources)
             }
             Event::ResourceUpdated(uri) => {
-                snapshot.shows_resource(&self.principal, self.profile.as_deref(), uri)
+                return snapshot.shows_resource(&self.principal, self.profile.as_deref(), uri);
             }
-            Event::Closed => true,
-        }
+            Event::Closed => return true,
+        };
+        let view = snapshot.view(&self.principal, self.profile.as_deref());
+        let now = digest(&view, lists);
+        let is_other = std::mem::replace(seen, now) != now;
+        // Who sees everything hears what servers say, also where a list is again what it was.
+        is_other || view.is_whole()
     }
 
     /// Whether its profile is there, if it listens to one.
@@ -70,19 +64,18 @@ impl Watching {
         let profile = self.profile.as_deref();
         profile.is_none_or(|profile| snapshot.profile(profile).is_some())
     }
+}
 
-    /// A short digest of lists, in the place of their items.
-    fn digest(&self, snapshot: &Snapshot, lists: &[List]) -> u64 {
-        let view = snapshot.view(&self.principal, self.profile.as_deref());
-        let of = |list: &List| {
-            let [first, ..] = view.digest(*list).as_chunks::<8>().0 else {
-                return 0;
-            };
-            u64::from_le_bytes(*first)
+/// A short digest of lists, in the place of their items.
+fn digest(view: &ViewRef<'_>, lists: &[List]) -> u64 {
+    let of = |list: &List| {
+        let [first, ..] = view.digest(*list).as_chunks::<8>().0 else {
+            return 0;
         };
-        // Two lists that change places are another pair.
-        lists
-            .iter()
-            .fold(0, |all: u64, list| all.rotate_left(1) ^ of(list))
-    }
+        u64::from_le_bytes(*first)
+    };
+    // Two lists that change places are another pair.
+    lists
+        .iter()
+        .fold(0, |all: u64, list| all.rotate_left(1) ^ of(list))
 }

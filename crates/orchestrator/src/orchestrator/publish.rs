@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use switchboard_backends::Backend;
 use switchboard_backends::config::TransportConfig;
 use switchboard_backends::status::{ChangedLists, Observer};
+use switchboard_protocol::call::Principal;
 use switchboard_protocol::policy::Policy;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
@@ -156,8 +157,13 @@ impl Inner {
             policy,
             profiles: wanted,
         } = rules;
-        {
+        let restricts = {
             let mut inputs = self.snapshot_inputs.lock();
+            let anybody = Principal::anonymous();
+            let are_rules = |policy: &Arc<dyn Policy>| policy.audience(&anybody, None).is_some();
+            let restricts = are_rules(&inputs.policy)
+                || are_rules(&policy)
+                || !(wanted.is_empty() && inputs.profiles.iter().next().is_none());
             inputs.names = names;
             inputs.private = private;
             inputs.policy = policy;
@@ -168,12 +174,15 @@ impl Inner {
                 inputs.chains = Arc::new(chains);
             }
             touched.for_each(|name| inputs.hysteresis.forget(name));
-        }
+            restricts
+        };
         self.events.record(|pending| {
             pending.backends = true;
             // Other rules change what somebody sees where nothing else changes; each listener looks
             // whether its own lists did.
-            pending.lists = ChangedLists::ALL;
+            if restricts {
+                pending.lists = ChangedLists::ALL;
+            }
         });
         publish_pending(self);
     }

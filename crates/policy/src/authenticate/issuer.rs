@@ -39,7 +39,8 @@ pub(super) struct KeySource {
     /// Whose they are, and where they are if its metadata does not say.
     of: Address,
     shared: Arc<Shared>,
-    task: AbortHandle,
+    /// None where the keys are known, and never change.
+    task: Option<AbortHandle>,
 }
 
 type Address = (String, Option<Url>);
@@ -56,7 +57,9 @@ struct Shared {
 
 impl Drop for KeySource {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
     }
 }
 
@@ -68,14 +71,27 @@ impl KeySource {
         let fetching = keep_fetching(of.clone(), Arc::clone(&shared));
         Arc::new(Self {
             of,
-            task: tokio::spawn(fetching).abort_handle(),
+            task: Some(tokio::spawn(fetching).abort_handle()),
             shared,
         })
     }
 
-    /// Whether this is where the keys of that issuer come from.
-    pub(super) fn is_of(&self, config: &JwtConfig) -> bool {
-        self.of == address(config)
+    /// Keys that need not be fetched: those of the gateway's own authorization server.
+    pub(super) fn fixed(issuer: &str, keys: KeySet) -> Arc<Self> {
+        let shared = Shared {
+            keys: ArcSwap::from_pointee(keys),
+            ..Shared::default()
+        };
+        Arc::new(Self {
+            of: (issuer.to_owned(), None),
+            shared: Arc::new(shared),
+            task: None,
+        })
+    }
+
+    /// Whether this is where those keys come from as well.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        self.of == other.of && self.task.is_some() == other.task.is_some()
     }
 
     /// What is known now.
@@ -86,6 +102,7 @@ impl KeySource {
     /// Resolves when the keys were fetched once more, well or not; `None` if that was done a
     /// moment ago.
     pub(super) fn refreshed(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.task.as_ref()?;
         let mut ended = self.shared.attempts.subscribe();
         let count = *ended.borrow_and_update();
         // The first attempt is for everybody.

@@ -32,6 +32,12 @@ impl Resource {
         }
     }
 
+    /// The address below which all endpoints are, without a slash at its end.
+    #[must_use]
+    pub fn base(&self) -> String {
+        format!("{}{}", self.origin, self.prefix)
+    }
+
     /// The URL of an endpoint: its resource identifier (RFC 8707, section 2).
     #[must_use]
     pub fn url(&self, profile: Option<&str>) -> String {
@@ -64,7 +70,7 @@ impl Resource {
 
     /// For which endpoint a token is that names this audience: `Some(None)` for the one without a
     /// profile, none if it is for somebody else.
-    pub(super) fn named_by(&self, audience: &str) -> Option<Option<String>> {
+    pub(crate) fn named_by(&self, audience: &str) -> Option<Option<String>> {
         // Scheme and host may be written in capitals (specification: `basic/authorization`,
         // Canonical Server URI).
         let url = Url::parse(audience).ok()?;

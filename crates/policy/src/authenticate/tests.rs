@@ -26,7 +26,7 @@ fn of(api_keys: Vec<ApiKeyConfig>) -> Authenticator {
         api_keys,
         ..AuthConfig::default()
     };
-    Authenticator::new(Some(&config), &here())
+    Authenticator::new(Some(&config), &here(), None)
 }
 
 fn two_keys() -> Authenticator {
@@ -46,7 +46,7 @@ fn with(values: &[&str]) -> HeaderMap {
 
 #[test]
 fn without_configuration_everyone_is_the_same_anonymous_principal() {
-    let open = Authenticator::new(None, &here());
+    let open = Authenticator::new(None, &here(), None);
     let one = open.authenticate(&with(&[])).unwrap();
     let other = open.authenticate(&with(&["Bearer anything"])).unwrap();
     assert_eq!(*one, Principal::anonymous());

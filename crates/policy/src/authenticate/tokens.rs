@@ -9,14 +9,16 @@ use http::HeaderValue;
 use switchboard_protocol::call::Principal;
 
 use super::claims::{self, Claims, LEEWAY};
+use super::facade;
 use super::issuer::KeySource;
-use super::jwks::Key;
+use super::jwks::{Key, KeySet};
 use super::jwt::Token;
 use super::refusal::Reason;
 use super::resource::{Resource, profile_of};
 use super::scopes::Scopes;
 use super::{Verdict, now};
 use crate::config::{JwtConfig, ScopesConfig};
+use crate::facade::Facade;
 
 /// How long after the end of its token a principal may come back to its session, in seconds.
 pub(super) const GRACE: u64 = 15 * 60;
@@ -47,19 +49,41 @@ pub(super) enum Checked {
 }
 
 impl Tokens {
-    pub(super) fn new(issuers: &[JwtConfig], scopes: &ScopesConfig, resource: &Resource) -> Self {
+    /// `facade` is the gateway's own authorization server, if it has one.
+    pub(super) fn new(
+        issuers: &[JwtConfig],
+        scopes: &ScopesConfig,
+        resource: &Resource,
+        facade: Option<&Facade>,
+    ) -> Self {
         let (resource, scopes) = (Arc::new(resource.clone()), Arc::new(Scopes::new(scopes)));
-        let issuers = issuers.iter().map(|config| {
+        let issuer = |config: JwtConfig, facade: Option<&str>, keys| {
             Arc::new(Issuer {
-                config: config.clone(),
+                config,
+                facade: facade.map(str::to_owned),
                 resource: Arc::clone(&resource),
                 scopes: Arc::clone(&scopes),
-                keys: KeySource::start(config),
+                keys,
                 subjects: Mutex::default(),
             })
+        };
+        let own = facade.and_then(|facade| {
+            let provider = &facade.config().issuer;
+            let provider = issuers.iter().find(|config| config.issuer == *provider)?;
+            let jwks = facade.jwks().to_string();
+            let keys = KeySet::parse(jwks.as_bytes(), &KeySet::default())?;
+            let keys = KeySource::fixed(facade.issuer(), keys);
+            Some(issuer(
+                facade::as_issuer(provider),
+                Some(facade.issuer()),
+                keys,
+            ))
         });
+        let others = issuers
+            .iter()
+            .map(|config| issuer(config.clone(), None, KeySource::start(config)));
         Self {
-            issuers: issuers.collect(),
+            issuers: own.into_iter().chain(others).collect(),
             resource,
             scopes,
             known: Arc::default(),
@@ -70,7 +94,7 @@ impl Tokens {
     /// publish theirs at the same place.
     pub(super) fn keep(&mut self, before: &Self) {
         for issuer in &mut self.issuers {
-            let same = |old: &&Arc<Issuer>| old.keys.is_of(&issuer.config);
+            let same = |old: &&Arc<Issuer>| old.keys.is_like(&issuer.keys);
             let Some(old) = before.issuers.iter().find(same) else {
                 continue;
             };
@@ -78,6 +102,7 @@ impl Tokens {
                 true => Arc::clone(old),
                 false => Arc::new(Issuer {
                     config: issuer.config.clone(),
+                    facade: issuer.facade.clone(),
                     resource: Arc::clone(&issuer.resource),
                     scopes: Arc::clone(&issuer.scopes),
                     keys: Arc::clone(&old.keys),
@@ -135,7 +160,7 @@ impl Tokens {
         let named = token.claims.get("iss").and_then(serde_json::Value::as_str);
         let mut issuers = self.issuers.iter();
         let issuer = issuers
-            .find(|issuer| Some(issuer.config.issuer.as_str()) == named)
+            .find(|issuer| Some(issuer.name()) == named)
             .ok_or((Reason::TokenIssuer, None))?;
         let verified = issuer.verify(token);
         let known = Arc::new(verified.map_err(|reason| (reason, Some(issuer)))?);
@@ -168,10 +193,14 @@ impl Tokens {
     /// The metadata that is found at this path.
     pub(super) fn metadata(&self, path: &str) -> Option<String> {
         let profile = self.resource.described_at(path)?;
-        let issuers = self.issuers.iter();
-        let issuers: Vec<&str> = issuers
-            .map(|issuer| issuer.config.issuer.as_str())
-            .collect();
+        let own = self.issuers.iter().find(|issuer| issuer.facade.is_some());
+        // Clients go to the facade, and not to the identity provider behind it.
+        let is_behind = |issuer: &Issuer| {
+            issuer.facade.is_none()
+                && own.is_some_and(|own| own.config.issuer == issuer.config.issuer)
+        };
+        let issuers = self.issuers.iter().filter(|issuer| !is_behind(issuer));
+        let issuers: Vec<&str> = issuers.map(|issuer| issuer.name()).collect();
         let scopes = self.scopes.needed(profile);
         Some(self.resource.metadata(profile, &issuers, &scopes))
     }
@@ -180,6 +209,9 @@ impl Tokens {
 /// An issuer whose tokens are accepted.
 struct Issuer {
     config: JwtConfig,
+    /// How the gateway's own authorization server names itself, if it is that: then `config` says how
+    /// to read what the identity provider behind it says.
+    facade: Option<String>,
     resource: Arc<Resource>,
     scopes: Arc<Scopes>,
     keys: Arc<KeySource>,
@@ -202,8 +234,16 @@ impl Issuer {
     /// Whether what was found out for that one is right for this one.
     fn is_like(&self, other: &Self) -> bool {
         self.config == other.config
+            && self.facade == other.facade
             && self.resource == other.resource
             && self.scopes == other.scopes
+    }
+
+    /// Who its tokens say that they are of.
+    fn name(&self) -> &str {
+        self.facade
+            .as_deref()
+            .unwrap_or(self.config.issuer.as_str())
     }
 
     fn verify(self: &Arc<Self>, token: Token<'_>) -> Result<KnownToken, Reason> {
@@ -212,7 +252,10 @@ impl Issuer {
             Err(Reason::TokenKey) if keys.is_empty() => return Err(Reason::IssuerAway),
             verified => verified?,
         };
-        let claims = token.claims;
+        let claims = match self.facade {
+            Some(_) => facade::as_said_by_provider(token.claims, &self.config)?,
+            None => token.claims,
+        };
         let expires = claims::expiry(&claims, now())?;
         let audience = self.audience(&claims).ok_or(Reason::TokenAudience)?;
         let scopes = claims::scopes(&claims, &self.config).into_iter();

@@ -191,8 +191,9 @@ pub fn check_issuer(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether nobody on the way can change what comes from there.
-pub(crate) fn is_confidential(url: &Url) -> bool {
+/// Whether nobody on the way can change what comes from there: `https`, or `http` on the loopback.
+#[must_use]
+pub fn is_confidential(url: &Url) -> bool {
     match url.scheme() {
         "https" => url.has_host(),
         "http" => is_loopback(url),

@@ -28,6 +28,7 @@ fn grant(subject: &str, client: &str, form: &Form, scope: &str) -> Value {
         "scope": scope,
         "redirect_uri": form.get("redirect_uri"),
         "code_challenge": form.get("code_challenge"),
+        "nonce": form.get("nonce"),
     })
 }
 
@@ -167,6 +168,15 @@ fn issue(shared: &Shared, grant_type: &str, granted: &Value) -> Value {
         "expires_in": lifetime,
         "scope": claims["scope"],
     });
+    if grant_type == "authorization_code" && has_scope(granted, "openid") {
+        let mut id_token = claims.clone();
+        id_token["aud"] = granted["client_id"].clone();
+        id_token["nonce"] = granted["nonce"].clone();
+        if let (Value::Object(id_token), Value::Object(more)) = (&mut id_token, &state.id_claims) {
+            id_token.extend(more.clone());
+        }
+        answer["id_token"] = json!(state.keys[0].sign(&id_token));
+    }
     if matches!(grant_type, "authorization_code" | "refresh_token") {
         let token = random();
         answer["refresh_token"] = json!(token);
@@ -176,6 +186,11 @@ fn issue(shared: &Shared, grant_type: &str, granted: &Value) -> Value {
         answer["issued_token_type"] = json!("urn:ietf:params:oauth:token-type:access_token");
     }
     answer
+}
+
+fn has_scope(granted: &Value, scope: &str) -> bool {
+    let scopes = granted["scope"].as_str().unwrap_or_default();
+    scopes.split(' ').any(|granted| granted == scope)
 }
 
 fn payload(token: &str) -> Option<Value> {

@@ -118,7 +118,7 @@ fn an_admin_api_that_nobody_could_use_or_that_has_no_place() {
 a.yaml:2: server.admin_listen: without keys nobody could use the admin API at 127.0.0.1:8081, so it is not opened; expected an `admin` section with `api_keys`, or no `admin_listen`
 "#,
     );
-    let digest = "0".repeat(64);
+    let digest = "de4275e478bbf76c6f76bf15cfde3bbadfc1f3d9b098a6ed630c05e28471968b";
     let taken = format!(
         "server:\n  listen: 127.0.0.1:8081\nadmin: {{ api_keys: [{{ name: ops, key_sha256: \"{digest}\" }}] }}\n"
     );
@@ -196,7 +196,7 @@ backends:
 "#;
     Place::new().file("a.yaml", text).fails_with(
         r#"
-a.yaml:1: server.listen: without an `auth` section everyone who reaches 0.0.0.0:8080 could call every backend; expected a loopback address such as 127.0.0.1:8080, or an `auth` section with `api_keys`
+a.yaml:1: server.listen: without an `auth` section everyone who reaches 0.0.0.0:8080 could call every backend; expected a loopback address such as 127.0.0.1:8080, or an `auth` section with `api_keys`, `jwt` or `mtls`
 a.yaml:3: backends.none: has neither `command` nor `url` nor `endpoints`; expected `command` for a local process or `url` for a remote server
 a.yaml:4: backends.both: has more than one of `command`, `url` and `endpoints`; expected one of them: a backend is one server
 a.yaml:5: backends.local: has `headers`, `transport`, which would have no effect beside `command`; expected them beside `url`

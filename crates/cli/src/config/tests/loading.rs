@@ -330,6 +330,66 @@ fn the_examples_of_the_page_about_authentication_load() {
 }
 
 #[test]
+fn the_examples_of_the_page_about_the_facade_load() {
+    let page = std::fs::read_to_string(repository().join("docs/facade.md")).unwrap();
+    let blocks = page.split("```yaml\n").skip(1);
+    let blocks: Vec<&str> = blocks.filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 3);
+    for block in blocks {
+        let loaded = Place::new()
+            .file("a.yaml", block)
+            .env("SEALING_KEY", "WQ0q5Uq3b1cLrVq2mZ8tHk4nYx7sJd9e")
+            .env("CLIENT_SECRET", "the-secret-of-the-client")
+            .load();
+        let shown = format!("{loaded:?}");
+        assert!(!shown.contains("the-secret-of-the-client"), "{shown}");
+        assert!(loaded.config.auth.unwrap().facade.is_some(), "{block}");
+    }
+}
+
+#[test]
+fn a_facade_that_could_not_work_is_refused() {
+    let with = |facade: &str| {
+        let jwt = "auth:\n  jwt: [{ issuer: \"https://id.example.com\" }]\n  facade: ";
+        let text = format!("{jwt}{{ {facade} }}\n");
+        let place = Place::new().file("a.yaml", &text);
+        place.errors()
+    };
+    let client = "client_id: a, client_secret: b";
+    for (facade, problem) in [
+        (
+            format!("issuer: \"https://other.example.com\", {client}"),
+            "`facade.issuer` is",
+        ),
+        (
+            format!("issuer: \"https://id.example.com\", {client}, scopes: [email]"),
+            "lacks `openid`",
+        ),
+        (
+            format!("issuer: \"https://id.example.com\", {client}, session_lifetime: 2d"),
+            "auth.facade.session_lifetime",
+        ),
+        (
+            format!("issuer: \"https://id.example.com\", {client}, access_token_lifetime: 2h"),
+            "auth.facade.access_token_lifetime",
+        ),
+        (
+            format!(
+                "issuer: \"https://id.example.com\", {client}, allowed_redirects: [\"javascript:x\"]"
+            ),
+            "auth.facade.allowed_redirects",
+        ),
+        (
+            "issuer: \"https://id.example.com\", client_id: a".to_owned(),
+            "client_secret",
+        ),
+    ] {
+        let errors = with(&facade);
+        assert!(errors.contains(problem), "{facade}: {errors}");
+    }
+}
+
+#[test]
 fn no_secret_is_shown_when_a_configuration_is() {
     let text = r#"
 server: { sealing_keys: ["${KEY}"] }
