@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use switchboard_testkit::client::{Answer, call, message};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
+use switchboard_testkit::issuer::Issuer;
 use switchboard_testkit::token_server::{
     CLIENT_ID, CLIENT_SECRET, Manners, TokenFault, TokenServer,
 };
@@ -420,9 +421,8 @@ async fn more_scopes_are_asked_for_where_the_operator_allows_it() {
     front.gateway.stop().await;
 }
 
-/// A token of somebody, as an identity provider gives it out: here it serves as a key of the gateway's,
-/// whose form is all that matters.
-fn jwt(subject: &str) -> String {
+/// A key of the gateway's that looks like the token of somebody: nobody has signed it.
+fn key_in_form_of_a_token(subject: &str) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let head = part(json!({ "alg": "ES256" }));
     let claims = part(json!({ "sub": subject }));
@@ -448,15 +448,18 @@ async fn each_caller_is_shown_to_the_server_by_a_token_of_its_own() {
         let mut section = oauth(&server);
         section["grant"] = json!("token_exchange");
         section["audience"] = json!("the-server");
-        let revoked = jwt("revoked");
+        let issuer = Issuer::start().await;
+        let unsigned = key_in_form_of_a_token("anna");
         let front = Front::start(json!({
-            "auth": { "api_keys": [
-                key("anna", &jwt("anna")), key("ben", &jwt("ben")),
-                key("carl", &revoked), key("dora", PLAIN),
-            ] },
+            "auth": {
+                "jwt": [{ "issuer": issuer.url() }],
+                "api_keys": [key("dora", PLAIN), key("eve", &unsigned)],
+            },
             "backends": { "b": { "url": fake.url(), "oauth": section, "sessions": "per_principal" } },
         }))
         .await;
+        let token = |subject: &str| issuer.token(subject, front.gateway.url(), "mcp");
+        let (anna, ben, revoked) = (token("anna"), token("ben"), token("revoked"));
         let ask = async |shown: &str, message: &Value| {
             let draft = front.client.draft(message);
             let draft = draft.with_header("authorization", &format!("Bearer {shown}"));
@@ -471,11 +474,14 @@ async fn each_caller_is_shown_to_the_server_by_a_token_of_its_own() {
         fake.forget_requests();
         let mut calls = JoinSet::new();
         for number in 0..20 {
-            let who = if number % 2 == 0 { "anna" } else { "ben" };
+            let (who, token) = match number % 2 {
+                0 => ("anna", anna.clone()),
+                _ => ("ben", ben.clone()),
+            };
             let client = switchboard_testkit::client::Client::new(front.gateway.url());
             calls.spawn(async move {
                 let draft = client.draft(&call("b__echo", &json!({ "name": who })));
-                let draft = draft.with_header("authorization", &format!("Bearer {}", jwt(who)));
+                let draft = draft.with_header("authorization", &format!("Bearer {token}"));
                 client.send(draft).await.finish().await
             });
         }
@@ -512,22 +518,23 @@ async fn each_caller_is_shown_to_the_server_by_a_token_of_its_own() {
         // Nothing of the callers' own went to the server.
         for request in fake.requests() {
             let all = format!("{:?}", request.headers);
-            for own in [jwt("anna"), jwt("ben"), PLAIN.to_owned()] {
+            for own in [&*anna, &*ben, &*unsigned, PLAIN] {
                 let value = token_of(&request.headers).unwrap_or_default();
-                assert!(
-                    !value.contains(&own) && !all.contains(&own),
-                    "{transport:?}"
-                );
+                assert!(!value.contains(own) && !all.contains(own), "{transport:?}");
             }
         }
-        for (shown, words) in [(PLAIN, "sign in with a JWT"), (&*revoked, "sign in again")] {
+        for (shown, words) in [
+            (PLAIN, "sign in with a JWT"),
+            (&*unsigned, "sign in with a JWT"),
+            (&*revoked, "sign in again"),
+        ] {
             let failed = ask(shown, &call("b__echo", &json!({}))).await;
             assert_fault(&failed, 502, "b");
             assert_eq!(failed.fault()["reason"], "needs_auth", "{}", failed.raw);
             assert!(failed.raw.contains(words), "{}", failed.raw);
         }
         // What they lack is no fault of the server.
-        let answer = ask(&jwt("anna"), &call("b__echo", &json!({}))).await;
+        let answer = ask(&anna, &call("b__echo", &json!({}))).await;
         assert_ne!(answer.result()["isError"], true, "{}", answer.raw);
         front.gateway.stop().await;
     }

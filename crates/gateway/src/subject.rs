@@ -10,7 +10,7 @@ use switchboard_protocol::credentials::SubjectToken;
 /// The longest token that is exchanged, in bytes.
 const MAX_TOKEN: usize = 16 * 1024;
 
-/// Notes the token of an authenticated request beside it. A key of the gateway's own is none.
+/// Notes the token of a request beside it, whose claims have been verified.
 pub(crate) fn note(headers: &HeaderMap, extensions: &mut Extensions) {
     if let Some(token) = jwt(headers) {
         extensions.insert(Arc::new(SubjectToken::new(token.to_owned())));

@@ -171,17 +171,21 @@ impl<'s> Asking<'s, '_> {
                     exposed: None,
                 }))
             }
-            Route::One { .. } => Err(not_found(uri).into()),
             Route::Ambiguous(candidates) => self.one_of(&candidates, uri),
-            Route::Unknown => {
-                let may_be = self
-                    .snapshot
-                    .may_own_resource(uri, |source| self.is_shown(kind, &source.name, uri));
-                match may_be {
-                    Some(source) => Ok(Resolution::MayBe(source)),
-                    None => Err(not_found(uri).into()),
-                }
-            }
+            // What is hidden is looked for further, as what is unknown is.
+            Route::One { .. } | Route::Unknown => self.unknown_resource(uri),
+        }
+    }
+
+    /// A URI that nobody has of whom the caller may know.
+    fn unknown_resource(&self, uri: &str) -> Result<Resolution<'s>, CallError> {
+        let kind = TargetKind::Resource;
+        let may_be = self
+            .snapshot
+            .may_own_resource(uri, |source| self.is_shown(kind, &source.name, uri));
+        match may_be {
+            Some(source) => Ok(Resolution::MayBe(source)),
+            None => Err(not_found(uri).into()),
         }
     }
 
@@ -193,7 +197,7 @@ impl<'s> Asking<'s, '_> {
         };
         let shown: Vec<&String> = candidates.iter().filter(is_shown).collect();
         match &shown[..] {
-            [] => Err(not_found(uri).into()),
+            [] => self.unknown_resource(uri),
             [one] => self.routed(self.snapshot.resource(one), uri),
             several => Err(ambiguous(uri, several).into()),
         }

@@ -10,6 +10,7 @@ use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::asking::key_of;
 use switchboard_tests::front::{Front, remote, until};
 
+mod aliases;
 mod check;
 // What lists show follows the rules from the commit on that makes lists by audience.
 mod lists;

@@ -2,7 +2,9 @@
 //! certificates, and keys that are none.
 
 mod certificates;
+mod keys;
 mod metadata;
+mod profiles;
 mod refusals;
 mod sdks;
 mod sessions;

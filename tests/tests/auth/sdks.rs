@@ -1,5 +1,6 @@
 //! Clients as they are published, which know nothing but the address of the endpoint.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,12 +12,12 @@ use crate::Guarded;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-#[tokio::test]
-async fn the_typescript_client_finds_its_way_to_a_token() {
+/// Has this script find its way to a token, and call a tool with it.
+async fn finds_its_way(runtime: PathBuf, script: &str) {
     let guarded = Guarded::start().await;
-    let mut command = Command::new(tools::node());
+    let mut command = Command::new(runtime);
     command
-        .arg(tools::repository().join("tests/real/typescript_oauth.mjs"))
+        .arg(tools::repository().join("tests/real").join(script))
         .arg(guarded.resource())
         .arg("f__echo")
         .env("SWITCHBOARD_TEST_CACHE", tools::cache())
@@ -31,4 +32,14 @@ async fn the_typescript_client_finds_its_way_to_a_token() {
     let arguments = &seen["result"]["structuredContent"]["arguments"];
     assert_eq!(arguments["x"], 1, "{seen}");
     guarded.front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_typescript_client_finds_its_way_to_a_token() {
+    finds_its_way(tools::node(), "typescript_oauth.mjs").await;
+}
+
+#[tokio::test]
+async fn the_python_client_finds_its_way_to_a_token() {
+    finds_its_way(tools::python(), "python_oauth.py").await;
 }
