@@ -92,7 +92,7 @@ where
             Authentication::Decided(Ok(principal)) => {
                 match self.layer.accept(&access, principal, request) {
                     Ok(authenticated) => Either::Left(self.inner.call(authenticated)),
-                    Err(refused) => Either::Right(Either::Left(refused)),
+                    Err(refused) => Either::Right(Either::Left(*refused)),
                 }
             }
             Authentication::Decided(Err(reason)) => {
@@ -106,7 +106,7 @@ where
                     let access = layer.access.load_full();
                     let accepted = match verdict {
                         Ok(principal) => layer.accept(&access, principal, request),
-                        Err(reason) => Err(layer.refuse(request, &access, reason)),
+                        Err(reason) => Err(Box::new(layer.refuse(request, &access, reason))),
                     };
                     match accepted {
                         Ok(authenticated) => inner.call(authenticated).await,
@@ -129,7 +129,7 @@ impl AuthenticateLayer {
         access: &Access,
         principal: Arc<Principal>,
         mut request: Request<Body>,
-    ) -> Result<Authenticated, Refused> {
+    ) -> Result<Authenticated, Box<Refused>> {
         self.standing.is_of_a_principal();
         if access.authenticator.is_closed() {
             self.metrics.authentication(AuthOutcome::Accepted);
@@ -145,7 +145,8 @@ impl AuthenticateLayer {
             Some(name) => {
                 let snapshot = self.orchestrator.catalogue().load();
                 let Some(profile) = snapshot.profile(name) else {
-                    return Err(refuse(request, respond::empty(StatusCode::NOT_FOUND)));
+                    let response = respond::empty(StatusCode::NOT_FOUND);
+                    return Err(Box::new(refuse(request, response)));
                 };
                 Some(Arc::clone(profile.name()))
             }

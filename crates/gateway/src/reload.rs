@@ -114,18 +114,22 @@ impl Reloader {
                 ..Reloaded::default()
             });
         }
+        let limits = self.limits.load();
+        let limits = Arc::new(limits.next(next.limits(), &self.metrics));
+        let policy = next.policy(Arc::clone(&limits), &self.metrics);
+        // Before anybody gets in who could not before: new backends may take a while.
+        self.orchestrator
+            .decide_by(&policy, &next.profiles, next.auth.is_some());
         self.access.store(Arc::new(access));
         if let (Some((_, in_force)), Some(admin)) = (&self.admin, admin) {
             in_force.store(Arc::new(admin));
         }
-        let limits = self.limits.load();
-        let limits = Arc::new(limits.next(next.limits(), &self.metrics));
         let wanted = DesiredState {
             backends: next.backends.clone(),
             names: next.names.clone(),
             chains: next.chains(),
             private: next.auth.is_some(),
-            policy: next.policy(Arc::clone(&limits), &self.metrics),
+            policy,
             profiles: next.profiles.clone(),
             drain_timeout: next.server.drain_timeout,
         };

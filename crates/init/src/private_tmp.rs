@@ -178,7 +178,7 @@ mod tests {
         let left = child("switchboard-private-1-ff");
         fs::create_dir_all(left.join("a/b")).expect("made");
         for mode in [left.join("a"), left.clone()] {
-            fs::set_permissions(mode, fs::Permissions::from_mode(0)).expect("ours");
+            fs::set_permissions(mode, fs::Permissions::from_mode(0o000)).expect("ours");
         }
         let others = [
             "switchboard-1-ff",

@@ -26,6 +26,8 @@ pub(crate) struct Continuation {
     pub(crate) home: Home,
     /// Its own state, if it sent any.
     pub(crate) state: Option<String>,
+    /// Whether it comes back for the first time, as the call that it was made for.
+    pub(crate) is_first_use: bool,
 }
 
 /// Seals a continuation of this call.
@@ -37,7 +39,7 @@ pub(crate) fn seal(
     call: &Call,
     continuation: &Continuation,
 ) -> Result<String, String> {
-    let Continuation { home, state } = continuation;
+    let Continuation { home, state, .. } = continuation;
     let payload = match state {
         Some(state) => format!("{home}\0{state}"),
         None => home.to_string(),
@@ -77,10 +79,12 @@ pub(crate) fn open(
         Some((home, state)) => Continuation {
             home: Home::parse(home),
             state: Some(state.to_owned()),
+            is_first_use: true,
         },
         None => Continuation {
             home: Home::parse(&payload),
             state: None,
+            is_first_use: true,
         },
     })
 }

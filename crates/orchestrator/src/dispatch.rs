@@ -88,7 +88,9 @@ impl Inner {
         let token = call.request.text(call.request.params.request_state);
         let token = token
             .ok_or_else(|| ProtocolError::invalid_params("params.requestState is a string"))?;
-        Ok(Some(continuation::open(&self.sealer, call, &token)?))
+        let mut continuation = continuation::open(&self.sealer, call, &token)?;
+        continuation.is_first_use = self.spent.is_first_use(&token);
+        Ok(Some(continuation))
     }
 
     async fn try_once(
@@ -155,7 +157,8 @@ impl Inner {
             .into());
         }
         let param_headers = mirrored(destination, call)?;
-        let permit = admit(snapshot, destination, call, continuation.is_some()).await?;
+        let is_continuation = continuation.is_some_and(|it| it.is_first_use);
+        let permit = admit(snapshot, destination, call, is_continuation).await?;
         let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
         call.end_by(Deadline {
             at: (began + backend.config().timeout_of(tool)).into_std(),
@@ -172,7 +175,9 @@ impl Inner {
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
         };
         let attempt = Attempt::begin(call, destination);
-        let outcome = match backend.reply(call, &rewrite, span).await {
+        let reply = backend.reply(call, &rewrite, span).await;
+        let is_answered = reply.is_ok();
+        let outcome = match reply {
             Ok(Reply::Whole(answer)) => {
                 results::outcome(snapshot, &self.sealer, call, backend.name(), &answer)
             }
@@ -184,7 +189,7 @@ impl Inner {
         if let Some(attempt) = attempt {
             attempt.end(&outcome);
         }
-        Ok(settle(permit, outcome))
+        Ok(settle(permit, outcome, is_answered))
     }
 }
 

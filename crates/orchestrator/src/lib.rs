@@ -18,6 +18,7 @@ mod reload;
 mod resolve;
 mod results;
 mod settle;
+mod spent;
 pub mod start_order;
 mod task_news;
 mod tasks;

@@ -33,8 +33,9 @@ use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
 use crate::config::profiles::ProfilesConfig;
 use crate::hub::{Filter, Hub, ListenError, Listener};
-use crate::profiles::{Profiles, enter};
+use crate::profiles::enter;
 use crate::reload::ReloadLock;
+use crate::spent::SpentStates;
 
 pub(crate) mod publish;
 
@@ -113,6 +114,7 @@ pub(crate) struct Inner {
     pub(crate) catalogue: Catalogue,
     pub(crate) hub: Hub,
     pub(crate) sealer: Sealer,
+    pub(crate) spent: SpentStates,
     started: Instant,
     pub(crate) events: Arc<BackendEvents>,
     pub(crate) stop: CancellationToken,
@@ -146,7 +148,7 @@ impl Orchestrator {
             parts.chains,
             parts.private,
             parts.policy,
-            Arc::new(Profiles::new(&parts.profiles)),
+            parts.profiles,
         );
         let all = backends.all();
         let catalogue = Catalogue::new(inputs.first_snapshot(all.values()));
@@ -158,6 +160,7 @@ impl Orchestrator {
             catalogue,
             hub: Hub::default(),
             sealer: parts.sealer,
+            spent: SpentStates::default(),
             started: Instant::now(),
             events,
             stop: CancellationToken::new(),

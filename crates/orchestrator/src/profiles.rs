@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use switchboard_backends::pattern;
+use switchboard_protocol::plain_uri::is_plain;
 use switchboard_protocol::policy::TargetKind;
 
 use crate::config::profiles::{ArgumentsConfig, ProfileConfig, ProfilesConfig};
@@ -115,6 +116,18 @@ impl Profile {
             };
             names.iter().any(fits)
         };
+        // A URI that servers may read as another one is in no pattern but by its own text.
+        let is_unclear =
+            kind == TargetKind::Resource && !names.iter().all(|name| is_plain(name.as_ref()));
+        if is_unclear {
+            let exactly = |patterns: &[String]| {
+                let is_text =
+                    |it: &String| *it == "*" || names.iter().any(|name| it == name.as_ref());
+                patterns.iter().any(is_text)
+            };
+            let is_in = self.config.resources.as_deref();
+            return self.config.exclude.is_empty() && is_in.map_or(has_tools, exactly);
+        }
         if any(&self.config.exclude) {
             return false;
         }

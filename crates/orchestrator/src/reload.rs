@@ -93,6 +93,13 @@ impl ReloadLock {
 }
 
 impl Orchestrator {
+    /// Has calls decided about by this policy and these profiles from now on, before a reload puts the
+    /// backends in force that they were written for: no call is decided about by older rules than
+    /// those that let its caller in. `private`: whether callers are told apart.
+    pub fn decide_by(&self, policy: &Arc<dyn Policy>, profiles: &ProfilesConfig, private: bool) {
+        self.inner().decide_by(policy, profiles, private);
+    }
+
     /// Puts another configuration in force. Returns when it is, at the latest 10 s after the
     /// reloads that began before; new backends may still be starting then. Dropping the future
     /// gives the reload up: then nothing was changed.

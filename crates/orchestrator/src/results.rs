@@ -68,6 +68,7 @@ pub(crate) fn outcome(
                 endpoint: answer.endpoint,
             },
             state,
+            is_first_use: true,
         };
         let token = match continuation::seal(sealer, call, &continuation) {
             Ok(token) => token,

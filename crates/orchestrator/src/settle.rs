@@ -7,8 +7,8 @@ use switchboard_protocol::error::CallError;
 use switchboard_protocol::policy::{Ending, Permit};
 
 /// Gives back what a call held when it has ended: now, or with the last byte of a result that is
-/// still arriving.
-pub(crate) fn settle(permit: Permit, outcome: Outcome) -> Outcome {
+/// still arriving. `is_answered`: whether its server answered, whatever the gateway made of it.
+pub(crate) fn settle(permit: Permit, outcome: Outcome, is_answered: bool) -> Outcome {
     if permit.is_free() {
         return outcome;
     }
@@ -24,11 +24,11 @@ pub(crate) fn settle(permit: Permit, outcome: Outcome) -> Outcome {
         Outcome::InputRequired(ref result) => did(result.len()),
         Outcome::Failed(CallError::Backend { ref error, .. }) => did(error.len()),
         Outcome::Failed(CallError::Fault(ref fault)) => Ending {
-            did_something: !fault.did_nothing(),
+            did_something: is_answered || !fault.did_nothing(),
             bytes: 0,
         },
         Outcome::Failed(CallError::Protocol(_)) => Ending {
-            did_something: false,
+            did_something: is_answered,
             bytes: 0,
         },
     };

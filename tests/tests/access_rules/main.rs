@@ -74,6 +74,7 @@ impl Scene {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write literals")]
 fn config(server: &HttpServer, access: Value) -> Value {
     json!({
         "auth": auth(&["anna", "ben", "cid"]),

@@ -53,6 +53,7 @@ impl Guarded {
     }
 
     /// The claims of such a token.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write literals")]
     pub(crate) fn claims_with(&self, changes: Value) -> Value {
         let mut claims = self.issuer.claims("anna", &self.resource());
         claims["scope"] = json!("mcp");
@@ -80,6 +81,7 @@ impl Guarded {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write literals")]
 pub(crate) fn config(issuer: &Issuer, more: Value) -> Value {
     let mut auth = json!({
         "jwt": [{ "issuer": issuer.url() }],

@@ -23,18 +23,19 @@ struct Host {
 
 impl Host {
     async fn start() -> Self {
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let certificate = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(certificate.path(), pair.cert.pem()).unwrap();
+        let pair =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let certificate = tempfile::NamedTempFile::new().expect("works");
+        std::fs::write(certificate.path(), pair.cert.pem()).expect("works");
         let chain = vec![CertificateDer::from(pair.cert)];
         let key = PrivateKeyDer::from_pem_slice(pair.signing_key.serialize_pem().as_bytes());
         let config = ServerConfig::builder()
             .with_no_client_auth()
-            .with_single_cert(chain, key.unwrap())
-            .unwrap();
+            .with_single_cert(chain, key.expect("works"))
+            .expect("works");
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("works");
+        let port = listener.local_addr().expect("works").port();
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&asked);
         tokio::spawn(async move {
@@ -93,7 +94,7 @@ fn answer(port: u16, path: &str) -> String {
 #[tokio::test]
 async fn a_document_is_fetched_checked_and_kept() {
     let host = Host::start().await;
-    let file = host.certificate.path().to_str().unwrap().to_owned();
+    let file = host.certificate.path().to_str().expect("works").to_owned();
     let facade = json!({ "internal_hosts": ["localhost"] });
     let place = Place::with(facade, &[("SSL_CERT_FILE", &file)]).await;
     let ask = async |path: &str, instead: &[(&str, &str)]| {
@@ -102,7 +103,7 @@ async fn a_document_is_fetched_checked_and_kept() {
     };
     let page = ask("/client.json", &[]).await;
     assert_eq!(page.status(), 200);
-    let html = page.text().await.unwrap();
+    let html = page.text().await.expect("works");
     assert!(
         html.contains("Documented") && html.contains("belongs to localhost"),
         "{html}"
@@ -146,7 +147,7 @@ async fn a_document_is_fetched_checked_and_kept() {
 #[tokio::test]
 async fn nothing_inside_is_fetched_for_a_stranger() {
     let host = Host::start().await;
-    let file = host.certificate.path().to_str().unwrap().to_owned();
+    let file = host.certificate.path().to_str().expect("works").to_owned();
     let place = Place::with(json!({}), &[("SSL_CERT_FILE", &file)]).await;
     let port = host.port;
     for id in [

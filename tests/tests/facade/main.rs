@@ -148,6 +148,7 @@ impl Place {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write literals")]
 pub(crate) fn config(issuer: &Issuer, more: Value) -> Value {
     let mut facade = json!({
         "issuer": issuer.url(),

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
@@ -82,15 +84,17 @@ pub(crate) async fn run(options: Options) -> ExitCode {
     };
     let (follow, format) = (options.follow, options.format);
     // Reads files, which is nothing for a thread that others wait for.
+    let ended = Arc::new(AtomicBool::new(false));
+    let is_over = Arc::clone(&ended);
     let printing = tokio::task::spawn_blocking(move || -> Result<(), String> {
         let mut records = Records::open(&path).map_err(|error| error.to_string())?;
         loop {
             let found = records.next(&filter).map_err(|error| error.to_string())?;
             let is_read = print(&found, format);
-            if !follow || !is_read {
+            if !follow || !is_read || is_over.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            std::thread::sleep(LOOK_AGAIN);
+            std::thread::park_timeout(LOOK_AGAIN);
         }
     });
     tokio::select! {
@@ -99,8 +103,10 @@ pub(crate) async fn run(options: Options) -> ExitCode {
             Ok(Err(message)) => failed(&message),
             Err(error) => failed(&error.to_string()),
         },
-        // Its thread sleeps and reads, and nobody has to wait for it.
-        _ = tokio::signal::ctrl_c() => std::process::exit(0),
+        _ = tokio::signal::ctrl_c() => {
+            ended.store(true, Ordering::Relaxed);
+            ExitCode::SUCCESS
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -271,8 +271,6 @@ impl<'f> Latest<'f> {
 
     /// Reads what is there; a line that is not whole yet stays in `rest`.
     fn read(&mut self, file: &mut BufReader<File>, rest: &mut String) -> io::Result<()> {
-        // What was read to its end before may have more now.
-        file.seek(SeekFrom::Current(0))?;
         let mut bytes = Vec::new();
         loop {
             bytes.clear();

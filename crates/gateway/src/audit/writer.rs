@@ -77,7 +77,7 @@ pub(crate) fn start(
 ) -> Result<(AuditLog, AuditWriter), AuditError> {
     let sinks = Sinks::open(config)?;
     let log = AuditLog::new(config.queue, &config.include, Arc::clone(metrics));
-    let (ended, done) = mpsc::channel();
+    let (ended, done) = mpsc::sync_channel(1);
     let (values, of_thread) = (config.values.clone(), log.clone());
     thread::Builder::new()
         .name("audit".to_owned())
@@ -109,7 +109,7 @@ fn run(log: &AuditLog, mut sinks: Sinks, values: &[String]) {
         if !is_open {
             return;
         }
-        thread::sleep(GATHER);
+        thread::park_timeout(GATHER);
     }
 }
 

@@ -71,6 +71,12 @@ pub(crate) async fn respond(parts: &EndpointParts, call: &Call) -> Result<Respon
             return Err(reject(StatusCode::BAD_REQUEST, error));
         }
     };
+    // What the caller may not know of is neither agreed to nor asked for.
+    if let Some(uris) = &mut wanted.resource_subscriptions {
+        let snapshot = orchestrator.catalogue().load();
+        let profile = call.profile.as_deref();
+        uris.retain(|uri| !snapshot.hides_resource(&call.principal, profile, uri));
+    }
     let filter = Filter {
         tools: wanted.tools_list_changed,
         prompts: wanted.prompts_list_changed,

@@ -143,6 +143,15 @@ pub(super) async fn subscribe(
     orchestrator: &Orchestrator,
     uri: &str,
 ) -> Result<(), CannotSubscribe> {
+    let profile = session.profile().map(|profile| &**profile);
+    let is_hidden = {
+        let snapshot = orchestrator.catalogue().load();
+        snapshot.hides_resource(&session.principal(), profile, uri)
+    };
+    // Answered as one that nobody has, of which nothing is heard either.
+    if is_hidden {
+        return Ok(());
+    }
     let is_full = session
         .with_watched(|watched| watched.uris.len() >= MAX_URIS && !watched.uris.contains(uri));
     if is_full {

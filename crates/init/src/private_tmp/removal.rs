@@ -155,7 +155,7 @@ mod tests {
             fs::write(root.join(folder).join("moved-1"), "in the way").expect("written");
         }
         for closed in ["a/b/c/d", "a/b/c", "a/b", "a", ""] {
-            fs::set_permissions(root.join(closed), Permissions::from_mode(0)).expect("ours");
+            fs::set_permissions(root.join(closed), Permissions::from_mode(0o000)).expect("ours");
         }
         remove(&root, later()).expect("removed");
         assert!(!root.exists());

@@ -89,6 +89,13 @@ impl Snapshot {
         self.shows(principal, profile, &target)
     }
 
+    /// Whether a URI, as clients write it, is known to lead to a resource that is not shown.
+    #[must_use]
+    pub fn hides_resource(&self, principal: &Principal, profile: Option<&str>, uri: &str) -> bool {
+        matches!(self.resource(uri), Route::One { .. })
+            && !self.shows_resource(principal, profile, uri)
+    }
+
     /// Whether a tool is hidden that is there, or may be. Asked of a name without a profile.
     pub(crate) fn hides_tool(
         &self,

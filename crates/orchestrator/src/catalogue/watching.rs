@@ -13,9 +13,17 @@ use crate::hub::Event;
 pub struct Watching {
     principal: Arc<Principal>,
     profile: Option<Arc<str>>,
-    tools: u64,
-    prompts: u64,
-    resources: u64,
+    tools: Seen,
+    prompts: Seen,
+    resources: Seen,
+}
+
+/// Lists as they were seen last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    digest: u64,
+    /// Where the policy was that they were seen under: every reload makes another.
+    policy: usize,
 }
 
 impl Watching {
@@ -31,9 +39,9 @@ impl Watching {
         Self {
             principal: Arc::clone(principal),
             profile: profile.cloned(),
-            tools: digest(&view, &[List::Tools]),
-            prompts: digest(&view, &[List::Prompts]),
-            resources: digest(&view, &[List::Resources, List::Templates]),
+            tools: Seen::of(snapshot, &view, &[List::Tools]),
+            prompts: Seen::of(snapshot, &view, &[List::Prompts]),
+            resources: Seen::of(snapshot, &view, &[List::Resources, List::Templates]),
         }
     }
 
@@ -52,10 +60,11 @@ impl Watching {
             Event::Closed => return true,
         };
         let view = snapshot.view(&self.principal, self.profile.as_deref());
-        let now = digest(&view, lists);
-        let is_other = std::mem::replace(seen, now) != now;
-        // Who sees everything hears what servers say, also where a list is again what it was.
-        is_other || view.is_whole()
+        let now = Seen::of(snapshot, &view, lists);
+        let before = std::mem::replace(seen, now);
+        // Who sees everything hears what servers say, also where a list is again what it was; but not
+        // of a reload, which has all listeners look.
+        now.digest != before.digest || (view.is_whole() && now.policy == before.policy)
     }
 
     /// Whether its profile is there, if it listens to one.
@@ -66,16 +75,22 @@ impl Watching {
     }
 }
 
-/// A short digest of lists, in the place of their items.
-fn digest(view: &ViewRef<'_>, lists: &[List]) -> u64 {
-    let of = |list: &List| {
-        let [first, ..] = view.digest(*list).as_chunks::<8>().0 else {
-            return 0;
+impl Seen {
+    /// A short digest of lists, in the place of their items.
+    fn of(snapshot: &Snapshot, view: &ViewRef<'_>, lists: &[List]) -> Self {
+        let of = |list: &List| {
+            let [first, ..] = view.digest(*list).as_chunks::<8>().0 else {
+                return 0;
+            };
+            u64::from_le_bytes(*first)
         };
-        u64::from_le_bytes(*first)
-    };
-    // Two lists that change places are another pair.
-    lists
-        .iter()
-        .fold(0, |all: u64, list| all.rotate_left(1) ^ of(list))
+        // Two lists that change places are another pair.
+        let digest = lists
+            .iter()
+            .fold(0, |all: u64, list| all.rotate_left(1) ^ of(list));
+        Self {
+            digest,
+            policy: Arc::as_ptr(snapshot.policy()).addr(),
+        }
+    }
 }

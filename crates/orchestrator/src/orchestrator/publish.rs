@@ -36,6 +36,8 @@ pub(crate) struct SnapshotInputs {
     chains: Arc<ChainsConfig>,
     policy: Arc<dyn Policy>,
     profiles: Arc<Profiles>,
+    /// As they are configured.
+    wanted_profiles: ProfilesConfig,
     /// Those that any backend was ever learned to have.
     extensions: Extensions,
     hysteresis: ListingHysteresis,
@@ -47,14 +49,15 @@ impl SnapshotInputs {
         chains: ChainsConfig,
         private: bool,
         policy: Arc<dyn Policy>,
-        profiles: Arc<Profiles>,
+        profiles: ProfilesConfig,
     ) -> Self {
         Self {
             names,
             private,
             chains: Arc::new(chains),
             policy,
-            profiles,
+            profiles: Arc::new(Profiles::new(&profiles)),
+            wanted_profiles: profiles,
             extensions: Extensions::default(),
             hysteresis: ListingHysteresis::default(),
         }
@@ -157,34 +160,71 @@ impl Inner {
             policy,
             profiles: wanted,
         } = rules;
-        let restricts = {
+        let is_restricted = {
             let mut inputs = self.snapshot_inputs.lock();
-            let anybody = Principal::anonymous();
-            let are_rules = |policy: &Arc<dyn Policy>| policy.audience(&anybody, None).is_some();
-            let restricts = are_rules(&inputs.policy)
-                || are_rules(&policy)
-                || !(wanted.is_empty() && inputs.profiles.iter().next().is_none());
             inputs.names = names;
-            inputs.private = private;
-            inputs.policy = policy;
-            inputs.profiles = Arc::new(Profiles::new(&wanted));
+            let is_restricted = inputs.decide_by(&policy, &wanted, private);
             // What was measured of the tools in them is kept if they are the same.
             if *inputs.chains != chains {
                 self.chains.store(Arc::new(Chains::new(&chains)));
                 inputs.chains = Arc::new(chains);
             }
             touched.for_each(|name| inputs.hysteresis.forget(name));
-            restricts
+            is_restricted
         };
+        self.look_again(is_restricted);
+    }
+
+    /// Puts this policy and these profiles in force, for the backends that there are.
+    pub(crate) fn decide_by(
+        &self,
+        policy: &Arc<dyn Policy>,
+        profiles: &ProfilesConfig,
+        private: bool,
+    ) {
+        let is_restricted = {
+            let mut inputs = self.snapshot_inputs.lock();
+            inputs.decide_by(policy, profiles, private)
+        };
+        self.look_again(is_restricted);
+    }
+
+    /// Makes a new snapshot. `is_restricted`: other rules change what somebody sees where nothing else
+    /// changes, so each listener looks whether its own lists did.
+    fn look_again(&self, is_restricted: bool) {
         self.events.record(|pending| {
             pending.backends = true;
-            // Other rules change what somebody sees where nothing else changes; each listener looks
-            // whether its own lists did.
-            if restricts {
+            if is_restricted {
                 pending.lists = ChangedLists::ALL;
             }
         });
         publish_pending(self);
+    }
+}
+
+impl SnapshotInputs {
+    /// Takes another policy and other profiles. Answers whether they, or those before, hide anything
+    /// from anybody; not where both are what they were.
+    fn decide_by(
+        &mut self,
+        policy: &Arc<dyn Policy>,
+        profiles: &ProfilesConfig,
+        private: bool,
+    ) -> bool {
+        self.private = private;
+        if Arc::ptr_eq(&self.policy, policy) && self.wanted_profiles == *profiles {
+            return false;
+        }
+        let anybody = Principal::anonymous();
+        let has_rules = |policy: &Arc<dyn Policy>| policy.audience(&anybody, None).is_some();
+        let is_restricted = has_rules(&self.policy)
+            || has_rules(policy)
+            || !profiles.is_empty()
+            || !self.wanted_profiles.is_empty();
+        self.policy = Arc::clone(policy);
+        self.profiles = Arc::new(Profiles::new(profiles));
+        self.wanted_profiles.clone_from(profiles);
+        is_restricted
     }
 }
 

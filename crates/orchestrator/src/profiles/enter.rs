@@ -118,6 +118,9 @@ impl Arguments {
                     }
                 } else if let Some(at) = self.defaults.keys().position(|it| it == key) {
                     is_given[self.fixed.len() + at] = true;
+                } else if refused.is_none() && self.fixed.keys().any(|it| is_like(it, key)) {
+                    // A server without an eye for case takes it for the one that is set.
+                    refused = Some(key.to_owned());
                 }
             });
             if let Some(argument) = refused {
@@ -147,6 +150,15 @@ impl Arguments {
         }
         Ok(true)
     }
+}
+
+/// Whether two keys are one to a reader without an eye for case.
+fn is_like(key: &str, other: &str) -> bool {
+    let folded = |text: &'_ str| -> String {
+        let upper = text.chars().flat_map(char::to_uppercase);
+        upper.flat_map(char::to_lowercase).collect()
+    };
+    folded(key) == folded(other)
 }
 
 impl Asked<'_> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::method::Method;
-use switchboard_protocol::policy::{Audience, Target};
+use switchboard_protocol::policy::{Audience, Target, TargetKind};
 
 use super::arguments::{Arguments, Unclear};
 use super::condition::Facts;
@@ -272,7 +272,12 @@ impl Access {
         if seen != Decided::Depends || call.method == Method::Complete {
             return Outcome::Decided(seen);
         }
-        let arguments = match call.arguments() {
+        // A resource has none, whatever else its request says: no server looks at it.
+        let given = match target.kind {
+            TargetKind::Resource => None,
+            TargetKind::Tool | TargetKind::Prompt => call.arguments(),
+        };
+        let arguments = match given {
             Some(text) => Arguments::read(text),
             None => Ok(Arguments::none()),
         };

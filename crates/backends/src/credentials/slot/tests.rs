@@ -6,10 +6,13 @@ use tokio::task::JoinSet;
 
 use super::*;
 
+/// What is answered to the request of this number.
+type Answers = Box<dyn FnMut(usize) -> Result<u64, Blame> + Send>;
+
 /// Whoever gives out tokens: how often it was asked, and what it answers.
 struct Giver {
     asked: Arc<AtomicUsize>,
-    answers: Arc<Mutex<Box<dyn FnMut(usize) -> Result<u64, Blame> + Send>>>,
+    answers: Arc<Mutex<Answers>>,
     /// As many may be answered as there are permits.
     gate: Arc<Semaphore>,
     tasks: TaskTracker,

@@ -284,12 +284,18 @@ fn the_examples_of_the_repository_load() {
     let place = Place::new()
         .env("CI_KEY_SHA256", DIGEST)
         .env("DEV_KEY_SHA256", &DIGEST.replace('9', "8"))
+        .env("CI_NEXT_KEY_SHA256", &DIGEST.replace('9', "7"))
+        .env("ROBOT_KEY_SHA256", &DIGEST.replace('9', "6"))
+        .env("ADMIN_KEY_SHA256", &DIGEST.replace('9', "5"))
         .env("AGENT_KEY_SHA256", DIGEST)
+        .env("OIDC_ISSUER", "https://id.example.com/realms/team")
+        .env("TRACKER_URL", "https://tracker.example.com/mcp")
+        .env("TRACKER_CLIENT_SECRET", "a-secret-of-the-tracker")
         .env("GITHUB_TOKEN", "token")
         .env("SWITCHBOARD_KEY", "0123456789abcdef0123456789abcdef");
     let files = [
         ("quickstart", 2),
-        ("team", 5),
+        ("team", 6),
         ("production", 2),
         ("resilient", 3),
     ];

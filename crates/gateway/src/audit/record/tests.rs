@@ -9,6 +9,7 @@ use switchboard_protocol::error::Reason;
 use switchboard_protocol::trail::{Decision, Trail};
 use switchboard_protocol::version::Version;
 
+#[expect(clippy::needless_pass_by_value, reason = "callers write literals")]
 fn event(params: Value, end: CallEnd) -> CallEvent {
     let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     let request = Envelope::parse(request.to_string().into()).expect("a request");

@@ -1,5 +1,7 @@
 //! How a profile lists tools, and what becomes of calls that come to it.
 
+use std::slice;
+
 use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::CallError;
@@ -240,7 +242,7 @@ fn what_fits_nothing_is_said_once_all_is_known() {
         problems.iter().map(ToString::to_string).collect()
     };
     assert_eq!(
-        said(&[source.clone()]),
+        said(slice::from_ref(&source)),
         [
             "profiles.p.tools[1]: `nix*` fits no tool",
             "profiles.p.rename.gh__serach: `gh__serach` is no tool that a server has; did you mean `gh__search`?",

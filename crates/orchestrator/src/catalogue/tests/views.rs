@@ -18,7 +18,7 @@ struct Dice(u64);
 impl Dice {
     fn falls(&self, what: impl Hash, sides: u64) -> bool {
         let hasher = foldhash::fast::FixedState::with_seed(self.0);
-        hasher.hash_one(what) % sides == 0
+        hasher.hash_one(what).is_multiple_of(sides)
     }
 }
 
