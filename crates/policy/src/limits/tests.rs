@@ -297,33 +297,3 @@ fn what_tools_cost_is_said_by_the_most_exact_pattern_and_noted() {
     };
     assert_eq!(last, Some(denied));
 }
-
-/// What two limits and two budgets cost a call, on a machine that may be busy: a bound that only a
-/// mistake breaks. The number itself is in docs/limits.md.
-#[test]
-#[ignore = "a measurement: run with --release and --nocapture"]
-fn two_limits_and_two_budgets_take_little_time() {
-    let sections = Sections::new(
-        json!([
-            { "name": "r", "per": ["principal"], "rate": "1000000/1s" },
-            { "name": "c", "per": ["principal", "backend"], "concurrency": 5 },
-        ]),
-        json!([
-            { "name": "d", "per": ["principal"], "calls": 1_000_000_000, "window": "1d" },
-            { "name": "b", "cost": 1_000_000_000, "window": "1d" },
-        ]),
-        json!({}),
-    );
-    let limits = Arc::new(Limits::new(sections.config(), Store::Memory, &metrics()));
-    let call = call_in("anna", None);
-    let began = std::time::Instant::now();
-    let calls = 1_000_000;
-    for _ in 0..calls {
-        if let Ok(permit) = decided(limits.admit(&call, &TARGET, false)) {
-            permit.settle(DONE);
-        }
-    }
-    let each = began.elapsed() / calls;
-    println!("{each:?} a call");
-    assert!(each < std::time::Duration::from_micros(20));
-}
