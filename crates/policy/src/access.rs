@@ -1,6 +1,6 @@
 //! Authorization: who may see and use what, by the rules of the section `access`.
 //!
-//! A rule concerns a principal or it does not, which is worked out once ([`Standings`]); of a target
+//! A rule concerns a principal or it does not, which is worked out once (`Standings`); of a target
 //! it has to be asked each time. What a rule says without the arguments of a call decides what is
 //! shown as well as what may be called, so what can be seen can be called. Conditions on arguments
 //! leave a target visible that could be allowed for some, and decide when it is called.
