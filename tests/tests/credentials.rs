@@ -260,7 +260,10 @@ async fn a_reload_exchanges_credentials_while_calls_go_on() {
     front.wait_until("b", true).await;
     let slow = front.client.call("b__delay", json!({ "ms": 1500 }));
     let reloading = async {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        until("the call is under way", async || {
+            (!fake.requests_of("tools/call").is_empty()).then_some(())
+        })
+        .await;
         fake.guard(new.protects(fake.url(), &[]));
         front.gateway.rewrite(config(&new));
         front.gateway.hang_up();
