@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
+use crate::delivery::deliver;
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results;
@@ -159,6 +160,7 @@ impl Inner {
         let param_headers = mirrored(destination, call)?;
         let is_continuation = continuation.is_some_and(|it| it.is_first_use);
         let permit = admit(snapshot, destination, call, is_continuation).await?;
+        let terms = snapshot.policy().terms(call, &destination.policy_target());
         let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
         call.end_by(Deadline {
             at: (began + backend.config().timeout_of(tool)).into_std(),
@@ -189,6 +191,10 @@ impl Inner {
         if let Some(attempt) = attempt {
             attempt.end(&outcome);
         }
+        let outcome = match &terms {
+            Some(terms) => Box::pin(deliver(terms, outcome)).await,
+            None => outcome,
+        };
         Ok(settle(permit, outcome, is_answered))
     }
 }

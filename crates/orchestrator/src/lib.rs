@@ -8,6 +8,7 @@ pub mod chains;
 mod clock;
 pub mod config;
 mod continuation;
+mod delivery;
 mod dispatch;
 mod home;
 pub mod hub;

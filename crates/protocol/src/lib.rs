@@ -23,6 +23,7 @@ pub mod call;
 pub mod canonical;
 pub mod capabilities;
 pub mod credentials;
+pub mod delivery;
 pub mod envelope;
 pub mod error;
 pub mod extension;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use crate::call::{Call, Principal};
+use crate::delivery::Terms;
 use crate::error::Fault;
 
 /// What a call is aimed at.
@@ -56,6 +57,11 @@ pub trait Policy: fmt::Debug + Send + Sync {
     /// Decides about a call of something that is shown, and takes from limits and budgets what it
     /// costs. A continuation is the same call as before: it is decided about, and not charged.
     fn admit(&self, call: &Call, target: &Target<'_>, is_continuation: bool) -> Admission;
+
+    /// What holds for the results of a call; `None`: they are handed on as they come.
+    fn terms(&self, _call: &Call, _target: &Target<'_>) -> Option<Terms> {
+        None
+    }
 
     /// Is told that a call was answered as if there were no such target, since it is not shown.
     fn hid(&self, _call: &Call, _target: &Target<'_>) {}

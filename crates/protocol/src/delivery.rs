@@ -1,0 +1,93 @@
+//! What becomes of a result between its backend and its client, as data and as seams: how large it
+//! may be, what is taken out of it, and what is kept of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::passage::Parts;
+
+/// What holds for the results of one call.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Takes secrets out; `None`: nothing is looked for.
+    pub redactor: Option<Arc<dyn Redactor>>,
+    /// What becomes of what some clients cannot use.
+    pub conversions: Conversions,
+    /// How large it may be; `None`: as large as its backend may send.
+    pub cap: Option<Cap>,
+}
+
+/// How large a result may be, and what becomes of one that is larger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cap {
+    /// In bytes of JSON, where base64 of images, audio and blobs counts as what it decodes to.
+    pub bytes: Option<u64>,
+    /// In estimated tokens.
+    pub tokens: Option<u64>,
+    /// What becomes of a larger one.
+    pub over: Over,
+}
+
+/// What becomes of a result that is larger than its cap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Over {
+    /// It is cut, still valid, and says what is missing.
+    #[default]
+    Truncate,
+    /// It is kept, and the client gets its beginning and where to read on.
+    Handle,
+    /// The call fails.
+    Refuse,
+}
+
+/// What becomes of content that some clients cannot use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conversions {
+    /// Images.
+    pub image: Conversion,
+    /// Audio.
+    pub audio: Conversion,
+    /// Binary contents of resources, embedded or read.
+    pub blob: Conversion,
+}
+
+impl Conversions {
+    /// Whether everything stays as it is.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What becomes of one kind of content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Conversion {
+    /// It stays.
+    #[default]
+    Keep,
+    /// A text takes its place that says what was there.
+    Drop,
+    /// It is kept, and a `resource_link` takes its place.
+    Link,
+}
+
+/// Finds secrets in text on its way out, and puts something else in their place that leaves JSON
+/// valid.
+pub trait Redactor: fmt::Debug + Send + Sync {
+    /// The same text without them; in the common case the very same bytes.
+    fn redact(&self, text: Bytes) -> Bytes;
+
+    /// Begins with a text that comes in pieces.
+    fn begin(&self) -> Box<dyn Redaction>;
+}
+
+/// A text that comes in pieces, without its secrets, wherever the pieces end.
+pub trait Redaction: Send {
+    /// Takes the next piece; what is certain goes to `out`.
+    fn push(&mut self, piece: Bytes, out: &mut Parts);
+
+    /// The text has ended: all that was held back goes to `out`.
+    fn finish(&mut self, out: &mut Parts);
+}
