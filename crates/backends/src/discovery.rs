@@ -19,7 +19,6 @@ use url::Host;
 use self::consul::Consul;
 use self::dns::{Dns, Names};
 use self::publisher::Publisher;
-pub(crate) use self::publisher::embedded;
 use crate::config::{DiscoveryConfig, DiscoverySource};
 
 /// A place where a backend runs. Places are in the order of their fields.

@@ -73,6 +73,8 @@ impl Observer for Counter {
             Decision::Allowed => PolicyDecision::Allowed,
             Decision::Denied => PolicyDecision::Denied,
             Decision::WouldDeny => PolicyDecision::WouldDeny,
+            // Rules need nobody else.
+            Decision::Unchecked => return,
         };
         self.0.policy_decided(kind, decision);
     }

@@ -33,7 +33,11 @@ impl Inner {
             return Box::pin(self.call_of_task(call, span)).await;
         }
         let continuation = self.continuation(call)?;
-        let outcome = self.try_once(call, continuation.as_ref(), span).await?;
+        let outcome = self.try_once(call, continuation.as_ref(), span).await;
+        if continuation.is_some() && did_nothing(&outcome) {
+            self.forget_use(call);
+        }
+        let outcome = outcome?;
         if matches!(
             &outcome,
             Outcome::Failed(CallError::Backend {
@@ -92,6 +96,13 @@ impl Inner {
         let mut continuation = continuation::open(&self.sealer, call, &token)?;
         continuation.is_first_use = self.spent.is_first_use(&token);
         Ok(Some(continuation))
+    }
+
+    /// The state that came with a call may come again, since nothing was done with it.
+    fn forget_use(&self, call: &Call) {
+        if let Some(token) = call.request.text(call.request.params.request_state) {
+            self.spent.forget(&token);
+        }
     }
 
     async fn try_once(
@@ -196,6 +207,17 @@ impl Inner {
             None => outcome,
         };
         Ok(settle(permit, outcome, is_answered))
+    }
+}
+
+/// Whether a call ended without anything having been done, for certain.
+fn did_nothing(outcome: &Result<Outcome, CallError>) -> bool {
+    match outcome {
+        Err(CallError::Protocol(_)) => true,
+        Ok(Outcome::Failed(CallError::Fault(fault))) | Err(CallError::Fault(fault)) => {
+            fault.did_nothing()
+        }
+        _ => false,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use switchboard_protocol::call::{Outcome, Piece, ResultStream};
-use switchboard_protocol::error::CallError;
+use switchboard_protocol::error::{CallError, code};
 use switchboard_protocol::policy::{Ending, Permit};
 
 /// Gives back what a call held when it has ended: now, or with the last byte of a result that is
@@ -22,6 +22,15 @@ pub(crate) fn settle(permit: Permit, outcome: Outcome, is_answered: bool) -> Out
         }
         Outcome::Complete(ref completed) => did(completed.result.len()),
         Outcome::InputRequired(ref result) => did(result.len()),
+        // It refused before it did anything (specification: `basic/transports/streamable-http`, Client
+        // Behavior), and the call is made again.
+        Outcome::Failed(CallError::Backend {
+            code: code::HEADER_MISMATCH,
+            ..
+        }) => Ending {
+            did_something: false,
+            bytes: 0,
+        },
         Outcome::Failed(CallError::Backend { ref error, .. }) => did(error.len()),
         Outcome::Failed(CallError::Fault(ref fault)) => Ending {
             did_something: is_answered || !fault.did_nothing(),

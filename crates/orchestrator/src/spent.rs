@@ -32,11 +32,27 @@ impl SpentStates {
         }
         true
     }
+
+    /// What it came with has done nothing, for certain: it may come again as if for the first time.
+    pub(crate) fn forget(&self, state: &str) {
+        let state = self.key.hash_one(state);
+        for seen in &mut *self.seen.lock() {
+            seen.remove(&state);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_did_nothing_comes_again_as_if_for_the_first_time() {
+        let spent = SpentStates::default();
+        assert!(spent.is_first_use("a"));
+        spent.forget("a");
+        assert!(spent.is_first_use("a") && !spent.is_first_use("a"));
+    }
 
     #[test]
     fn each_counts_once_and_the_oldest_are_forgotten() {

@@ -46,7 +46,7 @@ pub struct Limits {
     /// In the order in which a call locks their counts.
     rules: Box<[Rule]>,
     costs: Costs,
-    store: Store,
+    pub(crate) store: Store,
     with_conversation: bool,
     clock: Clock,
 }
@@ -226,7 +226,7 @@ impl Limits {
                 let rule = *index;
                 Taken {
                     rule,
-                    window: 0,
+                    taken: 0,
                     entry,
                 }
             })
@@ -253,7 +253,7 @@ impl Limits {
         now: Nanos,
         price: Price,
     ) -> Option<(u16, Shortage)> {
-        let mut windows: SmallVec<[u64; 4]> = SmallVec::new();
+        let mut marks: SmallVec<[u64; 4]> = SmallVec::new();
         {
             let mut states: SmallVec<[MutexGuard<'_, terms::State>; 4]> =
                 taken.iter().map(|taken| taken.entry.state.lock()).collect();
@@ -263,11 +263,11 @@ impl Limits {
                 }
             }
             for (taken, state) in taken.iter().zip(&mut states) {
-                windows.push(self.rule(taken.rule).terms.take(state, now, price));
+                marks.push(self.rule(taken.rule).terms.take(state, now, price));
             }
         }
-        for (taken, window) in taken.iter_mut().zip(windows) {
-            taken.window = window;
+        for (taken, mark) in taken.iter_mut().zip(marks) {
+            taken.taken = mark;
         }
         None
     }
@@ -307,7 +307,7 @@ impl Limits {
         price: Price,
     ) -> Result<Permit, Box<Fault>> {
         let is_closed = |rule: &&Rule| rule.if_store_is_away == IfStoreIsAway::Closed;
-        let mut rules = concerned.iter().map(|index| self.rule(*index));
+        let rules = concerned.iter().map(|index| self.rule(*index));
         let closed = rules
             .clone()
             .find(is_closed)
@@ -319,9 +319,12 @@ impl Limits {
             }
             return Err(Box::new(refusal::away(rule)));
         }
-        rules
-            .by_ref()
-            .for_each(|rule| rule.metrics.decided(LimitDecision::Unchecked));
+        for rule in rules {
+            rule.metrics.decided(LimitDecision::Unchecked);
+            if let Some(trail) = trail {
+                trail.note(rule.step(None, Decision::Unchecked));
+            }
+        }
         Ok(self.free(trail, price))
     }
 
@@ -459,7 +462,8 @@ impl Drop for Bill {
 /// What a call took of one count in memory.
 struct Taken {
     rule: u16,
-    window: u64,
+    /// When, or of which window, as its terms say it.
+    taken: u64,
     entry: Arc<memory::Entry>,
 }
 
@@ -482,7 +486,7 @@ impl MemoryHold {
             let mut state = taken.entry.state.lock();
             terms.release(&mut state);
             if did_nothing {
-                terms.give_back(&mut state, taken.window, self.price);
+                terms.give_back(&mut state, taken.taken, self.price);
             } else if bytes > 0 {
                 terms.charge_bytes(&mut state, self.limits.clock.now(), bytes);
             }

@@ -30,6 +30,7 @@ pub mod extension;
 pub mod header;
 pub mod json;
 pub mod method;
+pub mod network;
 pub mod param_header;
 pub mod passage;
 pub mod plain_uri;

@@ -56,6 +56,9 @@ pub enum Decision {
     Denied,
     /// It may be made, and could not be if the policy were enforced (`mode: shadow`).
     WouldDeny,
+    /// It may be made, and nobody could look whether the policy would have let it: the store is away
+    /// (`if_store_is_away: open`).
+    Unchecked,
 }
 
 impl Decision {
@@ -66,6 +69,7 @@ impl Decision {
             Self::Allowed => "allowed",
             Self::Denied => "denied",
             Self::WouldDeny => "would_deny",
+            Self::Unchecked => "unchecked",
         }
     }
 }

@@ -1,24 +1,11 @@
 //! Where an address may not lead that a server or a document names: into networks that are the
 //! operator's own, unless the operator put the server there too.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
+use switchboard_protocol::network::Network;
 use tokio::net::lookup_host;
 use url::{Host, Url};
-
-use crate::discovery::embedded;
-
-/// Whose network an address belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Network {
-    /// Everybody's.
-    Public,
-    /// The operator's, or this machine.
-    Internal,
-    /// Nobody's who could be asked for a token: metadata services of clouds, multicast, and what is
-    /// reserved.
-    Forbidden,
-}
 
 /// Where to connect to for this URL, which `base`, the operator's own, led to. The address that was
 /// looked at is the one to use: a name may lead elsewhere the next time.
@@ -53,7 +40,7 @@ async fn worst_of(url: &Url) -> Option<Network> {
 }
 
 fn worst(addresses: &[SocketAddr]) -> Network {
-    let networks = addresses.iter().map(|address| network(address.ip()));
+    let networks = addresses.iter().map(|address| Network::of(address.ip()));
     networks.max().unwrap_or(Network::Public)
 }
 
@@ -73,54 +60,6 @@ async fn addresses(url: &Url) -> Result<Vec<SocketAddr>, String> {
 /// Scheme and authority, which is all that a log needs.
 fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()
-}
-
-fn network(address: IpAddr) -> Network {
-    match address.to_canonical() {
-        IpAddr::V4(address) => of_v4(address),
-        IpAddr::V6(address) => match embedded(address) {
-            Some(within) => of_v6(address).max(of_v4(within)),
-            None => of_v6(address),
-        },
-    }
-}
-
-fn of_v4(address: Ipv4Addr) -> Network {
-    let octets = address.octets();
-    match octets {
-        _ if address.is_loopback() || address.is_private() => Network::Internal,
-        // Shared by carriers (RFC 6598), and benchmarks (RFC 2544). The first has a metadata service.
-        [100, 100, 100, 200] => Network::Forbidden,
-        [100, 64..=127, ..] | [198, 18..=19, ..] => Network::Internal,
-        _ if address.is_link_local() || address.is_multicast() || address.is_documentation() => {
-            Network::Forbidden
-        }
-        [0, ..] | [192, 0, 0, _] | [240..=255, ..] => Network::Forbidden,
-        _ => Network::Public,
-    }
-}
-
-fn of_v6(address: Ipv6Addr) -> Network {
-    let segments = address.segments();
-    match segments {
-        // The metadata service of a cloud, in what is else the operator's.
-        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] => Network::Forbidden,
-        _ if address.is_loopback() || address.is_unique_local() => Network::Internal,
-        // Site-local (RFC 3879).
-        [high, ..] if high & 0xffc0 == 0xfec0 => Network::Internal,
-        _ if address.is_unicast_link_local()
-            || address.is_multicast()
-            || address.is_unspecified() =>
-        {
-            Network::Forbidden
-        }
-        // Compatible with the older version, translators within a site (RFC 8215), Teredo, and what is
-        // for documents.
-        [0, 0, 0, 0, 0, 0, ..] | [0x64, 0xff9b, 1, ..] | [0x2001, 0, ..] | [0x2001, 0x0db8, ..] => {
-            Network::Forbidden
-        }
-        _ => Network::Public,
-    }
 }
 
 #[cfg(test)]

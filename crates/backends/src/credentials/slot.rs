@@ -89,7 +89,7 @@ impl Slot {
         let failed = failed.filter(|(_, until)| now < *until);
         if let Some(token) = state.token.as_ref().filter(|token| now < token.expires) {
             let credential = token.credential.clone();
-            if now >= token.renew_at && failed.is_none() && state.asking.is_none() {
+            if now >= token.renew_at && failed.is_none() && state.asking().is_none() {
                 self.begin(&mut state, Vec::new(), fetch);
             }
             return Authorization::Known(Ok(credential));
@@ -97,7 +97,7 @@ impl Slot {
         if let Some((error, _)) = failed {
             return Authorization::Known(Err(error.clone()));
         }
-        let outcome = match &state.asking {
+        let outcome = match state.asking() {
             Some(outcome) => outcome.clone(),
             None => self.begin(&mut state, Vec::new(), fetch),
         };
@@ -139,7 +139,7 @@ impl Slot {
         if wanted.is_empty() {
             return state.other_than(used, now);
         }
-        if state.no_wider_until.is_some_and(|until| now < until) || state.asking.is_some() {
+        if state.no_wider_until.is_some_and(|until| now < until) || state.asking().is_some() {
             return None;
         }
         Some(pending(self.begin(&mut state, wanted, fetch)))
@@ -222,10 +222,16 @@ impl Slot {
 }
 
 impl State {
+    /// The request for a token that is under way: one whose task is gone without an answer is not.
+    fn asking(&self) -> Option<&Outcome> {
+        let is_under_way = |it: &&Outcome| it.has_changed().is_ok() || it.borrow().is_some();
+        self.asking.as_ref().filter(is_under_way)
+    }
+
     /// A token that is not the used one: there already, or on its way.
     fn other_than(&self, used: &Credential, now: Instant) -> Option<Authorization> {
         let token = self.token.as_ref().filter(|token| now < token.expires);
-        match (token, &self.asking) {
+        match (token, self.asking()) {
             (Some(token), _) if token.credential != *used => {
                 Some(Authorization::Known(Ok(token.credential.clone())))
             }

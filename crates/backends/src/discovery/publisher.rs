@@ -1,10 +1,11 @@
 //! What is made of the answers: a set of places that never empties, and one line of the log for
 //! each change.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use switchboard_protocol::network::embedded;
 use tokio::sync::watch;
 
 use super::{Place, Problem};
@@ -176,17 +177,6 @@ fn is_fit(place: &Place, may_be_here: bool) -> bool {
                 };
             !is_nobodys && (!address.is_loopback() || may_be_here || is_name_of_here)
         })
-}
-
-/// The address of the older version that an address stands for: 6to4 (RFC 3056), and the prefix of
-/// translators (RFC 6052).
-pub(crate) fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let (high, low) = match address.segments() {
-        [0x2002, high, low, ..] => (high, low),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => (high, low),
-        _ => return None,
-    };
-    Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use switchboard_gateway::audit::query::{Filter, Found, Records, parse_time};
 use super::client::visible;
 use super::{failed, load, misused};
 
+/// The most records of one look for new ones: far more than are written between two.
+const MOST_AT_ONCE: usize = 1_000_000;
 /// How often is looked for new records.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -78,7 +80,7 @@ pub(crate) async fn run(options: Options) -> ExitCode {
         Ok(path) => path,
         Err(message) => return misused(&message),
     };
-    let filter = match filter(&options) {
+    let mut filter = match filter(&options) {
         Ok(filter) => filter,
         Err(message) => return misused(&message),
     };
@@ -94,6 +96,9 @@ pub(crate) async fn run(options: Options) -> ExitCode {
             if !follow || !is_read || is_over.load(Ordering::Relaxed) {
                 return Ok(());
             }
+            // What is written meanwhile is printed whole.
+            filter.limit = MOST_AT_ONCE;
+            filter.most_looked_at = MOST_AT_ONCE;
             std::thread::park_timeout(LOOK_AGAIN);
         }
     });

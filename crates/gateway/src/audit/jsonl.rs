@@ -12,6 +12,8 @@ pub(super) struct JsonLines {
     path: PathBuf,
     rotate: RotateConfig,
     open: Option<Open>,
+    /// Whether the file cannot be moved away, which was said.
+    is_stuck: bool,
 }
 
 struct Open {
@@ -26,6 +28,7 @@ impl JsonLines {
             path: config.path.clone(),
             rotate: config.rotate,
             open: None,
+            is_stuck: false,
         };
         lines.current()?;
         Ok(lines)
@@ -65,7 +68,18 @@ impl JsonLines {
         if len == 0 || len + next <= size {
             return Ok(size.saturating_sub(len));
         }
-        self.exchange()?;
+        if let Err(error) = self.exchange() {
+            // Better a file that is too long than none, as far as that goes.
+            let most = size.saturating_mul(2);
+            if len + next > most {
+                return Err(error);
+            }
+            if !std::mem::replace(&mut self.is_stuck, true) {
+                tracing::warn!(%error, "the file of the audit cannot be moved away and grows on, to twice its size");
+            }
+            return Ok(most - len);
+        }
+        self.is_stuck = false;
         Ok(size.saturating_sub(self.current()?.len))
     }
 
@@ -194,6 +208,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_moved_away_grows_to_twice_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        let mut lines = lines(&path, 100, 1);
+        fs::create_dir_all(kept(&path, 1).join("in the way")).unwrap();
+        lines.write(&["x".repeat(90)]).unwrap();
+        lines.write(&["y".repeat(90)]).unwrap();
+        assert!(lines.write(&["z".repeat(90)]).is_err());
+        fs::remove_dir_all(kept(&path, 1)).unwrap();
+        lines.write(&["z".repeat(90)]).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "z".repeat(90) + "\n");
+        assert_eq!(fs::metadata(kept(&path, 1)).unwrap().len(), 182);
+    }
+
+    #[test]
     fn a_torn_line_is_ended_and_a_file_that_was_moved_is_begun_again() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("audit.jsonl");
@@ -213,6 +242,7 @@ mod tests {
             path: "/dev/full".into(),
             rotate: RotateConfig::default(),
             open: None,
+            is_stuck: false,
         };
         let (error, lost) = file.write(&records(0, 3)).expect_err("no room");
         assert_eq!((error.kind(), lost), (io::ErrorKind::StorageFull, 3));

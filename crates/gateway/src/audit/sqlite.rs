@@ -27,7 +27,7 @@ const TABLES: &str = "
 const MAKE: &str = "
     BEGIN;
     CREATE TABLE IF NOT EXISTS records (
-        id INTEGER PRIMARY KEY,
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
         at INTEGER NOT NULL,
         kind TEXT NOT NULL,
         principal TEXT,

@@ -20,6 +20,9 @@ const MAX_ITEMS: usize = 256;
 /// What changes from one token of a principal to the next, and says nothing of the principal.
 const OF_THE_TOKEN: [&str; 4] = ["exp", "iat", "nbf", "jti"];
 
+/// A date that no token lives to see, in seconds since 1970, and that can be added to.
+const LATEST: u64 = 1 << 40;
+
 /// The claims of a token whose signature is good.
 pub(super) type Claims = Map<String, Value>;
 
@@ -29,8 +32,9 @@ pub(super) fn expiry(claims: &Claims, now: u64) -> Result<u64, Reason> {
         let value = value
             .as_f64()
             .filter(|value| value.is_finite() && *value >= 0.0);
-        // Whole seconds of a date that is no larger than `u64`: `as` takes the nearest.
-        value.map(|value| value as u64).ok_or(Reason::TokenClaims)
+        // Whole seconds: `as` takes the nearest that there is.
+        let seconds = value.map(|value| (value as u64).min(LATEST));
+        seconds.ok_or(Reason::TokenClaims)
     };
     let expires = claims
         .get("exp")

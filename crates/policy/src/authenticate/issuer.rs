@@ -103,15 +103,12 @@ impl KeySource {
     /// moment ago.
     pub(super) fn refreshed(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         self.task.as_ref()?;
+        let asked = self.shared.asked.lock();
+        let mut asked = asked.unwrap_or_else(PoisonError::into_inner);
         let mut ended = self.shared.attempts.subscribe();
         let count = *ended.borrow_and_update();
         // The first attempt is for everybody.
         if count > 0 {
-            let mut asked = self
-                .shared
-                .asked
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
             let lately = asked.filter(|(at, _)| at.elapsed() < COOLDOWN);
             match lately {
                 Some((_, then)) if then != count => return None,
@@ -122,6 +119,7 @@ impl KeySource {
                 }
             }
         }
+        drop(asked);
         Some(async move {
             // Whoever asks again sees what came of it.
             let _ = timeout(LONGEST_WAIT, ended.changed()).await;

@@ -123,7 +123,9 @@ impl Tokens {
 
     /// Who has sent this token.
     pub(super) fn check(&self, token: &[u8], digest: &[u8; 32], profile: Option<&str>) -> Checked {
-        if let Some(known) = self.known.get(digest) {
+        // One whose key was withdrawn is looked at anew: its issuer may have it again.
+        let known = self.known.get(digest);
+        if let Some(known) = known.filter(|known| !known.key.is_withdrawn()) {
             return Checked::Decided(known.good_for(profile));
         }
         match self.verify(token, digest) {

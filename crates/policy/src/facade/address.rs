@@ -5,58 +5,14 @@
 //! somewhere else the second time. Texts are never read as addresses here: the parser of URLs turns
 //! each spelling (octal, hexadecimal, one number) into the same address.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use switchboard_protocol::network::Network;
 
 /// Whether this is an address of the public Internet.
 #[must_use]
 pub fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => is_public_v4(ip),
-        IpAddr::V6(ip) => is_public_v6(ip),
-    }
-}
-
-/// The special-purpose registry of IANA (RFC 6890 and its successors).
-fn is_public_v4(ip: Ipv4Addr) -> bool {
-    let reserved = match ip.octets() {
-        // "This network", and the services of clouds that answer at a public-looking address.
-        [0, ..] | [168, 63, 129, 16] => true,
-        // Shared address space of carriers.
-        [100, second, ..] => (64..128).contains(&second),
-        // Protocol assignments, and relays of 6to4.
-        [192, 0, 0, _] | [192, 88, 99, _] => true,
-        // Measurements of network equipment.
-        [198, 18 | 19, ..] => true,
-        // Reserved, and broadcast.
-        [first, ..] => first >= 240,
-    };
-    !(reserved
-        || ip.is_private()
-        || ip.is_loopback()
-        || ip.is_link_local()
-        || ip.is_multicast()
-        || ip.is_documentation())
-}
-
-fn is_public_v6(ip: Ipv6Addr) -> bool {
-    if let Some(mapped) = ip.to_ipv4_mapped() {
-        return is_public_v4(mapped);
-    }
-    match ip.segments() {
-        // Translated by NAT64: whatever is behind counts (RFC 6052).
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            let [a, b] = high.to_be_bytes();
-            let [c, d] = low.to_be_bytes();
-            is_public_v4(Ipv4Addr::new(a, b, c, d))
-        }
-        // Protocol assignments (among them Teredo), 6to4, and documentation.
-        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
-        [0x2002, ..] => false,
-        [0x3fff, second, ..] if second < 0x1000 => false,
-        // Nothing else is global unicast: not loopback, local, site-local or multicast addresses, nor
-        // what embeds an IPv4 address in a way of old.
-        [first, ..] => first & 0xe000 == 0x2000,
-    }
+    Network::of(ip) == Network::Public
 }
 
 #[cfg(test)]

@@ -14,11 +14,14 @@ pub(crate) type Nanos = u64;
 /// When somebody is to try again who waits for another call to end, in milliseconds.
 const TRY_AGAIN_MS: u64 = 1000;
 
-/// What is counted for one combination. A limit uses the first two, a budget the others.
+/// What is counted for one combination. A limit uses the first three, a budget the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct State {
     /// When all that was taken of the rate is back.
     full_at: Nanos,
+    /// Since when something of the rate has always been taken: what was taken before is back by
+    /// itself.
+    busy_since: Nanos,
     in_flight: u32,
     /// Which window the rest counts.
     window: u64,
@@ -216,16 +219,21 @@ impl Terms {
         }
     }
 
-    /// Takes what the call costs, whether there is enough or not; which window it was taken of.
+    /// Takes what the call costs, whether there is enough or not. When it was taken of a rate, or of
+    /// which window of a budget.
     pub(crate) fn take(&self, state: &mut State, now: Nanos, price: Price) -> u64 {
         let is_charged = !price.is_continuation;
         match self {
             Self::Limit(limit) => {
                 state.in_flight = state.in_flight.saturating_add(1);
                 if let Some(rate) = limit.rate.filter(|_| is_charged) {
-                    state.full_at = rate.full_at(state, now) + rate.interval;
+                    let full_at = rate.full_at(state, now);
+                    if full_at == now {
+                        state.busy_since = now;
+                    }
+                    state.full_at = full_at + rate.interval;
                 }
-                0
+                now
             }
             Self::Budget(budget) => {
                 budget.begin(state, now);
@@ -245,21 +253,22 @@ impl Terms {
         }
     }
 
-    /// Gives back what was charged, if it was charged in the window that it is still.
-    pub(crate) fn give_back(&self, state: &mut State, window: u64, price: Price) {
+    /// Gives back what was charged, unless time has done so already. `taken` is what
+    /// [`Terms::take`] said.
+    pub(crate) fn give_back(&self, state: &mut State, taken: u64, price: Price) {
         if price.is_continuation {
             return;
         }
         match self {
-            Self::Limit(limit) => {
+            Self::Limit(limit) if taken >= state.busy_since => {
                 let interval = limit.rate.map_or(0, |rate| rate.interval);
                 state.full_at = state.full_at.saturating_sub(interval);
             }
-            Self::Budget(_) if state.window == window => {
+            Self::Budget(_) if state.window == taken => {
                 state.calls = state.calls.saturating_sub(1);
                 state.cost = state.cost.saturating_sub(price.cost);
             }
-            Self::Budget(_) => {}
+            Self::Limit(_) | Self::Budget(_) => {}
         }
     }
 

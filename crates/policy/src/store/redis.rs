@@ -11,7 +11,7 @@ use switchboard_protocol::call::Call;
 use switchboard_protocol::policy::Admission;
 use switchboard_telemetry::{Metrics, StoreFailure};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::limits::Limits;
 use crate::limits::concerns::Parts;
@@ -119,8 +119,8 @@ impl Redis {
                 Answer::of(&answer, asked.counts())
                     .ok_or_else(|| redis.link.fail(&up, Failure::Away(StoreFailure::Answer)))
             });
-            let windows = match answer {
-                Ok(Answer::Taken(windows)) => windows,
+            let taken = match answer {
+                Ok(Answer::Taken(taken)) => taken,
                 Ok(Answer::Short(index, shortage)) => {
                     asked.forget();
                     return Err(limits.refuse(trail.as_ref(), index, shortage, limits.now()));
@@ -129,13 +129,13 @@ impl Redis {
             };
             limits.allow(trail.as_ref(), &concerned);
             let bill = limits.bill(trail.as_ref(), price);
-            Ok(RedisHold::permit(asked.taken(), windows, price, bill))
+            Ok(RedisHold::permit(asked.taken(), taken, price, bill))
         }))
     }
 
     /// Tells Redis how a call ended. The request is written before this returns, if there is room, so
     /// that it comes before that of the next call.
-    fn ended(self: &Arc<Self>, counts: Vec<Count>, windows: Vec<u64>, how: How, price: Price) {
+    fn ended(self: &Arc<Self>, counts: Vec<Count>, taken: Vec<u64>, how: How, price: Price) {
         let Some(up) = self.link.up() else { return };
         let Ok(room) = Arc::clone(&self.ends).try_acquire_owned() else {
             return;
@@ -145,8 +145,8 @@ impl Redis {
             let mut script = redis.end.prepare_invoke();
             script.arg(how.as_str()).arg(how.bytes());
             for (index, count) in counts.iter().enumerate() {
-                let window = windows.get(index).copied().unwrap_or(0);
-                count.add_to_end(&mut script, window, price);
+                let taken = taken.get(index).copied().unwrap_or(0);
+                count.add_to_end(&mut script, taken, price);
             }
             // What went wrong is counted, and nobody waits for it.
             let _ = redis.link.run::<i64>(&up, &script).await;
@@ -181,7 +181,7 @@ impl Redis {
 
 /// What Redis says to a call.
 enum Answer {
-    /// Taken, of these windows.
+    /// Taken then, or of these windows.
     Taken(Vec<u64>),
     /// Not taken, for the want of this.
     Short(u16, Shortage),
@@ -191,9 +191,9 @@ impl Answer {
     fn of(answer: &[i64], counts: &[Count]) -> Option<Self> {
         let (first, rest) = answer.split_first()?;
         if *first == 0 {
-            let windows = rest.iter().map(|window| u64::try_from(*window).ok());
-            let windows: Vec<u64> = windows.collect::<Option<_>>()?;
-            return (windows.len() == counts.len()).then_some(Self::Taken(windows));
+            let taken = rest.iter().map(|taken| u64::try_from(*taken).ok());
+            let taken: Vec<u64> = taken.collect::<Option<_>>()?;
+            return (taken.len() == counts.len()).then_some(Self::Taken(taken));
         }
         let count = counts.get(usize::try_from(*first).ok()?.checked_sub(1)?)?;
         let [measure, retry_ms] = rest else {
@@ -216,7 +216,7 @@ impl Failure {
     fn as_str(self) -> &'static str {
         match self {
             Self::Away(reason) => reason.as_str(),
-            Self::Key => "a key that is not ours",
+            Self::Request => "a request that it does not take",
         }
     }
 }
@@ -231,10 +231,11 @@ impl fmt::Debug for Redis {
 /// user.
 async fn keep(redis: Weak<Redis>) {
     let mut pause = RETRY.0;
+    let mut up_since = None::<Instant>;
     loop {
         let Some(there) = redis.upgrade() else { return };
         if there.is_up() {
-            pause = RETRY.0;
+            up_since.get_or_insert_with(Instant::now);
             there.renew().await;
             let lost = Arc::clone(&there.link.lost);
             let is_up = there.is_up();
@@ -244,11 +245,18 @@ async fn keep(redis: Weak<Redis>) {
             }
             continue;
         }
-        if there.connect().await.is_ok() {
+        let was_up_for = up_since.take().map(|since: Instant| since.elapsed());
+        if was_up_for.is_some_and(|time| time >= RETRY.1) {
+            pause = RETRY.0;
+        }
+        // One that answers, and then refuses what it is asked, is not asked in a circle.
+        let is_refusing = was_up_for.is_some_and(|time| time < RETRY.1);
+        let answers = !is_refusing && there.connect().await.is_ok();
+        drop(there);
+        if answers {
             tracing::info!("the store of limits and budgets answers again");
             continue;
         }
-        drop(there);
         sleep(pause).await;
         pause = (pause * 2).min(RETRY.1);
     }

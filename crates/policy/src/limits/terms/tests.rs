@@ -115,6 +115,17 @@ proptest! {
 }
 
 #[test]
+fn what_is_back_by_itself_is_not_given_back_again() {
+    let terms = rate(1, Duration::from_secs(1), 1);
+    let mut state = State::default();
+    let taken = try_take(&terms, &mut state, START, CALL).expect("the first");
+    let later = START + 10 * SECOND;
+    assert!(try_take(&terms, &mut state, later, CALL).is_ok());
+    terms.give_back(&mut state, taken, CALL);
+    assert!(try_take(&terms, &mut state, later, CALL).is_err());
+}
+
+#[test]
 fn a_clock_set_back_makes_nobody_wait_for_longer_than_a_burst_takes() {
     let terms = rate(60, Duration::from_secs(60), 3);
     let mut state = State::default();
@@ -166,7 +177,7 @@ fn a_continuation_takes_a_place_and_nothing_else_and_is_never_refused() {
     assert_eq!(state.in_flight(), 2);
     let full_at = state.full_at;
     terms.release(&mut state);
-    terms.give_back(&mut state, 0, CONTINUATION);
+    terms.give_back(&mut state, START, CONTINUATION);
     assert_eq!((state.in_flight(), state.full_at), (1, full_at));
 
     let terms = budget(Some(1), Some(10), None);

@@ -133,7 +133,8 @@ impl Count {
         }
     }
 
-    pub(super) fn add_to_end(&self, script: &mut ScriptInvocation<'_>, window: u64, price: Price) {
+    /// `taken` is what Redis said when it was.
+    pub(super) fn add_to_end(&self, script: &mut ScriptInvocation<'_>, taken: u64, price: Price) {
         script.key(&*self.key);
         match &self.kind {
             Kind::Rate(rate) => {
@@ -146,7 +147,7 @@ impl Count {
                 script
                     .arg("rate")
                     .arg(micros(interval))
-                    .arg(0)
+                    .arg(taken)
                     .arg(0)
                     .arg(0);
             }
@@ -155,7 +156,7 @@ impl Count {
             }
             Kind::Budget(budget) => {
                 // What a continuation was not charged it cannot be given back: no window is the 0th.
-                let window = if price.is_continuation { 0 } else { window };
+                let window = if price.is_continuation { 0 } else { taken };
                 script.arg("budget").arg(micros(budget.window)).arg(window);
                 script.arg(price.cost).arg(u8::from(budget.bytes.is_some()));
             }

@@ -1,6 +1,6 @@
 -- A call has ended. KEYS as taken. ARGV: how ('done', 'nothing': it did nothing, 'given_up': nobody
 -- knows), the bytes of its result, then for each key its kind and four values:
---   rate         interval in microseconds
+--   rate         interval in microseconds, when it was taken
 --   concurrency  the lease
 --   budget       window in microseconds, the window charged, the cost charged, whether it counts bytes
 local time = redis.call('TIME')
@@ -15,11 +15,15 @@ for i, key in ipairs(KEYS) do
   if kind == 'concurrency' then
     redis.call('ZREM', key, ARGV[at + 1])
   elseif kind == 'rate' and how == 'nothing' then
-    local full_at = number(redis.call('GET', key)) - number(ARGV[at + 1])
-    if full_at > now then
-      redis.call('SET', key, string.format('%.3f', full_at), 'PX', whole(math.ceil((full_at - now) / 1000) + 1))
-    else
-      redis.call('DEL', key)
+    local full_at, busy_since = string.match(redis.call('GET', key) or '', '^(%S+) ?(%S*)')
+    full_at, busy_since = number(full_at) - number(ARGV[at + 1]), number(busy_since)
+    -- What was taken before is back by itself.
+    if number(ARGV[at + 2]) >= busy_since then
+      if full_at > now then
+        redis.call('SET', key, string.format('%.3f %.0f', full_at, busy_since), 'PX', whole(math.ceil((full_at - now) / 1000) + 1))
+      else
+        redis.call('DEL', key)
+      end
     end
   elseif kind == 'budget' and how ~= 'given_up' then
     local window = number(ARGV[at + 1])

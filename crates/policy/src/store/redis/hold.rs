@@ -100,7 +100,8 @@ pub(super) struct Taken {
 /// What a call holds.
 pub(super) struct RedisHold {
     taken: Taken,
-    windows: Vec<u64>,
+    /// When, or of which windows, Redis gave it.
+    marks: Vec<u64>,
     price: Price,
     bill: Option<Bill>,
     is_settled: bool,
@@ -109,13 +110,13 @@ pub(super) struct RedisHold {
 impl RedisHold {
     pub(super) fn permit(
         taken: Taken,
-        windows: Vec<u64>,
+        marks: Vec<u64>,
         price: Price,
         bill: Option<Bill>,
     ) -> Permit {
         Permit::holding(Box::new(Self {
             taken,
-            windows,
+            marks,
             price,
             bill,
             is_settled: false,
@@ -134,8 +135,8 @@ impl RedisHold {
         } = &mut self.taken;
         redis.leases.give_up(*number);
         let counts = std::mem::take(counts);
-        let windows = std::mem::take(&mut self.windows);
-        redis.ended(counts, windows, how, self.price);
+        let marks = std::mem::take(&mut self.marks);
+        redis.ended(counts, marks, how, self.price);
     }
 }
 

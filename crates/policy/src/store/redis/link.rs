@@ -28,8 +28,9 @@ const PROBE_KEPT_MS: u32 = 10_000;
 pub(super) enum Failure {
     /// It does not answer, or not as it should, or takes no writes: nobody is to ask it for a while.
     Away(StoreFailure),
-    /// What stands under one of the keys is not ours. Others may be asked for.
-    Key,
+    /// It does not take this one: what stands under a key is not ours, its user may not run the script,
+    /// the keys are on several nodes. Whether it is away says that not.
+    Request,
 }
 
 /// A connection that works as far as is known.
@@ -75,7 +76,8 @@ impl Link {
     pub(super) async fn connect(&self, scripts: [&redis::Script; 3]) -> Result<(), Failure> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(CONNECT_TIMEOUT))
+            // Each answer has a time of its own.
+            .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE);
         let connecting = self
             .client
@@ -161,7 +163,7 @@ impl Link {
     fn count(&self, failure: Failure) -> Failure {
         self.metrics.failed(match failure {
             Failure::Away(reason) => reason,
-            Failure::Key => StoreFailure::Answer,
+            Failure::Request => StoreFailure::Answer,
         });
         failure
     }
@@ -182,8 +184,10 @@ fn failure_of(error: &RedisError) -> Failure {
         return Failure::Away(StoreFailure::Timeout);
     }
     match error.kind() {
-        ErrorKind::Server(ServerErrorKind::ResponseError) => Failure::Key,
-        ErrorKind::Extension if error.code() == Some("WRONGTYPE") => Failure::Key,
+        ErrorKind::Server(
+            ServerErrorKind::ResponseError | ServerErrorKind::CrossSlot | ServerErrorKind::NoPerm,
+        ) => Failure::Request,
+        ErrorKind::Extension if error.code() == Some("WRONGTYPE") => Failure::Request,
         ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed => {
             Failure::Away(StoreFailure::Refused)
         }

@@ -3,7 +3,8 @@
 --   rate         interval and capacity in microseconds
 --   concurrency  how many, the length of a lease in milliseconds, the lease
 --   budget       window in microseconds; calls, bytes, cost (-1: not counted); the call's cost
--- Answers {0, the window of each key}, or {the key that does not suffice, what of it, milliseconds}.
+-- A rate is kept as when all of it is back, and since when something of it has always been taken.
+-- Answers {0, when each was taken or of which window}, or {the key that does not suffice, what of it, milliseconds}.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local is_continuation = ARGV[1] == '1'
@@ -11,12 +12,14 @@ local function number(value) return tonumber(value or 0) or 0 end
 local function whole(value) return string.format('%.0f', value) end
 
 local function rate(key, interval, capacity)
-  local full_at = number(redis.call('GET', key))
+  local full_at, busy_since = string.match(redis.call('GET', key) or '', '^(%S+) ?(%S*)')
+  full_at, busy_since = number(full_at), number(busy_since)
+  if full_at <= now then busy_since = now end
   full_at = math.min(math.max(full_at, now), now + capacity)
   -- Half a microsecond is lost where such large numbers are kept.
   local missing = full_at + interval - now - capacity
   if missing > 0.5 and not is_continuation then return {1, math.ceil(missing / 1000)} end
-  return nil, full_at + interval
+  return nil, full_at + interval, busy_since
 end
 
 local function concurrency(key, most)
@@ -45,7 +48,7 @@ for i, key in ipairs(KEYS) do
   local kind = ARGV[at]
   local a, b, c, d, e = number(ARGV[at + 1]), number(ARGV[at + 2]), number(ARGV[at + 3]), number(ARGV[at + 4]), number(ARGV[at + 5])
   local short, value, used
-  if kind == 'rate' then short, value = rate(key, a, b)
+  if kind == 'rate' then short, value, used = rate(key, a, b)
   elseif kind == 'concurrency' then short = concurrency(key, a)
   else short, value, used = budget(key, a, b, c, d, e) end
   if short then return {i, short[1], short[2]} end
@@ -59,8 +62,9 @@ for i, key in ipairs(KEYS) do
   local value, used = found[i][1], found[i][2]
   answer[i + 1] = 0
   if kind == 'rate' then
+    answer[i + 1] = now
     if not is_continuation then
-      redis.call('SET', key, string.format('%.3f', value), 'PX', whole(math.ceil((value - now) / 1000) + 1))
+      redis.call('SET', key, string.format('%.3f %.0f', value, used), 'PX', whole(math.ceil((value - now) / 1000) + 1))
     end
   elseif kind == 'concurrency' then
     local lease_ms = number(ARGV[at + 2])

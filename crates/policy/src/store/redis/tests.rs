@@ -221,3 +221,32 @@ async fn a_read_only_replica_counts_as_away() {
     server.command(&["REPLICAOF", "NO", "ONE"]).await;
     until(&limits, Ok(())).await;
 }
+
+#[tokio::test]
+async fn a_redis_that_lets_nobody_run_scripts_is_not_taken_for_away() {
+    let server = RedisServer::start().await;
+    let limits = replica(
+        &server,
+        json!([{ "name": "open", "rate": "1/1h" }]),
+        json!([]),
+    )
+    .await;
+    let client = Client::open(server.url()).unwrap();
+    let mut operator = client.get_multiplexed_async_connection().await.unwrap();
+    redis::cmd("ACL")
+        .arg("SETUSER")
+        .arg("default")
+        .arg("-evalsha")
+        .exec_async(&mut operator)
+        .await
+        .unwrap();
+    let Store::Redis(store) = limits.store.clone() else {
+        panic!("the store is a Redis");
+    };
+    let before = store.link.up().expect("it answers");
+    for _ in 0..10 {
+        assert!(admit(&limits).await.is_ok(), "its limit is open");
+    }
+    let after = store.link.up().expect("it still answers");
+    assert!(Arc::ptr_eq(&before, &after), "by the same connection");
+}
