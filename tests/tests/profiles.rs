@@ -351,6 +351,94 @@ async fn a_hidden_substitute_is_not_called_and_not_told_of() {
 }
 
 #[tokio::test]
+async fn what_a_profile_fixes_holds_for_what_stands_in() {
+    let (port, hr, spare) = (
+        RefusedPort::take(),
+        FakeHttp::start(Transport::Modern, "hr").await,
+        FakeHttp::start(Transport::Modern, "spare").await,
+    );
+    let fixed = |org: &str| json!({ "fixed": { "org": org }, "default": { "n": 5 } });
+    let front = Front::start(json!({
+        "backends": {
+            "files": remote(port.url()), "hr": remote(hr.url()), "spare": remote(spare.url()),
+        },
+        "fallbacks": [{
+            "tool": "files__echo", "try": ["hr__echo", "spare__echo"],
+            "map": { "hr__echo": { "query": "q", "kind": { "const": "x" } } },
+        }],
+        "profiles": {
+            "open": { "arguments": { "hr__echo": fixed("acme") } },
+            "both": { "arguments": { "files__echo": fixed("files"), "hr__echo": fixed("hr") } },
+            "mapped": { "arguments": { "hr__echo": { "fixed": { "kind": "y", "q": 1 } } } },
+            "some": { "tools": ["files__*", "spare__*"] },
+        },
+    }))
+    .await;
+    front.wait_until("hr", true).await;
+    front.wait_until("spare", true).await;
+    until("files is known to be away", async || {
+        (front.missing().await["files"]["state"] != "starting").then_some(())
+    })
+    .await;
+    let sent = async |profile: &str, arguments: Value| {
+        let counts = || [&hr, &spare].map(|server| server.requests_of("tools/call").len());
+        let before = counts();
+        let client = Client::new(&format!("{}/{profile}", front.gateway.url()));
+        let answer = client.call("files__echo", arguments).await;
+        assert_eq!(answer.error_code(), None, "{}", answer.raw);
+        let after = counts();
+        let called = (0..2).find(|at| after[*at] > before[*at]).expect("a call");
+        let request = [&hr, &spare][called].requests_of("tools/call");
+        let request: Value =
+            serde_json::from_slice(&request.last().expect("a call").body).expect("JSON");
+        let name = ["hr", "spare"][called];
+        (name, request["params"]["arguments"].clone())
+    };
+    for (profile, given, server, expected) in [
+        // As if the caller had called the substitute.
+        (
+            "open",
+            json!({ "query": 1 }),
+            "hr",
+            json!({ "org": "acme", "n": 5, "q": 1, "kind": "x" }),
+        ),
+        (
+            "open",
+            json!({ "n": 1 }),
+            "hr",
+            json!({ "org": "acme", "n": 1, "kind": "x" }),
+        ),
+        // What was set for the tool that was called gives way.
+        (
+            "both",
+            json!({}),
+            "hr",
+            json!({ "org": "hr", "n": 5, "kind": "x" }),
+        ),
+        ("mapped", json!({}), "hr", json!({ "kind": "y", "q": 1 })),
+        // What the caller said does not: the next one is asked.
+        (
+            "open",
+            json!({ "org": "other" }),
+            "spare",
+            json!({ "org": "other" }),
+        ),
+        (
+            "mapped",
+            json!({ "query": 2 }),
+            "spare",
+            json!({ "query": 2 }),
+        ),
+        // What is not in the profile does not stand in.
+        ("some", json!({ "n": 1 }), "spare", json!({ "n": 1 })),
+    ] {
+        let (by, arguments) = sent(profile, given.clone()).await;
+        assert_eq!((by, &arguments), (server, &expected), "{profile}: {given}");
+    }
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_asked_in_one_profile_is_not_answered_in_another() {
     let asking = AskingHttp::start(Options {
         era: switchboard_testkit::fake::Era::Modern,

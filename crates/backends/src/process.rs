@@ -20,8 +20,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use self::roster::RosterEntry;
 pub use self::roster::{ProcessEnd, ProcessKind, ProcessReport};
@@ -114,18 +116,43 @@ pub(crate) struct Owner {
     kill_grace: Duration,
 }
 
-/// Starts a program, and waits until it has begun.
+/// A program that has been started and has not begun yet, as far as is known. Who drops it need not
+/// wait for its end, but one of `tasks` does.
+struct Starting<'t> {
+    /// `None` once it has begun.
+    process: Option<Process>,
+    tasks: &'t TaskTracker,
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        // Without a runtime nobody is left to wait.
+        if let (Some(process), Ok(runtime)) = (self.process.take(), Handle::try_current()) {
+            self.tasks.spawn_on(process.end(), &runtime);
+        }
+    }
+}
+
+/// Starts a program, and waits until it has begun. If it has not, or nobody waits for it any longer,
+/// one of `tasks` sees to its end.
 ///
 /// # Errors
 /// A sentence for the caller, without paths and arguments.
 pub(crate) async fn start(
     supervisor: &Supervisor,
     program: &Program<'_>,
+    tasks: &TaskTracker,
 ) -> Result<Process, String> {
-    let mut process = spawn(supervisor, program).map_err(|error| not_started(&error))?;
-    let begun = timeout(START_DEADLINE, process.owner.next_report()).await;
+    let mut starting = Starting {
+        process: Some(spawn(supervisor, program).map_err(|error| not_started(&error))?),
+        tasks,
+    };
+    let begun = match &mut starting.process {
+        Some(process) => timeout(START_DEADLINE, process.owner.next_report()).await,
+        None => Ok(None),
+    };
     match begun {
-        Ok(Some(Report::Started(pid))) => {
+        Ok(Some(Report::Started(pid))) if let Some(mut process) = starting.process.take() => {
             process.owner.enter(supervisor, pid);
             Ok(process)
         }
@@ -232,6 +259,20 @@ fn epilogue_arguments(epilogue: &Epilogue) -> Vec<String> {
         command.clone(),
     ];
     head.into_iter().chain(args.iter().cloned()).collect()
+}
+
+impl Process {
+    /// Has it ended, with all that it started.
+    async fn end(self) {
+        let Self {
+            stdin,
+            stdout,
+            stderr,
+            mut owner,
+        } = self;
+        drop((stdin, stdout, stderr));
+        owner.end_tree().await;
+    }
 }
 
 impl Owner {
@@ -393,5 +434,41 @@ fn describe(end: Option<End>) -> String {
         Some(End::Exited(code)) => format!("{ENDED}ended with exit code {code}"),
         Some(End::Signalled(signal)) => format!("{ENDED}was ended by signal {signal}"),
         None => format!("{ENDED}was ended together with its owner"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// An owner that never says that its program has begun, and takes a while to end.
+    const SILENT: &str = "#!/bin/sh\nread order\nsleep 0.2\n: > \"$(dirname \"$0\")/ended\"\n";
+
+    #[tokio::test]
+    async fn somebody_waits_for_the_end_of_a_start_that_nobody_waits_for() {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = place.path().join("owner");
+        std::fs::write(&path, SILENT).expect("a script");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("can be run");
+        let supervisor = Supervisor::at(&path);
+        let (plan, env) = (Plan::default(), BTreeMap::new());
+        let program = Program {
+            plan: &plan,
+            command: "any",
+            args: &[],
+            env: &env,
+            cwd: None,
+            max_line: 1024,
+            epilogue: None,
+        };
+        let tasks = TaskTracker::new();
+        let at_once = timeout(Duration::ZERO, start(&supervisor, &program, &tasks)).await;
+        assert!(at_once.is_err(), "it has begun");
+        tasks.close();
+        assert!(!tasks.is_empty());
+        tasks.wait().await;
+        assert!(place.path().join("ended").exists());
     }
 }

@@ -10,7 +10,7 @@ use switchboard_protocol::call::{Call, Deadline, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::millis;
-use switchboard_protocol::policy::{Admission, Permit};
+use switchboard_protocol::policy::{Admission, Permit, Target};
 use switchboard_protocol::trail::{Step, Trail};
 use switchboard_telemetry::CallSpan;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -170,8 +170,9 @@ impl Inner {
         }
         let param_headers = mirrored(destination, call)?;
         let is_continuation = continuation.is_some_and(|it| it.is_first_use);
-        let permit = admit(snapshot, destination, call, is_continuation).await?;
-        let terms = snapshot.policy().terms(call, &destination.policy_target());
+        let policy_target = destination.policy_target();
+        let permit = admit(snapshot, &policy_target, call, is_continuation).await?;
+        let terms = snapshot.policy().terms(call, &policy_target);
         let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
         call.end_by(Deadline {
             at: (began + backend.config().timeout_of(tool)).into_std(),
@@ -192,7 +193,8 @@ impl Inner {
         let is_answered = reply.is_ok();
         let outcome = match reply {
             Ok(Reply::Whole(answer)) => {
-                results::outcome(snapshot, &self.sealer, call, backend.name(), &answer)
+                let (sealer, target) = (&self.sealer, policy_target.name);
+                results::outcome(snapshot, sealer, call, target, backend.name(), &answer)
             }
             Ok(Reply::Arriving(arriving)) => {
                 Outcome::Arriving(arriving.edited(results::Edits::new(snapshot, backend.name())))
@@ -222,18 +224,17 @@ fn did_nothing(outcome: &Result<Outcome, CallError>) -> bool {
 }
 
 /// Asks the policy in force whether the call may be made, and takes what it holds meanwhile.
-async fn admit(
+pub(crate) async fn admit(
     snapshot: &Snapshot,
-    destination: &Destination<'_>,
+    target: &Target<'_>,
     call: &Call,
     is_continuation: bool,
 ) -> Result<Permit, CallError> {
-    let target = destination.policy_target();
-    let verdict = match snapshot.policy().admit(call, &target, is_continuation) {
+    let verdict = match snapshot.policy().admit(call, target, is_continuation) {
         Admission::Decided(verdict) => verdict,
         Admission::Pending(verdict) => verdict.await,
     };
-    verdict.map_err(|fault| CallError::Fault(Box::new(fault.of(&destination.backend))))
+    verdict.map_err(|fault| CallError::Fault(Box::new(fault.of(&Arc::from(target.backend)))))
 }
 
 /// An attempt that somebody wants to know of. Dropped before its end it was abandoned.

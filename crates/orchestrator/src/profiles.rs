@@ -17,8 +17,10 @@ use crate::config::profiles::{ArgumentsConfig, ProfileConfig, ProfilesConfig};
 pub mod check;
 mod enter;
 mod listing;
+mod stand_in;
 
 pub(crate) use enter::enter;
+pub(crate) use stand_in::{Origin, StandInError, is_set_for, set_for_substitute};
 
 /// All profiles of a configuration.
 #[derive(Debug, Default)]

@@ -23,11 +23,13 @@ use crate::continuation::{self, Continuation};
 use crate::home::Home;
 use crate::tasks;
 
-/// Makes the outcome of a call out of what `backend` answered.
+/// Makes the outcome of a call of `target` out of what `backend` answered. `target` is the name that
+/// policies know it by.
 pub(crate) fn outcome(
     snapshot: &Snapshot,
     sealer: &Sealer,
     call: &Call,
+    target: &str,
     backend: &Arc<str>,
     answer: &Answer,
 ) -> Outcome {
@@ -53,7 +55,7 @@ pub(crate) fn outcome(
         None
     };
     if call.method == Method::ToolsCall && result_type.as_deref() == Some("task") {
-        return tasks::created(sealer, call, backend, answer, splice);
+        return tasks::created(sealer, call, target, backend, answer, splice);
     }
     if result_type.as_deref() == Some("input_required") {
         if let Some(error) = undeclared(call, result.of(raw)) {

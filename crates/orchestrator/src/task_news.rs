@@ -13,19 +13,22 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
-use switchboard_protocol::call::{Call, Principal, Sink};
+use switchboard_protocol::call::{Call, Sink};
 use switchboard_protocol::capabilities::ClientCapabilities;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::ProtocolError;
 use switchboard_protocol::extension;
 use switchboard_protocol::json;
+use switchboard_protocol::method::Method;
+use switchboard_protocol::policy::{Admission, Ending};
 use switchboard_protocol::splice::{Splice, filter_object, for_each_item, member};
 use tokio::time::timeout;
 
+use crate::catalogue::Snapshot;
 use crate::home::Home;
 use crate::orchestrator::{Inner, Orchestrator};
 use crate::results::asks_undeclared;
-use crate::tasks::{self, Task};
+use crate::tasks::{self, Task, has_result};
 
 /// The most tasks that one stream may name.
 const MAX_TASKS: usize = 100;
@@ -37,8 +40,8 @@ const ACKNOWLEDGE_WAIT: Duration = Duration::from_secs(5);
 /// What is told of tasks, for one client.
 pub struct TaskNews {
     inner: Arc<Inner>,
-    principal: Arc<Principal>,
-    profile: Option<Arc<str>>,
+    /// The request for the stream.
+    call: Call,
     capabilities: ClientCapabilities,
     /// The client's own name of each task that is told of.
     names: BTreeMap<Task, String>,
@@ -62,8 +65,8 @@ struct Waiting {
 /// Where one backend's news go.
 struct TaskSink {
     home: Home,
-    /// The server's own names of the tasks that it was asked about.
-    asked: BTreeSet<String>,
+    /// The tasks that it was asked about, by the server's own names.
+    asked: BTreeMap<String, Task>,
     waiting: Arc<Mutex<Waiting>>,
 }
 
@@ -77,13 +80,6 @@ impl TaskSink {
             waker.wake();
         }
         taken
-    }
-
-    fn task(&self, id: &str) -> Task {
-        Task {
-            home: self.home.clone(),
-            id: id.to_owned(),
-        }
     }
 
     fn settled(&self) {
@@ -100,8 +96,8 @@ impl TaskSink {
         for_each_item(ids.unwrap_or(b"[]"), |item| {
             // A server may agree to more than it was asked, and as often as it likes.
             let id = ids.and_then(|ids| json::as_str(item.of(ids)));
-            if let Some(id) = id.filter(|id| self.asked.contains(&**id)) {
-                agreed.push(self.task(&id));
+            if let Some(task) = id.and_then(|id| self.asked.get(&*id)) {
+                agreed.push(task.clone());
             }
         });
         self.tell(|waiting| {
@@ -115,19 +111,21 @@ impl TaskSink {
         let Some(id) = notification.text(notification.params.task_id) else {
             return false;
         };
-        let task = self.task(&id);
+        let Some(task) = self.asked.get(&*id) else {
+            return false;
+        };
         self.tell(|waiting| {
             // What nobody agreed on nobody asked for.
-            if !waiting.agreed.contains(&task) {
+            if !waiting.agreed.contains(task) {
                 return false;
             }
-            let before = waiting.latest.get(&task).map_or(0, |old| old.raw.len());
+            let before = waiting.latest.get(task).map_or(0, |old| old.raw.len());
             let bytes = waiting.bytes - before + notification.raw.len();
             if bytes > MAX_WAITING {
                 return false;
             }
             waiting.bytes = bytes;
-            waiting.latest.insert(task, notification);
+            waiting.latest.insert(task.clone(), notification);
             true
         })
     }
@@ -166,16 +164,21 @@ impl Orchestrator {
             )));
         }
         let inner = self.inner();
+        let snapshot = inner.catalogue.load_full();
         let mut news = TaskNews {
             inner: Arc::clone(inner),
-            principal: Arc::clone(&call.principal),
-            profile: call.profile.clone(),
+            // What becomes of its tasks later is told to nobody.
+            call: Call {
+                trail: None,
+                method: Method::TasksGet,
+                ..call.clone()
+            },
             capabilities: call.client_capabilities(),
             names: names
                 .iter()
                 .filter_map(|name| {
                     let task = tasks::open(&inner.sealer, call, name)?;
-                    may_know(inner, &call.principal, call.profile.as_deref(), &task)
+                    task.is_shown_or_told(&snapshot, call)
                         .then(|| (task, name.clone()))
                 })
                 .collect(),
@@ -190,12 +193,6 @@ impl Orchestrator {
     }
 }
 
-/// Whether a principal may know in a profile of the backend that has a task.
-fn may_know(inner: &Inner, principal: &Principal, profile: Option<&str>, task: &Task) -> bool {
-    let snapshot = inner.catalogue.load();
-    snapshot.shows_backend(principal, profile, &task.home.backend)
-}
-
 impl TaskNews {
     /// The client's names of the tasks that are told of.
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -204,18 +201,19 @@ impl TaskNews {
 
     /// Starts a stream of each backend that has one of the tasks. Answers with how many there are.
     fn open_streams(&mut self) -> usize {
-        let mut by_home: BTreeMap<Home, Vec<String>> = BTreeMap::new();
+        let mut by_home: BTreeMap<Home, BTreeMap<String, Task>> = BTreeMap::new();
         for task in self.names.keys() {
-            let ids = by_home.entry(task.home.clone()).or_default();
-            ids.push(task.id.clone());
+            let asked = by_home.entry(task.home.clone()).or_default();
+            asked.insert(task.id.clone(), task.clone());
         }
-        for (home, ids) in by_home {
+        for (home, asked) in by_home {
+            let ids: Vec<String> = asked.keys().cloned().collect();
             let Some(backend) = self.inner.backends.get(&home.backend) else {
                 continue;
             };
             let sink = Arc::new(TaskSink {
                 home: home.clone(),
-                asked: ids.iter().cloned().collect(),
+                asked,
                 waiting: Arc::clone(&self.waiting),
             });
             self.streams.push(Box::pin(async move {
@@ -262,17 +260,18 @@ impl TaskNews {
     }
 
     fn members(&self, task: &Task, state: &Envelope) -> Option<Vec<u8>> {
-        // Who may not know any longer of whom has it is told nothing more.
-        if !may_know(&self.inner, &self.principal, self.profile.as_deref(), task) {
+        let snapshot = self.inner.catalogue.load_full();
+        // Who may not know of its tool any longer is told nothing more.
+        if !task.is_shown(&snapshot, &self.call) {
             return None;
         }
-        let name = json::quoted(self.names.get(task)?);
+        let token = self.names.get(task)?;
+        let name = json::quoted(token);
         let params = state.keys.params?;
         // What the client did not declare it is not asked, in this way either.
         if asks_undeclared(self.capabilities, state.slice(params)).is_some() {
             return None;
         }
-        let snapshot = self.inner.catalogue.load_full();
         let mut splice = Splice::new();
         let raw = &state.raw;
         tasks::edit(
@@ -287,6 +286,29 @@ impl TaskNews {
         splice.apply(raw, params, &mut edited);
         let mut out = Vec::with_capacity(edited.len());
         filter_object(&edited, b"", |key| key != "_meta", &mut out);
+        if has_result(&out) {
+            let ending = self.inner.first_delivery(token, out.len());
+            self.charge(&snapshot, task, ending);
+        }
         Some(out[1..out.len() - 1].to_vec())
+    }
+
+    /// Charges what was told. A store that has to be asked is asked beside the stream.
+    fn charge(&self, snapshot: &Snapshot, task: &Task, ending: Ending) {
+        if ending.bytes == 0 {
+            return;
+        }
+        let target = task.target(snapshot);
+        match snapshot.policy().admit(&self.call, &target, true) {
+            Admission::Decided(Ok(permit)) => permit.settle(ending),
+            Admission::Decided(Err(_)) => {}
+            Admission::Pending(verdict) => {
+                self.inner.tasks.spawn(async move {
+                    if let Ok(permit) = verdict.await {
+                        permit.settle(ending);
+                    }
+                });
+            }
+        }
     }
 }

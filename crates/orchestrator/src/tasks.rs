@@ -1,10 +1,11 @@
 //! Tasks (SEP-2663): how a call that is answered later is found again.
 //!
 //! The client gets a sealed token in the place of the server's own identifier of a task. It names
-//! the backend, and opens only for the principal that made the call, in its profile; what comes back leads home,
-//! from any replica and after a restart, and nothing is remembered here. An identifier that does
-//! not open is answered as a server answers for a task that it does not have: whether somebody
-//! else has it stays unknown.
+//! the backend and the tool, and opens only for the principal that made the call, in its profile; what comes
+//! back leads home, from any replica and after a restart. Of the tool the policy in force is asked
+//! again with every request ([`policy`]). An identifier that does not open, or whose tool is hidden
+//! by now, is answered as a server answers for a task that it does not have: whether somebody else
+//! has it stays unknown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +24,16 @@ use tokio::time::Instant;
 
 use crate::catalogue::Snapshot;
 use crate::clock::now_ms;
+use crate::dispatch::admit;
 use crate::home::Home;
 use crate::orchestrator::Inner;
 use crate::results::{Addresses, undeclared};
 
+mod policy;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use policy::has_result;
 
 /// The least and the longest time that a task can be asked for after it was created. What its
 /// server says of its life may change while it lives, and the token cannot.
@@ -42,6 +47,8 @@ const MAX_ID_LEN: usize = 2 * 1024;
 pub(crate) struct Task {
     /// Who has it.
     pub(crate) home: Home,
+    /// The tool that was called, by the name that policies know it by.
+    pub(crate) tool: String,
     /// The backend's own identifier.
     pub(crate) id: String,
 }
@@ -62,7 +69,7 @@ pub(crate) fn seal(
     let life = ttl_ms.map_or(MAX_LIFETIME, Duration::from_millis);
     let life = life.clamp(MIN_LIFETIME, MAX_LIFETIME);
     let expires = now_ms().saturating_add(millis(life));
-    let payload = format!("{}\0{}", task.home, task.id);
+    let payload = format!("{}\0{}\0{}", task.home, task.tool, task.id);
     sealer
         .seal(Purpose::Task, &binding(call), expires, payload.as_bytes())
         .map_err(|error| error.to_string())
@@ -75,9 +82,11 @@ pub(crate) fn open(sealer: &Sealer, call: &Call, token: &str) -> Option<Task> {
         .open(Purpose::Task, &binding(call), now_ms(), token)
         .ok()?;
     let payload = String::from_utf8(payload).ok()?;
-    let (home, id) = payload.split_once('\0')?;
+    let (home, rest) = payload.split_once('\0')?;
+    let (tool, id) = rest.split_once('\0')?;
     Some(Task {
         home: Home::parse(home),
+        tool: tool.to_owned(),
         id: id.to_owned(),
     })
 }
@@ -85,10 +94,10 @@ pub(crate) fn open(sealer: &Sealer, call: &Call, token: &str) -> Option<Task> {
 fn binding(call: &Call) -> Binding<'_> {
     Binding {
         principal: &call.principal.id,
-        // That without a profile stays what it was, so that tokens outlive an update.
+        // Of what names a tool as well: what was sealed without one opens no more.
         request: match &call.profile {
-            None => digest(&[]),
-            Some(profile) => digest(&[b"profile", profile.as_bytes()]),
+            None => digest(&[b"tool"]),
+            Some(profile) => digest(&[b"tool", b"profile", profile.as_bytes()]),
         },
     }
 }
@@ -105,6 +114,7 @@ impl Inner {
         let token = call.target().ok_or_else(|| {
             ProtocolError::invalid_params("params.taskId is missing or no string")
         })?;
+        let token = token.into_owned();
         let task = open(&self.sealer, call, &token);
         if task.is_none() && !snapshot.may_have(extension::TASKS) {
             return Err(ProtocolError::method_not_found().into());
@@ -113,14 +123,13 @@ impl Inner {
             return Err(undeclared_extension().into());
         }
         let (task, backend) = task
+            .filter(|task| task.is_shown_or_told(&snapshot, call))
             .and_then(|task| {
                 let backend = self.backends.get(&task.home.backend)?;
-                let profile = call.profile.as_deref();
-                snapshot
-                    .shows_backend(&call.principal, profile, backend.name())
-                    .then_some((task, backend))
+                Some((task, backend))
             })
             .ok_or_else(unknown)?;
+        let permit = admit(&snapshot, &task.target(&snapshot), call, true).await?;
         call.end_by(Deadline {
             at: (began + backend.config().timeout).into_std(),
             is_clients: false,
@@ -131,10 +140,21 @@ impl Inner {
             param_headers: Vec::new(),
             endpoint: task.home.endpoint(),
         };
-        Ok(match backend.call(call, &rewrite, span).await {
-            Ok(answer) => detailed(&snapshot, call, backend.name(), &answer),
-            Err(error) => Outcome::Failed(error),
-        })
+        let (outcome, has_result) = match backend.call(call, &rewrite, span).await {
+            Ok(answer) => {
+                let has_result = has_result(answer.result.of(&answer.response.raw));
+                let outcome = detailed(&snapshot, call, backend.name(), &answer);
+                (outcome, has_result)
+            }
+            Err(error) => (Outcome::Failed(error), false),
+        };
+        permit.settle(match &outcome {
+            Outcome::Complete(completed) if has_result => {
+                self.first_delivery(&token, completed.result.len())
+            }
+            _ => policy::NOTHING_DELIVERED,
+        });
+        Ok(outcome)
     }
 }
 
@@ -161,11 +181,12 @@ pub(crate) fn undeclared_extension() -> ProtocolError {
     }
 }
 
-/// The outcome of a tool call that is answered later (`resultType: "task"`). `splice` holds what
-/// was changed about the result so far.
+/// The outcome of a call of `tool` that is answered later (`resultType: "task"`). `splice` holds
+/// what was changed about the result so far.
 pub(crate) fn created(
     sealer: &Sealer,
     call: &Call,
+    tool: &str,
     backend: &Arc<str>,
     answer: &Answer,
     mut splice: Splice<'_>,
@@ -187,6 +208,7 @@ pub(crate) fn created(
             backend: Arc::clone(backend),
             endpoint: answer.endpoint,
         },
+        tool: tool.to_owned(),
         id: id.into_owned(),
     };
     match seal(sealer, call, &task, ttl_ms) {

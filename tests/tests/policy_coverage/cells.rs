@@ -172,7 +172,7 @@ pub(crate) fn reason(cell: Cell) -> Option<&'static str> {
         Policy::Limit | Policy::Budget if method == Method::Subscribe => {
             Some("no call is made; open streams and subscriptions are bounded by themselves")
         }
-        Policy::Limit | Policy::Budget if method == Method::Tasks => {
+        Policy::Limit if method == Method::Tasks => {
             Some("belongs to the call that began the task, which was counted")
         }
         Policy::Audit if method == Method::Subscribe => {

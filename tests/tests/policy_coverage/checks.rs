@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::cells::{Cell, Method, Policy};
-use crate::scene::{ALL, BUDGETED, Caller, FEW, NOBODY, OPEN, RATED, Scene, WATCHED};
+use crate::scene::{ALL, BUDGETED, Caller, FEW, MEASURED, NOBODY, OPEN, RATED, Scene, WATCHED};
 
 /// How long a record is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,6 +24,7 @@ pub(crate) async fn check(scene: &Scene, cell: Cell) -> Shown {
         (Policy::Access | Policy::Profile, Method::Tasks) => task_is_hidden(scene, cell).await,
         (Policy::Access | Policy::Profile, _) => is_hidden(scene, cell).await,
         (Policy::Limit, _) => is_counted(scene, cell, RATED, "rate_limited").await,
+        (Policy::Budget, Method::Tasks) => result_of_task_is_counted(scene, cell).await,
         (Policy::Budget, _) => is_counted(scene, cell, BUDGETED, "over_budget").await,
         (Policy::Audit, _) => is_noted(scene, cell).await,
     }
@@ -158,6 +159,32 @@ async fn task_is_hidden(scene: &Scene, cell: Cell) -> Shown {
     };
     let (_, response) = fewer.ask("tasks/get", task).await;
     holds("unknown", response["error"]["code"] == -32602, &response)
+}
+
+/// What a task brings counts in bytes.
+async fn result_of_task_is_counted(scene: &Scene, cell: Cell) -> Shown {
+    let who = name(cell, "counted");
+    let caller = scene.caller(&who, MEASURED, "", cell.is_modern).await;
+    let task = json!({ "taskId": caller.begin_task_of(json!({ "ms": 300 })).await? });
+    let quick = json!({ "name": "t__quick", "arguments": {} });
+    let (_, before) = caller.ask("tools/call", quick.clone()).await;
+    let is_made = before["result"].is_object() && before["result"]["isError"] != true;
+    holds("before the result", is_made, &before)?;
+    let began = Instant::now();
+    loop {
+        let (_, seen) = caller.ask("tasks/get", task.clone()).await;
+        if seen["result"]["status"] == "completed" {
+            break;
+        }
+        holds("an end", began.elapsed() < PATIENCE, &seen)?;
+        sleep(Duration::from_millis(20)).await;
+    }
+    let (_, after) = caller.ask("tools/call", quick).await;
+    holds(
+        "after it",
+        after.to_string().contains("over_budget"),
+        &after,
+    )
 }
 
 async fn is_counted(scene: &Scene, cell: Cell, group: &str, reason: &str) -> Shown {

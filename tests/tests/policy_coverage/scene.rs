@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// May see and call everything.
 pub(crate) const ALL: &str = "all";
-/// May do little, and see no server with tasks.
+/// May do little, and of the server with tasks call a tool alone that makes none.
 pub(crate) const FEW: &str = "few";
 /// May see nothing.
 pub(crate) const NOBODY: &str = "nobody";
@@ -20,6 +20,9 @@ pub(crate) const NOBODY: &str = "nobody";
 pub(crate) const RATED: &str = "rated";
 /// May call once a day.
 pub(crate) const BUDGETED: &str = "budgeted";
+
+/// May have as many bytes a day as a task and a small call are told of in, without its result.
+pub(crate) const MEASURED: &str = "measured";
 
 /// A resource that only [`ALL`] may see, and that no profile has.
 pub(crate) const WATCHED: &str = "test://watched-resource";
@@ -48,15 +51,17 @@ impl Scene {
         let front = Front::start(json!({
             "auth": { "jwt": [{ "issuer": issuer.url() }] },
             "access": { "rules": [
-                { "name": "all", "effect": "allow", "groups": [ALL, RATED, BUDGETED] },
-                { "name": "few", "effect": "allow", "groups": [FEW], "backends": ["c"],
-                  "tools": ["c__echo"], "prompts": ["c__test_simple_prompt"], "resources": [OPEN] },
+                { "name": "all", "effect": "allow", "groups": [ALL, RATED, BUDGETED, MEASURED] },
+                { "name": "few", "effect": "allow", "groups": [FEW],
+                  "tools": ["c__echo", "t__quick"], "prompts": ["c__test_simple_prompt"], "resources": [OPEN] },
             ] },
             "limits": [{ "name": "rated", "groups": [RATED], "per": ["principal"], "rate": "1/1h" }],
             "budgets": [{ "name": "budgeted", "groups": [BUDGETED], "per": ["principal"],
-                          "calls": 1, "window": "1d" }],
+                          "calls": 1, "window": "1d" },
+                        { "name": "measured", "groups": [MEASURED], "per": ["principal"],
+                          "bytes": 600, "window": "1d" }],
             "profiles": { "part": {
-                "tools": ["t__*"], "prompts": [], "resources": [OPEN], "instructions": "A part of it.",
+                "tools": ["t__quick"], "prompts": [], "resources": [OPEN], "instructions": "A part of it.",
             } },
             "audit": { "file": { "path": audit.path().join("audit.jsonl") } },
             "backends": { "c": remote(&server.url()), "t": remote(tasks.url()) },
@@ -162,7 +167,12 @@ impl Caller {
 
     /// Begins a task that ends when it is told to, and answers with its name.
     pub(crate) async fn begin_task(&self) -> Result<String, String> {
-        let mut params = json!({ "name": "t__later", "arguments": { "hold": true } });
+        self.begin_task_of(json!({ "hold": true })).await
+    }
+
+    /// Begins a task that ends as these arguments say.
+    pub(crate) async fn begin_task_of(&self, arguments: Value) -> Result<String, String> {
+        let mut params = json!({ "name": "t__later", "arguments": arguments });
         if matches!(self, Self::Legacy(_)) {
             params["task"] = json!({ "ttl": 60_000 });
         }

@@ -39,7 +39,7 @@ pub(crate) async fn spawn(
         stdout,
         stderr,
         owner,
-    } = process::start(supervisor, program).await?;
+    } = process::start(supervisor, program, &inbox.tasks).await?;
     let stderr = Stderr::follow(backend, program, stderr, &inbox.tasks);
     let reader = LineReader::new(stdout, program.max_line);
     let writer = LineWriter::new(stdin, |pipe| ioctl_fionread(pipe).ok());

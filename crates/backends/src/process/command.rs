@@ -8,6 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::runner::Invocation;
 use super::stderr::Tail;
@@ -51,7 +52,9 @@ pub async fn run_command(
         epilogue: None,
     };
     plan.make_caches();
-    let started = start(supervisor, &program).await.map_err(CommandError)?;
+    let started = start(supervisor, &program, &TaskTracker::new())
+        .await
+        .map_err(CommandError)?;
     let Process {
         stdin,
         stdout,

@@ -8,6 +8,7 @@ use switchboard_protocol::json::{Scanner, write_str};
 use switchboard_protocol::splice::for_each_member;
 
 use crate::config::chains::ArgumentRule;
+use crate::profiles::StandInError;
 
 /// What becomes of the arguments. By default they stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(crate) struct Mapping {
 }
 
 /// Why arguments cannot be mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MapError {
     #[error("`arguments` is no object")]
     NoObject,
@@ -29,6 +30,8 @@ pub(crate) enum MapError {
     Twice,
     #[error("the call of the other tool would be no valid request")]
     NotARequest,
+    #[error(transparent)]
+    Profile(#[from] StandInError),
 }
 
 impl Mapping {

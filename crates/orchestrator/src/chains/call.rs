@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::group::Group;
 use super::judge::{Failure, is_unsendable};
-use super::substitute::substitute;
+use super::substitute::{Change, substitute_in_profile};
 use super::told::{Told, whole};
 use super::{Chains, Route, state};
 use crate::config::chains::When;
@@ -145,7 +145,14 @@ impl Inner {
             }
             let attempt = match step {
                 None => Ok((*call).clone()),
-                Some((tool, mappings)) => substitute(call, tool, mappings, None),
+                Some((tool, mappings)) => {
+                    let change = Change {
+                        called,
+                        tool,
+                        mappings,
+                    };
+                    substitute_in_profile(&self.catalogue.load(), call, change, None)
+                }
             };
             let mut attempt = match attempt {
                 Ok(attempt) => attempt,
@@ -201,7 +208,15 @@ impl Inner {
         let called = call.target().unwrap_or_default();
         let chains = self.chains.load_full();
         let attempt = match chains.mappings(&called, &tool) {
-            Some(mappings) => substitute(call, &tool, mappings, Some(&token)).ok(),
+            Some(mappings) => {
+                let change = Change {
+                    called: &called,
+                    tool: &tool,
+                    mappings,
+                };
+                let snapshot = self.catalogue.load();
+                substitute_in_profile(&snapshot, call, change, Some(&token)).ok()
+            }
             None => None,
         };
         let Some(mut attempt) = attempt else {

@@ -4,9 +4,62 @@ use bytes::Bytes;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::json::{Span, quoted};
-use switchboard_protocol::splice::Splice;
+use switchboard_protocol::splice::{Splice, for_each_member};
 
 use super::arguments::{MapError, Mapping};
+use crate::catalogue::Snapshot;
+use crate::profiles::{Origin, is_set_for, set_for_substitute};
+
+/// What goes from one tool to another.
+#[derive(Clone, Copy)]
+pub(super) struct Change<'a> {
+    /// The tool that the call names.
+    pub(super) called: &'a str,
+    /// The one that stands in.
+    pub(super) tool: &'a str,
+    /// What becomes of the arguments, one after the other.
+    pub(super) mappings: [&'a Mapping; 2],
+}
+
+impl Change<'_> {
+    /// Who gave the substitute's argument of this name.
+    fn origin(&self, snapshot: &Snapshot, call: &Call, name: &str) -> Origin {
+        let [first, second] = self.mappings;
+        let of_first = first
+            .constants()
+            .filter_map(|(name, _)| second.renamed(name));
+        let mut constants = second.constants().map(|(name, _)| name).chain(of_first);
+        if constants.any(|it| it == name) {
+            return Origin::Map;
+        }
+        let mut is_profiles = false;
+        for_each_member(call.arguments().unwrap_or(b"{}"), |key, _, _| {
+            let comes_from = first.renamed(key).and_then(|key| second.renamed(key));
+            is_profiles |= comes_from == Some(name) && is_set_for(snapshot, call, self.called, key);
+        });
+        match is_profiles {
+            true => Origin::Profile,
+            false => Origin::Caller,
+        }
+    }
+}
+
+/// As [`substitute`], with what the profile of the call sets for the tool that stands in.
+///
+/// # Errors
+/// If the arguments cannot be mapped, or the profile does not leave them to callers.
+pub(super) fn substitute_in_profile(
+    snapshot: &Snapshot,
+    call: &Call,
+    change: Change<'_>,
+    state: Option<&str>,
+) -> Result<Call, MapError> {
+    let mut attempt = substitute(call, change.tool, change.mappings, state)?;
+    set_for_substitute(snapshot, &mut attempt, change.tool, |name| {
+        change.origin(snapshot, call, name)
+    })?;
+    Ok(attempt)
+}
 
 /// The same call of `tool`: other name, other arguments, and `state` in the place of its
 /// `requestState`. What mirrored the arguments of the tool that the client named is left out, and
@@ -14,7 +67,7 @@ use super::arguments::{MapError, Mapping};
 ///
 /// # Errors
 /// If the arguments cannot be mapped.
-pub(super) fn substitute(
+fn substitute(
     call: &Call,
     tool: &str,
     mappings: [&Mapping; 2],

@@ -153,7 +153,7 @@ impl Arguments {
 }
 
 /// Whether two keys are one to a reader without an eye for case.
-fn is_like(key: &str, other: &str) -> bool {
+pub(super) fn is_like(key: &str, other: &str) -> bool {
     let folded = |text: &'_ str| -> String {
         let upper = text.chars().flat_map(char::to_uppercase);
         upper.flat_map(char::to_lowercase).collect()

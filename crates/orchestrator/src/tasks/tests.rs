@@ -28,6 +28,7 @@ fn task(id: &str) -> Task {
             backend: "b".into(),
             endpoint: 0,
         },
+        tool: "b__later".to_owned(),
         id: id.to_owned(),
     }
 }

@@ -268,8 +268,10 @@ impl Access {
         seen: Decided,
         with_shadow: bool,
     ) -> Outcome {
-        // Whoever completes an argument has none yet: what may be seen may be completed.
-        if seen != Decided::Depends || call.method == Method::Complete {
+        // Whoever completes an argument has none yet: what may be seen may be completed. Those of a
+        // task were decided about when it began.
+        let has_none = call.method == Method::Complete || call.method.names_task();
+        if seen != Decided::Depends || has_none {
             return Outcome::Decided(seen);
         }
         // A resource has none, whatever else its request says: no server looks at it.
