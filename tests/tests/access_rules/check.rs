@@ -191,7 +191,7 @@ fn check_credentials(flags: &[&str]) -> (Option<i32>, String) {
     let mut auth = auth(&["anna", "ben"]);
     auth["api_keys"][0]["expires"] = json!("2020-01-31");
     auth["api_keys"][1]["profiles"] = json!(["p"]);
-    auth["jwt"] = json!([{ "issuer": "https://id.example.com", "audience": "x" }]);
+    auth["jwt"] = json!([{ "issuer": "https://id.example.com", "audience": ["x"] }]);
     auth["scopes"] = json!({ "required": ["mcp"], "profiles": { "p": ["code"] } });
     let config = json!({
         "auth": auth,

@@ -124,6 +124,7 @@ pub struct CertificateGroups {
     pub name: String,
     /// The kind that it has to be of. By default any kind in `identity`.
     #[serde(default)]
+    #[schemars(with = "CertificateName")]
     pub kind: Option<CertificateName>,
     /// The groups.
     pub groups: Vec<String>,
