@@ -57,8 +57,10 @@ mod tests {
 
     use super::*;
 
+    const DIGEST: &str = "80d84de89ed0b869f1fee93b5c0b579d9fe28dc0513d5a17f21f696e8a3c38ff";
+
     fn key(more: &[(&str, Value)]) -> ApiKeyConfig {
-        let mut key = json!({ "name": "ci", "key_sha256": "ab".repeat(32) });
+        let mut key = json!({ "name": "ci", "key_sha256": DIGEST });
         for (name, value) in more {
             key[*name] = value.clone();
         }
