@@ -725,7 +725,7 @@ async fn every_get_of_the_document_is_answered_and_none_may_be_cached() {
     let (_, principals) = admin.ask("GET", "/api/v1/principals").await;
     assert_eq!(principals["principals"][0]["id"], "key:agent");
     let (_, limits) = admin.ask("GET", "/api/v1/limits").await;
-    assert_eq!(limits, json!({ "limits": [] }));
+    assert_eq!(limits, json!({ "store": "memory", "limits": [] }));
     let (_, shown) = admin.ask("GET", "/api/v1/config").await;
     assert_eq!(shown["backends"], json!(["a"]));
     assert_eq!(admin.ask("GET", "/api/v1/audit?limit=0").await.0, 400);

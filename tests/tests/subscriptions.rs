@@ -6,7 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, Client, Exchange};
 use switchboard_testkit::conformance::{Era, HttpServer};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::asking::{auth_of, key_of};
+use switchboard_tests::front::{Front, faulty, remote, until};
 use switchboard_tests::tools;
 use tokio::task::JoinSet;
 
@@ -406,4 +407,41 @@ async fn a_shutdown_answers_every_stream_before_it_ends() {
         assert_eq!(after, None, "something follows the response");
     }
     stopping.await.expect("a graceful end");
+}
+
+/// How many such subscriptions fill the share of one principal: 8 MiB.
+const SHARE: usize = 2;
+
+#[tokio::test]
+async fn who_takes_much_leaves_room_for_others() {
+    let people = ["anna", "ben"].map(str::to_owned);
+    let front = Front::start(json!({
+        "auth": auth_of(&people),
+        "backends": { "f": faulty(&[]) },
+    }))
+    .await;
+    let url = front.gateway.url();
+    let [anna, ben] = ["anna", "ben"].map(|name| Client::new(url).with_key(&key_of(name)));
+    let filter = |number: usize| {
+        let uris = (0..980).map(|n| format!("none:{number}:{n:0>4000}"));
+        json!({ "resourceSubscriptions": uris.collect::<Vec<_>>() })
+    };
+    let mut open = Vec::new();
+    for number in 0..SHARE {
+        open.push(Listener::open(&anna, filter(number)).await);
+    }
+    let refused = anna.listen(filter(SHARE)).await.finish().await;
+    assert_eq!(refused.status, 429, "{}", refused.response);
+    let message = refused.response["error"]["message"].as_str();
+    let message = message.expect("a message");
+    assert!(message.contains("end some of them first"), "{message}");
+    let _other = Listener::open(&ben, filter(0)).await;
+    open.pop();
+    // That a stream is over the gateway notices by itself.
+    until("there is room again", async || {
+        let again = anna.listen(filter(SHARE)).await;
+        (again.status == 200).then_some(())
+    })
+    .await;
+    front.gateway.stop().await;
 }

@@ -16,6 +16,7 @@ use switchboard_telemetry::Metrics;
 use tower::Service;
 
 use crate::access::AccessInForce;
+use crate::audit::AuditLog;
 use crate::authenticate::Authenticated;
 use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
@@ -41,6 +42,8 @@ pub(crate) struct EndpointParts {
     pub(crate) orchestrator: Orchestrator,
     pub(crate) calls: CallService,
     pub(crate) legacy: legacy::Edge,
+    /// Where subscriptions are noted; `None`: nowhere.
+    pub(crate) audit: Option<AuditLog>,
 }
 
 impl Endpoint {

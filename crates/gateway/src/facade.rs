@@ -99,7 +99,8 @@ impl Facade {
                 &auth.scopes,
                 &provider.groups_claim,
                 Arc::clone(&memory.secrets),
-            ),
+            )
+            .with_group_prefix(&provider.group_prefix),
             memory: Arc::clone(memory),
             provider: Provider::new(config),
             documents: Documents::new(config),
@@ -276,7 +277,7 @@ impl Facade {
             Asked::Jwks => json(StatusCode::OK, &self.policy.jwks()),
             Asked::Register => self.register(&head, body, now).await,
             Asked::Token => self.token(&head, body, now).await,
-            Asked::Authorize => self.authorize(&head, now).await,
+            Asked::Authorize => self.authorize(&head, peer, now).await,
             Asked::Consent => self.consent(&head, body, now).await,
             Asked::Callback => self.callback(&head, now).await,
         }

@@ -50,6 +50,7 @@ use self::places::Places;
 use self::session::{Session, Transport};
 use self::sessions::{CannotBegin, Sessions};
 use crate::access::AccessInForce;
+use crate::audit::AuditLog;
 use crate::edge::decode::{self, BodyLimits, Rejection};
 use crate::edge::respond;
 use crate::paths::is_endpoint;
@@ -73,6 +74,8 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) orchestrator: Orchestrator,
     pub(crate) calls: CallService,
+    /// Where subscriptions are noted; `None`: nowhere.
+    pub(crate) audit: Option<AuditLog>,
 }
 
 /// What a client posted.
@@ -106,6 +109,7 @@ struct Inner {
     calls: CallService,
     sessions: Sessions,
     tasks: Tasks,
+    audit: Option<AuditLog>,
     /// Places for calls.
     places: Places,
 }
@@ -123,6 +127,7 @@ impl Edge {
             metrics,
             orchestrator,
             calls,
+            audit,
         } = parts;
         let inner = Arc::new(Inner {
             limits,
@@ -132,6 +137,7 @@ impl Edge {
             orchestrator,
             calls,
             tasks: Tasks::new(),
+            audit,
             places: Places::default(),
         });
         inner.tasks.spawn({
@@ -366,6 +372,10 @@ fn listen_error(error: ListenError) -> (StatusCode, ProtocolError) {
             StatusCode::OK,
             ProtocolError::invalid_params(error.to_string()),
         ),
+        ListenError::ShareFull => (
+            StatusCode::TOO_MANY_REQUESTS,
+            ProtocolError::new(code::INTERNAL_ERROR, error.to_string()),
+        ),
         ListenError::Full | ListenError::Closed => (
             StatusCode::SERVICE_UNAVAILABLE,
             ProtocolError::new(code::INTERNAL_ERROR, error.to_string()),
@@ -374,9 +384,14 @@ fn listen_error(error: ListenError) -> (StatusCode, ProtocolError) {
 }
 
 fn cannot_listen(error: ListenError) -> Rejection {
-    let (_, error) = listen_error(error);
+    let (status, error) = listen_error(error);
+    // It is asked for by no request that could have an answer of its own.
+    let status = match status {
+        StatusCode::OK => StatusCode::SERVICE_UNAVAILABLE,
+        status => status,
+    };
     Rejection {
-        status: StatusCode::SERVICE_UNAVAILABLE,
+        status,
         id: None,
         error,
     }

@@ -538,11 +538,12 @@ impl App {
             metrics: Arc::clone(metrics),
             orchestrator: orchestrator.clone(),
             calls: calls.clone(),
+            audit: audit.clone(),
         });
         let http = HttpParts {
             access: Arc::clone(&access),
             metrics: Arc::clone(metrics),
-            audit,
+            audit: audit.clone(),
             admission,
             endpoint: Arc::new(EndpointParts {
                 access,
@@ -551,6 +552,7 @@ impl App {
                 orchestrator: orchestrator.clone(),
                 calls,
                 legacy: legacy.clone(),
+                audit,
             }),
             http_sse: server.legacy.http_sse,
         };

@@ -12,7 +12,11 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use switchboard_backends::status::ChangedLists;
+use switchboard_protocol::call::Principal;
 
+use self::shares::Shares;
+
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -68,6 +72,11 @@ pub enum ListenError {
     /// The cap of listeners, or of what they watch together, is reached.
     #[error("too many subscriptions are open; try again later")]
     Full,
+    /// The caller's fault: it has its share of the room.
+    #[error(
+        "you have too many subscriptions open, or they name too many resources; end some of them first"
+    )]
+    ShareFull,
     /// The hub was closed.
     #[error("the gateway is shutting down")]
     Closed,
@@ -94,6 +103,7 @@ struct Listeners {
     all: HashMap<u64, Arc<Slot>>,
     by_uri: HashMap<Arc<str>, HashMap<u64, Arc<Slot>>>,
     uri_memory: usize,
+    shares: Shares,
 }
 
 /// What the hub and the listener share.
@@ -139,11 +149,12 @@ impl Hub {
         }
     }
 
-    /// Begins to listen; ends when the listener is dropped.
+    /// Begins to listen; ends when the listener is dropped. Each principal may have an eighth of the
+    /// room; the callers that nobody tells apart may have all of it.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub fn listen(&self, filter: Filter) -> Result<Listener, ListenError> {
+    pub fn listen(&self, principal: &Principal, filter: Filter) -> Result<Listener, ListenError> {
         if filter.uris.len() > MAX_URIS {
             return Err(ListenError::TooManyUris);
         }
@@ -170,6 +181,10 @@ impl Hub {
         {
             return Err(ListenError::Full);
         }
+        let share = state
+            .shares
+            .take(principal, memory, self.shared.max_listeners)
+            .ok_or(ListenError::ShareFull)?;
         let id = state.next_id;
         state.next_id += 1;
         state.uri_memory += memory;
@@ -184,6 +199,7 @@ impl Hub {
             id,
             slot,
             uris,
+            principal: share,
         })
     }
 
@@ -301,11 +317,13 @@ impl Listeners {
     }
 
     /// Takes a listener out. Answers whether a URI is now watched by nobody.
-    fn remove(&mut self, id: u64, uris: &[Arc<str>]) -> bool {
+    fn remove(&mut self, id: u64, uris: &[Arc<str>], principal: &Arc<str>) -> bool {
         let mut is_gone = false;
         self.all.remove(&id);
+        let memory = uris.iter().map(|uri| uri_memory(uri)).sum::<usize>();
+        self.uri_memory -= memory;
+        self.shares.give_back(principal, memory);
         for uri in uris {
-            self.uri_memory -= uri_memory(uri);
             if let Some(slots) = self.by_uri.get_mut(uri) {
                 slots.remove(&id);
                 if slots.is_empty() {
@@ -362,6 +380,8 @@ pub struct Listener {
     id: u64,
     slot: Arc<Slot>,
     uris: Box<[Arc<str>]>,
+    /// Whose share it is of.
+    principal: Arc<str>,
 }
 
 impl Listener {
@@ -391,7 +411,10 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        let is_gone = self.hub.state.lock().remove(self.id, &self.uris);
+        let is_gone = {
+            let mut state = self.hub.state.lock();
+            state.remove(self.id, &self.uris, &self.principal)
+        };
         if is_gone {
             self.hub.watched_changed();
         }

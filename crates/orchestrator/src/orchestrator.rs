@@ -13,7 +13,7 @@ use switchboard_backends::config::BackendConfig;
 use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::status::Observer;
 use switchboard_backends::{Backend, KnownLists, Supervisor};
-use switchboard_protocol::call::{Call, Completed, Outcome};
+use switchboard_protocol::call::{Call, Completed, Outcome, Principal};
 use switchboard_protocol::error::{CallError, ProtocolError};
 use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
@@ -226,8 +226,12 @@ impl Orchestrator {
     ///
     /// # Errors
     /// As [`Hub::listen`].
-    pub async fn listen(&self, filter: Filter) -> Result<Listener, ListenError> {
-        let listener = self.inner.hub.listen(filter)?;
+    pub async fn listen(
+        &self,
+        principal: &Principal,
+        filter: Filter,
+    ) -> Result<Listener, ListenError> {
+        let listener = self.inner.hub.listen(principal, filter)?;
         if !listener.uris().is_empty() {
             let wanted = self.inner.by_backend(listener.uris());
             let waiting = wanted.into_iter().filter_map(|(name, uris)| {

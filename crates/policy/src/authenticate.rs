@@ -16,6 +16,7 @@ use subtle::ConstantTimeEq;
 use switchboard_protocol::call::Principal;
 
 pub use self::certificates::ClientCertificate;
+pub(crate) use self::claims::named_by;
 pub use self::refusal::{AuthError, Reason};
 pub use self::resource::{METADATA, Resource, profile_of};
 

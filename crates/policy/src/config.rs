@@ -298,6 +298,11 @@ pub enum AuthConfigError {
         "`facade.issuer` is `{0}`, of which there is no entry in `jwt`; expected one with that `issuer`"
     )]
     FacadeIssuer(String),
+    /// Nobody could ask for a scope that somebody is said to have.
+    #[error(
+        "`facade.grants` names the scope `{0}`, which is not in `scopes`; expected one of `scopes.required`, `scopes.profiles` or `scopes.implies`"
+    )]
+    FacadeGrant(String),
     /// The facade could not work.
     #[error("`facade`: {0}")]
     Facade(&'static str),
@@ -323,6 +328,10 @@ impl TryFrom<AuthFile> for AuthConfig {
         if let Some(facade) = &file.facade {
             if !issuers.contains(&facade.issuer) {
                 return Err(AuthConfigError::FacadeIssuer(facade.issuer.to_string()));
+            }
+            let mut granted = facade.grants.iter().flat_map(BTreeMap::keys);
+            if let Some(unknown) = granted.find(|scope| !file.scopes.names(scope)) {
+                return Err(AuthConfigError::FacadeGrant(unknown.as_str().to_owned()));
             }
             if let Some(problem) = facade.problem() {
                 return Err(AuthConfigError::Facade(problem));

@@ -34,6 +34,7 @@ mod client;
 pub mod config;
 mod consent;
 mod form;
+mod grants;
 pub mod id_token;
 mod login;
 mod once;
@@ -47,6 +48,7 @@ pub use self::authorization::Authorization;
 pub use self::client::{Client, ClientId, Registered};
 pub use self::consent::{CONSENT_LIFETIME, Consents, Question};
 pub use self::form::Form;
+pub use self::grants::{GrantConfig, Grants};
 pub use self::id_token::Identity;
 pub use self::login::{Begun, LOGIN_LIFETIME, Login};
 pub use self::redirect::check_private_redirect;
@@ -114,6 +116,8 @@ pub struct Facade {
     default_scopes: Vec<String>,
     /// The claim of the identity provider's tokens that lists groups.
     groups_claim: String,
+    /// What is put before each of these.
+    group_prefix: String,
     secrets: Arc<Secrets>,
 }
 
@@ -141,7 +145,17 @@ impl Facade {
             scopes: all,
             default_scopes,
             groups_claim: groups_claim.to_owned(),
+            group_prefix: String::new(),
             secrets,
+        }
+    }
+
+    /// The same, where groups of the identity provider have this before their names.
+    #[must_use]
+    pub fn with_group_prefix(self, prefix: &str) -> Self {
+        Self {
+            group_prefix: prefix.to_owned(),
+            ..self
         }
     }
 

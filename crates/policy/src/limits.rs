@@ -153,6 +153,15 @@ impl Limits {
         self.rules.is_empty() && self.costs.is_empty()
     }
 
+    /// Whether a Redis counts, and if so whether it answers, as far as is known.
+    #[must_use]
+    pub fn redis(&self) -> Option<bool> {
+        match &self.store {
+            Store::Memory => None,
+            Store::Redis(redis) => Some(redis.is_up()),
+        }
+    }
+
     /// Decides about a call, and takes what it costs of all limits and budgets that concern it. In
     /// memory it is decided at once.
     #[must_use]

@@ -183,3 +183,56 @@ fn patterns_that_fit_no_backend_are_warned_of() {
     );
     assert_eq!(output.status.code(), Some(0), "{text}");
 }
+
+/// As [`check`], where ben's key is for a profile, that of anna has expired, and tokens need scopes.
+fn check_credentials(flags: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.json");
+    let mut auth = auth(&["anna", "ben"]);
+    auth["api_keys"][0]["expires"] = json!("2020-01-31");
+    auth["api_keys"][1]["profiles"] = json!(["p"]);
+    auth["jwt"] = json!([{ "issuer": "https://id.example.com", "audience": ["x"] }]);
+    auth["scopes"] = json!({ "required": ["mcp"], "profiles": { "p": ["code"] } });
+    let config = json!({
+        "auth": auth,
+        "profiles": { "p": {} },
+        "backends": { "files": { "url": "http://127.0.0.1:9/" } },
+    });
+    std::fs::write(&file, config.to_string()).expect("a file");
+    let output = Command::new(tools::program("switchboard"))
+        .args(["check", "-c"])
+        .arg(&file)
+        .args(["--can", "files__read"])
+        .args(flags)
+        .output()
+        .expect("the command runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), text + &told)
+}
+
+#[test]
+fn a_credential_that_is_not_for_it_decides_before_all_rules() {
+    let anna = "https://id.example.com|anna";
+    for (flags, code, told) in [
+        (vec!["--as", "ben"], 1, "`auth.api_keys.profiles` decides"),
+        (vec!["--as", "key:ben", "--profile", "p"], 0, "allowed"),
+        (vec!["--as", "anna"], 1, "`auth.api_keys.expires` decides"),
+        (vec!["--as", anna], 0, "allowed"),
+        (vec!["--as", anna, "--scopes", "mcp"], 0, "allowed"),
+        (
+            vec!["--as", anna, "--scopes", "mcp", "--profile", "p"],
+            1,
+            "`auth.scopes` decides: the token lacks the scope code",
+        ),
+        (
+            vec!["--as", "ben", "--format", "json"],
+            1,
+            "\"by\": \"auth.api_keys.profiles\"",
+        ),
+    ] {
+        let (status, text) = check_credentials(&flags);
+        assert_eq!(status, Some(code), "{flags:?}: {text}");
+        assert!(text.contains(told), "{flags:?}: {text}");
+    }
+}

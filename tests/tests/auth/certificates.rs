@@ -29,11 +29,22 @@ impl Authority {
         Self(Issuer::new(params, key), pem)
     }
 
+    /// The identity of a client with this common name.
+    fn identity_by_common_name(&self, name: &str) -> Identity {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        self.identity_of(params)
+    }
+
     /// The identity of a client with this URI.
     fn identity(&self, uri: &str) -> Identity {
         let mut params = CertificateParams::default();
         let uri = uri.try_into().expect("ASCII");
         params.subject_alt_names = vec![SanType::URI(uri)];
+        self.identity_of(params)
+    }
+
+    fn identity_of(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
@@ -42,6 +53,15 @@ impl Authority {
 }
 
 async fn ask(gateway: &Gateway, http: &reqwest::Client, key: Option<&str>) -> Option<u16> {
+    let response = send(gateway, http, key).await?;
+    Some(response.status().as_u16())
+}
+
+async fn send(
+    gateway: &Gateway,
+    http: &reqwest::Client,
+    key: Option<&str>,
+) -> Option<reqwest::Response> {
     let draft = Client::new(gateway.url()).draft(&call("a__echo", &json!({ "x": 1 })));
     let mut request = http
         .post(gateway.url())
@@ -50,8 +70,7 @@ async fn ask(gateway: &Gateway, http: &reqwest::Client, key: Option<&str>) -> Op
     if let Some(key) = key {
         request = request.bearer_auth(key);
     }
-    let response = request.send().await.ok()?;
-    Some(response.status().as_u16())
+    request.send().await.ok()
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
@@ -73,8 +92,12 @@ async fn a_certificate_of_a_known_authority_is_a_credential() {
         } },
         "auth": {
             "api_keys": [{ "name": "ci", "key_sha256": crate::refusals::digest(KEY) }],
-            "mtls": { "groups": [{ "name": "spiffe://team/*", "groups": ["team"] }] },
+            "mtls": { "groups": [{ "name": "spiffe://team/*", "kind": "uri", "groups": ["team"] }] },
         },
+        "access": { "rules": [
+            { "name": "team", "effect": "allow", "groups": ["team"], "users": ["cert:uri:*"] },
+            { "name": "ci", "effect": "allow", "users": ["key:ci"] },
+        ] },
         "backends": { "a": faulty(&[]) },
     }))
     .await;
@@ -92,6 +115,15 @@ async fn a_certificate_of_a_known_authority_is_a_credential() {
         (ask(&gateway, &known, None).await == Some(200)).then_some(())
     })
     .await;
+    // The same name of another kind is somebody else, in no group, for whom there is no rule.
+    let other = client(Some(
+        authority.identity_by_common_name("spiffe://team/anna"),
+    ));
+    for (client, is_shown) in [(&known, true), (&other, false)] {
+        let response = send(&gateway, client, None).await.expect("an answer");
+        let body = response.text().await.expect("a body");
+        assert_eq!(body.contains("-32602"), !is_shown, "{body}");
+    }
     let nobody = client(None);
     assert_eq!(ask(&gateway, &nobody, None).await, Some(401));
     assert_eq!(ask(&gateway, &nobody, Some(KEY)).await, Some(200));

@@ -120,8 +120,16 @@ async fn a_document_is_fetched_checked_and_kept() {
     );
     let evil = ("redirect_uri", "https://evil.example/");
     assert_eq!(ask("/client.json", &[evil]).await.status(), 400);
+    let before = host.asked.load(Ordering::SeqCst);
+    for _ in 0..3 {
+        assert_eq!(ask("/other.json", &[]).await.status(), 400);
+    }
+    assert_eq!(
+        host.asked.load(Ordering::SeqCst),
+        before + 1,
+        "what was no client's a moment ago is not asked again"
+    );
     for path in [
-        "/other.json",
         "/large.json",
         "/moved.json",
         "/secret.json",
@@ -170,5 +178,27 @@ async fn nothing_inside_is_fetched_for_a_stranger() {
         assert_eq!(response.status(), 400, "{id}");
     }
     assert_eq!(host.asked.load(Ordering::SeqCst), 0);
+    place.front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_slow_host_has_a_share_of_what_is_fetched() {
+    // Takes connections, and says nothing.
+    let slow = TcpListener::bind("127.0.0.1:0").await.expect("works");
+    let port = slow.local_addr().expect("works").port();
+    let place = Place::with(json!({ "internal_hosts": ["localhost"] }), &[]).await;
+    let fetch = |n: usize| {
+        let url = place.authorize(&format!("https://localhost:{port}/{n}.json"), &[]);
+        let mut browser = place.browser();
+        tokio::spawn(async move { browser.get(url).await.status().as_u16() })
+    };
+    let fetches: Vec<_> = (0..12).map(fetch).collect();
+    let mut statuses = Vec::new();
+    for fetch in fetches {
+        statuses.push(fetch.await.expect("no panic"));
+    }
+    let count = |status: u16| statuses.iter().filter(|known| **known == status).count();
+    // Four take their 5 s, and the others are told at once to try again.
+    assert_eq!((count(400), count(503)), (4, 8), "{statuses:?}");
     place.front.gateway.stop().await;
 }

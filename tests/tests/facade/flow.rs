@@ -183,3 +183,48 @@ async fn tokens_outlive_a_reload() {
     called(&place, &token).await;
     place.front.gateway.stop().await;
 }
+
+#[tokio::test]
+async fn a_user_gets_the_scopes_that_he_may_have() {
+    let grants =
+        json!({ "grants": { "mcp": { "principals": ["*"] }, "code": { "groups": ["dev"] } } });
+    let place = Place::with(grants, &[]).await;
+    let client = place.client(BACK).await;
+    let asked = [("scope", "mcp code")];
+    let scope_of = async |groups: Value| {
+        place.issuer.always_claim(json!({ "groups": groups }));
+        let code = place.code(&client, &asked).await;
+        let (status, tokens) = place.redeem(&client, &code, &[]).await;
+        assert_eq!(status, 200, "{tokens}");
+        let said = claims(&text(&tokens["access_token"]));
+        assert_eq!(said["scope"], tokens["scope"], "{said}");
+        text(&tokens["scope"])
+    };
+    let scopes = |text: String| {
+        let mut scopes: Vec<String> = text.split(' ').map(str::to_owned).collect();
+        scopes.sort();
+        scopes
+    };
+    assert_eq!(scopes(scope_of(json!(["staff"])).await), ["mcp"]);
+    assert_eq!(
+        scopes(scope_of(json!(["staff", "dev"])).await),
+        ["code", "mcp"]
+    );
+
+    // Who may have nothing of what is asked for gets no code.
+    place.issuer.always_claim(json!({ "groups": ["staff"] }));
+    let mut browser = place.browser();
+    let page = browser
+        .get(place.authorize(&client, &[("scope", "code")]))
+        .await;
+    let there = browser.answer(&place, page, "allow").await;
+    let back = location(&browser.get(location(&there)).await);
+    let end = location(&browser.get(back).await);
+    assert_eq!(
+        query(&end, "error").as_deref(),
+        Some("access_denied"),
+        "{end}"
+    );
+    assert_eq!(query(&end, "code"), None, "{end}");
+    place.front.gateway.stop().await;
+}

@@ -175,9 +175,6 @@ pub(crate) fn reason(cell: Cell) -> Option<&'static str> {
         Policy::Limit if method == Method::Tasks => {
             Some("belongs to the call that began the task, which was counted")
         }
-        Policy::Audit if method == Method::Subscribe => {
-            Some("no call is made; what is read after a change is in the audit")
-        }
         Policy::Audit if method == Method::Discover && !cell.is_modern => Some(
             "begins a session, which the records of its calls name; a refused credential is in the audit",
         ),

@@ -26,6 +26,7 @@ pub(crate) async fn check(scene: &Scene, cell: Cell) -> Shown {
         (Policy::Limit, _) => is_counted(scene, cell, RATED, "rate_limited").await,
         (Policy::Budget, Method::Tasks) => result_of_task_is_counted(scene, cell).await,
         (Policy::Budget, _) => is_counted(scene, cell, BUDGETED, "over_budget").await,
+        (Policy::Audit, Method::Subscribe) => subscription_is_noted(scene, cell).await,
         (Policy::Audit, _) => is_noted(scene, cell).await,
     }
 }
@@ -211,15 +212,9 @@ async fn is_noted(scene: &Scene, cell: Cell) -> Shown {
         target = None;
     }
     caller.ask(method, params).await;
-    let began = Instant::now();
-    let record = loop {
-        if let Some(record) = scene.records(&who, method).pop() {
-            break record;
-        }
-        holds("a record", began.elapsed() < PATIENCE, &who)?;
-        sleep(Duration::from_millis(20)).await;
-    };
-    holds("an outcome", record["outcome"] == "ok", &record)?;
+    let records = recorded(scene, &who, method, 1).await?;
+    let record = &records[0];
+    holds("an outcome", record["outcome"] == "ok", record)?;
     holds(
         "its kind",
         record["kind"]
@@ -228,8 +223,45 @@ async fn is_noted(scene: &Scene, cell: Cell) -> Shown {
             } else {
                 "call"
             },
-        &record,
+        record,
     )?;
     let is_named = target.is_none_or(|target| record["target"] == *target);
-    holds("its target", is_named, &record)
+    holds("its target", is_named, record)
+}
+
+/// So many records about this person and method, once they are there.
+async fn recorded(
+    scene: &Scene,
+    who: &str,
+    method: &str,
+    count: usize,
+) -> Result<Vec<Value>, String> {
+    let began = Instant::now();
+    loop {
+        let records = scene.records(who, method);
+        if records.len() >= count {
+            return Ok(records);
+        }
+        holds("a record", began.elapsed() < PATIENCE, &who)?;
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// What is told of is in the record, and what is not told of since it is hidden.
+async fn subscription_is_noted(scene: &Scene, cell: Cell) -> Shown {
+    let who = name(cell, "noted");
+    let caller = scene.caller(&who, FEW, "", cell.is_modern).await;
+    let _watch = caller.watch().await;
+    let method = cell.method.of_era(cell.is_modern);
+    let count = if cell.is_modern { 1 } else { 2 };
+    let records = recorded(scene, &who, method, count).await?;
+    let is_call = |record: &Value| record["kind"] == "call";
+    holds("their kind", records.iter().all(is_call), &records)?;
+    let told = |record: &Value| record["watches"] == json!([OPEN]) && record["outcome"] == "ok";
+    holds("what is told", records.iter().any(told), &records)?;
+    let refused = |record: &Value| {
+        let is_refused = record["outcome"] == "refused" && record["reason"] == "denied";
+        record["hidden"] == json!([WATCHED]) && (cell.is_modern || is_refused)
+    };
+    holds("what is hidden", records.iter().any(refused), &records)
 }

@@ -28,6 +28,7 @@ use super::{counted, failed, load, print};
 use crate::config::{Finding, Loaded};
 
 mod access;
+mod credential;
 mod processes;
 
 pub(crate) use self::access::{Question, can};

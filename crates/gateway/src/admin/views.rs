@@ -109,7 +109,13 @@ pub(super) struct PrincipalView {
 /// Limits and budgets.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct LimitsView {
-    /// Those of which something is used, at most 1,000. What is counted in Redis is not here.
+    /// Where is counted: `memory`, or `redis` for a Redis that replicas share.
+    store: &'static str,
+    /// Whether that Redis answers, as far as is known; absent for memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store_is_up: Option<bool>,
+    /// Those of which something is used, at most 1,000. Empty where a Redis counts: its own keys, which
+    /// begin with `store.prefix`, say what is used.
     pub(super) limits: Vec<LimitView>,
 }
 
@@ -141,7 +147,10 @@ struct UseView {
 impl LimitsView {
     pub(super) fn of(limits: &Limits) -> Self {
         let states = limits.report(None, MAX_REPORT).into_iter();
+        let redis = limits.redis();
         Self {
+            store: redis.map_or("memory", |_| "redis"),
+            store_is_up: redis,
             limits: states.map(LimitView::from).collect(),
         }
     }

@@ -13,10 +13,14 @@ use switchboard_protocol::method::Method;
 use switchboard_protocol::trail::Trail;
 use switchboard_protocol::version::Version;
 
+use super::subscription::SubscriptionEvent;
+
 /// Something that a record is made of.
 pub(crate) enum Event {
     /// A call has ended.
     Call(Box<CallEvent>),
+    /// A subscription was asked for.
+    Subscription(Box<SubscriptionEvent>),
     /// A credential was refused.
     Refusal(Box<RefusalEvent>),
     /// An operator changed something.
@@ -28,6 +32,7 @@ impl Event {
     pub(super) fn size(&self) -> usize {
         let held = match self {
             Self::Call(call) => call.quotes.raw.len(),
+            Self::Subscription(subscription) => subscription.size(),
             Self::Refusal(refusal) => refusal.why.len(),
             Self::Admin(change) => change.path.len(),
         };

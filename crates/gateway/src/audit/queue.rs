@@ -103,6 +103,11 @@ impl AuditLog {
         }
     }
 
+    /// Whether there is a record of each call.
+    pub(super) fn includes_calls(&self) -> bool {
+        self.0.includes.calls
+    }
+
     /// Leaves an event, or drops it if there are too many.
     pub(super) fn push(&self, event: Event) {
         let shared = &*self.0;

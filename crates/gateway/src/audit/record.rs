@@ -13,6 +13,7 @@ use switchboard_telemetry::TraceParent;
 
 use super::arguments;
 use super::event::{AdminEvent, CallEnd, CallEvent, Event, RefusalEvent};
+use super::subscription::SubscriptionEvent;
 use super::writer::session_digest;
 
 /// The version of the format: members are added without another, and none is changed.
@@ -97,6 +98,14 @@ pub struct Record {
     /// Why it failed, in one word; why a credential was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What is subscribed to: `tools`, `prompts`, `resources` for their lists, and URIs without what
+    /// may be secret in them. At most 32.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub watches: Vec<String>,
+    /// The URIs of a subscription that its caller may not know of, so that it is told nothing of them.
+    /// At most 32.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<String>,
     /// The length of the request in modern form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_bytes: Option<u64>,
@@ -153,6 +162,7 @@ impl Record {
     pub(super) fn of(event: &Event, values: &[String]) -> Self {
         match event {
             Event::Call(call) => Self::of_call(call, values),
+            Event::Subscription(subscription) => Self::of_subscription(subscription),
             Event::Refusal(refusal) => Self::of_refusal(refusal),
             Event::Admin(change) => Self::of_admin(change),
         }
@@ -267,6 +277,36 @@ impl Record {
                 self.values = Some(arguments::without_secrets(arguments));
             }
         }
+    }
+
+    fn of_subscription(asked: &SubscriptionEvent) -> Self {
+        let (outcome, code, reason) = asked.end.words();
+        let mut record = Self {
+            v: VERSION,
+            at: humantime::format_rfc3339_millis(asked.at).to_string(),
+            kind: "call",
+            oauth_client: asked.principal.client.clone(),
+            principal: Some(asked.principal.id.clone()),
+            groups: asked.principal.groups.clone(),
+            peer: asked.peer.map(|peer| peer.to_string()),
+            protocol: asked.protocol,
+            session: Some(asked.session.as_ref().map_or("none", |_| "legacy")),
+            session_digest: asked.session.as_deref().map(session_digest),
+            method: Some(asked.method),
+            profile: asked.profile.as_deref().map(str::to_owned),
+            watches: asked.watches.names.clone(),
+            hidden: asked.hidden.names.clone(),
+            outcome,
+            code,
+            reason: reason.map(str::to_owned),
+            ..Self::default()
+        };
+        for (member, named) in [("watches", &asked.watches), ("hidden", &asked.hidden)] {
+            if named.is_cut {
+                record.cut(member);
+            }
+        }
+        record
     }
 
     fn of_refusal(refusal: &RefusalEvent) -> Self {
@@ -404,6 +444,13 @@ impl Record {
         for group in &mut self.groups {
             if shorten(group, most.min(128)) {
                 cut.push("groups");
+            }
+        }
+        for (name, uris) in [("watches", &mut self.watches), ("hidden", &mut self.hidden)] {
+            for uri in uris {
+                if shorten(uri, most) {
+                    cut.push(name);
+                }
             }
         }
         for decision in &mut self.decisions {

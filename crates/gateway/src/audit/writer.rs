@@ -119,6 +119,7 @@ type Made = (u64, Record, String);
 fn made(event: &Event, values: &[String]) -> Made {
     let at = match event {
         Event::Call(call) => call.at,
+        Event::Subscription(subscription) => subscription.at,
         Event::Refusal(refusal) => refusal.at,
         Event::Admin(change) => change.at,
     };

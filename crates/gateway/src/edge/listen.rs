@@ -27,6 +27,7 @@ use super::decode::Rejection;
 use super::respond;
 use super::stream::{COMMENT, SILENCE, event};
 use crate::access::AccessInForce;
+use crate::audit::{Named, Subscriber, SubscriptionEnd};
 use crate::endpoint::EndpointParts;
 
 /// The filter as the client writes it, and as it is acknowledged.
@@ -71,12 +72,7 @@ pub(crate) async fn respond(parts: &EndpointParts, call: &Call) -> Result<Respon
             return Err(reject(StatusCode::BAD_REQUEST, error));
         }
     };
-    // What the caller may not know of is neither agreed to nor asked for.
-    if let Some(uris) = &mut wanted.resource_subscriptions {
-        let snapshot = orchestrator.catalogue().load();
-        let profile = call.profile.as_deref();
-        uris.retain(|uri| !snapshot.hides_resource(&call.principal, profile, uri));
-    }
+    let hidden = leave_out_hidden(&mut wanted, orchestrator, call);
     let filter = Filter {
         tools: wanted.tools_list_changed,
         prompts: wanted.prompts_list_changed,
@@ -88,19 +84,12 @@ pub(crate) async fn respond(parts: &EndpointParts, call: &Call) -> Result<Respon
         &call.principal,
         call.profile.as_ref(),
     );
-    let listener = orchestrator
-        .listen(filter)
-        .await
-        .map_err(|error| match error {
-            ListenError::TooManyUris | ListenError::UriTooLong => reject(
-                StatusCode::BAD_REQUEST,
-                ProtocolError::invalid_params(error.to_string()),
-            ),
-            ListenError::Full | ListenError::Closed => reject(
-                StatusCode::SERVICE_UNAVAILABLE,
-                ProtocolError::new(code::INTERNAL_ERROR, error.to_string()),
-            ),
-        })?;
+    let listened = orchestrator.listen(&call.principal, filter).await;
+    note(parts, call, &wanted, hidden, listened.as_ref().err());
+    let listener = listened.map_err(|error| {
+        let (status, error) = refused(error);
+        reject(status, error)
+    })?;
     let tasks = match wanted.task_ids.take() {
         None => None,
         Some(names) => {
@@ -133,6 +122,64 @@ pub(crate) async fn respond(parts: &EndpointParts, call: &Call) -> Result<Respon
         &acknowledged,
     );
     Ok(respond::event_stream(Body::new(stream)))
+}
+
+/// Takes out of what is wanted the resources that the caller may not know of: they are neither agreed to
+/// nor asked for. Answers with them.
+fn leave_out_hidden(wanted: &mut Wanted, orchestrator: &Orchestrator, call: &Call) -> Vec<String> {
+    let Some(uris) = &mut wanted.resource_subscriptions else {
+        return Vec::new();
+    };
+    let snapshot = orchestrator.catalogue().load();
+    let profile = call.profile.as_deref();
+    let (hidden, shown) = std::mem::take(uris)
+        .into_iter()
+        .partition(|uri| snapshot.hides_resource(&call.principal, profile, uri));
+    *uris = shown;
+    hidden
+}
+
+/// Notes in the audit what was asked for, and whether it is told.
+fn note(
+    parts: &EndpointParts,
+    call: &Call,
+    wanted: &Wanted,
+    hidden: Vec<String>,
+    error: Option<&ListenError>,
+) {
+    let Some(audit) = &parts.audit else { return };
+    let lists = Named::lists([
+        ("tools", wanted.tools_list_changed),
+        ("prompts", wanted.prompts_list_changed),
+        ("resources", wanted.resources_list_changed),
+    ]);
+    let uris = wanted.resource_subscriptions.iter().flatten();
+    let end = error.map_or(SubscriptionEnd::Open, |error| (*error).into());
+    let subscriber = Subscriber {
+        method: call.method.as_str(),
+        principal: &call.principal,
+        profile: call.profile.as_ref(),
+        protocol: Some(call.version.as_str()),
+        session: None,
+        peer: call.peer,
+    };
+    let watches = lists.and_uris(uris.map(String::as_str));
+    let hidden = Named::default().and_uris(hidden.iter().map(String::as_str));
+    audit.subscribed(&subscriber, watches, hidden, end);
+}
+
+/// What is said to a subscription that cannot be.
+fn refused(error: ListenError) -> (StatusCode, ProtocolError) {
+    let status = match error {
+        ListenError::TooManyUris | ListenError::UriTooLong => {
+            let error = ProtocolError::invalid_params(error.to_string());
+            return (StatusCode::BAD_REQUEST, error);
+        }
+        ListenError::ShareFull => StatusCode::TOO_MANY_REQUESTS,
+        ListenError::Full | ListenError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let error = ProtocolError::new(code::INTERNAL_ERROR, error.to_string());
+    (status, error)
 }
 
 /// One open subscription. It costs memory, not a task: the connection polls it.

@@ -2,7 +2,7 @@
 //! alone, without redirects, in little time, and kept for a while.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,9 +13,12 @@ use reqwest::redirect::Policy;
 use switchboard_policy::facade::address::is_public;
 use switchboard_policy::facade::config::FacadeConfig;
 use switchboard_policy::facade::{Client, OAuthError};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
+
+use self::places::Places;
+
+mod places;
 
 /// How long one may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,8 +26,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const LARGEST: usize = 16 * 1024;
 /// The most that are kept.
 const MOST: usize = 256;
-/// The most that are fetched at once.
-const AT_ONCE: usize = 8;
+/// The most addresses from which nothing was to be had that are remembered, and for how long: they are
+/// not asked again meanwhile.
+const MOST_FAILED: usize = 256;
+const FAILED_FOR: Duration = Duration::from_secs(30);
 /// How long one is kept that does not say, and how long at most.
 const KEPT: Duration = Duration::from_secs(10 * 60);
 const LONGEST_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -38,8 +43,10 @@ const AWAY: OAuthError = OAuthError {
 pub(super) struct Documents {
     /// None if there is nothing to fetch with.
     http: Option<reqwest::Client>,
-    places: Semaphore,
+    places: Places,
     kept: Mutex<HashMap<String, (Client, Instant)>>,
+    /// With when each is forgotten.
+    failed: Mutex<HashMap<String, (OAuthError, Instant)>>,
 }
 
 impl Documents {
@@ -57,24 +64,34 @@ impl Documents {
             .build();
         Self {
             http: http.ok(),
-            places: Semaphore::new(AT_ONCE),
+            places: Places::default(),
             kept: Mutex::default(),
+            failed: Mutex::default(),
         }
     }
 
-    /// The client whose document is at this address.
+    /// The client whose document is at this address, for this peer.
     ///
     /// # Errors
     /// If there is none, or not of this client.
-    pub(super) async fn client(&self, url: &Url) -> Result<Client, OAuthError> {
+    pub(super) async fn client(&self, url: &Url, peer: IpAddr) -> Result<Client, OAuthError> {
         if let Some(client) = self.known(url) {
             return Ok(client);
+        }
+        if let Some(error) = self.known_failure(url) {
+            return Err(error);
         }
         let busy = OAuthError {
             error: "server_error",
             description: "too many clients are looked up; try again later",
         };
-        let _place = self.places.try_acquire().map_err(|_| busy)?;
+        let host = url.host_str().unwrap_or_default();
+        let _place = self.places.take(peer, host).ok_or(busy)?;
+        let looked = self.look(url).await;
+        looked.inspect_err(|error| self.remember_failure(url, *error))
+    }
+
+    async fn look(&self, url: &Url) -> Result<Client, OAuthError> {
         let (document, keep) = self.fetch(url).await.map_err(|error| {
             tracing::debug!(%url, error, "the document of a client cannot be fetched");
             AWAY
@@ -122,23 +139,47 @@ impl Documents {
         (Instant::now() < *until).then(|| client.clone())
     }
 
+    fn known_failure(&self, url: &Url) -> Option<OAuthError> {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let (error, until) = failed.get(url.as_str())?;
+        (Instant::now() < *until).then_some(*error)
+    }
+
+    fn remember_failure(&self, url: &Url, error: OAuthError) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = Instant::now() + FAILED_FOR;
+        put(&mut failed, MOST_FAILED, url, error, until);
+    }
+
     fn keep(&self, url: &Url, client: &Client, keep: Duration) {
         if keep.is_zero() {
             return;
         }
-        let now = Instant::now();
+        let until = Instant::now() + keep;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MOST {
-            kept.retain(|_, (_, until)| now < *until);
-        }
-        if kept.len() >= MOST {
-            let first = kept.iter().min_by_key(|(_, (_, until))| *until);
-            if let Some(first) = first.map(|(url, _)| url.clone()) {
-                kept.remove(&first);
-            }
-        }
-        kept.insert(url.to_string(), (client.clone(), now + keep));
+        put(&mut kept, MOST, url, client.clone(), until);
     }
+}
+
+/// Remembers something of an address until then, in the place of what is over, or would be first.
+fn put<T>(
+    known: &mut HashMap<String, (T, Instant)>,
+    most: usize,
+    url: &Url,
+    what: T,
+    until: Instant,
+) {
+    if known.len() >= most {
+        let now = Instant::now();
+        known.retain(|_, (_, until)| now < *until);
+    }
+    if known.len() >= most {
+        let first = known.iter().min_by_key(|(_, (_, until))| *until);
+        if let Some(first) = first.map(|(url, _)| url.clone()) {
+            known.remove(&first);
+        }
+    }
+    known.insert(url.to_string(), (what, until));
 }
 
 /// How long a document may be kept, as its server says (RFC 9111, section 5.2.2).
@@ -183,13 +224,16 @@ impl Resolve for PublicResolver {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
     use std::time::Duration;
 
     use http::header::CACHE_CONTROL;
     use http::{HeaderMap, HeaderValue};
     use reqwest::dns::Resolve as _;
 
-    use super::{PublicResolver, keep_for};
+    use tokio::time::Instant;
+
+    use super::{PublicResolver, keep_for, put};
 
     #[test]
     fn a_document_is_kept_as_long_as_its_server_says() {
@@ -204,6 +248,18 @@ mod tests {
         assert_eq!(of("max-age=60, No-Store"), 0);
         assert_eq!(of("max-age=0"), 0);
         assert_eq!(of("max-age=x"), 600);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut known = HashMap::new();
+        let until = Instant::now() + Duration::from_secs(60);
+        for n in 0..10 {
+            let url = format!("https://host/{n}").parse().unwrap();
+            put(&mut known, 3, &url, n, until + Duration::from_secs(n));
+        }
+        assert_eq!(known.len(), 3);
+        assert_eq!(known["https://host/9"].0, 9);
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! What browsers are led through: the question for consent, the identity provider, and back.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::response::Response;
 use http::request::Parts;
@@ -18,8 +20,8 @@ use super::{Facade, read_form};
 
 impl Facade {
     /// A client has sent a browser here.
-    pub(super) async fn authorize(&self, head: &Parts, now: u64) -> Response {
-        let asked = self.asked(head, now).await;
+    pub(super) async fn authorize(&self, head: &Parts, peer: IpAddr, now: u64) -> Response {
+        let asked = self.asked(head, peer, now).await;
         let (client, authorization) = match asked {
             Ok(asked) => asked,
             Err(error) => return mistake(error),
@@ -35,7 +37,12 @@ impl Facade {
         response.unwrap_or_else(|Unable| unable())
     }
 
-    async fn asked(&self, head: &Parts, now: u64) -> Result<(Client, Authorization), OAuthError> {
+    async fn asked(
+        &self,
+        head: &Parts,
+        peer: IpAddr,
+        now: u64,
+    ) -> Result<(Client, Authorization), OAuthError> {
         let form = Form::parse(head.uri.query().unwrap_or_default().as_bytes())?;
         let id = form.get("client_id").ok_or(OAuthError {
             error: "invalid_request",
@@ -51,7 +58,7 @@ impl Facade {
                         description: "clients of this host are not served here",
                     });
                 }
-                self.documents.client(&url).await?
+                self.documents.client(&url, peer).await?
             }
         };
         let authorization = self.policy.authorization(&client, &form)?;
@@ -168,6 +175,11 @@ impl Facade {
         }
         let code = form.get("code").unwrap_or_default();
         match self.code(login, code, now).await {
+            Err(ProviderError::Scopes) => {
+                let why = "this user may have none of the scopes that were asked for";
+                let parameters = [("error", "access_denied"), ("error_description", why)];
+                self.back(authorization, &parameters)
+            }
             Ok(code) => self.back(authorization, &[("code", &code)]),
             Err(error) => {
                 let issuer = self.policy.config().issuer.as_str();
@@ -187,6 +199,10 @@ impl Facade {
     async fn code(&self, login: &Login, code: &str, now: u64) -> Result<String, ProviderError> {
         let redeemed = self.provider.redeem(&self.policy, login, code, now).await;
         let identity = self.policy.identity(&redeemed?)?;
+        let scopes = &login.authorization.scopes;
+        if !self.policy.may_have_any(&identity, scopes) {
+            return Err(ProviderError::Scopes);
+        }
         let code = self.policy.code(&login.authorization, identity, now);
         code.map_err(|Unable| ProviderError::Client)
     }

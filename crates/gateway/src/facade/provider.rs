@@ -39,6 +39,8 @@ pub(super) enum ProviderError {
     TooLarge,
     #[error("its answer is not what it should be: {0}")]
     Invalid(&'static str),
+    #[error("who has logged in may have none of the scopes that were asked for")]
+    Scopes,
     #[error(transparent)]
     IdToken(#[from] IdTokenError),
 }

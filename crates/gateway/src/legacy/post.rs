@@ -1,5 +1,6 @@
 //! What a client posts in its session.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -21,8 +22,9 @@ use super::clients::Agreed;
 use super::events::{EventLog, First};
 use super::session::{Refused, Session, Transport};
 use super::tasks::{self, About};
-use super::watched::CannotSubscribe;
+use super::watched::{CannotSubscribe, Subscribed};
 use super::{Caller, Inner, cannot_begin, handshake, listen_error, stream, translate, watched};
+use crate::audit::{Named, Subscriber, SubscriptionEnd};
 use crate::edge::decode::Rejection;
 use crate::edge::respond::{self, Message as HttpMessage};
 
@@ -190,8 +192,8 @@ impl Inner {
                 ProtocolError::new(code::INVALID_REQUEST, "this session is initialized already"),
             )),
             b"logging/setLevel" => set_level(session, request),
-            b"resources/subscribe" => self.subscribe(session, request, true).await,
-            b"resources/unsubscribe" => self.subscribe(session, request, false).await,
+            b"resources/subscribe" => self.subscribe(session, request, peer).await,
+            b"resources/unsubscribe" => self.unsubscribe(session, request).await,
             _ => return self.call(session, log, request, peer),
         };
         match answered {
@@ -212,26 +214,39 @@ impl Inner {
         &self,
         session: &Arc<Session>,
         request: &Envelope,
-        is_wanted: bool,
+        peer: Option<IpAddr>,
     ) -> Result<(), Refusal> {
-        let uri = request.text(request.params.uri).ok_or_else(|| {
-            (
-                StatusCode::OK,
-                ProtocolError::invalid_params("params.uri is missing or no string"),
-            )
-        })?;
-        let changed = if is_wanted {
-            watched::subscribe(session, &self.orchestrator, &uri).await
-        } else {
-            watched::unsubscribe(session, &self.orchestrator, &uri).await
-        };
-        changed.map_err(|error| match error {
-            CannotSubscribe::TooMany => (
-                StatusCode::OK,
-                ProtocolError::invalid_params(error.to_string()),
-            ),
-            CannotSubscribe::Listen(error) => listen_error(error),
-        })
+        let uri = uri_of(request)?;
+        let subscribed = watched::subscribe(session, &self.orchestrator, &uri).await;
+        if let Some(audit) = &self.audit {
+            let end = match &subscribed {
+                Ok(Subscribed::Open) => SubscriptionEnd::Open,
+                Ok(Subscribed::Hidden) => SubscriptionEnd::Hidden,
+                Err(CannotSubscribe::TooMany) => SubscriptionEnd::Invalid,
+                Err(CannotSubscribe::Listen(error)) => (*error).into(),
+            };
+            let uri = Named::default().and_uris([&*uri]);
+            let (watches, hidden) = match end {
+                SubscriptionEnd::Hidden => (Named::default(), uri),
+                _ => (uri, Named::default()),
+            };
+            let subscriber = Subscriber {
+                method: "resources/subscribe",
+                principal: &session.principal(),
+                profile: session.profile(),
+                protocol: Some(session.version().as_str()),
+                session: Some(session.id()),
+                peer,
+            };
+            audit.subscribed(&subscriber, watches, hidden, end);
+        }
+        subscribed.map(drop).map_err(cannot_subscribe)
+    }
+
+    async fn unsubscribe(&self, session: &Arc<Session>, request: &Envelope) -> Result<(), Refusal> {
+        let uri = uri_of(request)?;
+        let ended = watched::unsubscribe(session, &self.orchestrator, &uri).await;
+        ended.map_err(cannot_subscribe)
     }
 
     fn call(
@@ -286,6 +301,26 @@ impl Inner {
             log_level,
             task,
         })))
+    }
+}
+
+/// The resource that a request names.
+fn uri_of(request: &Envelope) -> Result<Cow<'_, str>, Refusal> {
+    request.text(request.params.uri).ok_or_else(|| {
+        (
+            StatusCode::OK,
+            ProtocolError::invalid_params("params.uri is missing or no string"),
+        )
+    })
+}
+
+fn cannot_subscribe(error: CannotSubscribe) -> Refusal {
+    match error {
+        CannotSubscribe::TooMany => (
+            StatusCode::OK,
+            ProtocolError::invalid_params(error.to_string()),
+        ),
+        CannotSubscribe::Listen(error) => listen_error(error),
     }
 }
 
@@ -369,7 +404,7 @@ fn items(raw: &[u8]) -> Result<Option<Vec<Span>>, JsonError> {
     Ok(Some(items))
 }
 
-fn bad_batch(message: impl Into<std::borrow::Cow<'static, str>>) -> Rejection {
+fn bad_batch(message: impl Into<Cow<'static, str>>) -> Rejection {
     Rejection::new(StatusCode::BAD_REQUEST, code::INVALID_REQUEST, message)
 }
 

@@ -59,6 +59,15 @@ pub(super) enum Heard {
     Closed,
 }
 
+/// What became of a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Subscribed {
+    /// The session hears of it.
+    Open,
+    /// It is hidden from the session's principal, which is told the same and hears nothing.
+    Hidden,
+}
+
 /// Why a subscription cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CannotSubscribe {
@@ -142,7 +151,7 @@ pub(super) async fn subscribe(
     session: &Arc<Session>,
     orchestrator: &Orchestrator,
     uri: &str,
-) -> Result<(), CannotSubscribe> {
+) -> Result<Subscribed, CannotSubscribe> {
     let profile = session.profile().map(|profile| &**profile);
     let is_hidden = {
         let snapshot = orchestrator.catalogue().load();
@@ -150,7 +159,7 @@ pub(super) async fn subscribe(
     };
     // Answered as one that nobody has, of which nothing is heard either.
     if is_hidden {
-        return Ok(());
+        return Ok(Subscribed::Hidden);
     }
     let is_full = session
         .with_watched(|watched| watched.uris.len() >= MAX_URIS && !watched.uris.contains(uri));
@@ -165,7 +174,8 @@ pub(super) async fn subscribe(
     if added.is_err() {
         session.with_watched(|watched| watched.uris.remove(&uri));
     }
-    Ok(added?)
+    added?;
+    Ok(Subscribed::Open)
 }
 
 /// Takes a resource away.
@@ -198,7 +208,7 @@ async fn change(
         watched.version += 1;
         (watched.version, watched.filter())
     });
-    let listener = orchestrator.listen(filter).await?;
+    let listener = orchestrator.listen(&session.principal(), filter).await?;
     let replaced = session.with_watched(|watched| {
         if session.is_ended() || matches!(&watched.listener, Some((newer, _)) if *newer > version) {
             return Some(listener);

@@ -57,18 +57,24 @@ const EVERYTHING: ChangedLists = ChangedLists {
 fn a_listener_hears_what_it_asked_for_and_each_thing_once() {
     let hub = Hub::default();
     let mut all = hub
-        .listen(Filter {
-            tools: true,
-            prompts: true,
-            resources: true,
-            uris: vec!["a:1".to_owned(), "a:2".to_owned(), "a:1".to_owned()],
-        })
+        .listen(
+            &Principal::anonymous(),
+            Filter {
+                tools: true,
+                prompts: true,
+                resources: true,
+                uris: vec!["a:1".to_owned(), "a:2".to_owned(), "a:1".to_owned()],
+            },
+        )
         .unwrap();
     let mut prompts = hub
-        .listen(Filter {
-            prompts: true,
-            ..Filter::default()
-        })
+        .listen(
+            &Principal::anonymous(),
+            Filter {
+                prompts: true,
+                ..Filter::default()
+            },
+        )
         .unwrap();
     for _ in 0..3 {
         hub.publish_lists(EVERYTHING);
@@ -97,8 +103,12 @@ fn a_listener_hears_what_it_asked_for_and_each_thing_once() {
 #[test]
 fn only_those_concerned_are_woken_and_once() {
     let hub = Hub::default();
-    let mut a = hub.listen(watching(&["a:1"])).unwrap();
-    let mut b = hub.listen(watching(&["b:1"])).unwrap();
+    let mut a = hub
+        .listen(&Principal::anonymous(), watching(&["a:1"]))
+        .unwrap();
+    let mut b = hub
+        .listen(&Principal::anonymous(), watching(&["b:1"]))
+        .unwrap();
     let wakers = [Arc::new(Counter::default()), Arc::new(Counter::default())];
     assert!(wakers[0].poll(&mut a).is_pending());
     assert!(wakers[1].poll(&mut b).is_pending());
@@ -115,7 +125,9 @@ fn only_those_concerned_are_woken_and_once() {
 #[test]
 fn the_task_that_polled_last_is_woken() {
     let hub = Hub::default();
-    let mut listener = hub.listen(watching(&["a:1"])).unwrap();
+    let mut listener = hub
+        .listen(&Principal::anonymous(), watching(&["a:1"]))
+        .unwrap();
     let [first, last] = [Arc::new(Counter::default()), Arc::new(Counter::default())];
     assert!(first.poll(&mut listener).is_pending());
     assert!(last.poll(&mut listener).is_pending());
@@ -126,7 +138,9 @@ fn the_task_that_polled_last_is_woken() {
 #[test]
 fn closing_comes_after_what_is_pending_and_is_said_once() {
     let hub = Hub::default();
-    let mut listener = hub.listen(watching(&["a:1"])).unwrap();
+    let mut listener = hub
+        .listen(&Principal::anonymous(), watching(&["a:1"]))
+        .unwrap();
     let waker = Arc::new(Counter::default());
     assert!(waker.poll(&mut listener).is_pending());
     hub.publish_resource("a:1");
@@ -139,7 +153,8 @@ fn closing_comes_after_what_is_pending_and_is_said_once() {
     hub.close();
     assert_eq!(waker.poll(&mut listener), Poll::Ready(None));
     assert_eq!(
-        hub.listen(Filter::default()).unwrap_err(),
+        hub.listen(&Principal::anonymous(), Filter::default())
+            .unwrap_err(),
         ListenError::Closed
     );
 }
@@ -153,9 +168,13 @@ fn uris_are_watched_until_the_last_listener_goes() {
         version.mark_unchanged();
         changed
     };
-    let first = hub.listen(watching(&["a:1", "a:2"])).unwrap();
+    let first = hub
+        .listen(&Principal::anonymous(), watching(&["a:1", "a:2"]))
+        .unwrap();
     assert!(has_changed());
-    let second = hub.listen(watching(&["a:2"])).unwrap();
+    let second = hub
+        .listen(&Principal::anonymous(), watching(&["a:2"]))
+        .unwrap();
     assert!(!has_changed());
     assert_eq!(watched(&hub), ["a:1", "a:2"]);
     assert_eq!(hub.count(), 2);
@@ -172,10 +191,15 @@ fn uris_are_watched_until_the_last_listener_goes() {
 #[test]
 fn there_is_a_cap_of_listeners_and_of_what_they_watch() {
     let hub = Hub::new(2);
-    let first = hub.listen(Filter::default()).unwrap();
-    let _second = hub.listen(Filter::default()).unwrap();
+    let first = hub
+        .listen(&Principal::anonymous(), Filter::default())
+        .unwrap();
+    let _second = hub
+        .listen(&Principal::anonymous(), Filter::default())
+        .unwrap();
     assert_eq!(
-        hub.listen(Filter::default()).unwrap_err(),
+        hub.listen(&Principal::anonymous(), Filter::default())
+            .unwrap_err(),
         ListenError::Full
     );
     drop(first);
@@ -184,15 +208,17 @@ fn there_is_a_cap_of_listeners_and_of_what_they_watch() {
         ..Filter::default()
     };
     assert_eq!(
-        hub.listen(uris(MAX_URIS + 1)).unwrap_err(),
+        hub.listen(&Principal::anonymous(), uris(MAX_URIS + 1))
+            .unwrap_err(),
         ListenError::TooManyUris
     );
     let long = "x".repeat(MAX_URI_LEN + 1);
     assert_eq!(
-        hub.listen(watching(&[&long])).unwrap_err(),
+        hub.listen(&Principal::anonymous(), watching(&[&long]))
+            .unwrap_err(),
         ListenError::UriTooLong
     );
-    let third = hub.listen(uris(MAX_URIS)).unwrap();
+    let third = hub.listen(&Principal::anonymous(), uris(MAX_URIS)).unwrap();
     assert_eq!(third.uris().len(), MAX_URIS);
 }
 
@@ -201,10 +227,13 @@ fn there_is_a_cap_of_what_all_listeners_watch_together() {
     let hub = Hub::new(1_000);
     let listen = |listener: usize| {
         let uri = |n: usize| format!("a:{listener}:{n:0>width$}", width = MAX_URI_LEN - 16);
-        hub.listen(Filter {
-            uris: (0..MAX_URIS).map(uri).collect(),
-            ..Filter::default()
-        })
+        hub.listen(
+            &Principal::anonymous(),
+            Filter {
+                uris: (0..MAX_URIS).map(uri).collect(),
+                ..Filter::default()
+            },
+        )
     };
     let mut listeners = Vec::new();
     let full = loop {
@@ -225,7 +254,10 @@ async fn a_thousand_listeners_are_told_while_they_come_and_go() {
     let mut tasks = Vec::new();
     for n in 0..1_000 {
         let mut listener = hub
-            .listen(watching(&["shared:", &format!("own:{n}")]))
+            .listen(
+                &Principal::anonymous(),
+                watching(&["shared:", &format!("own:{n}")]),
+            )
             .unwrap();
         tasks.push(tokio::spawn(async move {
             let mut heard = BTreeSet::new();
@@ -255,4 +287,53 @@ async fn a_thousand_listeners_are_told_while_they_come_and_go() {
     }
     assert_eq!(hub.count(), 0);
     assert!(hub.watched().is_empty());
+}
+
+#[test]
+fn a_principal_has_a_share_and_leaves_room_for_others() {
+    let hub = Hub::new(16);
+    let (anna, ben) = (Principal::new("key:anna"), Principal::new("key:ben"));
+    let listen = |principal: &Principal| hub.listen(principal, Filter::default());
+    let first = listen(&anna).unwrap();
+    let _second = listen(&anna).unwrap();
+    assert_eq!(listen(&anna).unwrap_err(), ListenError::ShareFull);
+    let _other = listen(&ben).unwrap();
+    drop(first);
+    let _third = listen(&anna).unwrap();
+    assert_eq!(listen(&anna).unwrap_err(), ListenError::ShareFull);
+
+    let everybody = Principal::anonymous();
+    let all: Vec<_> = (0..13).map(|_| listen(&everybody).unwrap()).collect();
+    assert_eq!(listen(&everybody).unwrap_err(), ListenError::Full);
+    assert_eq!(
+        listen(&Principal::new("key:carl")).unwrap_err(),
+        ListenError::Full
+    );
+    assert_eq!(hub.shared.state.lock().shares.len(), 3);
+    drop(all);
+    assert_eq!(hub.shared.state.lock().shares.len(), 2);
+}
+
+#[test]
+fn the_share_is_of_the_memory_as_well() {
+    let hub = Hub::default();
+    let anna = Principal::new("key:anna");
+    let filter = |listener: usize| Filter {
+        uris: (0..MAX_URIS)
+            .map(|n| format!("a:{listener}:{n:0>width$}", width = MAX_URI_LEN - 16))
+            .collect(),
+        ..Filter::default()
+    };
+    let mut listeners = Vec::new();
+    let full = loop {
+        match hub.listen(&anna, filter(listeners.len())) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full, ListenError::ShareFull);
+    assert!(hub.shared.state.lock().uri_memory <= MAX_URI_MEMORY / 8);
+    assert!(hub.listen(&Principal::new("key:ben"), filter(0)).is_ok());
+    listeners.pop();
+    assert!(hub.listen(&anna, filter(0)).is_ok());
 }

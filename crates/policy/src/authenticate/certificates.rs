@@ -60,7 +60,7 @@ impl ClientCertificate {
 /// Makes principals of certificates.
 pub(super) struct Certificates {
     config: MtlsConfig,
-    /// By name, with the end of the latest certificate.
+    /// By the id of the principal, with the end of the latest certificate.
     known: Mutex<HashMap<String, (Arc<Principal>, u64)>>,
 }
 
@@ -85,13 +85,14 @@ impl Certificates {
         let names = &certificate.names;
         let kinds = self.config.identity.iter();
         let mut found = kinds.filter_map(|kind| names.iter().find(|(of, _)| of == kind));
-        let name = found.next().map(|(_, name)| name);
-        let name = name.ok_or(Reason::Certificate)?;
+        let (kind, name) = found.next().ok_or(Reason::Certificate)?;
         if now() > certificate.not_after {
             return Err(Reason::Certificate);
         }
+        // The kind is part of it: who may choose a common name must not be whom a DNS name stands for.
+        let id = format!("cert:{}:{name}", kind.as_str());
         let mut known = self.known();
-        if let Some((principal, end)) = known.get_mut(name) {
+        if let Some((principal, end)) = known.get_mut(&id) {
             *end = certificate.not_after.max(*end);
             return Ok(Arc::clone(principal));
         }
@@ -101,20 +102,20 @@ impl Certificates {
             known.remove(&any);
         }
         let fitting = self.config.groups.iter();
-        let fitting = fitting.filter(|entry| fits(&entry.name, name));
+        let fitting = fitting
+            .filter(|entry| entry.kind.is_none_or(|of| of == *kind) && fits(&entry.name, name));
         let principal = Arc::new(Principal {
             groups: fitting.flat_map(|entry| entry.groups.clone()).collect(),
-            ..Principal::new(format!("cert:{name}"))
+            ..Principal::new(id.clone())
         });
         let entry = (Arc::clone(&principal), certificate.not_after);
-        known.insert(name.clone(), entry);
+        known.insert(id, entry);
         Ok(principal)
     }
 
     pub(super) fn know(&self, principal: &Arc<Principal>) -> bool {
         let known = self.known();
-        let name = principal.id.strip_prefix("cert:");
-        let known = name.and_then(|name| known.get(name));
+        let known = known.get(&principal.id);
         known.is_some_and(|(known, end)| Arc::ptr_eq(known, principal) && now() <= *end)
     }
 }
@@ -140,7 +141,32 @@ fn fits(pattern: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::fits;
+    use super::{Certificates, ClientCertificate, fits};
+    use crate::config::{CertificateGroups, CertificateName, MtlsConfig};
+
+    #[test]
+    fn the_same_name_of_another_kind_is_another_principal() {
+        let certificates = Certificates::new(MtlsConfig {
+            groups: vec![CertificateGroups {
+                name: "ci.example.com".to_owned(),
+                kind: Some(CertificateName::Dns),
+                groups: vec!["ci".to_owned()],
+            }],
+            ..MtlsConfig::default()
+        });
+        let of = |kind| {
+            let names = vec![(kind, "ci.example.com".to_owned())];
+            let not_after = u64::MAX;
+            let identified = certificates.identify(&ClientCertificate { names, not_after });
+            identified.expect("it has a name")
+        };
+        let (dns, common) = (of(CertificateName::Dns), of(CertificateName::CommonName));
+        assert_eq!(dns.id, "cert:dns:ci.example.com");
+        assert_eq!(common.id, "cert:common_name:ci.example.com");
+        assert_eq!(dns.groups, ["ci"]);
+        assert!(common.groups.is_empty());
+        assert!(certificates.know(&dns) && certificates.know(&common));
+    }
 
     #[test]
     fn a_star_stands_for_any_characters() {

@@ -81,8 +81,7 @@ pub(super) fn subject(claims: &Claims) -> Result<&str, Reason> {
 /// On whose behalf its bearer calls: named by issuer and subject, whatever else the token says.
 pub(super) fn principal(claims: Claims, config: &JwtConfig) -> Result<Principal, Reason> {
     let id = format!("{}|{}", config.issuer, subject(&claims)?);
-    let groups = find(&claims, &config.groups_claim).map(texts);
-    let groups = groups.unwrap_or_default().into_iter();
+    let groups = named_by(&claims, &config.groups_claim).into_iter();
     let prefix = &config.group_prefix;
     let groups = groups.map(|group| format!("{prefix}{group}")).collect();
     let client = match &config.client_claim {
@@ -98,6 +97,11 @@ pub(super) fn principal(claims: Claims, config: &JwtConfig) -> Result<Principal,
         claims: Some(Arc::new(kept.collect())),
         ..Principal::new(id)
     })
+}
+
+/// The texts of a claim: one, or a list of at most 256.
+pub(crate) fn named_by<'c>(claims: &'c Claims, name: &str) -> Vec<&'c str> {
+    find(claims, name).map(texts).unwrap_or_default()
 }
 
 /// A claim by its name, or a member of one.

@@ -72,6 +72,20 @@ impl Scopes {
     }
 }
 
+impl ScopesConfig {
+    /// What a token with these scopes lacks at an endpoint, with all that they stand for.
+    #[must_use]
+    pub fn missing(&self, has: &[String], profile: Option<&str>) -> Vec<String> {
+        let scopes = Scopes::new(self);
+        let has = scopes.with_implied(has.iter().cloned());
+        let needed = scopes.needed(profile).into_iter();
+        needed
+            .filter(|scope| !has.contains(*scope))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,5 +104,8 @@ mod tests {
         assert_eq!(has("all").len(), 3);
         assert!(scopes.suffice(&has("all"), Some("coding")));
         assert!(!scopes.suffice(&has("other"), None));
+        let missing = |has: &str| scopes.config.missing(&[has.to_owned()], Some("coding"));
+        assert!(missing("all").is_empty());
+        assert_eq!(missing("other"), ["mcp", "code"]);
     }
 }

@@ -57,11 +57,23 @@ pub struct ScopesConfig {
     pub implies: BTreeMap<Scope, Vec<Scope>>,
 }
 
+impl ScopesConfig {
+    /// Whether there is this scope anywhere in it.
+    #[must_use]
+    pub fn names(&self, scope: &Scope) -> bool {
+        let lists = self.profiles.values().chain(self.implies.values());
+        self.required.contains(scope)
+            || self.implies.contains_key(scope)
+            || lists.flatten().any(|known| known == scope)
+    }
+}
+
 /// How a client certificate becomes a principal, where `server.tls.client_ca` has vouched for it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct MtlsConfig {
-    /// Which of the certificate's names is the principal's: the first kind that it has.
+    /// Which of the certificate's names is the principal's: the first kind that it has. The principal is
+    /// `cert:KIND:NAME`.
     pub identity: Vec<CertificateName>,
     /// The groups of principals, by their names.
     pub groups: Vec<CertificateGroups>,
@@ -78,7 +90,7 @@ impl Default for MtlsConfig {
 }
 
 /// A kind of name in a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateName {
     /// A URI among the alternative names, such as a SPIFFE id.
@@ -91,12 +103,29 @@ pub enum CertificateName {
     CommonName,
 }
 
+impl CertificateName {
+    /// The word in the configuration, and in names of principals.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uri => "uri",
+            Self::Dns => "dns",
+            Self::Email => "email",
+            Self::CommonName => "common_name",
+        }
+    }
+}
+
 /// Groups for all whose name looks like this.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CertificateGroups {
     /// The name; `*` stands for any characters.
     pub name: String,
+    /// The kind that it has to be of. By default any kind in `identity`.
+    #[serde(default)]
+    #[schemars(with = "CertificateName")]
+    pub kind: Option<CertificateName>,
     /// The groups.
     pub groups: Vec<String>,
 }

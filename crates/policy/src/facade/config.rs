@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
+use super::grants::Grants;
 use super::redirect::check_private_redirect;
 use crate::config::{IssuerUrl, Scope};
 
@@ -37,6 +38,12 @@ pub struct FacadeConfig {
     #[serde(default = "default_scopes")]
     #[schemars(extend("default" = ["openid"]))]
     pub scopes: Vec<Scope>,
+    /// Who may have which of the scopes of `auth.scopes`. A token has those that its client asks for and
+    /// its user may have; scopes that are not here nobody may have. Without this key everybody may have
+    /// all.
+    #[serde(default)]
+    #[schemars(with = "Grants")]
+    pub grants: Option<Grants>,
     /// The claims of the identity provider that go into the tokens of the facade, beside the subject
     /// and the groups: for rules that ask for them.
     #[serde(default)]

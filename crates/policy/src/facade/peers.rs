@@ -62,7 +62,8 @@ impl Peers {
 }
 
 /// What one site has for its own: an IPv4 address, or 64 bits of an IPv6 address.
-fn network(peer: IpAddr) -> IpAddr {
+#[must_use]
+pub fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();

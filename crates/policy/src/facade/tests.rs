@@ -27,7 +27,7 @@ pub(super) fn config() -> FacadeConfig {
     .unwrap()
 }
 
-fn facade_of(config: FacadeConfig) -> Facade {
+pub(super) fn facade_of(config: FacadeConfig) -> Facade {
     let base = Resource::below(&Url::parse("https://mcp.example.com").unwrap());
     let scopes = serde_json::from_value(json!({
         "required": ["mcp"], "profiles": { "coding": ["code"] }, "implies": { "all": ["mcp"] },

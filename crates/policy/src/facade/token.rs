@@ -61,7 +61,7 @@ impl Facade {
                 client: authorization.client.clone(),
                 client_claim: authorization.client_claim.clone(),
                 resource: authorization.resource.clone(),
-                scopes: authorization.scopes.clone(),
+                scopes: self.may_have(&identity, &authorization.scopes),
                 identity,
                 family: random_bytes()?,
                 generation: 0,
@@ -100,7 +100,14 @@ impl Facade {
             let description = "the user has agreed to another resource";
             return Err(OAuthError::new("invalid_target", description));
         }
-        let scope = narrowed(&grant.scopes, form.get("scope"))?;
+        // Who may have what can have changed since the login.
+        let may_have = self.may_have(&grant.identity, &grant.scopes);
+        if may_have.is_empty() && !grant.scopes.is_empty() {
+            return Err(invalid_grant(
+                "its user may have none of its scopes any more",
+            ));
+        }
+        let scope = narrowed(&may_have, form.get("scope"))?;
         let (family, generation) = (grant.family, grant.generation);
         self.secrets()
             .once()

@@ -14,6 +14,7 @@ use switchboard_policy::access::{AccessConfig, Explanation, Said};
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::policy::{Target, TargetKind};
 
+use super::credential::{Unfit, of_key, of_scopes};
 use super::{Format, load_or_report};
 use crate::commands::{misused, print};
 
@@ -37,6 +38,9 @@ pub(crate) struct Question {
     /// The claims of its token, a JSON object.
     #[arg(long, value_name = "JSON", requires = "can")]
     claims: Option<String>,
+    /// The scopes of its token. Without them nothing is said of scopes.
+    #[arg(long, value_name = "SCOPE", value_delimiter = ',', requires = "can")]
+    scopes: Option<Vec<String>>,
     /// The OAuth client that its token names.
     #[arg(long, requires = "can")]
     client: Option<String>,
@@ -88,8 +92,12 @@ pub(crate) fn can(files: &[PathBuf], name: &str, question: &Question, format: Fo
         Err(code) => return code,
     };
     let config = loaded.config;
-    let (principal, backend) = match asked(&config, name, question) {
-        Ok(asked) => asked,
+    let (principal, unfit) = match who(&config, question) {
+        Ok(who) => who,
+        Err(message) => return misused(&message),
+    };
+    let backend = match asked(&config, name, question) {
+        Ok(backend) => backend,
         Err(message) => return misused(&message),
     };
     let target = Target {
@@ -102,48 +110,72 @@ pub(crate) fn can(files: &[PathBuf], name: &str, question: &Question, format: Fo
         let arguments = question.args.as_deref().map(str::as_bytes);
         access.explain(&principal, question.profile.as_deref(), &target, arguments)
     });
-    let is_allowed = explanation.as_ref().is_none_or(Explanation::is_allowed);
+    let is_allowed = unfit.is_none() && explanation.as_ref().is_none_or(Explanation::is_allowed);
     match format {
-        Format::Text => print(&text(&principal, question, &target, explanation.as_ref())),
-        Format::Json => print(&format!(
-            "{:#}\n",
-            report(&principal, question, &target, explanation.as_ref())
-        )),
+        Format::Text => print(&match &unfit {
+            Some(unfit) => unfit_text(&principal, question, &target, unfit),
+            None => text(&principal, question, &target, explanation.as_ref()),
+        }),
+        Format::Json => {
+            let mut report = report(&principal, question, &target, explanation.as_ref());
+            if let Some(unfit) = &unfit {
+                report["decision"] = json!("denied");
+                report["allowed"] = json!(false);
+                report["by"] = json!(unfit.by);
+                report["refused"] = json!(unfit.why);
+                report["rules"] = json!([]);
+            }
+            print(&format!("{report:#}\n"));
+        }
     }
     ExitCode::from(u8::from(!is_allowed))
 }
 
-/// Who asks, and the backend that it asks for.
-fn asked(config: &Config, name: &str, question: &Question) -> Result<(Principal, String), String> {
+/// Who asks, and why its credential is not good for what it asks, if it is not.
+fn who(config: &Config, question: &Question) -> Result<(Principal, Option<Unfit>), String> {
     let claims = question.claims.as_deref().map(|text| {
         serde_json::from_str::<Map<String, Value>>(text)
             .map_err(|_| "--claims is no JSON object; expected one such as {\"team\": \"ops\"}")
     });
+    let user = question.user.as_deref().unwrap_or_default();
+    let profile = question.profile.as_deref();
+    let keys = config.auth.iter().flat_map(|auth| &auth.api_keys);
+    let bare = user.strip_prefix("key:").unwrap_or(user);
+    let key = keys.into_iter().find(|key| key.name == bare);
+    let (mut principal, unfit) = match key {
+        Some(key) => {
+            let principal = Principal {
+                groups: key.groups.clone(),
+                profiles: key.profiles.clone(),
+                ..Principal::new(format!("key:{}", key.name))
+            };
+            (principal, of_key(key, profile))
+        }
+        None => {
+            let scopes = question.scopes.as_deref();
+            let told = config.auth.as_ref().zip(scopes);
+            let unfit = told.and_then(|(auth, scopes)| of_scopes(auth, scopes, profile));
+            (Principal::new(user), unfit)
+        }
+    };
+    principal.groups.extend(question.groups.iter().cloned());
+    principal.client.clone_from(&question.client);
+    principal.claims = claims.transpose()?.map(Arc::new);
+    Ok((principal, unfit))
+}
+
+/// The backend that is asked for.
+fn asked(config: &Config, name: &str, question: &Question) -> Result<String, String> {
     if let Some(text) = &question.args
         && serde_json::from_str::<Map<String, Value>>(text).is_err()
     {
         return Err("--args is no JSON object; expected one such as {\"path\": \"/srv\"}".into());
     }
-    let user = question.user.as_deref().unwrap_or_default();
-    let keys = config.auth.iter().flat_map(|auth| &auth.api_keys);
-    let bare = user.strip_prefix("key:").unwrap_or(user);
-    let key = keys.into_iter().find(|key| key.name == bare);
-    let mut principal = match key {
-        Some(key) => Principal {
-            groups: key.groups.clone(),
-            ..Principal::new(format!("key:{}", key.name))
-        },
-        None => Principal::new(user),
-    };
-    principal.groups.extend(question.groups.iter().cloned());
-    principal.client.clone_from(&question.client);
-    principal.claims = claims.transpose()?.map(Arc::new);
-    let backend = match &question.backend {
-        Some(backend) if config.backends.contains_key(backend) => backend.clone(),
-        Some(backend) => return Err(format!("there is no backend `{backend}`")),
-        None => backend_of(config, name, question.kind)?,
-    };
-    Ok((principal, backend))
+    match &question.backend {
+        Some(backend) if config.backends.contains_key(backend) => Ok(backend.clone()),
+        Some(backend) => Err(format!("there is no backend `{backend}`")),
+        None => backend_of(config, name, question.kind),
+    }
 }
 
 /// The backend whose names begin like this one.
@@ -174,6 +206,24 @@ fn verdict(explanation: Option<&Explanation>) -> &'static str {
         Some(Said::Denied) => "denied",
         Some(Said::DependsOnArguments) => "depends_on_arguments",
     }
+}
+
+/// What is said of a credential that is good for nothing here.
+fn unfit_text(
+    principal: &Principal,
+    question: &Question,
+    target: &Target<'_>,
+    unfit: &Unfit,
+) -> String {
+    format!(
+        "denied: `{}` may not use the {} `{}` of the backend `{}`; `{}` decides: {}.\n",
+        principal.id,
+        question.kind.as_str(),
+        target.name,
+        target.backend,
+        unfit.by,
+        unfit.why,
+    )
 }
 
 fn text(
