@@ -374,7 +374,7 @@ pub(crate) fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
     Ok(Item {
         key,
         key_span,
-        ui_resource: ui_resource.filter(|span| raw[span.start as usize] == b'"'),
+        ui_resource: ui_resource.filter(|span| raw[span.start()] == b'"'),
         param_headers: Arc::new(param_headers),
         task_support: None,
         raw,

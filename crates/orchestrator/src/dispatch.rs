@@ -10,7 +10,7 @@ use switchboard_protocol::call::{Call, Deadline, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::millis;
-use switchboard_protocol::policy::{Admission, Permit};
+use switchboard_protocol::policy::Admission;
 use switchboard_protocol::trail::{Step, Trail};
 use switchboard_telemetry::CallSpan;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -158,7 +158,13 @@ impl Inner {
         }
         let param_headers = mirrored(destination, call)?;
         let is_continuation = continuation.is_some_and(|it| it.is_first_use);
-        let permit = admit(snapshot, destination, call, is_continuation).await?;
+        let target = destination.policy_target();
+        let verdict = match snapshot.policy().admit(call, &target, is_continuation) {
+            Admission::Decided(verdict) => verdict,
+            Admission::Pending(verdict) => verdict.await,
+        };
+        let permit =
+            verdict.map_err(|fault| CallError::Fault(Box::new(fault.of(&destination.backend))))?;
         let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
         call.end_by(Deadline {
             at: (began + backend.config().timeout_of(tool)).into_std(),
@@ -191,21 +197,6 @@ impl Inner {
         }
         Ok(settle(permit, outcome, is_answered))
     }
-}
-
-/// Asks the policy in force whether the call may be made, and takes what it holds meanwhile.
-async fn admit(
-    snapshot: &Snapshot,
-    destination: &Destination<'_>,
-    call: &Call,
-    is_continuation: bool,
-) -> Result<Permit, CallError> {
-    let target = destination.policy_target();
-    let verdict = match snapshot.policy().admit(call, &target, is_continuation) {
-        Admission::Decided(verdict) => verdict,
-        Admission::Pending(verdict) => verdict.await,
-    };
-    verdict.map_err(|fault| CallError::Fault(Box::new(fault.of(&destination.backend))))
 }
 
 /// An attempt that somebody wants to know of. Dropped before its end it was abandoned.
