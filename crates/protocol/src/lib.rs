@@ -31,6 +31,7 @@ pub mod json;
 pub mod method;
 pub mod param_header;
 pub mod passage;
+pub mod pattern;
 pub mod plain_uri;
 pub mod policy;
 pub mod splice;
