@@ -505,6 +505,13 @@ pub fn as_name(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     })
 }
 
+/// The one form of all spellings of a key that a reader without an eye for case takes for one.
+#[must_use]
+pub fn fold_case(key: &str) -> String {
+    let upper = key.chars().flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).collect()
+}
+
 /// Writes `text` as a JSON string, quotes included.
 pub fn write_str(out: &mut Vec<u8>, text: &str) {
     // Serializing a str into a Vec cannot fail.

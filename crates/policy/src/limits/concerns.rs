@@ -46,6 +46,17 @@ pub(crate) struct Parts<'c> {
 }
 
 impl Concerns {
+    fn new(lists: [&[String]; 5]) -> Self {
+        let [users, groups, profiles, backends, tools] = lists.map(Patterns::new);
+        Self {
+            users,
+            groups,
+            profiles,
+            backends,
+            tools,
+        }
+    }
+
     pub(crate) fn call(&self, principal: &Principal, profile: &str, target: &Target<'_>) -> bool {
         let is_tool = target.kind == TargetKind::Tool;
         (self.users.is_empty() || self.users.fit(&principal.id))
@@ -59,25 +70,29 @@ impl Concerns {
 
 impl From<&LimitConfig> for Concerns {
     fn from(config: &LimitConfig) -> Self {
-        Self {
-            users: Patterns::new(&config.users),
-            groups: Patterns::new(&config.groups),
-            profiles: Patterns::new(&config.profiles),
-            backends: Patterns::new(&config.backends),
-            tools: Patterns::new(&config.tools),
-        }
+        let LimitConfig {
+            users,
+            groups,
+            profiles,
+            backends,
+            tools,
+            ..
+        } = config;
+        Self::new([users, groups, profiles, backends, tools])
     }
 }
 
 impl From<&BudgetConfig> for Concerns {
     fn from(config: &BudgetConfig) -> Self {
-        Self {
-            users: Patterns::new(&config.users),
-            groups: Patterns::new(&config.groups),
-            profiles: Patterns::new(&config.profiles),
-            backends: Patterns::new(&config.backends),
-            tools: Patterns::new(&config.tools),
-        }
+        let BudgetConfig {
+            users,
+            groups,
+            profiles,
+            backends,
+            tools,
+            ..
+        } = config;
+        Self::new([users, groups, profiles, backends, tools])
     }
 }
 
