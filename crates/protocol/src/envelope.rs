@@ -287,10 +287,6 @@ known_keys! {
 }
 
 /// A message of either kind.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "taken apart as soon as it is parsed, and a box would cost each request an allocation"
-)]
 #[derive(Clone, Debug)]
 pub enum Message {
     /// A request or a notification.
