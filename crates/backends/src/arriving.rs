@@ -31,10 +31,6 @@ use crate::safety::Verdict;
 const ENOUGH: usize = 16 * 1024;
 
 /// What a call is answered with.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every answer is whole, and not worth an allocation"
-)]
 pub enum Reply {
     /// The whole answer.
     Whole(Answer),

@@ -11,9 +11,9 @@ use http::{HeaderName, HeaderValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use switchboard_protocol::pattern;
 use url::Url;
 
-use crate::pattern;
 use crate::process::runner;
 
 pub mod balance;

@@ -20,10 +20,6 @@ use crate::link::{self, LinkError, Outgoing, next_id};
 use crate::message::{self, Rewrite};
 
 /// What came of an exchange.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every answer is whole, and not worth an allocation"
-)]
 pub(crate) enum Exchanged {
     /// The whole answer.
     Whole(Answer),

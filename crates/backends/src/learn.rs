@@ -20,7 +20,7 @@ use crate::link::{LinkError, next_id};
 use crate::list_memory::{Held, ListMemory};
 use crate::lists::{Item, Lists, TaskSupport};
 use crate::message;
-use crate::pattern;
+use switchboard_protocol::pattern;
 
 /// How many items of one kind a backend may have.
 const MAX_ITEMS: usize = 100_000;
@@ -171,7 +171,7 @@ pub(crate) async fn learn(
     let skills = read(SKILLS, connection.server.has_skills()).await;
     let mut left_out = Vec::new();
     tools.retain(|tool| {
-        let is_shown = pattern::is_shown(&tool.key, &config.include_tools, &config.exclude_tools);
+        let is_shown = is_shown(&tool.key, &config.include_tools, &config.exclude_tools);
         if !is_shown {
             left_out.push(tool.key.clone());
         }
@@ -374,7 +374,7 @@ pub(crate) fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
     Ok(Item {
         key,
         key_span,
-        ui_resource: ui_resource.filter(|span| raw[span.start as usize] == b'"'),
+        ui_resource: ui_resource.filter(|span| raw[span.start()] == b'"'),
         param_headers: Arc::new(param_headers),
         task_support: None,
         raw,
@@ -403,9 +403,23 @@ fn without_nulls(raw: &[u8]) -> Bytes {
     out.into()
 }
 
+/// Whether a tool of this name is shown.
+fn is_shown(name: &str, include: &[String], exclude: &[String]) -> bool {
+    let any = |patterns: &[String]| patterns.iter().any(|it| pattern::matches(it, name));
+    (include.is_empty() || any(include)) && !any(exclude)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_excluded_is_not_shown_and_nothing_else_where_some_are_included() {
+        let list = |patterns: &[&str]| patterns.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
+        assert!(is_shown("a", &[], &[]));
+        assert!(!is_shown("a", &list(&["b"]), &[]));
+        assert!(!is_shown("a", &list(&["*"]), &list(&["a"])));
+    }
 
     #[test]
     fn an_item_has_no_members_that_are_null() {

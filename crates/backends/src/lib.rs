@@ -34,7 +34,6 @@ mod link;
 mod list_memory;
 pub mod lists;
 mod message;
-pub mod pattern;
 mod pause;
 mod process;
 mod retry;

@@ -10,8 +10,13 @@ use switchboard_backends::lists::{Features, Found, Item, Lists, Server};
 use switchboard_backends::status::{Stage, State, Status};
 use switchboard_orchestrator::catalogue::{List, Snapshot, SnapshotSettings, Source};
 use switchboard_orchestrator::config::NamesConfig;
-use switchboard_protocol::envelope::Message;
+use switchboard_policy::access::AccessConfig;
+use switchboard_policy::gatekeeper::Gatekeeper;
+use switchboard_protocol::call::{Call, Principal};
+use switchboard_protocol::envelope::{Envelope, Message};
 use switchboard_protocol::json::{Span, as_str};
+use switchboard_protocol::method::Method;
+use switchboard_protocol::policy::{Policy, Target, TargetKind};
 use switchboard_protocol::splice::{Splice, member};
 use switchboard_protocol::token::{Binding, Purpose, Sealer, digest};
 use switchboard_protocol::version::Version;
@@ -186,11 +191,54 @@ fn token(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What twenty rules say of a call: asked whether its target is shown, and whether it may be made.
+fn access(criterion: &mut Criterion) {
+    let mut rules = Vec::new();
+    for index in 0..19 {
+        rules.push(serde_json::json!({
+            "name": format!("rule {index}"),
+            "effect": "deny",
+            "backends": [format!("backend-{index}"), "files*"],
+            "tools": [format!("*delete_{index}*"), format!("*__drop_{index}")],
+        }));
+    }
+    rules.push(serde_json::json!({ "name": "all", "effect": "allow", "users": ["*"] }));
+    let config: AccessConfig =
+        serde_json::from_value(serde_json::json!({ "rules": rules })).expect("rules");
+    let policy = Gatekeeper::new().with_access(Some(&config));
+    let principal = Arc::new(Principal::new("key:bench"));
+    let request = Envelope::parse(Bytes::from_static(CALL.as_bytes())).expect("a call");
+    let call = Call::new(
+        request,
+        Method::ToolsCall,
+        Arc::clone(&principal),
+        Version::LATEST,
+    );
+    let target = Target {
+        kind: TargetKind::Tool,
+        backend: "files",
+        name: "files__read_text_file",
+    };
+    let mut group = criterion.benchmark_group("access, 20 rules");
+    // Nothing is remembered of what is only looked at.
+    group.bench_function("a target that was never called is shown", |bencher| {
+        bencher.iter(|| policy.shows(&principal, None, black_box(&target)));
+    });
+    group.bench_function("a call is shown and admitted", |bencher| {
+        bencher.iter(|| {
+            let target = black_box(&target);
+            let shown = policy.shows(&principal, None, target);
+            (shown, policy.admit(&call, target, false))
+        });
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = parts;
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = envelope, splice, catalogue, token
+    targets = envelope, splice, catalogue, token, access
 }
 criterion_main!(parts);

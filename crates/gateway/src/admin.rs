@@ -133,7 +133,7 @@ impl Service<Request<Incoming>> for AdminService {
                 }
                 .boxed()
             }
-            Err(refusal) => refuse(request, *refusal).boxed(),
+            Err(refusal) => refuse(request, *refusal),
         }
     }
 }

@@ -75,13 +75,13 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<S::Future, Either<Refused, Answer>>;
+    type Future = Either<S::Future, Answer>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let access = self.layer.access.load();
         let authentication = access.authenticator.identify(&Presented {
             headers: request.headers(),
@@ -90,72 +90,78 @@ where
         });
         match authentication {
             Authentication::Decided(Ok(principal)) => {
-                match self.layer.accept(&access, principal, request) {
-                    Ok(authenticated) => Either::Left(self.inner.call(authenticated)),
-                    Err(refused) => Either::Right(Either::Left(*refused)),
+                match self.layer.accept(&access, &principal, &mut request) {
+                    Ok(profile) => Either::Left(self.inner.call(Authenticated {
+                        principal,
+                        profile,
+                        request,
+                    })),
+                    Err(NoSuchProfile) => Either::Right(not_found(request)),
                 }
             }
             Authentication::Decided(Err(reason)) => {
-                Either::Right(Either::Left(self.layer.refuse(request, &access, reason)))
+                Either::Right(self.layer.refuse(request, &access, reason))
             }
             // The issuer of a token is asked for a key: once in a while.
             Authentication::Pending(verdict) => {
                 let (mut inner, layer) = (self.inner.clone(), self.layer.clone());
-                Either::Right(Either::Right(Box::pin(async move {
+                Either::Right(Box::pin(async move {
                     let verdict = verdict.await;
                     let access = layer.access.load_full();
-                    let accepted = match verdict {
-                        Ok(principal) => layer.accept(&access, principal, request),
-                        Err(reason) => Err(Box::new(layer.refuse(request, &access, reason))),
+                    let principal = match verdict {
+                        Ok(principal) => principal,
+                        Err(reason) => return layer.refuse(request, &access, reason).await,
                     };
-                    match accepted {
-                        Ok(authenticated) => inner.call(authenticated).await,
-                        Err(refused) => refused.await,
+                    match layer.accept(&access, &principal, &mut request) {
+                        Ok(profile) => {
+                            let authenticated = Authenticated {
+                                principal,
+                                profile,
+                                request,
+                            };
+                            inner.call(authenticated).await
+                        }
+                        Err(NoSuchProfile) => not_found(request).await,
                     }
-                })))
+                }))
             }
         }
     }
 }
 
-/// An answer that somebody else is waited for.
+/// An answer that somebody else is waited for, or a refusal.
 type Answer = BoxFuture<'static, Result<Response, Infallible>>;
 
+/// A request came to a profile that is not there.
+struct NoSuchProfile;
+
+/// As any other path that leads nowhere, but only to who may call.
+fn not_found(request: Request<Body>) -> Refused {
+    refuse(request, respond::empty(StatusCode::NOT_FOUND))
+}
+
 impl AuthenticateLayer {
-    /// The request with its principal, or 404 if it came to a profile that is not there: as any other
-    /// path, but only to who may call.
+    /// The profile that the request came to, whose credential is good.
     fn accept(
         &self,
         access: &Access,
-        principal: Arc<Principal>,
-        mut request: Request<Body>,
-    ) -> Result<Authenticated, Box<Refused>> {
+        principal: &Principal,
+        request: &mut Request<Body>,
+    ) -> Result<Option<Arc<str>>, NoSuchProfile> {
         self.standing.is_of_a_principal();
         if access.authenticator.is_closed() {
             self.metrics.authentication(AuthOutcome::Accepted);
         }
         // Only a token that was verified says whose it is: a key of the gateway's may look like one.
         if access.exchanges_tokens && principal.claims.is_some() {
-            let (mut head, body) = request.into_parts();
-            subject::note(&head.headers, &mut head.extensions);
-            request = Request::from_parts(head, body);
+            subject::note(request);
         }
-        let profile = match profile_in(request.uri().path()) {
-            None => None,
-            Some(name) => {
-                let snapshot = self.orchestrator.catalogue().load();
-                let Some(profile) = snapshot.profile(name) else {
-                    let response = respond::empty(StatusCode::NOT_FOUND);
-                    return Err(Box::new(refuse(request, response)));
-                };
-                Some(Arc::clone(profile.name()))
-            }
+        let Some(name) = profile_in(request.uri().path()) else {
+            return Ok(None);
         };
-        Ok(Authenticated {
-            principal,
-            profile,
-            request,
-        })
+        let snapshot = self.orchestrator.catalogue().load();
+        let profile = snapshot.profile(name).ok_or(NoSuchProfile)?;
+        Ok(Some(Arc::clone(profile.name())))
     }
 
     fn refuse(&self, request: Request<Body>, access: &Access, reason: Reason) -> Refused {

@@ -57,6 +57,10 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        // First, so that nothing is moved where nobody watches.
+        if this.watcher.is_none() {
+            return this.inner.poll(context);
+        }
         let Ok(outcome) = ready!(this.inner.poll(context));
         Poll::Ready(Ok(match this.watcher.take() {
             Some(watcher) => watch(outcome, watcher),

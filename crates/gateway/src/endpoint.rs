@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -55,7 +56,7 @@ impl Endpoint {
 impl Service<Authenticated> for Endpoint {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -63,17 +64,29 @@ impl Service<Authenticated> for Endpoint {
 
     fn call(&mut self, request: Authenticated) -> Self::Future {
         let (parts, peer) = (Arc::clone(&self.parts), self.peer);
-        in_place::pinned(|| async move {
-            Ok(parts
-                .serve(request, peer)
-                .await
-                .unwrap_or_else(|rejection| respond::rejected(&rejection)))
-        })
+        Answering(in_place::pinned(|| parts.serve(request, peer)))
+    }
+}
+
+/// The answer to come. No `async` block around what makes it, which would be moved into the future of
+/// the block.
+pub(crate) struct Answering(BoxFuture<'static, Result<Response, Rejection>>);
+
+impl Future for Answering {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = self.0.as_mut().poll(context);
+        answer.map(|answer| Ok(answer.unwrap_or_else(|rejection| respond::rejected(&rejection))))
     }
 }
 
 impl EndpointParts {
-    async fn serve(&self, asked: Authenticated, peer: IpAddr) -> Result<Response, Rejection> {
+    async fn serve(
+        self: Arc<Self>,
+        asked: Authenticated,
+        peer: IpAddr,
+    ) -> Result<Response, Rejection> {
         let Authenticated {
             principal,
             profile,
@@ -123,7 +136,7 @@ impl EndpointParts {
             Incoming::Notification => Ok(respond::accepted()),
             Incoming::Call(mut call) if call.method == Method::Listen => {
                 call.profile = profile;
-                listen::respond(self, &call).await
+                listen::respond(&self, &call).await
             }
             Incoming::Call(mut call) => {
                 call.profile = profile;

@@ -74,7 +74,7 @@ where
             return Either::Left(self.endpoint.call(request.map(Body::new)));
         }
         Either::Right(match self.facade.open(request.uri().path()) {
-            Some(visit) => Either::Right(visit.answer(request)),
+            Some(visit) => visit.answer(request),
             None => refuse(request, respond::empty(StatusCode::NOT_FOUND)),
         })
     }

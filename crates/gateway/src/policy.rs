@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use switchboard_orchestrator::config::ConfigProblem;
-use switchboard_policy::gatekeeper::{ACCESS, Gatekeeper, Observer};
+use switchboard_policy::gatekeeper::Gatekeeper;
 use switchboard_policy::limits::Limits;
 use switchboard_protocol::policy::Policy;
-use switchboard_protocol::trail::Decision;
-use switchboard_telemetry::{Metrics, PolicyDecision, PolicyKind};
+use switchboard_telemetry::Metrics;
 
 use crate::config::Config;
 
@@ -18,9 +17,8 @@ pub(crate) type LimitsInForce = Arc<ArcSwap<Limits>>;
 impl Config {
     /// What decides about calls, with these limits and budgets, and has it counted.
     pub fn policy(&self, limits: Arc<Limits>, metrics: &Arc<Metrics>) -> Arc<dyn Policy> {
-        let counter = Arc::new(Counter(Arc::clone(metrics)));
         let gatekeeper = self.gatekeeper().with_limits(limits);
-        Arc::new(gatekeeper.observed_by(counter))
+        Arc::new(gatekeeper.with_metrics(Arc::clone(metrics)))
     }
 
     /// Who may do what, uncounted: to ask it what it would decide.
@@ -57,25 +55,4 @@ impl Config {
 /// The key of something in the section `access`.
 pub fn below_access(path: Vec<String>) -> Vec<String> {
     std::iter::once("access".to_owned()).chain(path).collect()
-}
-
-/// Counts decisions in the metrics of the process.
-#[derive(Debug)]
-struct Counter(Arc<Metrics>);
-
-impl Observer for Counter {
-    fn decided(&self, policy: &'static str, decision: Decision) {
-        let kind = match policy {
-            ACCESS => PolicyKind::Access,
-            _ => return,
-        };
-        let decision = match decision {
-            Decision::Allowed => PolicyDecision::Allowed,
-            Decision::Denied => PolicyDecision::Denied,
-            Decision::WouldDeny => PolicyDecision::WouldDeny,
-            // Rules need nobody else.
-            Decision::Unchecked => return,
-        };
-        self.0.policy_decided(kind, decision);
-    }
 }

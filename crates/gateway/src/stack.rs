@@ -1,6 +1,7 @@
 //! The two storeys. Outermost first: order is behaviour, change it with an ADR.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,7 +15,7 @@ use switchboard_protocol::error::code;
 use switchboard_protocol::header;
 use switchboard_telemetry::{Metrics, Sampler};
 use tower::ServiceBuilder;
-use tower::util::option_layer;
+use tower::util::{MapFutureLayer, option_layer};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::access::AccessInForce;
@@ -78,21 +79,21 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
         peer: peer.ip(),
     };
     let cors = access.load().cors.clone();
-    let (in_force, described) = (Arc::clone(&access), Arc::clone(&access));
+    // Its future has room for the headers of an answer, so it is boxed where there are origins.
+    let cors = cors.map(|cors| (MapFutureLayer::new(boxed), cors));
+    let in_force = Arc::clone(&access);
     let sessions = endpoint.legacy.clone();
     let layers = ServiceBuilder::new()
         // Sees every answer of the endpoint, whoever below gives it.
         .layer(CountLayer {
             metrics: Arc::clone(&metrics),
         })
-        // Before origins are looked at, since pages of any may read it.
+        // The metadata before origins are looked at, since pages of any may read it; both before
+        // anything else is believed: a page of another site must not reach us through a name of its
+        // own.
         .layer(CheckLayer::new(move |request: &Request<Body>| {
-            well_known::answer(&described.load(), request)
-        }))
-        // Before anything else is believed: a page of another site must not reach us through a name
-        // of its own.
-        .layer(CheckLayer::new(move |request: &Request<Body>| {
-            check_host(&in_force.load().hosts, request)
+            let access = in_force.load();
+            well_known::answer(&access, request).or_else(|| check_host(&access.hosts, request))
         }))
         // Before authentication, since a preflight carries no credential.
         .layer(option_layer(cors))
@@ -110,6 +111,10 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
         });
     let endpoint = Endpoint::new(endpoint, peer.ip());
     Paths::new(layers.service(endpoint), facade, http_sse)
+}
+
+fn boxed<F: Future>(future: F) -> Pin<Box<F>> {
+    Box::pin(future)
 }
 
 /// Every call passes here, whoever makes it; `subscriptions/listen` alone is no call but a stream

@@ -4,16 +4,18 @@
 use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, Request};
 use switchboard_protocol::credentials::SubjectToken;
 
 /// The longest token that is exchanged, in bytes.
 const MAX_TOKEN: usize = 16 * 1024;
 
 /// Notes the token of a request beside it, whose claims have been verified.
-pub(crate) fn note(headers: &HeaderMap, extensions: &mut Extensions) {
-    if let Some(token) = jwt(headers) {
-        extensions.insert(Arc::new(SubjectToken::new(token.to_owned())));
+pub(crate) fn note<B>(request: &mut Request<B>) {
+    let token = jwt(request.headers()).map(str::to_owned);
+    if let Some(token) = token {
+        let token = Arc::new(SubjectToken::new(token));
+        request.extensions_mut().insert(token);
     }
 }
 
@@ -49,11 +51,11 @@ mod tests {
     #[test]
     fn only_a_token_is_noted() {
         let noted = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(AUTHORIZATION, HeaderValue::from_static(value));
-            let mut extensions = Extensions::new();
-            note(&headers, &mut extensions);
-            take(&mut extensions).map(|token| token.expose().to_owned())
+            let mut request = Request::new(());
+            let value = HeaderValue::from_static(value);
+            request.headers_mut().insert(AUTHORIZATION, value);
+            note(&mut request);
+            take(request.extensions_mut()).map(|token| token.expose().to_owned())
         };
         assert_eq!(
             noted("Bearer eyJh.eyJz.c2ln").as_deref(),

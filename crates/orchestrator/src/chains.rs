@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use switchboard_backends::pattern;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::method::Method;
+use switchboard_protocol::pattern;
 use tokio::time::Instant;
 
 use crate::config::chains::{ChainsConfig, FallbackConfig};

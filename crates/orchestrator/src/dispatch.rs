@@ -170,9 +170,15 @@ impl Inner {
         }
         let param_headers = mirrored(destination, call)?;
         let is_continuation = continuation.is_some_and(|it| it.is_first_use);
-        let policy_target = destination.policy_target();
-        let permit = admit(snapshot, &policy_target, call, is_continuation).await?;
-        let terms = snapshot.policy().terms(call, &policy_target);
+        let target = destination.policy_target();
+        // Not by `admit`, whose future would lie in that of every call.
+        let verdict = match snapshot.policy().admit(call, &target, is_continuation) {
+            Admission::Decided(verdict) => verdict,
+            Admission::Pending(verdict) => verdict.await,
+        };
+        let permit =
+            verdict.map_err(|fault| CallError::Fault(Box::new(fault.of(&destination.backend))))?;
+        let terms = snapshot.policy().terms(call, &target);
         let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
         call.end_by(Deadline {
             at: (began + backend.config().timeout_of(tool)).into_std(),
@@ -193,7 +199,7 @@ impl Inner {
         let is_answered = reply.is_ok();
         let outcome = match reply {
             Ok(Reply::Whole(answer)) => {
-                let (sealer, target) = (&self.sealer, policy_target.name);
+                let (sealer, target) = (&self.sealer, target.name);
                 results::outcome(snapshot, sealer, call, target, backend.name(), &answer)
             }
             Ok(Reply::Arriving(arriving)) => {
@@ -223,7 +229,8 @@ fn did_nothing(outcome: &Result<Outcome, CallError>) -> bool {
     }
 }
 
-/// Asks the policy in force whether the call may be made, and takes what it holds meanwhile.
+/// Asks the policy in force whether a call may be made that is not sent by [`Inner::send`], and takes
+/// what it holds meanwhile.
 pub(crate) async fn admit(
     snapshot: &Snapshot,
     target: &Target<'_>,

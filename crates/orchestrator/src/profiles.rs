@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use switchboard_backends::pattern;
+use switchboard_protocol::pattern;
 use switchboard_protocol::plain_uri::is_plain;
 use switchboard_protocol::policy::TargetKind;
 

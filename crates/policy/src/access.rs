@@ -1,7 +1,7 @@
 //! Authorization: who may see and use what, by the rules of the section `access`.
 //!
 //! A rule concerns a principal or it does not, which is worked out once (`Standings`); of a target
-//! it has to be asked each time. What a rule says without the arguments of a call decides what is
+//! it is asked once for all that see the same (`Known`), unless that is forgotten. What a rule says without the arguments of a call decides what is
 //! shown as well as what may be called, so what can be seen can be called. Conditions on arguments
 //! leave a target visible that could be allowed for some, and decide when it is called.
 
@@ -10,6 +10,7 @@ mod condition;
 mod config;
 mod decide;
 mod explain;
+mod known;
 mod pattern;
 mod rule;
 mod standing;

@@ -1,6 +1,5 @@
 //! The policy of a configuration: all that decides about calls, in one place and in one order.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,18 +7,13 @@ use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::error::{Fault, Reason};
 use switchboard_protocol::policy::{Admission, Audience, Permit, Policy, Target};
 use switchboard_protocol::trail::{Decision, Step};
+use switchboard_telemetry::{Metrics, PolicyDecision};
 
 use crate::access::{Access, AccessConfig, Ruling, Standings};
 use crate::limits::Limits;
 
-/// The word for rules of the section `access` in trails and metrics.
-pub const ACCESS: &str = "access";
-
-/// Is told of every decision, to count it.
-pub trait Observer: fmt::Debug + Send + Sync {
-    /// A policy of this kind (`access`, `rate`, `concurrency`, `budget`) decided about a call.
-    fn decided(&self, policy: &'static str, decision: Decision);
-}
+/// The word for rules of the section `access` in trails.
+const ACCESS: &str = "access";
 
 /// All rules of one configuration. Immutable: a reload makes another.
 #[derive(Debug)]
@@ -28,7 +22,8 @@ pub struct Gatekeeper {
     number: u64,
     access: Option<Access>,
     limits: Option<Arc<Limits>>,
-    observer: Option<Arc<dyn Observer>>,
+    /// Where decisions are counted.
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// What is remembered of a principal.
@@ -46,7 +41,7 @@ impl Gatekeeper {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             access: None,
             limits: None,
-            observer: None,
+            metrics: None,
         }
     }
 
@@ -66,11 +61,11 @@ impl Gatekeeper {
         }
     }
 
-    /// The same, which tells what it decides.
+    /// The same, whose decisions are counted.
     #[must_use]
-    pub fn observed_by(self, observer: Arc<dyn Observer>) -> Self {
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
         Self {
-            observer: Some(observer),
+            metrics: Some(metrics),
             ..self
         }
     }
@@ -92,20 +87,19 @@ impl Gatekeeper {
         new
     }
 
-    /// Notes a decision with the call, and has it counted.
-    fn note(
-        &self,
-        call: &Call,
-        policy: &'static str,
-        rule: impl FnOnce() -> Arc<str>,
-        decision: Decision,
-    ) {
-        if let Some(observer) = &self.observer {
-            observer.decided(policy, decision);
+    /// Notes a decision of the rules with the call, and counts it.
+    fn note(&self, call: &Call, rule: impl FnOnce() -> Arc<str>, decision: Decision) {
+        if let Some(metrics) = &self.metrics {
+            metrics.access_decided(match decision {
+                // Rules need nobody else, so they are never unchecked.
+                Decision::Allowed | Decision::Unchecked => PolicyDecision::Allowed,
+                Decision::Denied => PolicyDecision::Denied,
+                Decision::WouldDeny => PolicyDecision::WouldDeny,
+            });
         }
         if let Some(trail) = &call.trail {
             trail.note(Step::Decision {
-                policy,
+                policy: ACCESS,
                 rule: rule(),
                 decision,
             });
@@ -125,24 +119,24 @@ impl Gatekeeper {
                 by,
                 would_deny: None,
             } => {
-                self.note(call, ACCESS, || by, Decision::Allowed);
+                self.note(call, || by, Decision::Allowed);
                 Ok(())
             }
             Ruling::Allowed {
                 would_deny: Some(rule),
                 ..
             } => {
-                self.note(call, ACCESS, || rule, Decision::WouldDeny);
+                self.note(call, || rule, Decision::WouldDeny);
                 Ok(())
             }
             Ruling::Denied { by, for_arguments } => {
                 let fault = Fault::refused(Reason::Denied, denied(for_arguments))
                     .with_detail(format!("denied by the rule `{by}`"));
-                self.note(call, ACCESS, || by, Decision::Denied);
+                self.note(call, || by, Decision::Denied);
                 Err(Box::new(fault))
             }
             Ruling::Refused { message } => {
-                self.note(call, ACCESS, || "arguments".into(), Decision::Denied);
+                self.note(call, || "arguments".into(), Decision::Denied);
                 Err(Box::new(Fault::refused(Reason::ArgumentsRefused, message)))
             }
         }
@@ -209,7 +203,7 @@ impl Policy for Gatekeeper {
             return;
         };
         let rule = || access.hidden_by(standings, call, target);
-        self.note(call, ACCESS, rule, Decision::Denied);
+        self.note(call, rule, Decision::Denied);
     }
 }
 

@@ -11,5 +11,4 @@ pub mod facade;
 pub mod gatekeeper;
 pub mod limits;
 pub mod origin;
-mod pattern;
 pub mod store;

@@ -11,11 +11,11 @@ use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::Fault;
+use switchboard_protocol::pattern::Pattern;
 use switchboard_protocol::policy::{Admission, Ending, Hold, Permit, Target, TargetKind};
 use switchboard_protocol::trail::{Decision, Step, Trail};
 use switchboard_telemetry::{LimitDecision, LimitMetrics, Metrics};
 
-use crate::pattern;
 use crate::store::{Store, memory};
 
 pub(crate) mod concerns;
@@ -410,7 +410,7 @@ impl Rule {
 #[derive(Debug, Default)]
 struct Costs {
     /// Patterns, those that say more first.
-    patterns: Box<[(String, u64)]>,
+    patterns: Box<[(Pattern, u64)]>,
 }
 
 impl Costs {
@@ -421,7 +421,10 @@ impl Costs {
             (pattern.contains('*'), std::cmp::Reverse(said))
         });
         Self {
-            patterns: patterns.into(),
+            patterns: patterns
+                .iter()
+                .map(|(pattern, cost)| (Pattern::new(pattern), *cost))
+                .collect(),
         }
     }
 
@@ -433,7 +436,7 @@ impl Costs {
     fn of(&self, target: &Target<'_>) -> u64 {
         let is_tool = target.kind == TargetKind::Tool;
         let mut patterns = self.patterns.iter().filter(|_| is_tool);
-        let fitting = patterns.find(|(pattern, _)| pattern::matches(pattern, target.name));
+        let fitting = patterns.find(|(pattern, _)| pattern.matches(target.name));
         fitting.map_or(1, |(_, cost)| *cost)
     }
 }

@@ -287,10 +287,6 @@ known_keys! {
 }
 
 /// A message of either kind.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "taken apart as soon as it is parsed, and a box would cost each request an allocation"
-)]
 #[derive(Clone, Debug)]
 pub enum Message {
     /// A request or a notification.
@@ -433,7 +429,7 @@ impl Parser {
     }
 
     fn check(&self, raw: &[u8]) -> Result<(), EnvelopeError> {
-        let starts_with = |span: Span, byte: u8| raw[span.start as usize] == byte;
+        let starts_with = |span: Span, byte: u8| raw[span.start()] == byte;
         let EnvelopeKeys {
             jsonrpc,
             id,
@@ -686,7 +682,7 @@ fn object<'a, K: Keys>(
         let span = read(scanner, &name)?;
         match keys.slot(&name).map(|slot| slot.replace(span)) {
             None => seen.insert::<K>(name)?,
-            Some(None) if !scanner.has_escapes_since(span.start as usize) => {}
+            Some(None) if !scanner.has_escapes_since(span.start()) => {}
             Some(None) if is_text(span.of(scanner.bytes())) => {}
             Some(None) => {
                 return Err(EnvelopeError::shape(format!(

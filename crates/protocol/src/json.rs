@@ -10,28 +10,51 @@ mod chunks;
 pub use self::chunks::{ChunkScanner, Event};
 
 use std::borrow::Cow;
+use std::fmt;
+use std::num::NonZeroU32;
 
 /// How deep arrays and objects may nest before a message is refused.
 pub const MAX_DEPTH: usize = 128;
 
+/// Texts are shorter than this.
+pub(crate) const MAX_BYTES: usize = u32::MAX as usize;
+
 /// A part of a message: byte offsets, end exclusive. Messages are smaller than 4 GiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// Offset of the first byte.
-    pub start: u32,
-    /// Offset behind the last byte.
-    pub end: u32,
+    start: u32,
+    /// The end and one: never 0, so that a span that may be absent is no larger. A message has dozens,
+    /// and is moved many times.
+    behind: NonZeroU32,
 }
 
 impl Span {
     // Only `Scanner::new` checks that a text is smaller than 4 GiB; whoever makes spans of a text
     // that did not pass it has to know.
-    pub(crate) fn new(start: usize, end: usize) -> Self {
-        debug_assert!(u32::try_from(end).is_ok(), "a text of 4 GiB or more");
+    pub(crate) const fn new(start: usize, end: usize) -> Self {
+        debug_assert!(end < MAX_BYTES, "a text of 4 GiB or more");
         Self {
             start: start as u32,
-            end: end as u32,
+            behind: NonZeroU32::MIN.saturating_add(end as u32),
         }
+    }
+
+    /// All of a text; `None` if it is too long for spans.
+    #[must_use]
+    pub fn of_all(text: &[u8]) -> Option<Self> {
+        (text.len() < MAX_BYTES).then(|| Self::new(0, text.len()))
+    }
+
+    /// Offset of the first byte.
+    #[must_use]
+    pub const fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Offset behind the last byte.
+    #[must_use]
+    pub const fn end(self) -> usize {
+        self.behind.get() as usize - 1
     }
 
     /// The bytes of this part of `bytes`, the message that the span was taken from.
@@ -59,7 +82,13 @@ impl Span {
     /// The span as a range of indices.
     #[must_use]
     pub fn range(self) -> std::ops::Range<usize> {
-        self.start as usize..self.end as usize
+        self.start()..self.end()
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Span({:?})", self.range())
     }
 }
 
@@ -96,7 +125,7 @@ impl<'a> Scanner<'a> {
     /// # Errors
     /// [`JsonError::Utf8`], or [`JsonError::Size`] for 4 GiB and more.
     pub fn new(bytes: &'a [u8]) -> Result<Self, JsonError> {
-        if u32::try_from(bytes.len()).is_err() {
+        if bytes.len() >= MAX_BYTES {
             return Err(JsonError::Size);
         }
         match std::str::from_utf8(bytes) {
@@ -201,9 +230,9 @@ impl<'a> Scanner<'a> {
         let span = self.string()?;
         self.expect(b':')?;
         Ok(Some(Key {
-            raw: &self.bytes[span.start as usize + 1..span.end as usize - 1],
+            raw: &self.bytes[span.start() + 1..span.end() - 1],
             at: span.start,
-            has_escapes: self.has_escapes_since(span.start as usize),
+            has_escapes: self.has_escapes_since(span.start()),
         }))
     }
 
@@ -474,6 +503,13 @@ pub fn as_name(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
         None => Cow::Borrowed(inner),
         Some(_) => Cow::Owned(unescape(inner).into_owned().into_bytes()),
     })
+}
+
+/// The one form of all spellings of a key that a reader without an eye for case takes for one.
+#[must_use]
+pub fn fold_case(key: &str) -> String {
+    let upper = key.chars().flat_map(char::to_uppercase);
+    upper.flat_map(char::to_lowercase).collect()
 }
 
 /// Writes `text` as a JSON string, quotes included.

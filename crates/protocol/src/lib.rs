@@ -33,6 +33,7 @@ pub mod method;
 pub mod network;
 pub mod param_header;
 pub mod passage;
+pub mod pattern;
 pub mod plain_uri;
 pub mod policy;
 pub mod splice;

@@ -154,7 +154,7 @@ enum Role {
 }
 
 /// Stands in the slot of a key that was seen.
-const SEEN: Span = Span { start: 0, end: 0 };
+const SEEN: Span = Span::new(0, 0);
 
 impl<E: Edit> Passage<E> {
     /// The passage of the response to the request of this id and method.

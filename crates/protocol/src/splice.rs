@@ -32,11 +32,8 @@ impl<'a> Splice<'a> {
     /// `object`. Once for each object that may be empty, and not where [`Splice::remove_member`]
     /// takes its only member: the comma depends on what is there.
     pub fn insert_members(&mut self, text: &[u8], object: Span, members: &[u8]) {
-        let at = Span {
-            start: object.start + 1,
-            end: object.start + 1,
-        };
-        let empty = text[at.start as usize..object.end as usize]
+        let at = Span::new(object.start() + 1, object.start() + 1);
+        let empty = text[at.start()..object.end()]
             .iter()
             .find(|byte| !byte.is_ascii_whitespace())
             .is_none_or(|byte| *byte == b'}');
@@ -56,7 +53,7 @@ impl<'a> Splice<'a> {
                 .iter()
                 .rposition(|byte| !byte.is_ascii_whitespace())
         };
-        let key_end = before(value.start as usize)
+        let key_end = before(value.start())
             .filter(|colon| text[*colon] == b':')
             .and_then(before)
             .filter(|quote| text[*quote] == b'"');
@@ -64,7 +61,7 @@ impl<'a> Splice<'a> {
         else {
             return;
         };
-        let (mut start, mut end) = (key_start, value.end as usize);
+        let (mut start, mut end) = (key_start, value.end());
         match before(key_start) {
             Some(comma) if text[comma] == b',' => start = comma,
             _ => {
@@ -88,13 +85,13 @@ impl<'a> Splice<'a> {
     pub fn apply_shared(mut self, text: &Bytes, of: Span) -> Payload {
         self.put_in_order(of);
         let mut payload = Payload::default();
-        let mut at = of.start as usize;
+        let mut at = of.start();
         for (span, with) in self.edits {
-            payload.push(text.slice(at..span.start as usize));
+            payload.push(text.slice(at..span.start()));
             payload.push(with.into_owned());
-            at = span.end as usize;
+            at = span.end();
         }
-        payload.push(text.slice(at..of.end as usize));
+        payload.push(text.slice(at..of.end()));
         payload
     }
 
@@ -115,23 +112,24 @@ impl<'a> Splice<'a> {
     /// If a replacement does not lie in `of`, or two overlap.
     pub fn apply(mut self, text: &[u8], of: Span, out: &mut Vec<u8>) {
         self.put_in_order(of);
-        let mut at = of.start as usize;
+        let mut at = of.start();
         for (span, with) in &self.edits {
-            out.extend_from_slice(&text[at..span.start as usize]);
+            out.extend_from_slice(&text[at..span.start()]);
             out.extend_from_slice(with);
-            at = span.end as usize;
+            at = span.end();
         }
-        out.extend_from_slice(&text[at..of.end as usize]);
+        out.extend_from_slice(&text[at..of.end()]);
     }
 
     fn put_in_order(&mut self, of: Span) {
-        self.edits.sort_by_key(|(span, _)| (span.start, span.end));
+        self.edits
+            .sort_by_key(|(span, _)| (span.start(), span.end()));
         debug_assert!(
             self.edits
                 .iter()
-                .try_fold(of.start, |at, (span, _)| (at <= span.start)
-                    .then_some(span.end))
-                .is_some_and(|end| end <= of.end),
+                .try_fold(of.start(), |at, (span, _)| (at <= span.start())
+                    .then_some(span.end()))
+                .is_some_and(|end| end <= of.end()),
             "edits overlap or lie outside"
         );
     }
@@ -178,7 +176,7 @@ pub fn for_each_member<'a>(raw: &'a [u8], mut visit: impl FnMut(&str, &'a [u8], 
     let mut first = true;
     while let Ok(Some(key)) = scanner.next_key(&mut first) {
         let Ok(value) = scanner.value() else { return };
-        let member = &raw[key.at as usize..value.end as usize];
+        let member = &raw[key.at as usize..value.end()];
         visit(&key.text(), member, value.of(raw));
     }
 }
@@ -225,8 +223,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn span(start: u32, end: u32) -> Span {
-        Span { start, end }
+    fn span(start: usize, end: usize) -> Span {
+        Span::new(start, end)
     }
 
     #[test]

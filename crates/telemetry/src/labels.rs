@@ -220,15 +220,7 @@ label! {
 }
 
 label! {
-    /// `policy` that decided about a call.
-    PolicyKind {
-        /// Rules of who may do what.
-        Access = "access",
-    }
-}
-
-label! {
-    /// `decision` of a policy.
+    /// `decision` of the rules of who may do what.
     PolicyDecision {
         /// The call may be made.
         Allowed = "allowed",

@@ -18,8 +18,7 @@ pub use context::{Sampler, TraceContext, TraceParent};
 pub use init::{Guard, InitError, init};
 pub use labels::{
     AuditDrop, AuthOutcome, BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision,
-    MethodLabel, PolicyDecision, PolicyKind, Refusal, ReloadResult, Retry, ShedReason,
-    StoreFailure,
+    MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
 };
 pub use metrics::{
     BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, LimitMetrics, Metrics, ProcessMetrics,

@@ -22,8 +22,7 @@ use prometheus::{
 
 use crate::labels::{
     AuditDrop, AuthOutcome, BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision,
-    MethodLabel, PolicyDecision, PolicyKind, Refusal, ReloadResult, Retry, ShedReason,
-    StoreFailure,
+    MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
 };
 use families::Family;
 use processes::ProcessFamilies;
@@ -40,6 +39,9 @@ pub const BUCKETS: [f64; 14] = [
 
 /// Statuses below 100 and above 599 do not occur; they share the cell of 500.
 const STATUSES: std::ops::Range<u16> = 100..600;
+
+/// The `policy` that the rules of who may do what are.
+const ACCESS: &str = "access";
 
 /// What the process counts. Made once, shared by `Arc`.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ pub struct Metrics {
     calls_in_flight: IntGauge,
     shed: Box<[IntCounter]>,
     /// By policy, and by decision in each.
-    policy_decisions: Box<[IntCounter]>,
+    access_decisions: Box<[IntCounter]>,
     limits: limits::LimitFamilies,
     audit_dropped: Box<[IntCounter]>,
     authentications: Box<[IntCounter]>,
@@ -122,12 +124,9 @@ impl Metrics {
                 .iter()
                 .map(|reason| shed.with_label_values(&[reason.as_str()]))
                 .collect(),
-            policy_decisions: PolicyKind::ALL
+            access_decisions: PolicyDecision::ALL
                 .iter()
-                .flat_map(|policy| PolicyDecision::ALL.iter().map(move |said| (policy, said)))
-                .map(|(policy, said)| {
-                    policy_decisions.with_label_values(&[policy.as_str(), said.as_str()])
-                })
+                .map(|said| policy_decisions.with_label_values(&[ACCESS, said.as_str()]))
                 .collect(),
             limits: limits::LimitFamilies::new(&registry)?,
             audit_dropped: AuditDrop::ALL
@@ -260,10 +259,9 @@ impl Metrics {
         self.shed[reason as usize].inc();
     }
 
-    /// Counts what a policy said of a call.
-    pub fn policy_decided(&self, policy: PolicyKind, decision: PolicyDecision) {
-        let at = policy as usize * PolicyDecision::ALL.len() + decision as usize;
-        self.policy_decisions[at].inc();
+    /// Counts what the rules of who may do what said of a call.
+    pub fn access_decided(&self, decision: PolicyDecision) {
+        self.access_decisions[decision as usize].inc();
     }
 
     /// The handles of a limit or budget: `policy` says which, `name` is from the configuration.
@@ -560,7 +558,7 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             Some(&families::SHED),
             values(ShedReason::ALL, ShedReason::as_str),
         ),
-        ("policy", None, values(PolicyKind::ALL, PolicyKind::as_str)),
+        ("policy", None, vec![ACCESS]),
         (
             "decision",
             None,

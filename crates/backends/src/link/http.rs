@@ -361,9 +361,10 @@ impl HttpLink {
             self.request_of(HttpMethod::POST, wire, out.body)
         };
         // Sent in each arm: the future is large, and would be moved from one place to the next.
-        let answer = match self.inner.bounds.first_byte {
-            None => self.send_for(request, caller).await?,
-            Some(bound) => Box::pin(timeout(bound, self.send_for(request, caller)))
+        let answer = match (self.inner.bounds.first_byte, &self.inner.credentials) {
+            (None, None) => self.send_bare(request).await?,
+            (None, Some(_)) => Box::pin(self.send_for(request, caller)).await?,
+            (Some(bound), _) => Box::pin(timeout(bound, self.send_for(request, caller)))
                 .await
                 .map_err(|_| LinkError::Silent)??,
         };

@@ -254,12 +254,9 @@ fn spliced(notification: &Envelope, mut splice: Splice<'_>) -> Bytes {
     {
         splice.replace(meta, splice::without_own_meta(notification.slice(meta)));
     }
-    if splice.is_empty() {
+    let whole = json::Span::of_all(&notification.raw).filter(|_| !splice.is_empty());
+    let Some(whole) = whole else {
         return notification.raw.clone();
-    }
-    let whole = json::Span {
-        start: 0,
-        end: u32::try_from(notification.raw.len()).unwrap_or(u32::MAX),
     };
     let mut out = Vec::with_capacity(notification.raw.len() + 32);
     splice.apply(&notification.raw, whole, &mut out);

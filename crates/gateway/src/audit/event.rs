@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -44,6 +44,8 @@ impl Event {
 pub(crate) struct CallEvent {
     /// When it began.
     pub(super) at: SystemTime,
+    /// The same, on the clock that measures how long it took.
+    pub(super) began: Instant,
     pub(super) took: Duration,
     pub(super) method: Method,
     pub(super) quotes: Quotes,

@@ -63,7 +63,6 @@ where
 /// A call that leaves a record when it ends; one that is dropped before was cancelled.
 pub(crate) struct AuditedCall {
     log: AuditLog,
-    began: Instant,
     event: Option<Box<CallEvent>>,
 }
 
@@ -77,6 +76,7 @@ impl AuditedCall {
         call.trail = Some(Arc::clone(&trail));
         let event = CallEvent {
             at: SystemTime::now(),
+            began: Instant::now(),
             took: std::time::Duration::ZERO,
             method: call.method,
             quotes: Quotes::of(call),
@@ -92,7 +92,6 @@ impl AuditedCall {
         };
         Some(Self {
             log: log.clone(),
-            began: Instant::now(),
             event: Some(Box::new(event)),
         })
     }
@@ -101,7 +100,7 @@ impl AuditedCall {
         let Some(mut event) = self.event.take() else {
             return;
         };
-        event.took = self.began.elapsed();
+        event.took = event.began.elapsed();
         if let Some(end) = end {
             event.end = end;
         }

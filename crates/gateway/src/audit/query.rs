@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use switchboard_backends::pattern;
+use switchboard_protocol::pattern;
 
 use super::jsonl::kept;
 use super::record::MAX_LINE;

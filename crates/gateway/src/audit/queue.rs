@@ -83,23 +83,9 @@ impl AuditLog {
     /// Whether there is a record of calls of this method.
     pub(super) fn includes_method(&self, method: Method) -> bool {
         let includes = self.0.includes;
-        match method {
-            Method::Discover
-            | Method::ToolsList
-            | Method::ResourcesList
-            | Method::ResourceTemplatesList
-            | Method::PromptsList
-            | Method::SkillsList => includes.lists,
-            Method::ToolsCall
-            | Method::ResourcesRead
-            | Method::PromptsGet
-            | Method::Complete
-            | Method::Listen
-            | Method::TasksGet
-            | Method::TasksUpdate
-            | Method::TasksCancel
-            | Method::SkillsGet
-            | Method::DirectoryRead => includes.calls,
+        match is_list(method) {
+            true => includes.lists,
+            false => includes.calls,
         }
     }
 
@@ -224,6 +210,28 @@ impl AuditLog {
             path,
             status,
         })));
+    }
+}
+
+/// Whether a method asks for a list, or what there is at all: such calls are a kind of their own.
+pub(super) const fn is_list(method: Method) -> bool {
+    match method {
+        Method::Discover
+        | Method::ToolsList
+        | Method::ResourcesList
+        | Method::ResourceTemplatesList
+        | Method::PromptsList
+        | Method::SkillsList => true,
+        Method::ToolsCall
+        | Method::ResourcesRead
+        | Method::PromptsGet
+        | Method::Complete
+        | Method::Listen
+        | Method::TasksGet
+        | Method::TasksUpdate
+        | Method::TasksCancel
+        | Method::SkillsGet
+        | Method::DirectoryRead => false,
     }
 }
 

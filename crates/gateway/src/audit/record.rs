@@ -5,14 +5,15 @@ use std::fmt::Write as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use switchboard_backends::pattern;
 use switchboard_protocol::method::Method;
+use switchboard_protocol::pattern;
 use switchboard_protocol::trail::{Step, Steps};
 use switchboard_protocol::{json, trail};
 use switchboard_telemetry::TraceParent;
 
 use super::arguments;
 use super::event::{AdminEvent, CallEnd, CallEvent, Event, RefusalEvent};
+use super::queue::is_list;
 use super::subscription::SubscriptionEvent;
 use super::writer::session_digest;
 
@@ -174,7 +175,10 @@ impl Record {
         let mut record = Self {
             v: VERSION,
             at: humantime::format_rfc3339_millis(call.at).to_string(),
-            kind: kind(call.method),
+            kind: match is_list(call.method) {
+                true => "list",
+                false => "call",
+            },
             oauth_client: call.principal.client.clone(),
             principal: Some(call.principal.id.clone()),
             groups: call.principal.groups.clone(),
@@ -486,27 +490,6 @@ fn is_invisible(character: char) -> bool {
             '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
                 | '\u{e0000}'..='\u{e007f}'
         )
-}
-
-const fn kind(method: Method) -> &'static str {
-    match method {
-        Method::Discover
-        | Method::ToolsList
-        | Method::ResourcesList
-        | Method::ResourceTemplatesList
-        | Method::PromptsList
-        | Method::SkillsList => "list",
-        Method::ToolsCall
-        | Method::ResourcesRead
-        | Method::PromptsGet
-        | Method::Complete
-        | Method::Listen
-        | Method::TasksGet
-        | Method::TasksUpdate
-        | Method::TasksCancel
-        | Method::SkillsGet
-        | Method::DirectoryRead => "call",
-    }
 }
 
 fn target(call: &CallEvent) -> Option<String> {

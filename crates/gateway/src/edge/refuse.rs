@@ -1,12 +1,12 @@
 //! An answer to a request whose body nobody reads.
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
+use std::future::ready;
 use std::pin::pin;
 use std::time::Duration;
 
 use axum::response::Response;
-use futures_util::future::{BoxFuture, Either, FutureExt};
+use futures_util::future::{BoxFuture, FutureExt};
 use http::{Request, Version};
 use http_body_util::BodyExt;
 use hyper::body::Body;
@@ -16,9 +16,8 @@ use tokio::time::timeout;
 const MAX_DISCARDED: usize = 64 * 1024;
 const MAX_TIME: Duration = Duration::from_secs(5);
 
-/// An early answer.
-pub(crate) type Refused =
-    Either<Ready<Result<Response, Infallible>>, BoxFuture<'static, Result<Response, Infallible>>>;
+/// An early answer. In a box, since every request's future would have room for it.
+pub(crate) type Refused = BoxFuture<'static, Result<Response, Infallible>>;
 
 /// Answers a request without a look at its body. Over HTTP/2 the stream of a request that was not
 /// read is reset right behind the answer, and there are clients that lose the answer then; so what
@@ -29,10 +28,10 @@ where
     B::Data: Send,
 {
     if request.version() != Version::HTTP_2 || request.body().is_end_stream() {
-        return Either::Left(ready(Ok(response)));
+        return ready(Ok(response)).boxed();
     }
     let discarding = discard(request.into_body());
-    Either::Right(discarding.map(|()| Ok(response)).boxed())
+    discarding.map(|()| Ok(response)).boxed()
 }
 
 /// Reads a body that is of no use, as far as it is short and comes in time.

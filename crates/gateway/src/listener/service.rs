@@ -119,7 +119,7 @@ impl<S: HttpService> ConnectionService<S> {
             },
             // None of ours ever is; one that waits does so for each request alone.
             Poll::Pending => Outcome::Waiting {
-                response: inner.clone().oneshot(request),
+                response: Box::pin(inner.clone().oneshot(request)),
             },
         }
     }
@@ -164,7 +164,8 @@ pin_project! {
         S: Service<Request<Incoming>>,
     {
         Asked { #[pin] response: S::Future },
-        Waiting { #[pin] response: Oneshot<S, Request<Incoming>> },
+        // Boxed, since it is large and never used by ours.
+        Waiting { response: Pin<Box<Oneshot<S, Request<Incoming>>>> },
         Refused { status: StatusCode },
     }
 }
@@ -180,7 +181,7 @@ impl<S: HttpService> Future for ResponseFuture<S> {
                 response.map(Some)
             }
             OutcomeProjection::Waiting { response } => {
-                let Ok(response) = ready!(response.poll(cx));
+                let Ok(response) = ready!(response.as_mut().poll(cx));
                 response.map(Some)
             }
             OutcomeProjection::Refused { status } => {

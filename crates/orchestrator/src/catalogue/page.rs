@@ -212,12 +212,12 @@ fn quoted(text: &str) -> Vec<u8> {
 }
 
 fn spliced(item: &Item, edits: Splice<'_>) -> Vec<u8> {
-    // A span can't say more than 4 GiB, and no message is that long.
-    let Ok(end) = u32::try_from(item.raw.len()) else {
+    // No message is too long for one.
+    let Some(whole) = Span::of_all(&item.raw) else {
         return item.raw.to_vec();
     };
     let mut out = Vec::with_capacity(item.raw.len() + 32);
-    edits.apply(&item.raw, Span { start: 0, end }, &mut out);
+    edits.apply(&item.raw, whole, &mut out);
     out
 }
 

@@ -28,13 +28,7 @@ fn item_of(value: &Value, key: &str) -> Item {
 
 fn raw_item(raw: &str, key: &str) -> Item {
     let raw = raw.as_bytes();
-    let span = |part: &[u8]| {
-        let start = part.as_ptr() as usize - raw.as_ptr() as usize;
-        Span {
-            start: u32::try_from(start).unwrap(),
-            end: u32::try_from(start + part.len()).unwrap(),
-        }
-    };
+    let span = |part: &[u8]| Span::of_part(raw, part);
     let member = splice::member(raw, key).unwrap();
     let ui = splice::member(raw, "_meta")
         .and_then(|meta| splice::member(meta, "ui"))

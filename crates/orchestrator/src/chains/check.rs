@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use switchboard_backends::pattern;
+use switchboard_protocol::pattern;
 
 use super::Chains;
 use super::arguments::Mapping;

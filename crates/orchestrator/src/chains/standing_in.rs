@@ -1,6 +1,6 @@
 //! Whether somebody answers for a tool whose server is away.
 
-use switchboard_backends::pattern;
+use switchboard_protocol::pattern;
 
 use crate::config::chains::{ChainsConfig, When};
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use switchboard_backends::pattern;
+use switchboard_protocol::pattern;
 
 use super::chains::AnyValue;
 use super::{ConfigProblem, NamesConfig, did_you_mean, path};

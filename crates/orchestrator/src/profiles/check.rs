@@ -1,6 +1,6 @@
 //! Whether profiles fit what the servers offer.
 
-use switchboard_backends::pattern;
+use switchboard_protocol::pattern;
 use switchboard_protocol::policy::TargetKind;
 
 use super::Profile;

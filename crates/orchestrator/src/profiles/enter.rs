@@ -8,7 +8,7 @@ use switchboard_protocol::call::Call;
 use switchboard_protocol::canonical::canonical;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
-use switchboard_protocol::json::{Span, quoted, write_str};
+use switchboard_protocol::json::{Span, fold_case, quoted, write_str};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::policy::TargetKind;
 use switchboard_protocol::splice::{Splice, for_each_member};
@@ -154,11 +154,7 @@ impl Arguments {
 
 /// Whether two keys are one to a reader without an eye for case.
 pub(super) fn is_like(key: &str, other: &str) -> bool {
-    let folded = |text: &'_ str| -> String {
-        let upper = text.chars().flat_map(char::to_uppercase);
-        upper.flat_map(char::to_lowercase).collect()
-    };
-    folded(key) == folded(other)
+    fold_case(key) == fold_case(other)
 }
 
 impl Asked<'_> {

@@ -151,7 +151,7 @@ impl Reader<'_> {
             if has_lone_surrogate(&self.scanner.bytes()[at..end]) {
                 return Err(Unclear::HalfCharacter);
             }
-            if !folded.insert(fold(&name)) {
+            if !folded.insert(json::fold_case(&name)) {
                 return Err(Unclear::Doubled(shown(&format!("{name:?}"))));
             }
             let value = self.value()?;
@@ -169,14 +169,6 @@ impl Reader<'_> {
         }
         Ok(Value::List(Arc::new(items)))
     }
-}
-
-/// The one form of all spellings that a reader without an eye for case takes for one.
-fn fold(key: &str) -> String {
-    key.chars()
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .collect()
 }
 
 fn shown(text: &str) -> String {

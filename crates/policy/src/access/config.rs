@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use switchboard_protocol::pattern::matches;
 use switchboard_protocol::policy::TargetKind;
 
 use super::condition::Condition;
-use super::pattern::{self, Pattern};
+use super::pattern;
 
 /// The most rules.
 pub const MAX_RULES: usize = 1000;
@@ -224,7 +225,7 @@ impl RulePattern<'_> {
     /// Whether it fits this name.
     #[must_use]
     pub fn fits(&self, name: &str) -> bool {
-        Pattern::new(self.text).matches(name)
+        matches(self.text, name)
     }
 }
 

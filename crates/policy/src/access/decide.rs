@@ -10,6 +10,7 @@ use switchboard_protocol::policy::{Audience, Target, TargetKind};
 use super::arguments::{Arguments, Unclear};
 use super::condition::Facts;
 use super::config::{AccessConfig, AccessMode, Effect, MAX_RULES};
+use super::known::KnownByAudience;
 use super::rule::{Fit, Rule};
 use super::standing::{Asked, Standing, Standings};
 
@@ -26,6 +27,7 @@ pub struct Access {
     pub(super) profiles: HashMap<String, usize>,
     /// Whether a condition looks at the name of the profile.
     pub(super) looks_at_profiles: bool,
+    pub(super) known: KnownByAudience,
     default: Arc<str>,
 }
 
@@ -89,6 +91,7 @@ impl Access {
             looks_at_profiles: rules.iter().any(|rule| rule.needs().profile),
             rules,
             profiles,
+            known: KnownByAudience::default(),
             default: DEFAULT.into(),
         }
     }
@@ -128,10 +131,10 @@ impl Access {
                 target: Some(target),
                 arguments: None,
             };
-            !matches!(
-                self.decide(&standing, target, &facts, false),
-                Decided::Denied(_)
-            )
+            // Not remembered here, or a long list would have what is called forgotten.
+            let known = standing.known.as_ref().and_then(|known| known.get(target));
+            let decided = known.unwrap_or_else(|| self.decide(&standing, target, &facts, false));
+            !matches!(decided, Decided::Denied(_))
         }
     }
 
@@ -218,7 +221,7 @@ impl Access {
     ) -> Ruling {
         let profile = call.profile.as_deref();
         let standing = self.standing(standings, &call.principal, profile);
-        let seen = self.decide(&standing, target, &facts_of(call, target), false);
+        let seen = self.seen(&standing, call, target);
         let outcome = self.of_call(&standing, call, target, seen, false);
         let would_deny = || {
             if standing.shadow.is_empty() {
@@ -257,6 +260,19 @@ impl Access {
                 message: unclear.to_string(),
             },
         }
+    }
+
+    /// Decides about the target of a call, or knows what was decided.
+    fn seen(&self, standing: &Standing, call: &Call, target: &Target<'_>) -> Decided {
+        let known = standing.known.as_ref();
+        if let Some(decided) = known.and_then(|known| known.get(target)) {
+            return decided;
+        }
+        let decided = self.decide(standing, target, &facts_of(call, target), false);
+        if let Some(known) = known {
+            known.put(target, decided);
+        }
+        decided
     }
 
     /// Looks at the arguments, if what was decided about the target depends on them.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use switchboard_protocol::call::Principal;
+use switchboard_protocol::pattern::Patterns;
 use switchboard_protocol::plain_uri::is_plain;
 use switchboard_protocol::policy::{Target, TargetKind};
 
 use super::condition::{Condition, Facts, Needs};
 use super::config::{AccessMode, Effect, RuleConfig};
-use super::pattern::Patterns;
 
 /// A rule.
 #[derive(Debug)]

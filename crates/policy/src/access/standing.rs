@@ -10,6 +10,7 @@ use switchboard_protocol::policy::Audience;
 use super::condition::{Facts, Needs};
 use super::config::Effect;
 use super::decide::Access;
+use super::known::Known;
 use super::rule::Fit;
 
 /// The standings of one principal, one for each profile that rules tell apart.
@@ -25,6 +26,8 @@ pub(super) struct Standing {
     pub(super) shadow: Box<[Asked]>,
     /// Shared by all that see the same.
     pub(super) audience: Audience,
+    /// The same: for all of one audience the rules say the same of a target.
+    pub(super) known: Option<Arc<Known>>,
 }
 
 /// A rule that concerns a principal.
@@ -59,7 +62,11 @@ impl Access {
             Some(None) => 1,
         };
         match standings.0.get(slot) {
-            Some(slot) => Cow::Borrowed(slot.get_or_init(|| self.work_out(principal, profile))),
+            Some(slot) => Cow::Borrowed(slot.get_or_init(|| {
+                let standing = self.work_out(principal, profile);
+                let known = self.known.of(&standing.audience);
+                Standing { known, ..standing }
+            })),
             None => Cow::Owned(self.work_out(principal, profile)),
         }
     }
@@ -113,6 +120,7 @@ impl Access {
             allow: allow.into(),
             shadow: shadow.into(),
             audience: Audience(words.into()),
+            known: None,
         }
     }
 }

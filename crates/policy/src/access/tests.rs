@@ -10,10 +10,11 @@ use switchboard_protocol::policy::{Admission, Policy, Target, TargetKind};
 use switchboard_protocol::trail::{Decision, Step, Trail};
 use switchboard_protocol::version::Version;
 
-use super::{AccessConfig, Said};
+use super::AccessConfig;
 use crate::gatekeeper::Gatekeeper;
 
 mod properties;
+mod told;
 
 pub(super) fn config(section: Value) -> AccessConfig {
     serde_json::from_value(section).unwrap()
@@ -352,94 +353,29 @@ fn those_that_see_the_same_are_one_audience() {
 }
 
 #[test]
-fn an_explanation_names_the_rule_that_decides_and_why_others_do_not() {
+fn what_is_remembered_of_a_target_is_what_is_decided() {
     let policy = gatekeeper(json!({"rules": [
-        {"name": "srv", "effect": "allow", "tools": ["read"], "when": "args.path.startsWith('/srv/')"},
-        {"name": "ops", "effect": "allow", "groups": ["ops"]},
-        {"name": "no", "effect": "deny", "tools": ["no*"]},
+        {"name": "own", "effect": "allow", "tools": ["own"], "when": "args.user == principal.id"},
+        {"name": "named", "effect": "allow", "tools": ["t*"], "when": "name.endsWith(principal.id)"},
+        {"name": "none", "effect": "deny", "tools": ["*secret*"]},
     ]}));
-    let access = policy.access().unwrap();
-    let anyone = user("key:a", &[]);
-    let told = |name: &str, arguments: Option<&str>| {
-        access.explain(
-            &anyone,
-            None,
-            &tool("f", name),
-            arguments.map(str::as_bytes),
-        )
-    };
-    let explanation = told("read", None);
-    assert_eq!(
-        (explanation.said, explanation.rules[0].fits),
-        (Said::DependsOnArguments, None)
-    );
-    assert_eq!(explanation.rules[1].why, "`groups` does not fit");
-    let explanation = told("read", Some(r#"{"path":"/srv/x"}"#));
-    assert_eq!((explanation.said, &*explanation.by), (Said::Allowed, "srv"));
-    let explanation = told("read", Some("{}"));
-    assert_eq!(
-        (explanation.said, &*explanation.by),
-        (Said::Denied, "default")
-    );
-    assert!(
-        explanation.rules[0].why.contains("No such key"),
-        "{}",
-        explanation.rules[0].why
-    );
-    let explanation = told("now", None);
-    assert_eq!((explanation.said, &*explanation.by), (Said::Denied, "no"));
-    let explanation = told("read", Some(r#"{"path":1,"path":2}"#));
-    assert!(!explanation.is_allowed() && explanation.refused.unwrap().contains("more than once"));
-    assert!(!told("read", Some("no json")).is_allowed());
-}
-
-#[test]
-fn mistakes_are_told_by_key() {
-    let problems = config(json!({"rules": [
-        {"name": "a", "effect": "allow", "users": []},
-        {"name": "a", "effect": "deny", "tools": ["!x"], "claims": {"c": []}},
-        {"name": "c", "effect": "allow", "mode": "shadow", "profiles": ["*"], "when": "args.x =="},
-        {"name": " ", "effect": "deny", "claims": {}, "backends": ["a b "]},
-        {"name": "d", "effect": "deny", "claims": {"c": [[1]]}},
-    ]}))
-    .problems();
-    let told: Vec<String> = problems
-        .iter()
-        .map(|problem| format!("{}: {}", problem.path.join("."), problem.message))
-        .collect();
-    for (at, (path, words)) in [
-        (
-            "rules.[0].users",
-            "matches nobody and nothing; leave it out",
-        ),
-        ("rules.[1].tools.[0]", "is a negation"),
-        ("rules.[1].claims.c", "leave it out"),
-        ("rules.[1].name", "is the name of rules[0] too"),
-        ("rules.[2].mode", "is for a rule that denies"),
-        ("rules.[2].profiles.[0]", "is a pattern"),
-        (
-            "rules.[2].when",
-            "of the rule `c` is wrong at line 1, column 10",
-        ),
-        ("rules.[3].name", "is empty"),
-        ("rules.[3].backends.[0]", "begins or ends with a space"),
-        ("rules.[3].claims", "leave it out"),
-        ("rules.[4].claims.c", "is no text, number"),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        assert!(
-            told[at].starts_with(path) && told[at].contains(words),
-            "{at}: {told:#?}"
-        );
-    }
-    assert_eq!(told.len(), 11, "{told:#?}");
-    for wrong in [
-        json!({"rules": [{"name": "a", "effect": "allow", "user": ["x"]}]}),
-        json!({"rules": [{"name": "a"}]}),
-        json!({"rule": []}),
-    ] {
-        assert!(serde_json::from_value::<AccessConfig>(wrong).is_err());
+    // Twice: what was decided first is remembered for all that see the same.
+    for _ in 0..2 {
+        for id in ["a", "b"] {
+            let who = user(id, &[]);
+            let allowed = |name: &str, arguments: &str| {
+                let (call, target) = (call(&who, arguments), tool("f", name));
+                let is_allowed = verdict(&policy, &call, &target).is_ok();
+                (policy.shows(&who, None, &target), is_allowed)
+            };
+            assert_eq!(
+                allowed("own", &format!(r#"{{"user":"{id}"}}"#)),
+                (true, true)
+            );
+            assert_eq!(allowed("own", r#"{"user":"c"}"#), (true, false));
+            assert_eq!(allowed("t_a", "{}"), (id == "a", id == "a"));
+            assert_eq!(allowed("t_b", "{}"), (id == "b", id == "b"));
+            assert_eq!(allowed("t_secret_a", "{}"), (false, false));
+        }
     }
 }

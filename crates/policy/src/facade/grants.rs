@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use switchboard_protocol::pattern;
 
 use super::{Facade, Identity};
 use crate::authenticate::named_by;
 use crate::config::Scope;
-use crate::pattern;
 
 /// Who may have a scope, by scope.
 pub type Grants = BTreeMap<Scope, GrantConfig>;

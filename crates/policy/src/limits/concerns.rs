@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 use switchboard_protocol::call::{Call, Principal};
+use switchboard_protocol::pattern::Patterns;
 use switchboard_protocol::policy::{Target, TargetKind};
 
 use super::config::{BudgetConfig, BudgetPart, LimitConfig, LimitPart};
-use crate::pattern;
 
 /// The longest value of `_meta["dev.switchboard/conversation"]`, in bytes.
 const MAX_CONVERSATION: usize = 128;
@@ -17,13 +17,13 @@ const MAX_CONVERSATION: usize = 128;
 pub(crate) const PARTS: usize = 5;
 
 /// Which calls are concerned: a list that is empty concerns all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Concerns {
-    users: Box<[String]>,
-    groups: Box<[String]>,
-    profiles: Box<[String]>,
-    backends: Box<[String]>,
-    tools: Box<[String]>,
+    users: Patterns,
+    groups: Patterns,
+    profiles: Patterns,
+    backends: Patterns,
+    tools: Patterns,
 }
 
 /// What is counted apart.
@@ -45,45 +45,54 @@ pub(crate) struct Parts<'c> {
     conversation: String,
 }
 
-fn any(patterns: &[String], name: &str) -> bool {
-    patterns
-        .iter()
-        .any(|pattern| pattern::matches(pattern, name))
-}
-
 impl Concerns {
+    fn new(lists: [&[String]; 5]) -> Self {
+        let [users, groups, profiles, backends, tools] = lists.map(Patterns::new);
+        Self {
+            users,
+            groups,
+            profiles,
+            backends,
+            tools,
+        }
+    }
+
     pub(crate) fn call(&self, principal: &Principal, profile: &str, target: &Target<'_>) -> bool {
         let is_tool = target.kind == TargetKind::Tool;
-        (self.users.is_empty() || any(&self.users, &principal.id))
-            && (self.backends.is_empty() || any(&self.backends, target.backend))
-            && (self.tools.is_empty() || is_tool && any(&self.tools, target.name))
+        (self.users.is_empty() || self.users.fit(&principal.id))
+            && (self.backends.is_empty() || self.backends.fit(target.backend))
+            && (self.tools.is_empty() || is_tool && self.tools.fit(target.name))
             // A call through no profile is not one through a profile of any name.
-            && (self.profiles.is_empty() || !profile.is_empty() && any(&self.profiles, profile))
-            && (self.groups.is_empty() || principal.groups.iter().any(|group| any(&self.groups, group)))
+            && (self.profiles.is_empty() || !profile.is_empty() && self.profiles.fit(profile))
+            && (self.groups.is_empty() || principal.groups.iter().any(|group| self.groups.fit(group)))
     }
 }
 
 impl From<&LimitConfig> for Concerns {
     fn from(config: &LimitConfig) -> Self {
-        Self {
-            users: config.users.clone().into(),
-            groups: config.groups.clone().into(),
-            profiles: config.profiles.clone().into(),
-            backends: config.backends.clone().into(),
-            tools: config.tools.clone().into(),
-        }
+        let LimitConfig {
+            users,
+            groups,
+            profiles,
+            backends,
+            tools,
+            ..
+        } = config;
+        Self::new([users, groups, profiles, backends, tools])
     }
 }
 
 impl From<&BudgetConfig> for Concerns {
     fn from(config: &BudgetConfig) -> Self {
-        Self {
-            users: config.users.clone().into(),
-            groups: config.groups.clone().into(),
-            profiles: config.profiles.clone().into(),
-            backends: config.backends.clone().into(),
-            tools: config.tools.clone().into(),
-        }
+        let BudgetConfig {
+            users,
+            groups,
+            profiles,
+            backends,
+            tools,
+            ..
+        } = config;
+        Self::new([users, groups, profiles, backends, tools])
     }
 }
 

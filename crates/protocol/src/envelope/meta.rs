@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{Envelope, EnvelopeError, Keys, MetaKeys};
-use crate::json::Span;
+use crate::json::{MAX_BYTES, Span};
 
 /// The members of a `_meta`, parsed once for all the requests that are given it.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ impl PreparedMeta {
         let name = br#""_meta":"#;
         let probe = Envelope::parse([&head[..], name, b"{", members, b"}}}"].concat().into())?;
         let (start, length) = (head.len(), name.len() + members.len() + b"{}".len());
-        let back = |span: Span| Span::new(span.start as usize - start, span.end as usize - start);
+        let back = |span: Span| Span::new(span.start() - start, span.end() - start);
         let mut keys = probe.meta;
         for slot in keys.slots() {
             *slot = slot.map(back);
@@ -49,14 +49,16 @@ impl Envelope {
     #[must_use]
     pub fn with_meta(&self, meta: &PreparedMeta) -> Option<Self> {
         let params = self.keys.params?;
-        let (before, after) = self.raw.split_at(params.start as usize + 1);
+        let (before, after) = self.raw.split_at(params.start() + 1);
         if self.params.meta.is_some() || before.last() != Some(&b'{') {
             return None;
         }
         let is_only = after.trim_ascii_start().first() == Some(&b'}');
         let separator: &[u8] = if is_only { b"" } else { b"," };
         let length = meta.member.len() + separator.len();
-        u32::try_from(self.raw.len() + length).ok()?;
+        if self.raw.len() + length >= MAX_BYTES {
+            return None;
+        }
         let mut raw = BytesMut::with_capacity(self.raw.len() + length);
         raw.put_slice(before);
         raw.put_slice(&meta.member);
@@ -66,7 +68,7 @@ impl Envelope {
         let at = before.len();
         // What begins behind the place moves; what the place is in grows.
         let moved = |span: Span| {
-            let (start, end) = (span.start as usize, span.end as usize);
+            let (start, end) = (span.start(), span.end());
             Span::new(
                 if start >= at { start + length } else { start },
                 if end > at { end + length } else { end },
@@ -79,7 +81,7 @@ impl Envelope {
         if let Some(reference) = &mut moved_in.reference {
             move_all(reference, moved);
         }
-        let of_member = |span: Span| Span::new(span.start as usize + at, span.end as usize + at);
+        let of_member = |span: Span| Span::new(span.start() + at, span.end() + at);
         moved_in.params.meta = Some(of_member(meta.object));
         moved_in.meta = meta.keys;
         move_all(&mut moved_in.meta, of_member);

@@ -2,7 +2,7 @@ use super::*;
 use crate::audit::event::Quotes;
 use serde_json::json;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::Reason;
@@ -20,6 +20,7 @@ fn event(params: Value, end: CallEnd) -> CallEvent {
     let call = Call::new(request, Method::ToolsCall, principal, Version::LATEST);
     CallEvent {
         at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
+        began: Instant::now(),
         took: Duration::from_micros(12_345),
         method: call.method,
         quotes: Quotes::of(&call),

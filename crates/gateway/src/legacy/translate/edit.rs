@@ -75,9 +75,9 @@ pub(super) fn array<'a>(
     let mut copied = 0;
     for_each_item(raw, |span| {
         if let Some(changed) = edit(span.of(raw)) {
-            out.extend_from_slice(&raw[copied..span.start as usize]);
+            out.extend_from_slice(&raw[copied..span.start()]);
             out.extend_from_slice(&changed);
-            copied = span.end as usize;
+            copied = span.end();
         }
     });
     (copied > 0).then(|| {

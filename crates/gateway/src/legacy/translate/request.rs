@@ -273,9 +273,9 @@ fn with_params(
     let mut out = Vec::with_capacity(raw.len() + front.len() + b"\"params\":{},".len());
     match request.keys.params {
         Some(params) => {
-            out.extend_from_slice(&raw[..params.start as usize]);
+            out.extend_from_slice(&raw[..params.start()]);
             filter_object(request.slice(params), front, keep, &mut out);
-            out.extend_from_slice(&raw[params.end as usize..]);
+            out.extend_from_slice(&raw[params.end()..]);
         }
         None => {
             // A request has members, so a comma follows.
