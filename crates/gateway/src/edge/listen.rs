@@ -85,7 +85,7 @@ pub(crate) async fn respond(parts: &EndpointParts, call: &Call) -> Result<Respon
         call.profile.as_ref(),
     );
     let listened = orchestrator.listen(&call.principal, filter).await;
-    note(parts, call, &wanted, hidden, listened.as_ref().err());
+    note(parts, call, &wanted, &hidden, listened.as_ref().err());
     let listener = listened.map_err(|error| {
         let (status, error) = refused(error);
         reject(status, error)
@@ -144,7 +144,7 @@ fn note(
     parts: &EndpointParts,
     call: &Call,
     wanted: &Wanted,
-    hidden: Vec<String>,
+    hidden: &[String],
     error: Option<&ListenError>,
 ) {
     let Some(audit) = &parts.audit else { return };
