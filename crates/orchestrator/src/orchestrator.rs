@@ -31,8 +31,10 @@ use crate::catalogue::{Catalogue, List, Route};
 use crate::chains::Chains;
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
+use crate::config::kept_results::KeptResultsConfig;
 use crate::config::profiles::ProfilesConfig;
 use crate::hub::{Filter, Hub, ListenError, Listener};
+use crate::kept::Kept;
 use crate::profiles::enter;
 use crate::reload::ReloadLock;
 use crate::spent::SpentStates;
@@ -71,6 +73,8 @@ pub struct Parts {
     pub policy: Arc<dyn Policy>,
     /// The parts of what there is that are servers of their own.
     pub profiles: ProfilesConfig,
+    /// What is kept of results that are too large to send; `None`: nothing.
+    pub kept_results: Option<KeptResultsConfig>,
     /// Seals `requestState`.
     pub sealer: Sealer,
     /// Where is counted.
@@ -93,6 +97,7 @@ impl Parts {
             private: false,
             policy: Arc::new(Unrestricted),
             profiles: ProfilesConfig::new(),
+            kept_results: None,
             sealer,
             metrics,
             runtimes: Vec::new(),
@@ -115,6 +120,7 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     pub(crate) sealer: Sealer,
     pub(crate) spent: SpentStates,
+    pub(crate) kept: Kept,
     started: Instant,
     pub(crate) events: Arc<BackendEvents>,
     pub(crate) stop: CancellationToken,
@@ -143,13 +149,16 @@ impl Orchestrator {
         };
         let backends = Backends::start(starter, parts.backends);
         let chains = Chains::new(&parts.chains);
+        let kept = Kept::default();
+        kept.configure(parts.kept_results.as_ref(), &parts.names);
         let inputs = SnapshotInputs::new(
             parts.names,
             parts.chains,
             parts.private,
             parts.policy,
             parts.profiles,
-        );
+        )
+        .keeping(parts.kept_results);
         let all = backends.all();
         let catalogue = Catalogue::new(inputs.first_snapshot(all.values()));
         let inner = Arc::new(Inner {
@@ -161,6 +170,7 @@ impl Orchestrator {
             hub: Hub::default(),
             sealer: parts.sealer,
             spent: SpentStates::default(),
+            kept: kept.clone(),
             started: Instant::now(),
             events,
             stop: CancellationToken::new(),
@@ -169,6 +179,7 @@ impl Orchestrator {
         inner
             .tasks
             .spawn(publish::keep_catalogue(Arc::clone(&inner)));
+        inner.tasks.spawn(kept.keep_expiring(inner.stop.clone()));
         Self { inner }
     }
 
@@ -252,6 +263,11 @@ impl Orchestrator {
                 let listed = Box::pin(self.list(list, &call)).await;
                 listed.unwrap_or_else(Outcome::Failed)
             }
+            // The gateway's own: no backend is asked.
+            (_, None) if self.inner.kept.concerns(&call) => {
+                let read = Box::pin(self.inner.read_kept(&call)).await;
+                read.unwrap_or_else(Outcome::Failed)
+            }
             // Outside of all that decides: each substitute passes everything again.
             (_, None) => {
                 // Before them, for they know the names that there are without a profile.
@@ -320,6 +336,7 @@ impl Orchestrator {
         let backends = self.inner.backends.all();
         let all = join_all(backends.values().map(Backend::shut_down));
         tokio::join!(all, self.inner.tasks.wait());
+        self.inner.kept.clear();
     }
 }
 
