@@ -173,7 +173,13 @@ impl Document {
         for entry in ignored {
             if matches!(
                 entry.key.as_str(),
-                "auth" | "backends" | "heartbeat" | "kept_results" | "names" | "parked_calls" | "server"
+                "auth"
+                    | "backends"
+                    | "heartbeat"
+                    | "kept_results"
+                    | "names"
+                    | "parked_calls"
+                    | "server"
             ) {
                 let message = "is ignored in a file with `mcpServers`: put it in a file of its own";
                 let path = Path::default().entry(&entry);
