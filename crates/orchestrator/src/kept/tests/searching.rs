@@ -47,7 +47,11 @@ async fn matches_across_pages_and_windows_are_found_once() {
     for at in 0..40 {
         let place = 256 * 1024 * (at + 1) - 20 + at;
         while text.len() < place {
-            text.push(if text.len() % 97 == 0 { '\n' } else { 'x' });
+            text.push(if text.len().is_multiple_of(97) {
+                '\n'
+            } else {
+                'x'
+            });
         }
         expected.push((text.len() as u64, 1 + text.matches('\n').count() as u64));
         text.push_str(if at % 2 == 0 { "Needle" } else { "nEEDLE" });
