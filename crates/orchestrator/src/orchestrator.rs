@@ -253,31 +253,34 @@ impl Orchestrator {
     /// Makes a call. Dropping the future cancels it.
     pub async fn call(&self, traced: TracedCall) -> Outcome {
         let TracedCall { mut call, span } = traced;
-        match (call.method, List::of(call.method)) {
-            (Method::Discover, _) => {
-                let snapshot = self.inner.catalogue.load();
-                let view = snapshot.view(&call.principal, call.profile.as_deref());
-                prepared(view.discover())
-            }
-            (_, Some(list)) => {
-                let listed = Box::pin(self.list(list, &call)).await;
-                listed.unwrap_or_else(Outcome::Failed)
-            }
-            // The gateway's own: no backend is asked.
-            (_, None) if self.inner.kept.concerns(&call) => {
-                let read = Box::pin(self.inner.read_kept(&call)).await;
-                read.unwrap_or_else(Outcome::Failed)
-            }
-            // Outside of all that decides: each substitute passes everything again.
-            (_, None) => {
-                // Before them, for they know the names that there are without a profile.
-                if call.profile.is_some()
-                    && let Err(error) = enter(&self.inner.catalogue.load(), &mut call)
-                {
-                    return error.into();
-                }
-                self.inner.call_or_substitute(call, &span).await
-            }
+        if call.method == Method::Discover {
+            let snapshot = self.inner.catalogue.load();
+            let view = snapshot.view(&call.principal, call.profile.as_deref());
+            return prepared(view.discover());
+        }
+        if let Some(answer) = self.own_answer(&call) {
+            return answer.await.unwrap_or_else(Outcome::Failed);
+        }
+        // Before what stands below, for that knows the names that there are without a profile.
+        if call.profile.is_some()
+            && let Err(error) = enter(&self.inner.catalogue.load(), &mut call)
+        {
+            return error.into();
+        }
+        // Outside of all that decides: each substitute passes everything again.
+        self.inner.call_or_substitute(call, &span).await
+    }
+
+    /// What the gateway answers of itself, without any backend. Boxed here, so that it makes the
+    /// future of no other call larger.
+    fn own_answer<'a>(
+        &'a self,
+        call: &'a Call,
+    ) -> Option<BoxFuture<'a, Result<Outcome, CallError>>> {
+        match List::of(call.method) {
+            Some(list) => Some(Box::pin(self.list(list, call))),
+            None if self.inner.kept.concerns(call) => Some(Box::pin(self.inner.read_kept(call))),
+            None => None,
         }
     }
 
