@@ -38,7 +38,7 @@ pub struct KeptResultsConfig {
     #[serde(deserialize_with = "bytes::deserialize")]
     #[schemars(schema_with = "bytes::schema", extend("default" = "1MiB"))]
     pub in_memory: u64,
-    /// The folder of the files, which have no names: nobody else can open them, and nothing is left
+    /// The folder of the files, which have no names: no path leads to them, and nothing is left
     /// of them whatever ends the gateway. A relative path is meant from the folder of the
     /// configuration file. By default `$TMPDIR`, or `/var/tmp`.
     #[schemars(with = "Option<String>")]

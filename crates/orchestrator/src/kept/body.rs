@@ -1,7 +1,7 @@
 //! Where what is kept is: in memory, or in a file and in memory what is not written yet.
 //!
-//! The files have no names (`O_TMPFILE`, or unlinked before anything is written), so no other
-//! program can open them, and nothing is left of them whatever ends this one.
+//! The files have no names (`O_TMPFILE`, or unlinked before anything is written), so no path leads
+//! to them, and nothing is left of them whatever ends the program.
 
 use std::fs::File;
 use std::io;
