@@ -152,6 +152,7 @@ impl Scene {
             private: true,
             policy: Arc::clone(policy) as Arc<dyn Policy>,
             profiles,
+            kept_results: None,
             drain_timeout: Duration::from_secs(1),
         };
         self.orchestrator.reload(wanted).await.expect("it runs");

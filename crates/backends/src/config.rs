@@ -19,6 +19,7 @@ use crate::process::runner;
 pub mod balance;
 pub mod breaker;
 pub mod bulkhead;
+pub mod bytes;
 pub mod count;
 pub mod degrade;
 pub mod discovery;

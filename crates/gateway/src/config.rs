@@ -13,10 +13,11 @@ use switchboard_backends::config::{BackendConfig, count, duration, parse_url};
 use switchboard_orchestrator::config::chains::{
     self, ChainsConfig, EquivalentsConfig, FallbackConfig,
 };
+use switchboard_orchestrator::config::kept_results::KeptResultsConfig;
 use switchboard_orchestrator::config::profiles::{self, ProfilesConfig};
 use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path};
 use switchboard_orchestrator::names::Namespaces;
-use switchboard_orchestrator::start_order;
+use switchboard_orchestrator::{kept_result_tool, start_order};
 use switchboard_policy::access::AccessConfig;
 use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential};
 use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
@@ -85,6 +86,10 @@ pub struct Config {
     pub costs: CostsConfig,
     /// Where limits and budgets are counted.
     pub store: StoreConfig,
+    /// Results that are too large to send, and are kept for their callers to read on in. Without this
+    /// section none is.
+    #[schemars(with = "KeptResultsConfig")]
+    pub kept_results: Option<KeptResultsConfig>,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
     /// What is noted of calls, and where. Without this section nothing is.
@@ -279,6 +284,7 @@ impl Config {
             .chain(self.unknown_profiles())
             .chain(self.wrong_rules())
             .chain(self.wrong_limits())
+            .chain(self.wrong_kept_results())
             .chain(self.wrong_audit())
             .collect()
     }
@@ -390,6 +396,30 @@ impl Config {
                  expected an `admin` section with `api_keys`, or no `admin_listen`"
             ),
         })
+    }
+
+    /// What is kept of results that are too large to send; `None`: nothing.
+    #[must_use]
+    pub fn kept_results(&self) -> Option<KeptResultsConfig> {
+        self.kept_results.clone()
+    }
+
+    fn wrong_kept_results(&self) -> Vec<ConfigProblem> {
+        let Some(kept_results) = self.kept_results() else {
+            return Vec::new();
+        };
+        let own = kept_result_tool(&self.names);
+        let renamed = self.profiles.iter().flat_map(|(profile, config)| {
+            let tools = config.rename.iter();
+            let taken = tools.filter(|(_, name)| **name == own);
+            taken.map(move |(tool, _)| path(&["profiles", profile, "rename", tool]))
+        });
+        let taken = renamed.map(|path| ConfigProblem {
+            path,
+            other: None,
+            message: format!("`{own}` is the gateway's own tool; expected another name"),
+        });
+        kept_results.problems().into_iter().chain(taken).collect()
     }
 
     fn wrong_audit(&self) -> Option<ConfigProblem> {

@@ -131,6 +131,7 @@ impl Reloader {
             private: next.auth.is_some(),
             policy,
             profiles: next.profiles.clone(),
+            kept_results: next.kept_results(),
             drain_timeout: next.server.drain_timeout,
         };
         let backends = tokio::select! {
@@ -184,6 +185,7 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
         store: old.store,
         audit: old.audit,
         heartbeat: old.heartbeat,
+        kept_results: new.kept_results,
         parked_calls: old.parked_calls,
         telemetry: old.telemetry,
     }
@@ -244,6 +246,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             store,
             audit,
             heartbeat,
+            kept_results,
             parked_calls,
             telemetry,
         } except { server },

@@ -152,6 +152,7 @@ impl Gateway {
             private: config.auth.is_some(),
             policy: config.policy(limits.load_full(), &metrics),
             profiles: config.profiles.clone(),
+            kept_results: config.kept_results(),
             sealer,
             metrics: Arc::clone(&metrics),
             runtimes: workers.runtimes().cloned().collect(),

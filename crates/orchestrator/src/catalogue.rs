@@ -103,6 +103,8 @@ pub struct SnapshotSettings {
     pub policy: Arc<dyn Policy>,
     /// The parts of what there is that are servers of their own.
     pub profiles: Arc<Profiles>,
+    /// The name of the gateway's own tool that reads kept results; `None`: there is none.
+    pub kept_reader: Option<Arc<str>>,
 }
 
 impl SnapshotSettings {
@@ -120,6 +122,7 @@ impl SnapshotSettings {
             chains: Arc::default(),
             policy: Arc::new(Unrestricted),
             profiles: Arc::default(),
+            kept_reader: None,
         }
     }
 }
@@ -294,7 +297,17 @@ impl Snapshot {
         let mut collisions = Vec::new();
         let mut shortened = Vec::new();
         let [tools, prompts] = [Kind::Tool, Kind::Prompt].map(|kind| {
-            Registry::build(kind, &sources, &namespaces, &mut collisions, &mut shortened)
+            let reserved = settings.kept_reader.as_deref();
+            let reserved = reserved.filter(|_| kind == Kind::Tool);
+            let sources = &sources;
+            Registry::build(
+                kind,
+                sources,
+                &namespaces,
+                reserved,
+                &mut collisions,
+                &mut shortened,
+            )
         });
         let resources = Resources::build(&sources);
         let mut this = Self {
@@ -418,6 +431,12 @@ impl Snapshot {
     #[must_use]
     pub fn policy(&self) -> &Arc<dyn Policy> {
         &self.settings.policy
+    }
+
+    /// The name of the gateway's own tool that reads kept results, if it is listed.
+    #[must_use]
+    pub fn kept_reader(&self) -> Option<&str> {
+        self.settings.kept_reader.as_deref()
     }
 
     /// The extensions that clients are told of.

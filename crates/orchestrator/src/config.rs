@@ -1,5 +1,6 @@
 //! How names are made: the `names` section of the configuration. What takes a tool's place is in
-//! [`chains`], and what is at `/mcp/{profile}` in [`profiles`].
+//! [`chains`], what is at `/mcp/{profile}` in [`profiles`], and what is kept of large results in
+//! [`kept_results`].
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 pub mod chains;
+pub mod kept_results;
 pub mod profiles;
 
 /// What [`NamesConfig::max_length`] may be. Shorter names would have no room for a prefix and the

@@ -31,8 +31,10 @@ use crate::catalogue::{Catalogue, List, Route};
 use crate::chains::Chains;
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
+use crate::config::kept_results::KeptResultsConfig;
 use crate::config::profiles::ProfilesConfig;
 use crate::hub::{Filter, Hub, ListenError, Listener};
+use crate::kept::Kept;
 use crate::profiles::enter;
 use crate::reload::ReloadLock;
 use crate::spent::SpentStates;
@@ -71,6 +73,8 @@ pub struct Parts {
     pub policy: Arc<dyn Policy>,
     /// The parts of what there is that are servers of their own.
     pub profiles: ProfilesConfig,
+    /// What is kept of results that are too large to send; `None`: nothing.
+    pub kept_results: Option<KeptResultsConfig>,
     /// Seals `requestState`.
     pub sealer: Sealer,
     /// Where is counted.
@@ -93,6 +97,7 @@ impl Parts {
             private: false,
             policy: Arc::new(Unrestricted),
             profiles: ProfilesConfig::new(),
+            kept_results: None,
             sealer,
             metrics,
             runtimes: Vec::new(),
@@ -115,6 +120,7 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     pub(crate) sealer: Sealer,
     pub(crate) spent: SpentStates,
+    pub(crate) kept: Kept,
     started: Instant,
     pub(crate) events: Arc<BackendEvents>,
     pub(crate) stop: CancellationToken,
@@ -143,13 +149,16 @@ impl Orchestrator {
         };
         let backends = Backends::start(starter, parts.backends);
         let chains = Chains::new(&parts.chains);
+        let kept = Kept::default();
+        kept.configure(parts.kept_results.as_ref(), &parts.names);
         let inputs = SnapshotInputs::new(
             parts.names,
             parts.chains,
             parts.private,
             parts.policy,
             parts.profiles,
-        );
+        )
+        .keeping(parts.kept_results);
         let all = backends.all();
         let catalogue = Catalogue::new(inputs.first_snapshot(all.values()));
         let inner = Arc::new(Inner {
@@ -161,6 +170,7 @@ impl Orchestrator {
             hub: Hub::default(),
             sealer: parts.sealer,
             spent: SpentStates::default(),
+            kept: kept.clone(),
             started: Instant::now(),
             events,
             stop: CancellationToken::new(),
@@ -169,6 +179,7 @@ impl Orchestrator {
         inner
             .tasks
             .spawn(publish::keep_catalogue(Arc::clone(&inner)));
+        inner.tasks.spawn(kept.keep_expiring(inner.stop.clone()));
         Self { inner }
     }
 
@@ -246,26 +257,34 @@ impl Orchestrator {
     /// Makes a call. Dropping the future cancels it.
     pub async fn call(&self, traced: TracedCall) -> Outcome {
         let TracedCall { mut call, span } = traced;
-        match (call.method, List::of(call.method)) {
-            (Method::Discover, _) => {
-                let snapshot = self.inner.catalogue.load();
-                let view = snapshot.view(&call.principal, call.profile.as_deref());
-                prepared(view.discover())
-            }
-            (_, Some(list)) => {
-                let listed = Box::pin(self.list(list, &call)).await;
-                listed.unwrap_or_else(Outcome::Failed)
-            }
-            // Outside of all that decides: each substitute passes everything again.
-            (_, None) => {
-                // Before them, for they know the names that there are without a profile.
-                if call.profile.is_some()
-                    && let Err(error) = enter(&self.inner.catalogue.load(), &mut call)
-                {
-                    return error.into();
-                }
-                self.inner.call_or_substitute(call, &span).await
-            }
+        if call.method == Method::Discover {
+            let snapshot = self.inner.catalogue.load();
+            let view = snapshot.view(&call.principal, call.profile.as_deref());
+            return prepared(view.discover());
+        }
+        if let Some(answer) = self.own_answer(&call) {
+            return answer.await.unwrap_or_else(Outcome::Failed);
+        }
+        // Before what stands below, for that knows the names that there are without a profile.
+        if call.profile.is_some()
+            && let Err(error) = enter(&self.inner.catalogue.load(), &mut call)
+        {
+            return error.into();
+        }
+        // Outside of all that decides: each substitute passes everything again.
+        self.inner.call_or_substitute(call, &span).await
+    }
+
+    /// What the gateway answers of itself, without any backend. Boxed here, so that it makes the
+    /// future of no other call larger.
+    fn own_answer<'a>(
+        &'a self,
+        call: &'a Call,
+    ) -> Option<BoxFuture<'a, Result<Outcome, CallError>>> {
+        match List::of(call.method) {
+            Some(list) => Some(Box::pin(self.list(list, call))),
+            None if self.inner.kept.concerns(call) => Some(Box::pin(self.inner.read_kept(call))),
+            None => None,
         }
     }
 
@@ -324,6 +343,7 @@ impl Orchestrator {
         let backends = self.inner.backends.all();
         let all = join_all(backends.values().map(Backend::shut_down));
         tokio::join!(all, self.inner.tasks.wait());
+        self.inner.kept.clear();
     }
 }
 

@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::backends::{Set, dependencies};
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
+use crate::config::kept_results::KeptResultsConfig;
 use crate::config::profiles::ProfilesConfig;
 use crate::orchestrator::publish::Rules;
 use crate::orchestrator::{Inner, Orchestrator};
@@ -48,6 +49,8 @@ pub struct DesiredState {
     pub policy: Arc<dyn Policy>,
     /// The parts of what there is that are servers of their own.
     pub profiles: ProfilesConfig,
+    /// What is kept of results that are too large to send; `None`: nothing.
+    pub kept_results: Option<KeptResultsConfig>,
     /// How long the calls of a replaced or removed backend may still take.
     pub drain_timeout: Duration,
 }
@@ -165,6 +168,7 @@ async fn exchange(inner: &Arc<Inner>, wanted: DesiredState) -> BackendChanges {
         private: wanted.private,
         policy: wanted.policy,
         profiles: wanted.profiles,
+        kept_results: wanted.kept_results,
     };
     inner.apply(rules, left.keys());
     for (name, old) in left {

@@ -240,7 +240,7 @@ pub(crate) fn unknown(kind: TargetKind, name: &str) -> ProtocolError {
 }
 
 /// Resource not found (specification: `server/resources`, Error Handling).
-fn not_found(uri: &str) -> ProtocolError {
+pub(crate) fn not_found(uri: &str) -> ProtocolError {
     ProtocolError {
         code: code::INVALID_PARAMS,
         message: "Resource not found".into(),

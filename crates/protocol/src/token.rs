@@ -210,6 +210,15 @@ fn expand(hkdf: &Hkdf<Sha256>, label: &str, out: &mut [u8]) {
         .expect("a key is shorter than HKDF's limit");
 }
 
+/// A name that nobody guesses: 128 random bits as 22 characters of `[A-Za-z0-9_-]`.
+///
+/// # Errors
+/// [`SealError::NoEntropy`].
+pub fn random_id() -> Result<String, SealError> {
+    let bits = <[u8; 16]>::try_generate().map_err(|_| SealError::NoEntropy)?;
+    Ok(URL_SAFE_NO_PAD.encode(bits))
+}
+
 impl Sealer {
     /// Derives the keys. The first one seals, all open: to rotate, put a new one first and drop the
     /// last when the tokens made with it have expired.

@@ -80,20 +80,21 @@ pub fn parse_size(text: &str) -> Result<Option<u64>, String> {
     if text == NONE {
         return Ok(None);
     }
+    match size_with_unit(text) {
+        Some(size) => check_size(size).map(Some),
+        None => Err("is not a size".to_owned()),
+    }
+}
+
+/// The bytes of a size with its unit; `None`: it is none.
+pub(super) fn size_with_unit(text: &str) -> Option<u64> {
     let unit = |(unit, bytes): &(&str, u64)| {
         let number = text.strip_suffix(unit)?.trim_end();
-        Some((number.parse::<f64>().ok()?, *bytes))
+        Some(number.parse::<f64>().ok()? * *bytes as f64)
     };
-    let size = UNITS
-        .iter()
-        .find_map(unit)
-        .map(|(n, bytes)| n * bytes as f64);
-    match size {
-        Some(size) if size.is_finite() && size < u64::MAX as f64 && size >= 0.0 => {
-            check_size(size as u64).map(Some)
-        }
-        _ => Err("is not a size".to_owned()),
-    }
+    let size = UNITS.iter().find_map(unit)?;
+    let is_one = size.is_finite() && size < u64::MAX as f64 && size >= 0.0;
+    is_one.then_some(size as u64)
 }
 
 /// Checks a number of bytes.

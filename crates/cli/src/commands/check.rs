@@ -208,6 +208,7 @@ async fn connected(config: Config) -> Result<Connected, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let chains = config.chains();
     let rules = config.access.clone();
+    let kept_results = config.kept_results();
     let sealer = Sealer::with_random_key().map_err(|error| error.to_string())?;
     let orchestrator = Orchestrator::start(Parts {
         names: config.names,
@@ -215,6 +216,7 @@ async fn connected(config: Config) -> Result<Connected, String> {
         chains: chains.clone(),
         parked_calls: config.parked_calls,
         profiles: config.profiles,
+        kept_results,
         private: config.auth.is_some(),
         ..Parts::new(sealer, Arc::new(metrics))
     });

@@ -173,7 +173,13 @@ impl Document {
         for entry in ignored {
             if matches!(
                 entry.key.as_str(),
-                "auth" | "backends" | "heartbeat" | "names" | "parked_calls" | "server"
+                "auth"
+                    | "backends"
+                    | "heartbeat"
+                    | "kept_results"
+                    | "names"
+                    | "parked_calls"
+                    | "server"
             ) {
                 let message = "is ignored in a file with `mcpServers`: put it in a file of its own";
                 let path = Path::default().entry(&entry);
@@ -230,13 +236,14 @@ impl Document {
 }
 
 /// The keys of a configuration whose values are paths; `*` stands for any name, and any item of a list.
-const PATHS: [&[&str]; 10] = [
+const PATHS: [&[&str]; 11] = [
     &["audit", "file", "path"],
     &["audit", "sqlite", "path"],
     &["backends", "*", "cwd"],
     &["backends", "*", "oauth", "private_key", "file"],
     &["backends", "*", "sandbox", "read", "*"],
     &["backends", "*", "sandbox", "write", "*"],
+    &["kept_results", "dir"],
     &["server", "cache_dir"],
     &["server", "tls", "cert"],
     &["server", "tls", "client_ca"],

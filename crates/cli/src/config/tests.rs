@@ -4,6 +4,7 @@ mod access;
 mod chains;
 mod clients;
 mod errors;
+mod kept_results;
 mod limits;
 mod loading;
 mod pages;

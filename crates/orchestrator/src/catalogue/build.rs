@@ -7,6 +7,7 @@ use foldhash::fast::RandomState;
 use switchboard_backends::lists::{Item, Lists};
 
 use super::Source;
+use crate::kept::listed::OWN_PREFIX;
 use crate::names::Namespaces;
 
 /// What has a name that clients see.
@@ -55,8 +56,8 @@ pub struct Collision {
     pub kind: Kind,
     /// The name.
     pub name: String,
-    /// Who has a claim on it: first the one that keeps it. Twice the same backend if its own names
-    /// collide.
+    /// Who has a claim on it: first the one that keeps it, `switchboard` if that is the gateway
+    /// itself. Twice the same backend if its own names collide.
     pub backends: Vec<Arc<str>>,
     /// The name that each of `backends` has it under now; `None`: not listed.
     pub resolved_as: Vec<Option<String>>,
@@ -89,6 +90,7 @@ impl Registry {
         kind: Kind,
         sources: &[Source],
         namespaces: &Namespaces,
+        reserved: Option<&str>,
         collisions: &mut Vec<Collision>,
         shortened: &mut Vec<Shortened>,
     ) -> Self {
@@ -96,6 +98,7 @@ impl Registry {
             kind,
             sources,
             namespaces,
+            reserved,
             candidates: candidates(kind, sources),
             taken: HashMap::new(),
             collisions,
@@ -156,6 +159,8 @@ struct Naming<'a, 'c> {
     kind: Kind,
     sources: &'a [Source],
     namespaces: &'a Namespaces,
+    /// The name of a tool of the gateway's own, which no backend's can have.
+    reserved: Option<&'a str>,
     candidates: Vec<Candidate<'a>>,
     /// Names and the candidates that have them.
     taken: HashMap<Arc<str>, usize>,
@@ -219,7 +224,10 @@ impl Naming<'_, '_> {
             match self.taken.get(&*item.key) {
                 // Its own qualified form, or the plain name of something else.
                 Some(&holder) if holder == index => {}
-                Some(&holder) => self.report(item.key.clone(), holder, index),
+                Some(&holder) => self.report(item.key.clone(), Some(holder), index),
+                None if self.reserved == Some(&item.key) => {
+                    self.report(item.key.clone(), None, index);
+                }
                 None => {
                     let name: Arc<str> = item.key.as_str().into();
                     self.taken.insert(Arc::clone(&name), index);
@@ -229,9 +237,13 @@ impl Naming<'_, '_> {
         }
     }
 
-    fn take(&mut self, index: usize, name: &str) -> Result<(), usize> {
+    /// Gives a candidate this name, unless another one has it, or the gateway itself (`None`).
+    fn take(&mut self, index: usize, name: &str) -> Result<(), Option<usize>> {
+        if self.reserved == Some(name) {
+            return Err(None);
+        }
         if let Some(&holder) = self.taken.get(name) {
-            return Err(holder);
+            return Err(Some(holder));
         }
         let name: Arc<str> = name.into();
         self.taken.insert(Arc::clone(&name), index);
@@ -239,12 +251,12 @@ impl Naming<'_, '_> {
         Ok(())
     }
 
-    fn report(&mut self, name: String, holder: usize, loser: usize) {
+    fn report(&mut self, name: String, holder: Option<usize>, loser: usize) {
         let backend = |index: usize| Arc::clone(&self.sources[self.candidates[index].source].name);
         let other = self.candidates[loser].qualified.as_deref();
         self.collisions.push(Collision {
             kind: self.kind,
-            backends: vec![backend(holder), backend(loser)],
+            backends: vec![holder.map_or(OWN_PREFIX.into(), backend), backend(loser)],
             resolved_as: vec![Some(name.clone()), other.map(str::to_owned)],
             name,
         });

@@ -16,6 +16,7 @@ use super::page::{self, Frame, Pages};
 use super::shown::Names;
 use super::{Entry, InvalidCursor, List, Snapshot, Source, discover};
 use crate::chains::standing_in::has_substitute;
+use crate::kept::listed;
 use crate::profiles::Profile;
 
 /// The most views that a snapshot keeps, and the most bytes of their answers. One that has no place
@@ -78,7 +79,10 @@ impl View {
         let mut frame = Frame::new(&sources, lens.is_private || settings.private, settings);
         let mut tools = 0;
         let pages = List::ALL.map(|list| {
-            let items = lens.items(snapshot, list);
+            let mut items = lens.items(snapshot, list);
+            if lens.has_own {
+                items.extend(own_item(snapshot, list));
+            }
             if list == List::Tools {
                 tools = items.len();
                 if let Some(profile) = lens.profile {
@@ -111,6 +115,18 @@ pub(super) struct Lens<'a> {
     pub(super) profile: Option<&'a Profile>,
     /// Whether what is seen depends on who looks.
     pub(super) is_private: bool,
+    /// Whether what is the gateway's own is seen.
+    pub(super) has_own: bool,
+}
+
+/// What is the gateway's own in a list.
+fn own_item(snapshot: &Snapshot, list: List) -> Option<Vec<u8>> {
+    let reader = snapshot.kept_reader()?;
+    match list {
+        List::Tools => Some(listed::tool(reader)),
+        List::Templates => Some(listed::template()),
+        _ => None,
+    }
 }
 
 impl Lens<'_> {
@@ -267,6 +283,7 @@ impl Snapshot {
             shows_backend: &shows_backend,
             profile: in_force.map(|it| &*it.profile),
             is_private: key.1.is_some(),
+            has_own: true,
         };
         let view = Arc::new(View::build(self, &lens));
         self.views.put(key, &view);
@@ -281,6 +298,7 @@ impl Lens<'_> {
         shows_backend: &|_| true,
         profile: None,
         is_private: false,
+        has_own: true,
     };
 
     const NOTHING: Self = Self {
@@ -288,5 +306,6 @@ impl Lens<'_> {
         shows_backend: &|_| false,
         profile: None,
         is_private: true,
+        has_own: false,
     };
 }

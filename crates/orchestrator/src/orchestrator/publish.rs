@@ -20,9 +20,11 @@ use crate::catalogue::visibility::ListingHysteresis;
 use crate::catalogue::{Extensions, Snapshot, SnapshotSettings, Source};
 use crate::chains::{Chains, check};
 use crate::config::chains::ChainsConfig;
+use crate::config::kept_results::KeptResultsConfig;
 use crate::config::profiles::ProfilesConfig;
 use crate::config::{ConfigProblem, NamesConfig};
 use crate::hub::{MAX_URI_LEN, MAX_URIS};
+use crate::kept::listed::tool_name;
 use crate::profiles::{self, Profiles};
 
 /// Changes that come within this time make one new snapshot.
@@ -38,6 +40,7 @@ pub(crate) struct SnapshotInputs {
     profiles: Arc<Profiles>,
     /// As they are configured.
     wanted_profiles: ProfilesConfig,
+    kept_results: Option<KeptResultsConfig>,
     /// Those that any backend was ever learned to have.
     extensions: Extensions,
     hysteresis: ListingHysteresis,
@@ -58,9 +61,16 @@ impl SnapshotInputs {
             policy,
             profiles: Arc::new(Profiles::new(&profiles)),
             wanted_profiles: profiles,
+            kept_results: None,
             extensions: Extensions::default(),
             hysteresis: ListingHysteresis::default(),
         }
+    }
+
+    /// The same, where this is kept of large results.
+    pub(crate) fn keeping(mut self, kept_results: Option<KeptResultsConfig>) -> Self {
+        self.kept_results = kept_results;
+        self
     }
 
     /// That of backends of which nothing is known yet.
@@ -79,6 +89,10 @@ impl SnapshotInputs {
             chains: Arc::clone(&self.chains),
             policy: Arc::clone(&self.policy),
             profiles: Arc::clone(&self.profiles),
+            kept_reader: self
+                .kept_results
+                .is_some()
+                .then(|| tool_name(&self.names).into()),
             ..SnapshotSettings::new(env!("CARGO_PKG_VERSION"))
         };
         Snapshot::build(&self.names, sources, &settings)
@@ -92,6 +106,7 @@ pub(crate) struct Rules {
     pub(crate) private: bool,
     pub(crate) policy: Arc<dyn Policy>,
     pub(crate) profiles: ProfilesConfig,
+    pub(crate) kept_results: Option<KeptResultsConfig>,
 }
 
 /// What backends tell, until the catalogue's task publishes it.
@@ -159,10 +174,13 @@ impl Inner {
             private,
             policy,
             profiles: wanted,
+            kept_results,
         } = rules;
+        self.kept.configure(kept_results.as_ref(), &names);
         let is_restricted = {
             let mut inputs = self.snapshot_inputs.lock();
             inputs.names = names;
+            inputs.kept_results = kept_results;
             let is_restricted = inputs.decide_by(&policy, &wanted, private);
             // What was measured of the tools in them is kept if they are the same.
             if *inputs.chains != chains {

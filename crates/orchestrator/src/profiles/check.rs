@@ -133,6 +133,7 @@ impl Snapshot {
             let names = self.spellings(TargetKind::Tool, &entry.exposed);
             profile.has(TargetKind::Tool, &names, true)
         };
-        self.entries(Kind::Tool).iter().filter(is_in).count()
+        let own = usize::from(self.kept_reader().is_some());
+        own + self.entries(Kind::Tool).iter().filter(is_in).count()
     }
 }

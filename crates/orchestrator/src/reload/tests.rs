@@ -70,6 +70,7 @@ fn reload_to<const N: usize>(backends: [(&str, BackendConfig); N]) -> DesiredSta
         private: false,
         policy: Arc::new(Unrestricted),
         profiles: ProfilesConfig::new(),
+        kept_results: None,
         drain_timeout: Duration::from_secs(30),
     }
 }

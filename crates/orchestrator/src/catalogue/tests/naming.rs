@@ -224,3 +224,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_server_has_a_tool_of_the_gateways_own_name() {
+    let own = "switchboard__read_result";
+    let settings = SnapshotSettings {
+        kept_reader: Some(own.into()),
+        ..SnapshotSettings::new("1")
+    };
+    let sources = [
+        backend("switchboard").tools(&["read_result", "other"]),
+        plain("zoo").tools(&[own]).prompts(&[own]),
+    ];
+    let snapshot = Snapshot::build(&NamesConfig::default(), &sources, &settings);
+    let tools = listed(&snapshot, List::Tools);
+    assert_eq!(tools.iter().filter(|name| *name == own).count(), 1);
+    assert_eq!(tools.last().map(String::as_str), Some(own));
+    assert_eq!(tools.len(), 4);
+    assert_eq!(tool(&snapshot, own), None);
+    assert_eq!(
+        tool(&snapshot, "switchboard__other"),
+        Some(("switchboard", "other"))
+    );
+    // What it would have been called is told, and each can be called by another name.
+    let collisions = snapshot.collisions().iter();
+    let told: Vec<_> = collisions
+        .filter(|it| it.kind == Kind::Tool)
+        .map(|it| (&*it.name, &*it.backends[0]))
+        .collect();
+    assert_eq!(told, [(own, "switchboard"), (own, "switchboard")]);
+    for name in &tools[..3] {
+        assert!(tool(&snapshot, name).is_some(), "{name}");
+    }
+    assert!(snapshot.prompt(own).is_some());
+}

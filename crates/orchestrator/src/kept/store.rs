@@ -1,0 +1,266 @@
+//! What is kept, of whom, for how long, and the room that it takes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use switchboard_protocol::call::Call;
+use switchboard_protocol::policy::{Target, TargetKind};
+use tokio::time::Instant;
+
+use super::NoRoom;
+use super::body::Body;
+use super::parts::Part;
+use crate::config::kept_results::KeptResultsConfig;
+
+/// The most bytes of all results that stay in memory.
+pub(super) const MAX_IN_MEMORY: u64 = 64 * 1024 * 1024;
+
+/// The folder of the files.
+pub(super) fn folder(config: &KeptResultsConfig) -> Arc<Path> {
+    let default = || match std::env::var_os("TMPDIR") {
+        Some(folder) => PathBuf::from(folder),
+        // Where large temporary files belong: what is in `/tmp` may be in memory.
+        None => PathBuf::from("/var/tmp"),
+    };
+    config.dir.clone().unwrap_or_else(default).into()
+}
+
+/// Whose a result is, and of what.
+#[derive(Debug)]
+pub(super) struct Owner {
+    pub(super) principal: Arc<str>,
+    pub(super) profile: Option<Arc<str>>,
+    kind: TargetKind,
+    backend: Arc<str>,
+    name: Box<str>,
+}
+
+impl Owner {
+    pub(super) fn of(call: &Call, target: &Target<'_>) -> Self {
+        Self {
+            principal: call.principal.id.as_str().into(),
+            profile: call.profile.clone(),
+            kind: target.kind,
+            backend: target.backend.into(),
+            name: target.name.into(),
+        }
+    }
+
+    /// What the call was aimed at.
+    pub(super) fn target(&self) -> Target<'_> {
+        Target {
+            kind: self.kind,
+            backend: &self.backend,
+            name: &self.name,
+        }
+    }
+
+    fn is(&self, call: &Call) -> bool {
+        *self.principal == *call.principal.id && self.profile == call.profile
+    }
+}
+
+/// What is in a result.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Text, in parts.
+    Text(Vec<Part>),
+    /// Something else, of this media type.
+    Binary(Box<str>),
+}
+
+/// A result that is kept.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) owner: Owner,
+    pub(super) content: Content,
+    /// Exchanged once, when what was in memory is in a file.
+    body: Mutex<Body>,
+    expires: Instant,
+    room: Mutex<Room>,
+}
+
+impl Entry {
+    pub(super) fn new(
+        owner: Owner,
+        content: Content,
+        body: Body,
+        expires: Instant,
+        room: Room,
+    ) -> Self {
+        Self {
+            owner,
+            content,
+            body: Mutex::new(body),
+            expires,
+            room: Mutex::new(room),
+        }
+    }
+
+    pub(super) fn body(&self) -> Body {
+        self.body.lock().clone()
+    }
+
+    /// From now on it is in a file.
+    pub(super) fn moved(&self, body: Body) {
+        *self.body.lock() = body;
+        self.room.lock().in_memory(0);
+    }
+}
+
+/// The results that are kept, by the id of each.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    all: HashMap<Arc<str>, Arc<Entry>>,
+    /// A number tells those apart that expire in one moment.
+    expiries: BTreeMap<(Instant, u64), Arc<str>>,
+    next: u64,
+}
+
+impl Entries {
+    pub(super) fn insert(&mut self, id: Arc<str>, entry: Entry) -> Arc<Entry> {
+        self.expiries
+            .insert((entry.expires, self.next), Arc::clone(&id));
+        self.next += 1;
+        let entry = Arc::new(entry);
+        self.all.insert(id, Arc::clone(&entry));
+        entry
+    }
+
+    /// The result of this id, if it is the caller's and has not expired.
+    pub(super) fn find(&self, id: &str, call: &Call, now: Instant) -> Option<Arc<Entry>> {
+        let entry = self.all.get(id)?;
+        (entry.owner.is(call) && now < entry.expires).then(|| Arc::clone(entry))
+    }
+
+    /// When the next one expires.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.expiries.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Takes out what has expired.
+    pub(super) fn expired(&mut self, now: Instant) -> Vec<Arc<Entry>> {
+        let mut expired = Vec::new();
+        while let Some(first) = self.expiries.first_entry().filter(|it| it.key().0 <= now) {
+            expired.extend(self.all.remove(&first.remove()));
+        }
+        expired
+    }
+}
+
+/// Who has how much.
+#[derive(Debug, Default)]
+pub(super) struct Accounts(Mutex<Used>);
+
+#[derive(Debug, Default)]
+struct Used {
+    total: Usage,
+    by_principal: HashMap<Arc<str>, Usage>,
+    in_memory: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) bytes: u64,
+    pub(super) results: usize,
+}
+
+impl Accounts {
+    /// What all have together.
+    pub(super) fn total(&self) -> Usage {
+        self.0.lock().total
+    }
+
+    /// Whether more of what is kept has to leave memory.
+    pub(super) fn is_memory_full(&self) -> bool {
+        self.0.lock().in_memory > MAX_IN_MEMORY
+    }
+}
+
+/// The room of one result; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    accounts: Arc<Accounts>,
+    config: Arc<KeptResultsConfig>,
+    principal: Arc<str>,
+    bytes: u64,
+    in_memory: u64,
+}
+
+impl Room {
+    /// Room for one more result of a principal.
+    pub(super) fn take(
+        accounts: &Arc<Accounts>,
+        config: &Arc<KeptResultsConfig>,
+        principal: &Arc<str>,
+    ) -> Result<Self, NoRoom> {
+        let mut used = accounts.0.lock();
+        let own = used
+            .by_principal
+            .get(principal)
+            .copied()
+            .unwrap_or_default();
+        let is_full = used.total.results >= config.total.results
+            || own.results >= config.per_principal.results
+            || used.total.bytes >= config.total.bytes
+            || own.bytes >= config.per_principal.bytes;
+        if is_full {
+            return Err(NoRoom);
+        }
+        used.total.results += 1;
+        let own = used.by_principal.entry(Arc::clone(principal)).or_default();
+        own.results += 1;
+        Ok(Self {
+            accounts: Arc::clone(accounts),
+            config: Arc::clone(config),
+            principal: Arc::clone(principal),
+            bytes: 0,
+            in_memory: 0,
+        })
+    }
+
+    /// Room for it to be so long.
+    pub(super) fn grow_to(&mut self, bytes: u64) -> Result<(), NoRoom> {
+        let more = bytes.saturating_sub(self.bytes);
+        let mut used = self.accounts.0.lock();
+        let own = used.by_principal.get(&self.principal).copied();
+        let own = own.unwrap_or_default().bytes;
+        if bytes > self.config.max_result
+            || own + more > self.config.per_principal.bytes
+            || used.total.bytes + more > self.config.total.bytes
+        {
+            return Err(NoRoom);
+        }
+        used.total.bytes += more;
+        if let Some(own) = used.by_principal.get_mut(&self.principal) {
+            own.bytes += more;
+        }
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// So much of it is in memory.
+    pub(super) fn in_memory(&mut self, bytes: u64) {
+        let mut used = self.accounts.0.lock();
+        used.in_memory = used.in_memory + bytes - self.in_memory;
+        self.in_memory = bytes;
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut used = self.accounts.0.lock();
+        used.total.bytes -= self.bytes;
+        used.total.results -= 1;
+        used.in_memory -= self.in_memory;
+        if let Some(own) = used.by_principal.get_mut(&self.principal) {
+            own.bytes -= self.bytes;
+            own.results -= 1;
+            if own.results == 0 {
+                used.by_principal.remove(&self.principal);
+            }
+        }
+    }
+}
