@@ -21,6 +21,7 @@ use switchboard_policy::access::AccessConfig;
 use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential};
 use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
 use switchboard_policy::limits::{self, LimitsConfig};
+use switchboard_policy::result_caps::config::ResultCapConfig;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
@@ -83,6 +84,10 @@ pub struct Config {
     /// lists, in which `*` stands for any characters. Where several fit, one without `*` counts, else
     /// the one that says most. All other calls cost 1.
     pub costs: CostsConfig,
+    /// How large results may be. The first that concerns a call counts, so order matters: exceptions
+    /// stand before what they are exceptions of. What the gateway itself adds to the `_meta` of a
+    /// result is not counted. [results.md](results.md) tells more.
+    pub result_caps: Vec<ResultCapConfig>,
     /// Where limits and budgets are counted.
     pub store: StoreConfig,
     /// Calls that wait in a legacy server for their client's answer.
@@ -279,6 +284,7 @@ impl Config {
             .chain(self.unknown_profiles())
             .chain(self.wrong_rules())
             .chain(self.wrong_limits())
+            .chain(self.wrong_result_caps())
             .chain(self.wrong_audit())
             .collect()
     }

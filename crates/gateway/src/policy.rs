@@ -20,6 +20,7 @@ impl Config {
     pub fn policy(&self, limits: Arc<Limits>, metrics: &Arc<Metrics>) -> Arc<dyn Policy> {
         let counter = Arc::new(Counter(Arc::clone(metrics)));
         let gatekeeper = self.gatekeeper().with_limits(limits);
+        let gatekeeper = gatekeeper.with_result_caps(self.result_caps());
         Arc::new(gatekeeper.observed_by(counter))
     }
 
@@ -73,6 +74,8 @@ impl Observer for Counter {
             Decision::Allowed => PolicyDecision::Allowed,
             Decision::Denied => PolicyDecision::Denied,
             Decision::WouldDeny => PolicyDecision::WouldDeny,
+            // Of results, which are counted apart.
+            Decision::Cut => return,
         };
         self.0.policy_decided(kind, decision);
     }

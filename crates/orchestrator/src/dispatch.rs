@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
-use crate::delivery::deliver;
+use crate::delivery;
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results;
@@ -160,7 +160,7 @@ impl Inner {
         let param_headers = mirrored(destination, call)?;
         let is_continuation = continuation.is_some_and(|it| it.is_first_use);
         let permit = admit(snapshot, destination, call, is_continuation).await?;
-        let terms = snapshot.policy().terms(call, &destination.policy_target());
+        let terms = delivery::terms(snapshot, call, &destination.policy_target());
         let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
         call.end_by(Deadline {
             at: (began + backend.config().timeout_of(tool)).into_std(),
@@ -175,6 +175,7 @@ impl Inner {
             },
             param_headers,
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
+            take: delivery::take(terms.as_ref(), call),
         };
         let attempt = Attempt::begin(call, destination);
         let reply = backend.reply(call, &rewrite, span).await;
@@ -192,7 +193,12 @@ impl Inner {
             attempt.end(&outcome);
         }
         let outcome = match &terms {
-            Some(terms) => Box::pin(deliver(terms, outcome)).await,
+            Some(terms) => {
+                let delivering =
+                    self.deliverer
+                        .deliver(terms, snapshot, call, destination, outcome);
+                Box::pin(delivering).await
+            }
             None => outcome,
         };
         Ok(settle(permit, outcome, is_answered))

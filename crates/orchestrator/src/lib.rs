@@ -12,6 +12,7 @@ mod delivery;
 mod dispatch;
 mod home;
 pub mod hub;
+mod kept;
 pub mod names;
 mod orchestrator;
 pub mod profiles;

@@ -32,6 +32,7 @@ use crate::chains::Chains;
 use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
 use crate::config::profiles::ProfilesConfig;
+use crate::delivery::Deliverer;
 use crate::hub::{Filter, Hub, ListenError, Listener};
 use crate::profiles::enter;
 use crate::reload::ReloadLock;
@@ -115,6 +116,7 @@ pub(crate) struct Inner {
     pub(crate) hub: Hub,
     pub(crate) sealer: Sealer,
     pub(crate) spent: SpentStates,
+    pub(crate) deliverer: Deliverer,
     started: Instant,
     pub(crate) events: Arc<BackendEvents>,
     pub(crate) stop: CancellationToken,
@@ -132,6 +134,7 @@ impl Orchestrator {
         parts
             .metrics
             .count_parked_calls_with(move || counted.parked_calls());
+        let deliverer = Deliverer::new(Arc::clone(&parts.metrics));
         let starter = Starter {
             metrics: parts.metrics,
             observer: Arc::clone(&events) as Arc<dyn Observer>,
@@ -161,6 +164,7 @@ impl Orchestrator {
             hub: Hub::default(),
             sealer: parts.sealer,
             spent: SpentStates::default(),
+            deliverer,
             started: Instant::now(),
             events,
             stop: CancellationToken::new(),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use switchboard_backends::{Answer, RequestState, Rewrite};
+use switchboard_backends::{Answer, RequestState, Rewrite, Take};
 use switchboard_protocol::call::{Call, Completed, Deadline, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::extension;
@@ -130,6 +130,7 @@ impl Inner {
             request_state: RequestState::Keep,
             param_headers: Vec::new(),
             endpoint: task.home.endpoint(),
+            take: Take::Whole,
         };
         Ok(match backend.call(call, &rewrite, span).await {
             Ok(answer) => detailed(&snapshot, call, backend.name(), &answer),

@@ -27,7 +27,7 @@ pub struct Steps {
 pub enum Step {
     /// A policy decided.
     Decision {
-        /// Which kind: `access`, `rate`, `concurrency`, `budget`.
+        /// Which kind: `access`, `rate`, `concurrency`, `budget`, `result_cap`.
         policy: &'static str,
         /// The name of the rule, limit or budget that decided.
         rule: Arc<str>,
@@ -56,6 +56,8 @@ pub enum Decision {
     Denied,
     /// It may be made, and could not be if the policy were enforced (`mode: shadow`).
     WouldDeny,
+    /// It was made, and its result is not passed on as a whole.
+    Cut,
 }
 
 impl Decision {
@@ -66,6 +68,7 @@ impl Decision {
             Self::Allowed => "allowed",
             Self::Denied => "denied",
             Self::WouldDeny => "would_deny",
+            Self::Cut => "cut",
         }
     }
 }

@@ -67,6 +67,7 @@ pub struct Metrics {
     shed: Box<[IntCounter]>,
     /// By policy, and by decision in each.
     policy_decisions: Box<[IntCounter]>,
+    results_capped: IntCounterVec,
     limits: limits::LimitFamilies,
     audit_dropped: Box<[IntCounter]>,
     authentications: Box<[IntCounter]>,
@@ -129,6 +130,7 @@ impl Metrics {
                     policy_decisions.with_label_values(&[policy.as_str(), said.as_str()])
                 })
                 .collect(),
+            results_capped: counters(&registry, &families::RESULTS_CAPPED)?,
             limits: limits::LimitFamilies::new(&registry)?,
             audit_dropped: AuditDrop::ALL
                 .iter()
@@ -264,6 +266,13 @@ impl Metrics {
     pub fn policy_decided(&self, policy: PolicyKind, decision: PolicyDecision) {
         let at = policy as usize * PolicyDecision::ALL.len() + decision as usize;
         self.policy_decisions[at].inc();
+    }
+
+    /// Counts a result that was larger than it may be; `over` says what became of it.
+    pub fn result_capped(&self, over: &'static str, backend: &str) {
+        self.results_capped
+            .with_label_values(&[over, backend])
+            .inc();
     }
 
     /// The handles of a limit or budget: `policy` says which, `name` is from the configuration.
