@@ -12,7 +12,7 @@ use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::lists::Found;
 use switchboard_backends::status::{ChangedLists, Observer, State};
 use switchboard_backends::{
-    Backend, BackendContext, KnownLists, RequestState, Rewrite, Take, Shared, Supervisor,
+    Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor, Take,
 };
 use switchboard_protocol::call::{Call, ClientSession, Principal};
 use switchboard_protocol::envelope::Envelope;

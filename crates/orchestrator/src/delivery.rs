@@ -5,10 +5,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use switchboard_backends::Take;
-use switchboard_protocol::call::{Call, Outcome};
+use switchboard_protocol::call::{Call, Completed, Outcome, Payload};
 use switchboard_protocol::delivery::{Conversions, Terms};
-use switchboard_protocol::policy::Target;
+use switchboard_protocol::json::Span;
+use switchboard_protocol::method::Method;
+use switchboard_protocol::policy::{Target, TargetKind};
+use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::Metrics;
 
@@ -37,10 +41,12 @@ pub(crate) struct Deliverer {
 pub(crate) struct Delivery<'d> {
     terms: &'d Terms,
     call: &'d Call,
+    /// Whose shape the result has.
+    method: Method,
     target: Target<'d>,
     backend: &'d Arc<str>,
-    /// What the tool that was called says of its structured content.
-    output_schema: Option<&'d [u8]>,
+    /// The tool that was called, if it is known which.
+    tool: Option<(&'d Snapshot, &'d Destination<'d>)>,
     kept: &'d Kept,
     schemas: &'d Schemas,
     metrics: &'d Metrics,
@@ -71,6 +77,17 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
     }
 }
 
+/// Whether nothing is to be done about an outcome, as about nearly all.
+pub(crate) fn passes(terms: &Terms, outcome: &Outcome) -> bool {
+    let is_within = |completed: &Completed| {
+        let length = completed.result.len() as u64;
+        terms.cap.is_none_or(|cap| length <= cap.always_within())
+    };
+    terms.redactor.is_none()
+        && terms.conversions.is_none()
+        && matches!(outcome, Outcome::Complete(completed) if is_within(completed))
+}
+
 impl Deliverer {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
@@ -92,14 +109,50 @@ impl Deliverer {
         let delivery = Delivery {
             terms,
             call,
+            method: call.method,
             target: destination.policy_target(),
             backend: &destination.backend,
-            output_schema: destination.output_schema(snapshot),
+            tool: Some((snapshot, destination)),
             kept: &self.kept,
             schemas: &self.schemas,
             metrics: &self.metrics,
         };
         delivery.deliver(outcome).await
+    }
+
+    /// The outcome of a request for a task of this backend: the result in it is a tool's, and nobody
+    /// knows any more of which.
+    pub(crate) async fn deliver_task(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call,
+        backend: &Arc<str>,
+        outcome: Outcome,
+    ) -> Outcome {
+        let target = Target {
+            // Of no tool, so that no rule concerns it that is for some.
+            kind: TargetKind::Resource,
+            backend,
+            name: "",
+        };
+        let Some(terms) = terms(snapshot, call, &target) else {
+            return outcome;
+        };
+        let delivery = Delivery {
+            terms: &terms,
+            call,
+            method: Method::ToolsCall,
+            target,
+            backend,
+            tool: None,
+            kept: &self.kept,
+            schemas: &self.schemas,
+            metrics: &self.metrics,
+        };
+        match delivery.redacted(outcome) {
+            Outcome::Complete(task) => delivery.capped_in_task(task).await,
+            other => delivery.capped(other).await,
+        }
     }
 }
 
@@ -107,11 +160,48 @@ impl Delivery<'_> {
     /// Order is behaviour, change it with an ADR.
     async fn deliver(&self, outcome: Outcome) -> Outcome {
         // First, so that nothing behind it ever has a secret that was found.
-        let outcome = match &self.terms.redactor {
+        let outcome = self.redacted(outcome);
+        self.capped(outcome).await
+    }
+
+    fn redacted(&self, outcome: Outcome) -> Outcome {
+        match &self.terms.redactor {
             Some(redactor) => redact::redacted(redactor, outcome),
             None => outcome,
+        }
+    }
+
+    /// A task whose result is no larger than it may be.
+    async fn capped_in_task(&self, task: Completed) -> Outcome {
+        let text = Bytes::from(cap::contiguous(task.result));
+        let result = member(&text, "result").filter(|result| result.starts_with(b"{"));
+        let Some(at) = result.map(|result| Span::of_part(&text, result).range()) else {
+            return Outcome::Complete(Completed {
+                result: text.into(),
+                ..task
+            });
         };
-        self.capped(outcome).await
+        let inner = Completed {
+            result: text.slice(at.clone()).into(),
+            is_error: false,
+        };
+        let capped = match self.capped(Outcome::Complete(inner)).await {
+            Outcome::Complete(capped) => capped,
+            other => return other,
+        };
+        let mut result = Payload::default();
+        result.push(text.slice(..at.start));
+        for segment in capped.result.into_segments() {
+            result.push(segment);
+        }
+        result.push(text.slice(at.end..));
+        Outcome::Complete(Completed { result, ..task })
+    }
+
+    /// What the tool that was called says of its structured content.
+    fn output_schema(&self) -> Option<&[u8]> {
+        let (snapshot, destination) = self.tool?;
+        destination.output_schema(snapshot)
     }
 
     /// Whether the client knows content that is a link (since 2025-06-18).

@@ -193,6 +193,7 @@ impl Inner {
             attempt.end(&outcome);
         }
         let outcome = match &terms {
+            Some(terms) if delivery::passes(terms, &outcome) => outcome,
             Some(terms) => {
                 let delivering =
                     self.deliverer

@@ -132,10 +132,14 @@ impl Inner {
             endpoint: task.home.endpoint(),
             take: Take::Whole,
         };
-        Ok(match backend.call(call, &rewrite, span).await {
+        let outcome = match backend.call(call, &rewrite, span).await {
             Ok(answer) => detailed(&snapshot, call, backend.name(), &answer),
             Err(error) => Outcome::Failed(error),
-        })
+        };
+        let delivering = self
+            .deliverer
+            .deliver_task(&snapshot, call, backend.name(), outcome);
+        Ok(delivering.await)
     }
 }
 

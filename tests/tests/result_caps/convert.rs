@@ -23,7 +23,12 @@ async fn a_profile_says_what_becomes_of_images_audio_and_blobs() {
     }});
     let front = start(&server, config).await;
     let whole = front.client.call("s__t", json!({})).await;
-    assert_eq!(whole.result(), &mixed());
+    let (content, before) = (&whole.result()["content"], &mixed()["content"]);
+    assert_eq!((&content[1], &content[2]), (&before[1], &before[2]));
+    assert_eq!(
+        content[3]["resource"]["blob"],
+        before[3]["resource"]["blob"]
+    );
 
     let client = Client::new(&format!("{}/text", front.gateway.url()));
     let answer = client.call("s__t", json!({})).await;
@@ -47,6 +52,34 @@ async fn a_profile_says_what_becomes_of_images_audio_and_blobs() {
     assert_eq!(content[1]["type"], "image");
     assert_eq!(content[3]["type"], "resource");
     assert_ne!(content[2]["type"], "audio");
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_dropped_does_not_count() {
+    let data = "A".repeat(500 * KIB);
+    // Whatever comes first of it.
+    let pictures = [
+        format!(r#"{{"type":"image","mimeType":"image/png","data":"{data}"}}"#),
+        format!(r#"{{"data":"{data}","mimeType":"image/png","type":"image"}}"#),
+    ];
+    let [one, two] = pictures;
+    let result = format!(
+        r#"{{"resultType":"complete","content":[{one},{{"type":"text","text":"between"}},{two},{{"type":"text","text":"after"}}]}}"#
+    );
+    let server = serving_text(result).await;
+    let config = json!({
+        "result_caps": [{ "max_bytes": "8KiB" }],
+        "profiles": { "text": { "content": { "image": "drop", "audio": "drop" } } },
+    });
+    let front = start(&server, config).await;
+    let client = Client::new(&format!("{}/text", front.gateway.url()));
+    let answer = client.call("s__t", json!({})).await;
+    let texts = texts(&answer);
+    assert_eq!(texts.len(), 4, "{texts:?}");
+    assert_eq!((texts[1], texts[3]), ("between", "after"));
+    assert!(texts[0].contains("image, image/png"), "{texts:?}");
+    assert!(told(&answer).is_null());
     front.gateway.stop().await;
 }
 

@@ -1,8 +1,11 @@
 //! What becomes of results of every way that they come.
 
 use super::*;
+use switchboard_testkit::fake::Era;
+use switchboard_testkit::fake_tasks::{FakeTasks, TASKS};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::front::until;
+use switchboard_tests::tools;
 
 #[tokio::test]
 async fn a_large_result_is_cut_and_a_small_one_is_as_it_was() {
@@ -83,9 +86,9 @@ async fn a_server_whose_result_is_cut_is_told_to_stop() {
 #[tokio::test]
 async fn prompts_and_resources_are_cut_where_no_tool_is_meant() {
     let long = "x".repeat(200 * KIB);
-    let server = serving(json!({ "resultType": "complete", "messages": [
-        { "role": "assistant", "content": { "type": "text", "text": long } },
-    ]}))
+    let server = serving_text(format!(
+        r#"{{"messages":[{{"role":"assistant","content":{{"type":"text","text":"{long}"}}}}],"resultType":"complete"}}"#
+    ))
     .await;
     let caps = json!([
         { "tools": ["*"], "max_bytes": "2KiB" },
@@ -253,10 +256,112 @@ async fn errors_are_no_larger_than_results() {
     let request = message("tools/call", json!({ "name": "s__t", "arguments": {} }));
     let answer = front.client.ask(&request).await;
     assert_eq!(answer.error_code(), Some(-32000));
-    let error = answer.body.to_string();
+    let error = &answer.raw;
     assert!(
         error.len() < 4500 && error.contains("The gateway cut this error"),
         "{error}"
+    );
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_puts_other_caps_in_force() {
+    let server = serving(text_of(100 * KIB)).await;
+    let config = |caps: Value| {
+        json!({
+            "backends": { "s": { "url": server.url() } },
+            "result_caps": caps,
+            "server": { "watch_config": false },
+        })
+    };
+    let front = Front::start(config(json!([]))).await;
+    front.wait_until("s", true).await;
+    let whole = front.client.call("s__t", json!({})).await;
+    assert_eq!(whole.result(), &text_of(100 * KIB));
+    front
+        .gateway
+        .rewrite(config(json!([{ "backends": ["s"], "max_bytes": "4KiB" }])));
+    front.gateway.hang_up();
+    until("the cap is in force", async || {
+        let answer = front.client.call("s__t", json!({})).await;
+        told(&answer).is_object().then_some(())
+    })
+    .await;
+    front.gateway.stop().await;
+}
+
+#[test]
+fn rules_that_concern_nothing_are_warned_of_and_wrong_ones_refused() {
+    let check = |caps: Value| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("switchboard.json");
+        let config = json!({ "backends": { "git": { "command": "true" } }, "result_caps": caps });
+        std::fs::write(&file, config.to_string()).expect("the folder is ours");
+        let mut command = std::process::Command::new(tools::program("switchboard"));
+        let output = command.arg("check").arg("-c").arg(&file).output();
+        let output = output.expect("it runs");
+        let text = [output.stdout, output.stderr].concat();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    let (is_valid, text) = check(json!([{ "backends": ["gti"], "max_tokens": 1000 }]));
+    assert!(is_valid, "{text}");
+    assert!(
+        text.contains("result_caps[0].backends[0]: `gti` fits no backend"),
+        "{text}"
+    );
+    let (is_valid, text) = check(json!([{ "max_bytes": "1000B" }]));
+    assert!(!is_valid, "{text}");
+    assert!(text.contains("result_caps[0].max_bytes"), "{text}");
+    assert!(text.contains("expected at least 1KiB"), "{text}");
+}
+
+#[tokio::test]
+async fn the_audit_says_that_a_result_was_cut() {
+    let server = serving(text_of(100 * KIB)).await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("audit.jsonl");
+    let config = json!({
+        "result_caps": [{ "max_bytes": "4KiB" }],
+        "audit": { "file": { "path": file } },
+    });
+    let front = start(&server, config).await;
+    assert_cut(&front.client.call("s__t", json!({})).await, 4 * KIB);
+    front.gateway.stop().await;
+    let text = std::fs::read_to_string(&file).expect("the audit");
+    let cut = r#"{"policy":"result_cap","rule":"truncate","decision":"cut"}"#;
+    assert!(text.contains(cut), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_result_of_a_task_is_capped_by_rules_for_no_tool() {
+    // What the server is called is in its results twice.
+    let server = FakeTasks::start(Era::Modern, &"long".repeat(350)).await;
+    let caps = json!([{ "tools": ["*"], "max_bytes": "64KiB" }, { "max_bytes": "1KiB" }]);
+    let backends = json!({ "s": remote(server.url()) });
+    let front = Front::start(json!({ "backends": backends, "result_caps": caps })).await;
+    front.gateway.wait_for_backends().await;
+    let request = async |method: &str, mut params: Value| {
+        let capabilities = json!({ "elicitation": {}, "extensions": { TASKS: {} } });
+        params["_meta"] = json!({ "io.modelcontextprotocol/clientCapabilities": capabilities });
+        let answer = front.client.ask(&message(method, params)).await;
+        answer.result().clone()
+    };
+    let task = request("tools/call", json!({ "name": "s__later", "arguments": {} })).await;
+    let id = task["taskId"].as_str().expect("a task");
+    let ended = until("the task has ended", async || {
+        let task = request("tasks/get", json!({ "taskId": id })).await;
+        (task["status"] == "completed").then_some(task)
+    })
+    .await;
+    assert_eq!(ended["taskId"], id);
+    let result = &ended["result"];
+    assert!(result.to_string().len() <= KIB, "{result}");
+    assert_eq!(
+        result["_meta"]["dev.switchboard/truncated"]["maxBytes"],
+        KIB
     );
     front.gateway.stop().await;
 }

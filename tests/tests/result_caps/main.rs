@@ -7,6 +7,7 @@ use switchboard_tests::front::{Front, faulty, remote};
 use switchboard_tests::scripted::{Scripted, Step, pieces};
 
 mod convert;
+mod docs;
 mod flow;
 mod memory;
 
@@ -36,7 +37,11 @@ fn response(id: &str, result: &str) -> String {
 
 /// A server whose calls are answered with this result, in pieces.
 async fn serving(result: Value) -> Scripted {
-    let result = result.to_string();
+    serving_text(result.to_string()).await
+}
+
+/// The same, with its members in this order.
+async fn serving_text(result: String) -> Scripted {
     Scripted::start(move |id| pieces(&response(id, &result), 30_000)).await
 }
 

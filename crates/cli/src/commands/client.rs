@@ -14,7 +14,7 @@ use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportCon
 use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, Observer, State, Status};
 use switchboard_backends::{
-    Backend, BackendContext, KnownLists, RequestState, Rewrite, Take, Shared, Supervisor,
+    Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor, Take,
 };
 use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::envelope::Envelope;

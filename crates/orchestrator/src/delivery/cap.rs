@@ -10,6 +10,7 @@ use switchboard_protocol::delivery::{Cap, Over};
 use switchboard_protocol::error::{CallError, Fault, Reason};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::size::Size;
+use switchboard_protocol::splice::member;
 use switchboard_protocol::trail::{Decision, Step};
 
 use super::cut::{Beginning, Cut, CutResult, Rest};
@@ -30,6 +31,16 @@ struct TooLarge {
     /// What follows; none: it is all there.
     stream: Option<Box<dyn ResultStream>>,
     is_error: bool,
+}
+
+/// What was found of a beginning.
+enum Look {
+    /// It is within the cap, and so are this many bytes more.
+    Within(usize),
+    /// It is in the middle of something of which nothing is needed.
+    Skip,
+    /// It is larger.
+    TooLarge,
 }
 
 impl Delivery<'_> {
@@ -104,26 +115,35 @@ impl Delivery<'_> {
     ) -> ControlFlow<Outcome, TooLarge> {
         let mut text = Vec::new();
         let mut within = usize::try_from(cap.always_within()).unwrap_or(usize::MAX);
+        let mut skips = false;
         loop {
             match next(&mut *stream).await {
-                Ok(Piece::Bytes(piece)) => {
+                Ok(Piece::Bytes(mut piece)) => {
+                    if skips {
+                        // There are no escapes in base64.
+                        let Some(end) = memchr::memchr(b'"', &piece) else {
+                            continue;
+                        };
+                        skips = false;
+                        piece = piece.slice(end..);
+                    }
                     text.extend_from_slice(&piece);
                     drop(piece);
                     if text.len() <= within {
                         continue;
                     }
-                    let mended = mend(&mut text);
-                    let size = Size::of_result(&text);
-                    mended.undo(&mut text);
-                    if !size.is_within(cap.most()) {
-                        return ControlFlow::Continue(TooLarge {
-                            text,
-                            total: None,
-                            stream: Some(stream),
-                            is_error: false,
-                        });
+                    match self.looked_at(cap, &mut text) {
+                        Look::Within(more) => within = text.len() + more,
+                        Look::Skip => skips = true,
+                        Look::TooLarge => {
+                            return ControlFlow::Continue(TooLarge {
+                                text,
+                                total: None,
+                                stream: Some(stream),
+                                is_error: false,
+                            });
+                        }
                     }
-                    within = text.len() + more_within(cap, size);
                 }
                 Ok(Piece::End { is_error }) => {
                     drop(stream);
@@ -131,6 +151,30 @@ impl Delivery<'_> {
                 }
                 Err(error) => return ControlFlow::Break(Outcome::Failed(error)),
             }
+        }
+    }
+
+    /// Looks whether the beginning of a result is within the cap; converts what has to be where it is not.
+    fn looked_at(&self, cap: &Cap, text: &mut Vec<u8>) -> Look {
+        let mut mended = mend(text);
+        let mut size = Size::of_result(text);
+        let converts = !self.terms.conversions.is_none();
+        if converts && !size.is_within(cap.most()) {
+            let before = text.len();
+            let (converted, sound) = convert::convert(self, std::mem::take(text), mended.sound);
+            mended = mended.changed(before, converted.len(), sound);
+            *text = converted;
+            size = Size::of_result(text);
+            if !size.is_within(cap.most()) && convert::ends_in_converted(self, text, mended.sound) {
+                // All but its quote.
+                text.truncate(mended.sound + 1);
+                return Look::Skip;
+            }
+        }
+        mended.undo(text);
+        match size.is_within(cap.most()) {
+            true => Look::Within(more_within(cap, size)),
+            false => Look::TooLarge,
         }
     }
 
@@ -142,7 +186,8 @@ impl Delivery<'_> {
             is_error,
         } = too_large;
         // Of a result of another shape nobody knows what it may be without.
-        let over = match self.call.method.may_pass() {
+        let is_task = || member(&text, "resultType") == Some(b"\"task\"");
+        let over = match self.method.may_pass() && !(stream.is_none() && is_task()) {
             true => cap.over,
             false => Over::Refuse,
         };
@@ -160,15 +205,15 @@ impl Delivery<'_> {
         let (text, sound) = convert::convert(self, text, mended.sound);
         let uri = self.call.target();
         let cut = Cut {
-            method: self.call.method,
+            method: self.method,
             cap: *cap,
             total,
             rest: &rest,
             knows_links: self.knows_links(),
             uri: uri
                 .as_deref()
-                .filter(|_| self.call.method == Method::ResourcesRead),
-            output_schema: self.output_schema.filter(|_| !is_error),
+                .filter(|_| self.method == Method::ResourcesRead),
+            output_schema: self.output_schema().filter(|_| !is_error),
             schemas: self.schemas,
         };
         let CutResult { text, is_error } = cut.of(&Beginning { text: &text, sound });
@@ -257,7 +302,7 @@ async fn next(stream: &mut dyn ResultStream) -> Result<Piece, CallError> {
 }
 
 /// All of it in one piece.
-fn contiguous(payload: Payload) -> Vec<u8> {
+pub(super) fn contiguous(payload: Payload) -> Vec<u8> {
     let mut text = Vec::with_capacity(payload.len());
     for segment in payload.into_segments() {
         text.extend_from_slice(&segment);

@@ -32,6 +32,39 @@ pub(super) fn convert(delivery: &Delivery<'_>, text: Vec<u8>, sound: usize) -> (
     (out, sound)
 }
 
+/// Whether the string in which a mended text ends, and which begins behind `sound`, is base64 of content
+/// that will be converted: what follows of it need not be held.
+pub(super) fn ends_in_converted(delivery: &Delivery<'_>, text: &[u8], sound: usize) -> bool {
+    let converter = Converter {
+        delivery,
+        conversions: delivery.terms.conversions,
+        sound,
+        text,
+    };
+    let is_it = |raw: &[u8], key: &str, conversion: Conversion| {
+        let value = member(raw, key).filter(|value| value.starts_with(b"\""));
+        let start = value.map(|value| Span::of_part(text, value).range().start);
+        conversion != Conversion::Keep && start == Some(sound)
+    };
+    let mut found = false;
+    converter.each(&mut |raw| {
+        let kind = member(raw, "type").filter(|kind| converter.is_whole(kind));
+        let resource = member(raw, "resource").unwrap_or(raw);
+        let Conversions { image, audio, blob } = converter.conversions;
+        found |= match kind.and_then(json::as_str).as_deref() {
+            Some("image") => is_it(raw, "data", image),
+            Some("audio") => is_it(raw, "data", audio),
+            Some(_) => is_it(resource, "blob", blob),
+            // Its type stands behind: then it has to be certain whatever that is.
+            None if image != Conversion::Keep && audio != Conversion::Keep => {
+                is_it(raw, "data", image) || is_it(resource, "blob", blob)
+            }
+            None => is_it(resource, "blob", blob),
+        };
+    });
+    found
+}
+
 struct Converter<'a> {
     delivery: &'a Delivery<'a>,
     conversions: Conversions,
@@ -50,23 +83,31 @@ struct Binary<'a> {
 
 impl<'a> Converter<'a> {
     fn result(&self, splice: &mut Splice<'a>) {
+        self.each(&mut |raw| match self.delivery.method {
+            Method::ResourcesRead => self.contents(raw, splice),
+            _ => self.block(raw, splice),
+        });
+    }
+
+    /// Each content block, or item of `contents`.
+    fn each(&self, visit: &mut dyn FnMut(&'a [u8])) {
         let items = |key: &str| member(self.text, key).unwrap_or_default();
-        match self.delivery.call.method {
+        match self.delivery.method {
             Method::PromptsGet => {
                 let messages = items("messages");
                 for_each_item(messages, |message| {
                     if let Some(block) = member(message.of(messages), "content") {
-                        self.block(block, splice);
+                        visit(block);
                     }
                 });
             }
             Method::ResourcesRead => {
                 let contents = items("contents");
-                for_each_item(contents, |item| self.contents(item.of(contents), splice));
+                for_each_item(contents, |item| visit(item.of(contents)));
             }
             _ => {
                 let content = items("content");
-                for_each_item(content, |block| self.block(block.of(content), splice));
+                for_each_item(content, |block| visit(block.of(content)));
             }
         }
     }
@@ -144,7 +185,8 @@ impl<'a> Converter<'a> {
 
     /// What was kept of it, where it is to be and there is room.
     fn kept(&self, binary: &Binary<'_>) -> Option<crate::kept::KeptResult> {
-        if binary.conversion != Conversion::Link {
+        // Nothing is left of what was too large to be held.
+        if binary.conversion != Conversion::Link || binary.base64.is_empty() {
             return None;
         }
         let Delivery {
@@ -160,13 +202,17 @@ impl Binary<'_> {
         let Self {
             what, media_type, ..
         } = self;
-        let bytes = Size::of_base64(self.base64.len() as u64).bytes();
+        let bytes = match self.base64.len() {
+            // More than could be held.
+            0 => String::new(),
+            length => format!(", {} bytes", Size::of_base64(length as u64).bytes()),
+        };
         match uri {
             Some(uri) => format!(
-                "[Here is a part that is not text: {what}, {media_type}, {bytes} bytes. It is kept for a while as the resource {uri}.]"
+                "[Here is a part that is not text: {what}, {media_type}{bytes}. It is kept for a while as the resource {uri}.]"
             ),
             None => format!(
-                "[Here was a part that is not text: {what}, {media_type}, {bytes} bytes. The gateway left it out.]"
+                "[Here was a part that is not text: {what}, {media_type}{bytes}. The gateway left it out.]"
             ),
         }
     }

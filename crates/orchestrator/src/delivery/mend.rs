@@ -1,6 +1,6 @@
 //! Making JSON of the beginning of JSON.
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 
 /// What was done to the beginning of a text to make it whole.
 #[derive(Debug)]
@@ -13,6 +13,16 @@ pub(crate) struct Mended {
 }
 
 impl Mended {
+    /// The same, once something in the sound part of the text was exchanged: it had `before` bytes, has
+    /// `after` now, and is sound up to `sound`.
+    pub(crate) fn changed(self, before: usize, after: usize, sound: usize) -> Self {
+        Self {
+            sound,
+            at: (self.at + after).saturating_sub(before),
+            tail: self.tail,
+        }
+    }
+
     /// Takes back what was done, so that the text can go on.
     pub(crate) fn undo(self, text: &mut Vec<u8>) {
         text.truncate(self.at);
@@ -133,13 +143,19 @@ fn string_end(text: &[u8], start: usize) -> Option<usize> {
 }
 
 /// How much of the inside of a string is whole characters, pairs of surrogates included.
-fn whole_characters(inside: &[u8]) -> usize {
-    // Only the last few bytes can be a part; an escape may begin twelve bytes before the end.
+pub(crate) fn whole_characters(inside: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(length) = character(&inside[at..]) {
-        at += length;
+    while let Some(plain) = memchr(b'\\', &inside[at..]) {
+        at += plain;
+        match character(&inside[at..]) {
+            Some(length) => at += length,
+            None => return at,
+        }
     }
-    at
+    match std::str::from_utf8(&inside[at..]) {
+        Ok(_) => inside.len(),
+        Err(error) => at + error.valid_up_to(),
+    }
 }
 
 /// How long the first character is, as it is written, if it is whole; `None` too at the end.

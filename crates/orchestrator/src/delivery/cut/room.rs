@@ -2,7 +2,10 @@
 
 use switchboard_protocol::size::Size;
 
-use crate::delivery::mend::character;
+use crate::delivery::mend::{character, whole_characters};
+
+/// Text is counted in blocks of this many bytes, and only what is left of the room by characters.
+const BLOCK: usize = 4 * 1024;
 
 /// What is left of a cap.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,13 @@ pub(crate) fn longest(inside: &[u8], most: Size) -> usize {
     }
     let mut left = Room::new(most);
     let mut at = 0;
+    while let Some(block) = inside.get(at..at + BLOCK) {
+        let length = whole_characters(block);
+        if length == 0 || !left.take(Size::of_text(&block[..length])) {
+            break;
+        }
+        at += length;
+    }
     while let Some(length) = character(&inside[at..]) {
         if !left.take(Size::of_text(&inside[at..at + length])) {
             break;
