@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use switchboard_backends::Take;
 use switchboard_protocol::call::{Call, Completed, Outcome, Payload};
 use switchboard_protocol::delivery::{Conversions, Terms};
@@ -77,15 +78,23 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
     }
 }
 
-/// Whether nothing is to be done about an outcome, as about nearly all.
-pub(crate) fn passes(terms: &Terms, outcome: &Outcome) -> bool {
+/// The outcome if nothing is to be done about it, as about nearly all.
+///
+/// # Errors
+/// The outcome again, if something is.
+#[expect(clippy::result_large_err, reason = "it is the same either way")]
+pub(crate) fn passed(terms: &Terms, outcome: Outcome) -> Result<Outcome, Outcome> {
     let is_within = |completed: &Completed| {
         let length = completed.result.len() as u64;
         terms.cap.is_none_or(|cap| length <= cap.always_within())
     };
-    terms.redactor.is_none()
-        && terms.conversions.is_none()
-        && matches!(outcome, Outcome::Complete(completed) if is_within(completed))
+    let is_free = terms.redactor.is_none() && terms.conversions.is_none();
+    match outcome {
+        Outcome::Complete(completed) if is_free && is_within(&completed) => {
+            Ok(Outcome::Complete(completed))
+        }
+        outcome => Err(outcome),
+    }
 }
 
 impl Deliverer {
@@ -97,15 +106,16 @@ impl Deliverer {
         }
     }
 
-    /// The outcome of a call under these terms.
-    pub(crate) async fn deliver(
-        &self,
-        terms: &Terms,
-        snapshot: &Snapshot,
-        call: &Call,
-        destination: &Destination<'_>,
+    /// The outcome of a call under these terms. Boxed, since it is rare and would make the future of
+    /// every call larger.
+    pub(crate) fn deliver<'d>(
+        &'d self,
+        terms: &'d Terms,
+        snapshot: &'d Snapshot,
+        call: &'d Call,
+        destination: &'d Destination<'d>,
         outcome: Outcome,
-    ) -> Outcome {
+    ) -> BoxFuture<'d, Outcome> {
         let delivery = Delivery {
             terms,
             call,
@@ -117,7 +127,7 @@ impl Deliverer {
             schemas: &self.schemas,
             metrics: &self.metrics,
         };
-        delivery.deliver(outcome).await
+        Box::pin(delivery.deliver(outcome))
     }
 
     /// The outcome of a request for a task of this backend: the result in it is a tool's, and nobody
@@ -158,7 +168,7 @@ impl Deliverer {
 
 impl Delivery<'_> {
     /// Order is behaviour, change it with an ADR.
-    async fn deliver(&self, outcome: Outcome) -> Outcome {
+    async fn deliver(self, outcome: Outcome) -> Outcome {
         // First, so that nothing behind it ever has a secret that was found.
         let outcome = self.redacted(outcome);
         self.capped(outcome).await

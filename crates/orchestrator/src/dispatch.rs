@@ -180,29 +180,43 @@ impl Inner {
         let attempt = Attempt::begin(call, destination);
         let reply = backend.reply(call, &rewrite, span).await;
         let is_answered = reply.is_ok();
+        let outcome = self.outcome(snapshot, call, backend.name(), reply, attempt);
+        let Some(terms) = &terms else {
+            return Ok(settle(permit, outcome, is_answered));
+        };
+        let outcome = match delivery::passed(terms, outcome) {
+            Ok(outcome) => outcome,
+            Err(outcome) => {
+                self.deliverer
+                    .deliver(terms, snapshot, call, destination, outcome)
+                    .await
+            }
+        };
+        Ok(settle(permit, outcome, is_answered))
+    }
+
+    // Apart, since what is borrowed where is waited makes the future of every call larger.
+    fn outcome(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        call: &Call,
+        backend: &Arc<str>,
+        reply: Result<Reply, CallError>,
+        attempt: Option<Attempt<'_>>,
+    ) -> Outcome {
         let outcome = match reply {
             Ok(Reply::Whole(answer)) => {
-                results::outcome(snapshot, &self.sealer, call, backend.name(), &answer)
+                results::outcome(snapshot, &self.sealer, call, backend, &answer)
             }
             Ok(Reply::Arriving(arriving)) => {
-                Outcome::Arriving(arriving.edited(results::Edits::new(snapshot, backend.name())))
+                Outcome::Arriving(arriving.edited(results::Edits::new(snapshot, backend)))
             }
             Err(error) => Outcome::Failed(error),
         };
         if let Some(attempt) = attempt {
             attempt.end(&outcome);
         }
-        let outcome = match &terms {
-            Some(terms) if delivery::passes(terms, &outcome) => outcome,
-            Some(terms) => {
-                let delivering =
-                    self.deliverer
-                        .deliver(terms, snapshot, call, destination, outcome);
-                Box::pin(delivering).await
-            }
-            None => outcome,
-        };
-        Ok(settle(permit, outcome, is_answered))
+        outcome
     }
 }
 

@@ -14,7 +14,7 @@ use super::sse::Tail;
 pub(crate) struct Rest {
     body: ResponseBody,
     /// How the event goes on that it is in, if it is in one.
-    event: Option<Tail>,
+    event: Option<Box<Tail>>,
 }
 
 /// The next chunk, if there is one, and whether it is the last.
@@ -26,7 +26,7 @@ impl Rest {
     }
 
     pub(crate) fn of_event(body: ResponseBody, event: Tail) -> Self {
-        let event = Some(event);
+        let event = Some(Box::new(event));
         Self { body, event }
     }
 
