@@ -67,7 +67,7 @@ impl Inner {
             .reply(&connection.wire, out, watch, arriving);
         let result = match reply.await {
             Ok(link::Reply::Large(large)) => {
-                return Ok(Exchanged::Large(Box::new((*large, span))));
+                return Ok(Exchanged::Large(Box::new((large, span))));
             }
             Ok(link::Reply::Whole(response)) => Ok(response),
             Err(error) => Err(error),

@@ -179,7 +179,7 @@ pub(crate) enum Reply {
     /// The response.
     Whole(Response),
     /// The beginning of a large one.
-    Large(Box<http::Large>),
+    Large(http::Large),
 }
 
 /// A way to one server. Cheap to clone.

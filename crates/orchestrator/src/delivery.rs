@@ -82,7 +82,6 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
 ///
 /// # Errors
 /// The outcome again, if something is.
-#[expect(clippy::result_large_err, reason = "it is the same either way")]
 pub(crate) fn passed(terms: &Terms, outcome: Outcome) -> Result<Outcome, Outcome> {
     let is_within = |completed: &Completed| {
         let length = completed.result.len() as u64;

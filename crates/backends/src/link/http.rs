@@ -329,13 +329,13 @@ impl HttpLink {
         let max_message = self.inner.bounds.max_message;
         let beginning = read.into_bytes();
         match may_pass(&beginning, id, method) {
-            Ok(true) => Ok(Reply::Large(Box::new(Large {
+            Ok(true) => Ok(Reply::Large(Large {
                 beginning,
                 rest: Rest::of_body(body),
                 id,
                 method,
                 max_message,
-            }))),
+            })),
             Ok(false) => {
                 let mut read = Collected::from(beginning);
                 let limit = self.inner.bounds.of_body();
@@ -622,13 +622,13 @@ impl HttpLink {
                 && let Some((beginning, tail)) = events.large(MAX_HELD)
             {
                 if let Ok(true) = may_pass(&beginning, id, method) {
-                    return Ok(Reply::Large(Box::new(Large {
+                    return Ok(Reply::Large(Large {
                         beginning,
                         rest: Rest::of_event(body, tail),
                         id,
                         method,
                         max_message: self.inner.bounds.max_message,
-                    })));
+                    }));
                 }
                 // It is none that can be judged by its beginning, and is read as a whole.
                 arriving = None;

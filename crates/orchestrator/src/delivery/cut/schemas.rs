@@ -12,9 +12,12 @@ const MAX_SCHEMAS: usize = 256;
 /// The largest schema that is read, in bytes: nothing conforms to a larger one.
 const MAX_SCHEMA: usize = 256 * 1024;
 
-/// Schemas by their digest; `None`: one that cannot be read. Cheap to clone.
-#[derive(Clone, Default)]
-pub(crate) struct Schemas(Arc<Mutex<HashMap<[u8; 32], Option<Arc<Validator>>>>>);
+/// Schemas that were read before.
+#[derive(Default)]
+pub(crate) struct Schemas(Mutex<ByDigest>);
+
+/// By the digest of their text; `None`: one that cannot be read.
+type ByDigest = HashMap<[u8; 32], Option<Arc<Validator>>>;
 
 impl std::fmt::Debug for Schemas {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
