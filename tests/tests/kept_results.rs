@@ -141,7 +141,6 @@ async fn a_reload_adds_the_tool_and_takes_it_away() {
 }
 
 #[tokio::test]
-#[ignore = "needs `result_caps`"]
 async fn a_large_result_is_read_to_its_end_by_whoever_called() {
     let text = long_text();
     let (server, folder) = (server(&text).await, tempfile::tempdir().expect("a folder"));
@@ -200,7 +199,6 @@ async fn a_large_result_is_read_to_its_end_by_whoever_called() {
 }
 
 #[tokio::test]
-#[ignore = "needs `result_caps`"]
 async fn a_result_is_that_of_its_profile_and_of_what_is_still_allowed() {
     let (server, folder) = (
         server(&long_text()).await,
@@ -251,7 +249,6 @@ async fn a_result_is_that_of_its_profile_and_of_what_is_still_allowed() {
 }
 
 #[tokio::test]
-#[ignore = "needs `result_caps`"]
 async fn a_gateway_that_is_killed_leaves_nothing_and_its_successor_knows_nothing() {
     let (server, folder) = (
         server(&long_text()).await,
@@ -277,7 +274,6 @@ async fn a_gateway_that_is_killed_leaves_nothing_and_its_successor_knows_nothing
 }
 
 #[tokio::test]
-#[ignore = "needs `result_caps`"]
 async fn what_has_no_room_is_cut_and_what_has_expired_is_gone() {
     let (server, folder) = (
         server(&long_text()).await,

@@ -1,13 +1,11 @@
 //! A large result, handed on while it arrives.
 
 use std::mem;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::Body;
 use parking_lot::Mutex;
 use switchboard_protocol::call::{Piece, ResultStream};
 use switchboard_protocol::error::{CallError, Fault};
@@ -24,7 +22,7 @@ use crate::endpoint::{InFlight, Inner};
 use crate::exchange::AttemptSpan;
 use crate::link::LinkError;
 use crate::link::http::Large;
-use crate::link::pool::ResponseBody;
+use crate::link::rest::{Chunk, Rest};
 use crate::safety::Verdict;
 
 /// As soon as this many bytes can be handed on, they are, without a look for more.
@@ -138,7 +136,7 @@ enum Flow {
 }
 
 struct Open {
-    rest: ResponseBody,
+    rest: Rest,
     account: Account,
     /// Who waits for more.
     reader: Option<Waker>,
@@ -147,11 +145,7 @@ struct Open {
 impl Open {
     /// Whether its reader waits for the server, and not the server for its reader.
     fn is_waited_for(&mut self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        self.reader.is_some()
-            && Pin::new(&mut self.rest)
-                .poll_frame(&mut context)
-                .is_pending()
+        self.reader.is_some() && self.rest.is_waited_for()
     }
 }
 
@@ -227,7 +221,7 @@ impl Source {
     }
 
     /// The next chunk of the response, and whether it is the last; no chunk at its end.
-    fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Result<(Option<Bytes>, bool), Broken>> {
+    fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Result<Chunk, Broken>> {
         let mut flow = self.flow.lock();
         let open = match &mut *flow {
             Flow::Open(open) => open,
@@ -236,22 +230,9 @@ impl Source {
                 return Poll::Ready(Err(Broken::Closed(Box::new(why.clone()))));
             }
         };
-        match Pin::new(&mut open.rest).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                open.reader = None;
-                let chunk = frame.into_data().unwrap_or_default();
-                Poll::Ready(Ok((Some(chunk), open.rest.is_end_stream())))
-            }
-            Poll::Ready(None) => Poll::Ready(Ok((None, true))),
-            Poll::Ready(Some(Err(_))) => {
-                let lost = "the connection broke in the middle of the answer";
-                Poll::Ready(Err(LinkError::Lost(lost.to_owned()).into()))
-            }
-            Poll::Pending => {
-                open.reader = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
+        let chunk = open.rest.poll_chunk(context);
+        open.reader = chunk.is_pending().then(|| context.waker().clone());
+        chunk.map_err(Broken::from)
     }
 }
 
@@ -320,6 +301,10 @@ impl<E: Edit> Edited<E> {
         self.closing = None;
         if let Some(mut open) = self.source.end() {
             open.account.arrived(self.passage.is_error());
+            let tasks = open.account.inner.tasks.clone();
+            if open.rest.is_in_stream() {
+                tasks.spawn(open.rest.reach_end());
+            }
         }
     }
 

@@ -16,8 +16,8 @@ use crate::endpoint::Inner;
 use crate::legacy;
 use crate::link::http::Large;
 use crate::link::watch::Watch;
-use crate::link::{self, LinkError, Outgoing, next_id};
-use crate::message::{self, Rewrite};
+use crate::link::{self, LinkError, MayArrive, Outgoing, next_id};
+use crate::message::{self, Rewrite, Take};
 
 /// What came of an exchange.
 pub(crate) enum Exchanged {
@@ -53,8 +53,11 @@ impl Inner {
         let version = connection.wire.version;
         let (out, span) = self.outgoing(call, rewrite, parent, &connection);
         let watch = Watch::of(call, out.id);
-        let passes = call.takes_arriving && call.method.may_pass();
-        let arriving = passes.then_some(call.method);
+        let passes = rewrite.take != Take::Whole && call.method.may_pass();
+        let arriving = passes.then_some(MayArrive {
+            method: call.method,
+            at_once: rewrite.take == Take::AtOnce,
+        });
         let reply = connection
             .link
             .reply(&connection.wire, out, watch, arriving);

@@ -47,6 +47,6 @@ pub use arriving::{Arriving, Reply};
 pub use backend::{Backend, BackendContext};
 pub use known_lists::KnownLists;
 pub use legacy::Shared;
-pub use message::{RequestState, Rewrite};
+pub use message::{RequestState, Rewrite, Take};
 pub use process::command::{CommandError, run_command};
 pub use process::{Supervisor, Usage, runner};

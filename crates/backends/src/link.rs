@@ -10,6 +10,7 @@ pub(crate) mod http_sse;
 pub(crate) mod inbox;
 pub(crate) mod mux;
 pub(crate) mod pool;
+pub(crate) mod rest;
 pub(crate) mod sse;
 pub(crate) mod stdio;
 mod unreachable;
@@ -164,6 +165,15 @@ pub(crate) fn error_code(ended: &Result<Response, LinkError>) -> Option<i64> {
     }
 }
 
+/// A request whose large result may be given while it arrives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MayArrive {
+    /// Its method.
+    pub(crate) method: Method,
+    /// Whether it is read as fast as it comes.
+    pub(crate) at_once: bool,
+}
+
 /// What a request is answered with.
 pub(crate) enum Reply {
     /// The response.
@@ -196,14 +206,13 @@ impl Link {
         }
     }
 
-    /// As [`Link::request`]; a large result of a request of the method `arriving` may be given
-    /// while it arrives.
+    /// As [`Link::request`]; a large result may be given while it arrives, if `arriving` says so.
     pub(crate) async fn reply(
         &self,
         wire: &Wire,
         out: Outgoing,
         watch: Watch,
-        arriving: Option<Method>,
+        arriving: Option<MayArrive>,
     ) -> Result<Reply, LinkError> {
         match self {
             Self::Http(link) => link.reply(wire, out, watch, arriving).await,

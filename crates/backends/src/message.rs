@@ -41,6 +41,20 @@ pub struct Rewrite<'a> {
     pub param_headers: Vec<(HeaderName, HeaderValue)>,
     /// The endpoint where what the call goes on with is, as an [`Answer`](crate::Answer) named it.
     pub endpoint: Option<u64>,
+    /// How a large result is taken.
+    pub take: Take,
+}
+
+/// How a large result is taken from its server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Take {
+    /// When all of it is there.
+    #[default]
+    Whole,
+    /// While it arrives, as slowly as its client reads: see [`Reply::Arriving`](crate::Reply).
+    AsRead,
+    /// While it arrives, and as fast as it does, so that nobody waits who shares the connection.
+    AtOnce,
 }
 
 /// The call as a modern request: a splice of what the client sent.

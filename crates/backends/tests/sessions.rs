@@ -12,7 +12,7 @@ use switchboard_backends::config::parked::ParkedCallsConfig;
 use switchboard_backends::lists::Found;
 use switchboard_backends::status::{ChangedLists, Observer, State};
 use switchboard_backends::{
-    Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor,
+    Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor, Take,
 };
 use switchboard_protocol::call::{Call, ClientSession, Principal};
 use switchboard_protocol::envelope::Envelope;
@@ -102,6 +102,7 @@ async fn result(backend: &Backend, call: &Call) -> Result<Value, CallError> {
         request_state: RequestState::Keep,
         param_headers: Vec::new(),
         endpoint: None,
+        take: Take::Whole,
     };
     let answer = backend.call(call, &rewrite, &CallSpan::none()).await?;
     let result = answer.response.slice(answer.result);

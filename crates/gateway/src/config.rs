@@ -22,6 +22,7 @@ use switchboard_policy::access::AccessConfig;
 use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential};
 use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
 use switchboard_policy::limits::{self, LimitsConfig};
+use switchboard_policy::result_caps::config::{OverConfig, ResultCapConfig};
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
@@ -84,10 +85,14 @@ pub struct Config {
     /// lists, in which `*` stands for any characters. Where several fit, one without `*` counts, else
     /// the one that says most. All other calls cost 1.
     pub costs: CostsConfig,
+    /// How large results may be. The first that concerns a call counts, so order matters: exceptions
+    /// stand before what they are exceptions of. What the gateway itself adds to the `_meta` of a
+    /// result is not counted. [results.md](results.md) tells more.
+    pub result_caps: Vec<ResultCapConfig>,
     /// Where limits and budgets are counted.
     pub store: StoreConfig,
     /// Results that are too large to send, and are kept for their callers to read on in. Without this
-    /// section none is.
+    /// section by the defaults of it, where `result_caps` or a profile's `content` has any kept.
     #[schemars(with = "KeptResultsConfig")]
     pub kept_results: Option<KeptResultsConfig>,
     /// Calls that wait in a legacy server for their client's answer.
@@ -285,6 +290,7 @@ impl Config {
             .chain(self.wrong_rules())
             .chain(self.wrong_limits())
             .chain(self.wrong_kept_results())
+            .chain(self.wrong_result_caps())
             .chain(self.wrong_audit())
             .collect()
     }
@@ -398,10 +404,18 @@ impl Config {
         })
     }
 
-    /// What is kept of results that are too large to send; `None`: nothing.
+    /// What is kept of results that are too large to send, or have content that is linked to; `None`:
+    /// nothing.
     #[must_use]
     pub fn kept_results(&self) -> Option<KeptResultsConfig> {
-        self.kept_results.clone()
+        let is_capped = || {
+            self.result_caps
+                .iter()
+                .any(|cap| cap.over == OverConfig::Handle)
+        };
+        let is_needed = || is_capped() || self.profiles.values().any(|it| it.content.links());
+        let section = self.kept_results.clone();
+        section.or_else(|| is_needed().then(KeptResultsConfig::default))
     }
 
     fn wrong_kept_results(&self) -> Vec<ConfigProblem> {

@@ -24,6 +24,7 @@ mod ops;
 mod paths;
 pub mod policy;
 mod reload;
+mod result_caps;
 mod server;
 mod shed;
 mod stack;

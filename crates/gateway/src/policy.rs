@@ -18,6 +18,7 @@ impl Config {
     /// What decides about calls, with these limits and budgets, and has it counted.
     pub fn policy(&self, limits: Arc<Limits>, metrics: &Arc<Metrics>) -> Arc<dyn Policy> {
         let gatekeeper = self.gatekeeper().with_limits(limits);
+        let gatekeeper = gatekeeper.with_result_caps(self.result_caps());
         Arc::new(gatekeeper.with_metrics(Arc::clone(metrics)))
     }
 

@@ -3,16 +3,212 @@
 //!
 //! [decision 19]: ../../../docs/decisions/0019-what-comes-back.md
 
-use switchboard_protocol::call::Outcome;
-use switchboard_protocol::delivery::Terms;
+use std::sync::Arc;
 
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use switchboard_backends::Take;
+use switchboard_protocol::call::{Call, Completed, Outcome, Payload};
+use switchboard_protocol::delivery::{Conversions, Terms};
+use switchboard_protocol::json::Span;
+use switchboard_protocol::method::Method;
+use switchboard_protocol::policy::Target;
+use switchboard_protocol::splice::member;
+use switchboard_protocol::version::Version;
+use switchboard_telemetry::Metrics;
+
+use self::cut::Schemas;
+use crate::catalogue::Snapshot;
+use crate::kept::Kept;
+use crate::resolve::Destination;
+
+mod cap;
+mod convert;
+pub(crate) mod cut;
+mod error;
+pub(crate) mod mend;
 mod redact;
 
-/// The outcome of a call under these terms. Order is behaviour, change it with an ADR.
-pub(crate) async fn deliver(terms: &Terms, outcome: Outcome) -> Outcome {
-    // First, so that nothing behind it ever has a secret that was found.
-    match &terms.redactor {
-        Some(redactor) => redact::redacted(redactor, outcome),
-        None => outcome,
+/// What results are delivered with, the same for all calls.
+#[derive(Debug)]
+pub(crate) struct Deliverer {
+    pub(crate) kept: Kept,
+    schemas: Schemas,
+    metrics: Arc<Metrics>,
+}
+
+/// One result on its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivery<'d> {
+    terms: &'d Terms,
+    call: &'d Call,
+    /// Whose shape the result has.
+    method: Method,
+    target: Target<'d>,
+    backend: &'d Arc<str>,
+    /// The tool that was called, if it is known which.
+    tool: Option<(&'d Snapshot, &'d Destination<'d>)>,
+    kept: &'d Kept,
+    schemas: &'d Schemas,
+    metrics: &'d Metrics,
+}
+
+/// What holds for the results of a call: what the policy says, and what its profile does.
+pub(crate) fn terms(snapshot: &Snapshot, call: &Call, target: &Target<'_>) -> Option<Terms> {
+    let terms = snapshot.policy().terms(call, target);
+    let profile = call.profile.as_deref().and_then(|it| snapshot.profile(it));
+    let conversions = profile.map_or_else(Conversions::default, |it| it.conversions());
+    if conversions.is_none() {
+        return terms;
+    }
+    Some(Terms {
+        conversions,
+        ..terms.unwrap_or_default()
+    })
+}
+
+/// How a result is taken from its backend: what has a cap is collected up to that, and never held as a
+/// whole; what is converted has to be whole.
+pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
+    match terms {
+        Some(terms) if terms.cap.is_some() => Take::AtOnce,
+        Some(terms) if !terms.conversions.is_none() => Take::Whole,
+        _ if call.takes_arriving => Take::AsRead,
+        _ => Take::Whole,
+    }
+}
+
+/// The outcome if nothing is to be done about it, as about nearly all.
+///
+/// # Errors
+/// The outcome again, if something is.
+pub(crate) fn passed(terms: &Terms, outcome: Outcome) -> Result<Outcome, Outcome> {
+    let is_within = |completed: &Completed| {
+        let length = completed.result.len() as u64;
+        terms.cap.is_none_or(|cap| length <= cap.always_within())
+    };
+    let is_free = terms.redactor.is_none() && terms.conversions.is_none();
+    match outcome {
+        Outcome::Complete(completed) if is_free && is_within(&completed) => {
+            Ok(Outcome::Complete(completed))
+        }
+        outcome => Err(outcome),
+    }
+}
+
+impl Deliverer {
+    pub(crate) fn new(kept: Kept, metrics: Arc<Metrics>) -> Self {
+        Self {
+            kept,
+            schemas: Schemas::default(),
+            metrics,
+        }
+    }
+
+    /// The outcome of a call under these terms. Boxed, since it is rare and would make the future of
+    /// every call larger.
+    pub(crate) fn deliver<'d>(
+        &'d self,
+        terms: &'d Terms,
+        snapshot: &'d Snapshot,
+        call: &'d Call,
+        destination: &'d Destination<'d>,
+        outcome: Outcome,
+    ) -> BoxFuture<'d, Outcome> {
+        let delivery = Delivery {
+            terms,
+            call,
+            method: call.method,
+            target: destination.policy_target(),
+            backend: &destination.backend,
+            tool: Some((snapshot, destination)),
+            kept: &self.kept,
+            schemas: &self.schemas,
+            metrics: &self.metrics,
+        };
+        Box::pin(delivery.deliver(outcome))
+    }
+
+    /// The outcome of a request for a task of this backend, whose result is that of the tool `target`.
+    pub(crate) async fn deliver_task(
+        &self,
+        snapshot: &Snapshot,
+        call: &Call,
+        backend: &Arc<str>,
+        target: Target<'_>,
+        outcome: Outcome,
+    ) -> Outcome {
+        let Some(terms) = terms(snapshot, call, &target) else {
+            return outcome;
+        };
+        let delivery = Delivery {
+            terms: &terms,
+            call,
+            method: Method::ToolsCall,
+            target,
+            backend,
+            tool: None,
+            kept: &self.kept,
+            schemas: &self.schemas,
+            metrics: &self.metrics,
+        };
+        match delivery.redacted(outcome) {
+            Outcome::Complete(task) => delivery.capped_in_task(task).await,
+            other => delivery.capped(other).await,
+        }
+    }
+}
+
+impl Delivery<'_> {
+    /// Order is behaviour, change it with an ADR.
+    async fn deliver(self, outcome: Outcome) -> Outcome {
+        // First, so that nothing behind it ever has a secret that was found.
+        let outcome = self.redacted(outcome);
+        self.capped(outcome).await
+    }
+
+    fn redacted(&self, outcome: Outcome) -> Outcome {
+        match &self.terms.redactor {
+            Some(redactor) => redact::redacted(redactor, outcome),
+            None => outcome,
+        }
+    }
+
+    /// A task whose result is no larger than it may be.
+    async fn capped_in_task(&self, task: Completed) -> Outcome {
+        let text = Bytes::from(cap::contiguous(task.result));
+        let result = member(&text, "result").filter(|result| result.starts_with(b"{"));
+        let Some(at) = result.map(|result| Span::of_part(&text, result).range()) else {
+            return Outcome::Complete(Completed {
+                result: text.into(),
+                ..task
+            });
+        };
+        let inner = Completed {
+            result: text.slice(at.clone()).into(),
+            is_error: false,
+        };
+        let capped = match self.capped(Outcome::Complete(inner)).await {
+            Outcome::Complete(capped) => capped,
+            other => return other,
+        };
+        let mut result = Payload::default();
+        result.push(text.slice(..at.start));
+        for segment in capped.result.into_segments() {
+            result.push(segment);
+        }
+        result.push(text.slice(at.end..));
+        Outcome::Complete(Completed { result, ..task })
+    }
+
+    /// What the tool that was called says of its structured content.
+    fn output_schema(&self) -> Option<&[u8]> {
+        let (snapshot, destination) = self.tool?;
+        destination.output_schema(snapshot)
+    }
+
+    /// Whether the client knows content that is a link (since 2025-06-18).
+    fn knows_links(&self) -> bool {
+        self.call.version >= Version::V2025_06_18
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
-use crate::delivery::deliver;
+use crate::delivery;
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results;
@@ -178,7 +178,7 @@ impl Inner {
         };
         let permit =
             verdict.map_err(|fault| CallError::Fault(Box::new(fault.of(&destination.backend))))?;
-        let terms = snapshot.policy().terms(call, &target);
+        let terms = delivery::terms(snapshot, call, &target);
         let tool = (call.method == Method::ToolsCall).then_some(&*destination.target);
         call.end_by(Deadline {
             at: (began + backend.config().timeout_of(tool)).into_std(),
@@ -193,28 +193,49 @@ impl Inner {
             },
             param_headers,
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
+            take: delivery::take(terms.as_ref(), call),
         };
         let attempt = Attempt::begin(call, destination);
         let reply = backend.reply(call, &rewrite, span).await;
         let is_answered = reply.is_ok();
+        let outcome = self.outcome(snapshot, call, target.name, backend.name(), reply, attempt);
+        let Some(terms) = &terms else {
+            return Ok(settle(permit, outcome, is_answered));
+        };
+        let outcome = match delivery::passed(terms, outcome) {
+            Ok(outcome) => outcome,
+            Err(outcome) => {
+                self.deliverer
+                    .deliver(terms, snapshot, call, destination, outcome)
+                    .await
+            }
+        };
+        Ok(settle(permit, outcome, is_answered))
+    }
+
+    // Apart, since what is borrowed where is waited makes the future of every call larger.
+    fn outcome(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        call: &Call,
+        target: &str,
+        backend: &Arc<str>,
+        reply: Result<Reply, CallError>,
+        attempt: Option<Attempt<'_>>,
+    ) -> Outcome {
         let outcome = match reply {
             Ok(Reply::Whole(answer)) => {
-                let (sealer, target) = (&self.sealer, target.name);
-                results::outcome(snapshot, sealer, call, target, backend.name(), &answer)
+                results::outcome(snapshot, &self.sealer, call, target, backend, &answer)
             }
             Ok(Reply::Arriving(arriving)) => {
-                Outcome::Arriving(arriving.edited(results::Edits::new(snapshot, backend.name())))
+                Outcome::Arriving(arriving.edited(results::Edits::new(snapshot, backend)))
             }
             Err(error) => Outcome::Failed(error),
         };
         if let Some(attempt) = attempt {
             attempt.end(&outcome);
         }
-        let outcome = match &terms {
-            Some(terms) => Box::pin(deliver(terms, outcome)).await,
-            None => outcome,
-        };
-        Ok(settle(permit, outcome, is_answered))
+        outcome
     }
 }
 

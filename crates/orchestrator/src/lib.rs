@@ -12,13 +12,6 @@ mod delivery;
 mod dispatch;
 mod home;
 pub mod hub;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "caps and conversions, which keep results, are not here yet"
-    )
-)]
 mod kept;
 pub mod names;
 mod orchestrator;

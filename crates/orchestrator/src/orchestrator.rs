@@ -33,6 +33,7 @@ use crate::config::NamesConfig;
 use crate::config::chains::ChainsConfig;
 use crate::config::kept_results::KeptResultsConfig;
 use crate::config::profiles::ProfilesConfig;
+use crate::delivery::Deliverer;
 use crate::hub::{Filter, Hub, ListenError, Listener};
 use crate::kept::Kept;
 use crate::profiles::enter;
@@ -121,6 +122,7 @@ pub(crate) struct Inner {
     pub(crate) sealer: Sealer,
     pub(crate) spent: SpentStates,
     pub(crate) kept: Kept,
+    pub(crate) deliverer: Deliverer,
     started: Instant,
     pub(crate) events: Arc<BackendEvents>,
     pub(crate) stop: CancellationToken,
@@ -138,6 +140,9 @@ impl Orchestrator {
         parts
             .metrics
             .count_parked_calls_with(move || counted.parked_calls());
+        let kept = Kept::default();
+        kept.configure(parts.kept_results.as_ref(), &parts.names);
+        let deliverer = Deliverer::new(kept.clone(), Arc::clone(&parts.metrics));
         let starter = Starter {
             metrics: parts.metrics,
             observer: Arc::clone(&events) as Arc<dyn Observer>,
@@ -149,8 +154,6 @@ impl Orchestrator {
         };
         let backends = Backends::start(starter, parts.backends);
         let chains = Chains::new(&parts.chains);
-        let kept = Kept::default();
-        kept.configure(parts.kept_results.as_ref(), &parts.names);
         let inputs = SnapshotInputs::new(
             parts.names,
             parts.chains,
@@ -171,6 +174,7 @@ impl Orchestrator {
             sealer: parts.sealer,
             spent: SpentStates::default(),
             kept: kept.clone(),
+            deliverer,
             started: Instant::now(),
             events,
             stop: CancellationToken::new(),

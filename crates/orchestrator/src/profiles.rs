@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use switchboard_protocol::delivery::Conversions;
 use switchboard_protocol::pattern;
 use switchboard_protocol::plain_uri::is_plain;
 use switchboard_protocol::policy::TargetKind;
@@ -95,6 +96,11 @@ impl Profile {
     #[must_use]
     pub fn tool_limit(&self) -> Option<usize> {
         self.config.tool_limit
+    }
+
+    /// What becomes of content that its clients cannot use.
+    pub(crate) fn conversions(&self) -> Conversions {
+        self.config.content.into()
     }
 
     /// What it says in the place of the servers' instructions.

@@ -9,6 +9,7 @@ use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::param_header::ParamHeaders;
 use switchboard_protocol::policy::{Target, TargetKind};
+use switchboard_protocol::splice::member;
 
 use crate::catalogue::{Entry, Route, Snapshot, Source};
 
@@ -34,6 +35,12 @@ impl Destination<'_> {
             backend: &self.backend,
             name: self.exposed.map_or(&*self.target, |name| name),
         }
+    }
+
+    /// What the tool says of its structured content, if it is one that does.
+    pub(crate) fn output_schema<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s [u8]> {
+        let exposed = self.exposed.filter(|_| self.kind == TargetKind::Tool)?;
+        member(&snapshot.tool(exposed)?.item.raw, "outputSchema")
     }
 
     /// The name that the gateway has for the target.

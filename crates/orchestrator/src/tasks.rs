@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use switchboard_backends::{Answer, RequestState, Rewrite};
+use switchboard_backends::{Answer, RequestState, Rewrite, Take};
 use switchboard_protocol::call::{Call, Completed, Deadline, Outcome};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::extension;
@@ -129,7 +129,8 @@ impl Inner {
                 Some((task, backend))
             })
             .ok_or_else(unknown)?;
-        let permit = admit(&snapshot, &task.target(&snapshot), call, true).await?;
+        let target = task.target(&snapshot);
+        let permit = admit(&snapshot, &target, call, true).await?;
         call.end_by(Deadline {
             at: (began + backend.config().timeout).into_std(),
             is_clients: false,
@@ -139,6 +140,7 @@ impl Inner {
             request_state: RequestState::Keep,
             param_headers: Vec::new(),
             endpoint: task.home.endpoint(),
+            take: Take::Whole,
         };
         let (outcome, has_result) = match backend.call(call, &rewrite, span).await {
             Ok(answer) => {
@@ -148,6 +150,10 @@ impl Inner {
             }
             Err(error) => (Outcome::Failed(error), false),
         };
+        let delivering =
+            self.deliverer
+                .deliver_task(&snapshot, call, backend.name(), target, outcome);
+        let outcome = delivering.await;
         permit.settle(match &outcome {
             Outcome::Complete(completed) if has_result => {
                 self.first_delivery(&token, completed.result.len())

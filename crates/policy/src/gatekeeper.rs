@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use switchboard_protocol::call::{Call, Principal};
+use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::error::{Fault, Reason};
 use switchboard_protocol::policy::{Admission, Audience, Permit, Policy, Target};
 use switchboard_protocol::trail::{Decision, Step};
@@ -11,6 +12,7 @@ use switchboard_telemetry::{Metrics, PolicyDecision};
 
 use crate::access::{Access, AccessConfig, Ruling, Standings};
 use crate::limits::Limits;
+use crate::result_caps::ResultCaps;
 
 /// The word for rules of the section `access` in trails.
 const ACCESS: &str = "access";
@@ -22,6 +24,7 @@ pub struct Gatekeeper {
     number: u64,
     access: Option<Access>,
     limits: Option<Arc<Limits>>,
+    result_caps: Option<ResultCaps>,
     /// Where decisions are counted.
     metrics: Option<Arc<Metrics>>,
 }
@@ -41,6 +44,7 @@ impl Gatekeeper {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             access: None,
             limits: None,
+            result_caps: None,
             metrics: None,
         }
     }
@@ -57,6 +61,16 @@ impl Gatekeeper {
     pub fn with_access(self, config: Option<&AccessConfig>) -> Self {
         Self {
             access: config.map(Access::new),
+            ..self
+        }
+    }
+
+    /// The same with these caps of results.
+    #[must_use]
+    pub fn with_result_caps(self, caps: ResultCaps) -> Self {
+        let result_caps = Some(caps).filter(|caps| !caps.is_empty());
+        Self {
+            result_caps,
             ..self
         }
     }
@@ -91,8 +105,8 @@ impl Gatekeeper {
     fn note(&self, call: &Call, rule: impl FnOnce() -> Arc<str>, decision: Decision) {
         if let Some(metrics) = &self.metrics {
             metrics.access_decided(match decision {
-                // Rules need nobody else, so they are never unchecked.
-                Decision::Allowed | Decision::Unchecked => PolicyDecision::Allowed,
+                // Rules need nobody else, so they are never unchecked, and they cut nothing.
+                Decision::Allowed | Decision::Unchecked | Decision::Cut => PolicyDecision::Allowed,
                 Decision::Denied => PolicyDecision::Denied,
                 Decision::WouldDeny => PolicyDecision::WouldDeny,
             });
@@ -192,6 +206,14 @@ impl Policy for Gatekeeper {
             None => Admission::Decided(Ok(Permit::FREE)),
             Some(limits) => limits.admit(call, target, is_continuation),
         }
+    }
+
+    fn terms(&self, call: &Call, target: &Target<'_>) -> Option<Terms> {
+        let cap = self.result_caps.as_ref()?.of(call, target)?;
+        Some(Terms {
+            cap: Some(cap),
+            ..Terms::default()
+        })
     }
 
     fn hid(&self, call: &Call, target: &Target<'_>) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::passage::Parts;
+use crate::size::Size;
 
 /// What holds for the results of one call.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +29,48 @@ pub struct Cap {
     pub tokens: Option<u64>,
     /// What becomes of a larger one.
     pub over: Over,
+}
+
+impl Cap {
+    /// The most that a result may have.
+    #[must_use]
+    pub fn most(&self) -> Size {
+        Size::new(
+            self.bytes.unwrap_or(u64::MAX),
+            self.tokens.unwrap_or(u64::MAX),
+        )
+    }
+
+    /// How many bytes are within the cap whatever they are: a character of two bytes is a token.
+    #[must_use]
+    pub fn always_within(&self) -> u64 {
+        let of_tokens = self.tokens.map(|tokens| tokens.saturating_mul(2));
+        let both = [self.bytes, of_tokens].into_iter().flatten();
+        both.min().unwrap_or(u64::MAX)
+    }
+}
+
+impl fmt::Display for Cap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.bytes, self.tokens) {
+            (Some(bytes), Some(tokens)) => write!(f, "{bytes} bytes and about {tokens} tokens"),
+            (Some(bytes), None) => write!(f, "{bytes} bytes"),
+            (None, Some(tokens)) => write!(f, "about {tokens} tokens"),
+            (None, None) => f.write_str("any size"),
+        }
+    }
+}
+
+impl Over {
+    /// The word in the configuration, logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Truncate => "truncate",
+            Self::Handle => "handle",
+            Self::Refuse => "refuse",
+        }
+    }
 }
 
 /// What becomes of a result that is larger than its cap.

@@ -134,7 +134,7 @@ impl Attempt {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
-    /// Positive, following HTTP: 402, 403, 422, 429, 502, 503, 504.
+    /// Positive, following HTTP: 402, 403, 413, 422, 429, 502, 503, 504.
     pub code: u16,
     /// What happened, in one word.
     pub reason: Reason,

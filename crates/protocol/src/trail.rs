@@ -27,7 +27,7 @@ pub struct Steps {
 pub enum Step {
     /// A policy decided.
     Decision {
-        /// Which kind: `access`, `rate`, `concurrency`, `budget`.
+        /// Which kind: `access`, `rate`, `concurrency`, `budget`, `result_cap`.
         policy: &'static str,
         /// The name of the rule, limit or budget that decided.
         rule: Arc<str>,
@@ -59,6 +59,8 @@ pub enum Decision {
     /// It may be made, and nobody could look whether the policy would have let it: the store is away
     /// (`if_store_is_away: open`).
     Unchecked,
+    /// It was made, and its result is not passed on as a whole.
+    Cut,
 }
 
 impl Decision {
@@ -70,6 +72,7 @@ impl Decision {
             Self::Denied => "denied",
             Self::WouldDeny => "would_deny",
             Self::Unchecked => "unchecked",
+            Self::Cut => "cut",
         }
     }
 }

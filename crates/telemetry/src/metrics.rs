@@ -69,6 +69,7 @@ pub struct Metrics {
     shed: Box<[IntCounter]>,
     /// By policy, and by decision in each.
     access_decisions: Box<[IntCounter]>,
+    results_capped: IntCounterVec,
     limits: limits::LimitFamilies,
     audit_dropped: Box<[IntCounter]>,
     authentications: Box<[IntCounter]>,
@@ -128,6 +129,7 @@ impl Metrics {
                 .iter()
                 .map(|said| policy_decisions.with_label_values(&[ACCESS, said.as_str()]))
                 .collect(),
+            results_capped: counters(&registry, &families::RESULTS_CAPPED)?,
             limits: limits::LimitFamilies::new(&registry)?,
             audit_dropped: AuditDrop::ALL
                 .iter()
@@ -262,6 +264,13 @@ impl Metrics {
     /// Counts what the rules of who may do what said of a call.
     pub fn access_decided(&self, decision: PolicyDecision) {
         self.access_decisions[decision as usize].inc();
+    }
+
+    /// Counts a result that was larger than it may be; `over` says what became of it.
+    pub fn result_capped(&self, over: &'static str, backend: &str) {
+        self.results_capped
+            .with_label_values(&[over, backend])
+            .inc();
     }
 
     /// The handles of a limit or budget: `policy` says which, `name` is from the configuration.

@@ -34,9 +34,10 @@ use self::collect::{Collected, Limit, collect};
 use self::resume::Resumption;
 use super::inbox::Inbox;
 use super::pool::{Pool, PoolError, ResponseBody};
+use super::rest::Rest;
 use super::sse::Decoder;
 use super::watch::{Asked, Hear, Watch};
-use super::{LinkError, Outgoing, Reply, WRITE_DEADLINE, Wire, refuse_request};
+use super::{LinkError, MayArrive, Outgoing, Reply, WRITE_DEADLINE, Wire, refuse_request};
 use crate::config::{BackendConfig, duration};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -61,7 +62,7 @@ pub(crate) struct Large {
     /// What was read of it.
     pub(crate) beginning: Bytes,
     /// What follows.
-    pub(crate) rest: ResponseBody,
+    pub(crate) rest: Rest,
     /// The id of the request that it has to answer.
     pub(crate) id: u64,
     /// The method of that.
@@ -278,7 +279,11 @@ impl HttpLink {
         let answer = self.post(wire, out).await?;
         let session = answer.headers().get(header::SESSION_ID).cloned();
         let response = if has_media_type(&answer, EVENT_STREAM_TYPE) {
-            Box::pin(self.read_stream(wire, answer.into_body(), id, &mut watch)).await?
+            let body = answer.into_body();
+            match Box::pin(self.read_stream(wire, body, id, &mut watch, None)).await? {
+                Reply::Whole(response) => response,
+                Reply::Large(_) => return Err(LinkError::TooLarge),
+            }
         } else {
             let body = collect(answer.into_body(), self.inner.bounds.of_body()).await?;
             self.response(body, id)?
@@ -286,24 +291,22 @@ impl HttpLink {
         Ok((response, session))
     }
 
-    /// As [`HttpLink::request`]; a large result of a request of the method `arriving` may be given
-    /// while it arrives.
+    /// As [`HttpLink::request`]; a large result may be given while it arrives, if `arriving` says so.
     pub(crate) async fn reply(
         &self,
         wire: &Wire,
         out: Outgoing,
         mut watch: Watch,
-        arriving: Option<Method>,
+        arriving: Option<MayArrive>,
     ) -> Result<Reply, LinkError> {
         let id = out.id;
         let answer = self.post(wire, out).await?;
         if has_media_type(&answer, EVENT_STREAM_TYPE) {
-            let response = self.read_stream(wire, answer.into_body(), id, &mut watch);
-            return Box::pin(response).await.map(Reply::Whole);
+            let reply = self.read_stream(wire, answer.into_body(), id, &mut watch, arriving);
+            return Box::pin(reply).await;
         }
         let mut body = answer.into_body();
-        // On a connection that others share, a client that does not read would hold up theirs too.
-        let arriving = arriving.filter(|_| body.has_own_connection());
+        let arriving = arriving.and_then(|arriving| method_of(arriving, &body));
         let mut read = Collected::default();
         let enough = arriving.map_or(usize::MAX, |_| MAX_HELD);
         let limit = self.inner.bounds.of_body();
@@ -328,7 +331,7 @@ impl HttpLink {
         match may_pass(&beginning, id, method) {
             Ok(true) => Ok(Reply::Large(Large {
                 beginning,
-                rest: body,
+                rest: Rest::of_body(body),
                 id,
                 method,
                 max_message,
@@ -437,7 +440,8 @@ impl HttpLink {
             return Ok(false);
         }
         let body = answer.into_body();
-        match self.read_stream(wire, body, NO_REQUEST, hearer).await {
+        let read = self.read_stream(wire, body, NO_REQUEST, hearer, None);
+        match read.await {
             Err(LinkError::Lost(_)) | Ok(_) => Ok(true),
             Err(error) => Err(error),
         }
@@ -587,9 +591,11 @@ impl HttpLink {
         mut body: ResponseBody,
         id: u64,
         hearer: &mut (impl Hear + Send),
-    ) -> Result<Response, LinkError> {
+        arriving: Option<MayArrive>,
+    ) -> Result<Reply, LinkError> {
         let mut events = Decoder::new(self.inner.bounds.max_message);
         let mut resumption = Resumption::default();
+        let mut arriving = arriving;
         loop {
             while let Some(event) = events.next_event().map_err(|_| LinkError::TooLarge)? {
                 // An event without data primes the stream's id (2025-11-25) and says nothing.
@@ -603,7 +609,7 @@ impl HttpLink {
                         if !body.is_end_stream() {
                             self.inner.inbox.tasks.spawn(body.reach_end());
                         }
-                        return Ok(response);
+                        return Ok(Reply::Whole(response));
                     }
                     Ok(Message::Response(_)) => self.inner.inbox.ignored(IgnoredMessage::UnknownId),
                     Ok(Message::Request(request)) if request.is_request() => {
@@ -612,6 +618,21 @@ impl HttpLink {
                     Ok(Message::Request(notification)) => self.notified(&notification, hearer),
                     Err(_) => self.inner.inbox.ignored(IgnoredMessage::Banner),
                 }
+            }
+            if let Some(method) = arriving.and_then(|arriving| method_of(arriving, &body))
+                && let Some((beginning, tail)) = events.large(MAX_HELD)
+            {
+                if let Ok(true) = may_pass(&beginning, id, method) {
+                    return Ok(Reply::Large(Large {
+                        beginning,
+                        rest: Rest::of_event(body, tail),
+                        id,
+                        method,
+                        max_message: self.inner.bounds.max_message,
+                    }));
+                }
+                // It is none that can be judged by its beginning, and is read as a whole.
+                arriving = None;
             }
             let frame = match self.inner.bounds.stream_idle {
                 Some(bound) if id != NO_REQUEST => timeout(bound, body.frame())
@@ -691,6 +712,12 @@ impl HttpLink {
             }
         }
     }
+}
+
+/// The method of a result that may arrive from there. On a connection that others share, a client that
+/// does not read would hold up theirs too.
+fn method_of(arriving: MayArrive, body: &ResponseBody) -> Option<Method> {
+    (arriving.at_once || body.has_own_connection()).then_some(arriving.method)
 }
 
 /// Those headers, with the latest version and the usual method, and all others that a modern POST

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use super::rest::Joined;
+
 /// What a line of data counts beside its length: what keeping it costs, so that a limit in bytes holds
 /// for empty lines as well.
 const LINE_COST: usize = 32;
@@ -110,6 +112,34 @@ impl Decoder {
         Ok(None)
     }
 
+    /// The data of the event that is being read and how it goes on, if there is more than `least` bytes of it
+    /// and no whole event before it. Takes nothing: whoever goes on with it has no use for the decoder.
+    pub(crate) fn large(&self, least: usize) -> Option<(Bytes, Tail)> {
+        let rest = &self.buffer[..];
+        if self.data_bytes + rest.len() <= least {
+            return None;
+        }
+        let line = match rest {
+            [] => Line::Start(Vec::new()),
+            // Which field it is, and where its value begins, is known from here on.
+            [b'd', b'a', b't', b'a', b':', _, ..] => Line::Data,
+            _ => return None,
+        };
+        let mut data = self.data.join(&b'\n');
+        if line == Line::Data {
+            if !self.data.is_empty() {
+                data.push(b'\n');
+            }
+            let skip = usize::from(rest[DATA.len()] == b' ');
+            data.extend_from_slice(&rest[DATA.len() + skip..]);
+        }
+        let tail = Tail {
+            line,
+            after_cr: self.after_cr,
+        };
+        Some((data.into(), tail))
+    }
+
     fn next_line(&mut self) -> Option<Bytes> {
         if !self.started && self.buffer.len() >= 3 {
             self.started = true;
@@ -186,6 +216,88 @@ impl Decoder {
     }
 }
 
+/// What the lines of data begin with.
+const DATA: &[u8] = b"data:";
+
+/// How an event goes on of which the beginning is known: only its data is of interest.
+#[derive(Debug)]
+pub(crate) struct Tail {
+    line: Line,
+    /// Whether a line feed belongs to the carriage return before.
+    after_cr: bool,
+}
+
+/// Where in an event the next byte is.
+#[derive(Debug, PartialEq, Eq)]
+enum Line {
+    /// In the beginning of a line, which is not long enough yet to say what it is.
+    Start(Vec<u8>),
+    /// In data.
+    Data,
+    /// In another field, or a comment.
+    Other,
+    /// Behind the event.
+    End,
+}
+
+impl Tail {
+    /// The data in a chunk. What follows the event is dropped.
+    pub(crate) fn read(&mut self, mut chunk: Bytes) -> Bytes {
+        let mut data = Joined::default();
+        while self.line != Line::End && !chunk.is_empty() {
+            if std::mem::take(&mut self.after_cr) && chunk[0] == b'\n' {
+                chunk = chunk.slice(1..);
+                continue;
+            }
+            match &mut self.line {
+                Line::Start(line) if matches!(chunk[0], b'\n' | b'\r') => {
+                    if line.is_empty() {
+                        self.line = Line::End;
+                    } else {
+                        // A field without a value may be one without a colon.
+                        if matches!(&line[..], DATA | b"data") {
+                            data.push(Bytes::from_static(b"\n"));
+                        }
+                        line.clear();
+                    }
+                    self.after_cr = chunk[0] == b'\r';
+                    chunk = chunk.slice(1..);
+                }
+                Line::Start(line) if line == DATA => {
+                    data.push(Bytes::from_static(b"\n"));
+                    self.line = Line::Data;
+                    chunk = chunk.slice(usize::from(chunk[0] == b' ')..);
+                }
+                Line::Start(line) => {
+                    line.push(chunk[0]);
+                    chunk = chunk.slice(1..);
+                    if !DATA.starts_with(line) {
+                        self.line = Line::Other;
+                    }
+                }
+                line => {
+                    let end = memchr::memchr2(b'\n', b'\r', &chunk);
+                    let part = chunk.split_to(end.unwrap_or(chunk.len()));
+                    if *line == Line::Data {
+                        data.push(part);
+                    }
+                    if end.is_some() {
+                        self.after_cr = chunk[0] == b'\r';
+                        chunk = chunk.slice(1..);
+                        self.line = Line::Start(Vec::new());
+                    }
+                }
+            }
+        }
+        data.into_bytes()
+    }
+
+    /// Whether the event has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.line == Line::End
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +371,35 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_rest_of_an_event_is_what_was_not_read(
+            lines in proptest::collection::vec("(data: ?|data|id: |:|datax:)[a-z ]{0,9}", 1..8),
+            end in "\n|\r\n|\r",
+            least in 0_usize..40,
+            size in 1_usize..9,
+        ) {
+            let text = lines.join(&*end) + &end + &end + "data: next" + &end + &end;
+            let mut decoder = Decoder::new(10_000);
+            let mut chunks = text.as_bytes().chunks(size);
+            let mut large = None;
+            while large.is_none() && let Some(chunk) = chunks.next() {
+                decoder.push(chunk);
+                if decoder.next_event().expect("small").is_some() {
+                    // It was over before it was large.
+                    return Ok(());
+                }
+                large = decoder.large(least);
+            }
+            let (beginning, mut tail) = large.expect("large, or over");
+            let mut data = beginning.to_vec();
+            for chunk in chunks {
+                data.extend_from_slice(&tail.read(Bytes::copy_from_slice(chunk)));
+            }
+            prop_assert!(tail.has_ended());
+            let whole = decode(&[text.as_bytes()], 10_000).expect("small");
+            prop_assert_eq!(String::from_utf8_lossy(&data), String::from_utf8_lossy(&whole[0].1));
+        }
+
         #[test]
         fn chunking_changes_nothing(text in "(data: ?[a-z]{0,3}(\r\n|\n|\r)|(\r\n|\n|\r)|event: [a-z](\n|\r\n)){0,20}", cut in 0usize..40) {
             let bytes = text.as_bytes();

@@ -22,6 +22,7 @@ fn rewrite<'a>(target: Option<&'a str>, request_state: RequestState<'a>) -> Rewr
         request_state,
         param_headers: Vec::new(),
         endpoint: None,
+        take: Take::Whole,
     }
 }
 

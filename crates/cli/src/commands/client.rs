@@ -14,7 +14,7 @@ use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportCon
 use switchboard_backends::lists::{Item, Lists};
 use switchboard_backends::status::{ChangedLists, Observer, State, Status};
 use switchboard_backends::{
-    Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor,
+    Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor, Take,
 };
 use switchboard_protocol::call::{Call, Principal, Sink};
 use switchboard_protocol::envelope::Envelope;
@@ -147,6 +147,7 @@ async fn ask(
         request_state: RequestState::Keep,
         param_headers: param_headers.map_err(|error| error.to_string())?,
         endpoint: None,
+        take: Take::Whole,
     };
     match backend.call(&call, &rewrite, &CallSpan::none()).await {
         Ok(answer) => {
@@ -179,6 +180,7 @@ async fn away(backend: &Backend) -> Vec<Value> {
         request_state: RequestState::Keep,
         param_headers: Vec::new(),
         endpoint: None,
+        take: Take::Whole,
     };
     let Ok(answer) = backend.call(&call, &rewrite, &CallSpan::none()).await else {
         return Vec::new();

@@ -9,6 +9,7 @@ mod limits;
 mod loading;
 mod pages;
 mod reference;
+mod results;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

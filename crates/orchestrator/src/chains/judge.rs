@@ -52,6 +52,8 @@ impl Failure {
         let when = match fault.reason {
             // What may not be called here may not be called elsewhere in its name.
             Reason::Denied | Reason::ArgumentsRefused => return None,
+            // The server has done what it was asked for, and answered.
+            Reason::TooLarge => return None,
             Reason::OverBudget => When::Budget,
             Reason::BackendLimit | Reason::RateLimited | Reason::Overloaded => When::Limit,
             Reason::Timeout | Reason::Unanswered => When::Timeout,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
+use switchboard_protocol::delivery::{Conversion, Conversions};
 use switchboard_protocol::pattern;
 
 use super::chains::AnyValue;
@@ -54,6 +55,62 @@ pub struct ProfileConfig {
     pub describe: BTreeMap<String, String>,
     /// What becomes of the arguments of tools, by the name of the tool without a profile.
     pub arguments: BTreeMap<String, ArgumentsConfig>,
+    /// What becomes of content that is not text, for clients that cannot use it.
+    pub content: ContentConfig,
+}
+
+/// What becomes of content that is not text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContentConfig {
+    /// Of images.
+    pub image: ConversionConfig,
+    /// Of audio.
+    pub audio: ConversionConfig,
+    /// Of binary resources, embedded in content or read.
+    pub blob: ConversionConfig,
+}
+
+/// What becomes of one kind of content.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ConversionConfig {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// A text takes its place that says what was there.
+    Drop,
+    /// It is kept for a while, and a link to it takes its place; a text that says what was there where
+    /// there is no room to keep it.
+    Link,
+}
+
+impl ContentConfig {
+    /// Whether some content is kept and linked to.
+    #[must_use]
+    pub fn links(&self) -> bool {
+        [self.image, self.audio, self.blob].contains(&ConversionConfig::Link)
+    }
+}
+
+impl From<ConversionConfig> for Conversion {
+    fn from(config: ConversionConfig) -> Self {
+        match config {
+            ConversionConfig::Keep => Self::Keep,
+            ConversionConfig::Drop => Self::Drop,
+            ConversionConfig::Link => Self::Link,
+        }
+    }
+}
+
+impl From<ContentConfig> for Conversions {
+    fn from(config: ContentConfig) -> Self {
+        Self {
+            image: config.image.into(),
+            audio: config.audio.into(),
+            blob: config.blob.into(),
+        }
+    }
 }
 
 /// Arguments of a tool that a profile sets.

@@ -25,6 +25,8 @@ pub enum Reason {
     ConnectionLost,
     /// The answer is larger than the gateway takes, or keeps.
     AnswerTooLarge,
+    /// The result is larger than a rule of the gateway's lets results be.
+    TooLarge,
     /// The answer is none, or cannot be passed on.
     InvalidAnswer,
     /// The backend answered with an HTTP status that says that it failed.
@@ -68,6 +70,7 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::ConnectionLost => "connection_lost",
             Self::AnswerTooLarge => "answer_too_large",
+            Self::TooLarge => "too_large",
             Self::InvalidAnswer => "invalid_answer",
             Self::ServerError => "server_error",
             Self::Refused => "refused",
@@ -90,6 +93,7 @@ impl Reason {
         match self {
             Self::OverBudget => 402,
             Self::Denied => 403,
+            Self::TooLarge => 413,
             Self::ArgumentsRefused => 422,
             Self::BackendLimit | Self::RateLimited => 429,
             Self::Starting
@@ -129,6 +133,7 @@ impl Reason {
             | Self::TooManyRounds
             | Self::Unanswered
             | Self::AnswerTooLarge
+            | Self::TooLarge
             | Self::Refused
             | Self::BackendLimit
             | Self::Denied

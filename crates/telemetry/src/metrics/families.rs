@@ -73,6 +73,8 @@ families! {
         "Calls and requests refused because the gateway has as much to do as it may, or answers dropped because it keeps as many as it may (`answers`).";
     POLICY_DECISIONS: "counter" "switchboard_policy_decisions_total" ["policy", "decision"]
         "Decisions of a policy about calls. would_deny: allowed, since the policy is in shadow mode.";
+    RESULTS_CAPPED: "counter" "switchboard_results_capped_total" ["over", "backend"]
+        "Results that were larger than they may be, by what became of them: truncate, handle or refuse.";
     LIMIT_DECISIONS: "counter" "switchboard_limit_decisions_total" ["policy", "name", "decision"]
         "Decisions of each limit and budget: policy is limit or budget, name its name in the configuration. unchecked and unavailable are those made while the store was away.";
     STORE_UP: "gauge" "switchboard_store_up" []

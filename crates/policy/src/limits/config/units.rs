@@ -148,7 +148,7 @@ impl Written {
     }
 }
 
-pub(super) fn deserialize_size<'de, D: Deserializer<'de>>(
+pub(crate) fn deserialize_size<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<u64>, D::Error> {
     match Option::<Written>::deserialize(deserializer)? {
@@ -173,7 +173,7 @@ pub(super) fn deserialize_timeout<'de, D: Deserializer<'de>>(
     timeout.and_then(check_timeout).map_err(de::Error::custom)
 }
 
-pub(super) fn size_schema(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn size_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "integer", "null"], "format": "byte-size", "minimum": 1 })
 }
 

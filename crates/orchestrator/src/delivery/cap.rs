@@ -1,0 +1,311 @@
+//! Results that are no larger than they may be: small ones pass, large ones are cut, kept or refused
+//! before more of them is held than the cap allows.
+
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+use switchboard_protocol::call::{Completed, Outcome, Payload, Piece, ResultStream};
+use switchboard_protocol::delivery::{Cap, Over};
+use switchboard_protocol::error::{CallError, Fault, Reason};
+use switchboard_protocol::method::Method;
+use switchboard_protocol::size::Size;
+use switchboard_protocol::splice::member;
+use switchboard_protocol::trail::{Decision, Step};
+
+use super::cut::{Beginning, Cut, CutResult, Rest};
+use super::mend::mend;
+use super::{Delivery, convert, error};
+
+/// How much more is read at least before it is counted again.
+const STEP: usize = 16 * 1024;
+/// How much of a result is handed on to be kept at once, in bytes.
+const KEPT_AT_ONCE: usize = 64 * 1024;
+
+/// What was read of a result that is larger than its cap.
+struct TooLarge {
+    /// Its beginning, or all of it.
+    text: Vec<u8>,
+    /// How long it is in all, in bytes, if that is known.
+    total: Option<u64>,
+    /// What follows; none: it is all there.
+    stream: Option<Box<dyn ResultStream>>,
+    is_error: bool,
+}
+
+/// What was found of a beginning.
+enum Look {
+    /// It is within the cap, and so are this many bytes more.
+    Within(usize),
+    /// It is in the middle of something of which nothing is needed.
+    Skip,
+    /// It is larger.
+    TooLarge,
+}
+
+impl Delivery<'_> {
+    /// The outcome, converted, and no larger than its cap.
+    pub(super) async fn capped(&self, outcome: Outcome) -> Outcome {
+        let Some(cap) = self.terms.cap else {
+            return self.converted(outcome);
+        };
+        let capped = match outcome {
+            Outcome::Complete(completed) => self.whole(&cap, completed),
+            Outcome::Arriving(stream) => self.arriving(&cap, stream).await,
+            Outcome::InputRequired(question) => {
+                // Nobody could answer a part of it.
+                return match Size::of_text(&contiguous(question.clone())).is_within(cap.most()) {
+                    true => Outcome::InputRequired(question),
+                    false => self.refused(&cap),
+                };
+            }
+            Outcome::Failed(error) => return Outcome::Failed(error::shortened(error, &cap)),
+        };
+        match capped {
+            ControlFlow::Break(outcome) => outcome,
+            ControlFlow::Continue(too_large) => self.too_large(&cap, too_large).await,
+        }
+    }
+
+    fn converted(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Complete(completed) if !self.terms.conversions.is_none() => {
+                let text = contiguous(completed.result);
+                let length = text.len();
+                let (text, _) = convert::convert(self, text, length);
+                Outcome::Complete(Completed {
+                    result: text.into(),
+                    ..completed
+                })
+            }
+            other => other,
+        }
+    }
+
+    fn whole(&self, cap: &Cap, completed: Completed) -> ControlFlow<Outcome, TooLarge> {
+        let length = completed.result.len();
+        if self.terms.conversions.is_none() && length as u64 <= cap.always_within() {
+            return ControlFlow::Break(Outcome::Complete(completed));
+        }
+        self.measured(cap, contiguous(completed.result), completed.is_error)
+    }
+
+    fn measured(&self, cap: &Cap, text: Vec<u8>, is_error: bool) -> ControlFlow<Outcome, TooLarge> {
+        let length = text.len();
+        let (text, _) = convert::convert(self, text, length);
+        if Size::of_result(&text).is_within(cap.most()) {
+            return ControlFlow::Break(Outcome::Complete(Completed {
+                result: text.into(),
+                is_error,
+            }));
+        }
+        ControlFlow::Continue(TooLarge {
+            total: Some(length as u64),
+            text,
+            stream: None,
+            is_error,
+        })
+    }
+
+    /// Reads up to the cap.
+    async fn arriving(
+        &self,
+        cap: &Cap,
+        mut stream: Box<dyn ResultStream>,
+    ) -> ControlFlow<Outcome, TooLarge> {
+        let mut text = Vec::new();
+        let mut within = usize::try_from(cap.always_within()).unwrap_or(usize::MAX);
+        let mut skips = false;
+        loop {
+            match next(&mut *stream).await {
+                Ok(Piece::Bytes(mut piece)) => {
+                    if skips {
+                        // There are no escapes in base64.
+                        let Some(end) = memchr::memchr(b'"', &piece) else {
+                            continue;
+                        };
+                        skips = false;
+                        piece = piece.slice(end..);
+                    }
+                    text.extend_from_slice(&piece);
+                    drop(piece);
+                    if text.len() <= within {
+                        continue;
+                    }
+                    match self.looked_at(cap, &mut text) {
+                        Look::Within(more) => within = text.len() + more,
+                        Look::Skip => skips = true,
+                        Look::TooLarge => {
+                            return ControlFlow::Continue(TooLarge {
+                                text,
+                                total: None,
+                                stream: Some(stream),
+                                is_error: false,
+                            });
+                        }
+                    }
+                }
+                Ok(Piece::End { is_error }) => {
+                    drop(stream);
+                    return self.measured(cap, text, is_error);
+                }
+                Err(error) => return ControlFlow::Break(Outcome::Failed(error)),
+            }
+        }
+    }
+
+    /// Looks whether the beginning of a result is within the cap; converts what has to be where it is not.
+    fn looked_at(&self, cap: &Cap, text: &mut Vec<u8>) -> Look {
+        let mut mended = mend(text);
+        let mut size = Size::of_result(text);
+        let converts = !self.terms.conversions.is_none();
+        if converts && !size.is_within(cap.most()) {
+            let before = text.len();
+            let (converted, sound) = convert::convert(self, std::mem::take(text), mended.sound);
+            mended = mended.changed(before, converted.len(), sound);
+            *text = converted;
+            size = Size::of_result(text);
+            if !size.is_within(cap.most()) && convert::ends_in_converted(self, text, mended.sound) {
+                // All but its quote.
+                text.truncate(mended.sound + 1);
+                return Look::Skip;
+            }
+        }
+        mended.undo(text);
+        match size.is_within(cap.most()) {
+            true => Look::Within(more_within(cap, size)),
+            false => Look::TooLarge,
+        }
+    }
+
+    async fn too_large(&self, cap: &Cap, too_large: TooLarge) -> Outcome {
+        let TooLarge {
+            mut text,
+            mut total,
+            stream,
+            is_error,
+        } = too_large;
+        // Of a result of another shape nobody knows what it may be without.
+        let is_task = || member(&text, "resultType") == Some(b"\"task\"");
+        let over = match self.method.may_pass() && !(stream.is_none() && is_task()) {
+            true => cap.over,
+            false => Over::Refuse,
+        };
+        self.tell(over);
+        let rest = match over {
+            // Dropping the stream cancels the call.
+            Over::Refuse => return self.refused(cap),
+            Over::Truncate => {
+                drop(stream);
+                Rest::Lost
+            }
+            Over::Handle => self.keep(&text, stream, &mut total).await,
+        };
+        let mended = mend(&mut text);
+        let (text, sound) = convert::convert(self, text, mended.sound);
+        let uri = self.call.target();
+        let cut = Cut {
+            method: self.method,
+            cap: *cap,
+            total,
+            rest: &rest,
+            knows_links: self.knows_links(),
+            uri: uri
+                .as_deref()
+                .filter(|_| self.method == Method::ResourcesRead),
+            output_schema: self.output_schema().filter(|_| !is_error),
+            schemas: self.schemas,
+        };
+        let CutResult { text, is_error } = cut.of(&Beginning { text: &text, sound });
+        Outcome::Complete(Completed {
+            result: text.into(),
+            is_error,
+        })
+    }
+
+    /// Has the whole result kept: what was read of it, and what follows.
+    async fn keep(
+        &self,
+        beginning: &[u8],
+        stream: Option<Box<dyn ResultStream>>,
+        total: &mut Option<u64>,
+    ) -> Rest {
+        let Ok(mut keeping) = self.kept.begin(self.call, &self.target) else {
+            return Rest::NoRoom;
+        };
+        for piece in beginning.chunks(KEPT_AT_ONCE) {
+            if keeping.push(&Bytes::copy_from_slice(piece)).await.is_err() {
+                return Rest::NoRoom;
+            }
+        }
+        let mut length = beginning.len() as u64;
+        let mut is_whole = true;
+        if let Some(mut stream) = stream {
+            loop {
+                match next(&mut *stream).await {
+                    Ok(Piece::Bytes(piece)) => {
+                        length += piece.len() as u64;
+                        if keeping.push(&piece).await.is_err() {
+                            return Rest::NoRoom;
+                        }
+                    }
+                    Ok(Piece::End { .. }) => {
+                        *total = Some(length);
+                        break;
+                    }
+                    Err(_) => {
+                        is_whole = false;
+                        break;
+                    }
+                }
+            }
+        }
+        Rest::Kept {
+            result: keeping.finish(is_whole).await,
+            is_whole,
+        }
+    }
+
+    fn refused(&self, cap: &Cap) -> Outcome {
+        let message = format!(
+            "The result of this call is larger than results may be here ({cap}), so it is not passed on. The work may have been done all the same: to see a result, call again with arguments that ask for less, such as a filter or a page."
+        );
+        let fault = Fault::unknown(Reason::TooLarge, message).of(self.backend);
+        Outcome::Failed(fault.into())
+    }
+
+    /// Tells whoever wants to know that a result is larger than it may be.
+    fn tell(&self, over: Over) {
+        self.metrics.result_capped(over.as_str(), self.backend);
+        if let Some(trail) = &self.call.trail {
+            trail.note(Step::Decision {
+                policy: "result_cap",
+                rule: over.as_str().into(),
+                decision: match over {
+                    Over::Refuse => Decision::Denied,
+                    Over::Truncate | Over::Handle => Decision::Cut,
+                },
+            });
+        }
+    }
+}
+
+/// How many more bytes are within the cap whatever they are, or what is worth another look.
+fn more_within(cap: &Cap, size: Size) -> usize {
+    let left = cap.most() - size;
+    let more = left.bytes().min(left.tokens().saturating_mul(2));
+    usize::try_from(more).unwrap_or(usize::MAX).max(STEP)
+}
+
+async fn next(stream: &mut dyn ResultStream) -> Result<Piece, CallError> {
+    poll_fn(|context| stream.poll_piece(context)).await
+}
+
+/// All of it in one piece.
+pub(super) fn contiguous(payload: Payload) -> Vec<u8> {
+    let mut text = Vec::with_capacity(payload.len());
+    for segment in payload.into_segments() {
+        text.extend_from_slice(&segment);
+    }
+    text
+}
