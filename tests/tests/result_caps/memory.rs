@@ -6,12 +6,12 @@ use futures_util::future::join_all;
 
 const MIB: u64 = 1024 * 1024;
 /// The cap of the tests.
-const CAP: u64 = 2 * MIB;
+const CAP: u64 = MIB;
 /// How many calls there are at once.
 const CALLS: u64 = 10;
 /// What may come to the caps: what is on its way in connections, 64 KiB and a few buffers for each call, and
 /// what the allocator has not given back.
-const SLACK: u64 = 20 * MIB;
+const SLACK: u64 = 32 * MIB;
 
 /// The resident memory of the gateway in bytes: the most there was (`VmHWM`), or what there is now
 /// (`VmRSS`).
