@@ -2,7 +2,7 @@
 //!
 //! [`origin`] keeps web pages of strangers out, [`authenticate`] turns a credential into a
 //! principal, [`access`] says who may do what, [`limits`] how often and how many, counted in a [`store`],
-//! [`gatekeeper`] puts it together; [`config`] is what an operator writes about it.
+//! [`redaction`] takes secrets out of what comes back, [`gatekeeper`] puts it together; [`config`] is what an operator writes about it.
 
 pub mod access;
 pub mod authenticate;
@@ -12,4 +12,5 @@ pub mod gatekeeper;
 pub mod limits;
 pub mod origin;
 mod pattern;
+pub mod redaction;
 pub mod store;
