@@ -21,6 +21,7 @@ use switchboard_policy::access::AccessConfig;
 use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential};
 use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
 use switchboard_policy::limits::{self, LimitsConfig};
+use switchboard_policy::redaction::RedactionConfig;
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
 
@@ -85,6 +86,10 @@ pub struct Config {
     pub costs: CostsConfig,
     /// Where limits and budgets are counted.
     pub store: StoreConfig,
+    /// Secrets that are taken out of what comes back from servers. Without this section those of the
+    /// configuration itself are.
+    #[schemars(with = "RedactionConfig")]
+    pub redaction: Option<RedactionConfig>,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
     /// What is noted of calls, and where. Without this section nothing is.

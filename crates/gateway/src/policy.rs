@@ -20,6 +20,7 @@ impl Config {
     pub fn policy(&self, limits: Arc<Limits>, metrics: &Arc<Metrics>) -> Arc<dyn Policy> {
         let counter = Arc::new(Counter(Arc::clone(metrics)));
         let gatekeeper = self.gatekeeper().with_limits(limits);
+        let gatekeeper = gatekeeper.with_redactors(self.redactors(metrics));
         Arc::new(gatekeeper.observed_by(counter))
     }
 

@@ -117,6 +117,7 @@ impl Reloader {
         let limits = self.limits.load();
         let limits = Arc::new(limits.next(next.limits(), &self.metrics));
         let policy = next.policy(Arc::clone(&limits), &self.metrics);
+        next.redact_telemetry(&self.metrics);
         // Before anybody gets in who could not before: new backends may take a while.
         self.orchestrator
             .decide_by(&policy, &next.profiles, next.auth.is_some());
@@ -181,6 +182,7 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
         limits: new.limits,
         budgets: new.budgets,
         costs: new.costs,
+        redaction: new.redaction,
         store: old.store,
         audit: old.audit,
         heartbeat: old.heartbeat,
@@ -241,6 +243,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             limits,
             budgets,
             costs,
+            redaction,
             store,
             audit,
             heartbeat,

@@ -8,11 +8,13 @@ use switchboard_protocol::delivery::Terms;
 
 mod redact;
 
+pub(crate) use self::redact::{redacted, redacting};
+
 /// The outcome of a call under these terms. Order is behaviour, change it with an ADR.
 pub(crate) async fn deliver(terms: &Terms, outcome: Outcome) -> Outcome {
     // First, so that nothing behind it ever has a secret that was found.
     match &terms.redactor {
-        Some(redactor) => redact::redacted(redactor, outcome),
+        Some(redactor) => redacted(redactor, outcome),
         None => outcome,
     }
 }

@@ -287,6 +287,13 @@ impl TaskNews {
         splice.apply(raw, params, &mut edited);
         let mut out = Vec::with_capacity(edited.len());
         filter_object(&edited, b"", |key| key != "_meta", &mut out);
-        Some(out[1..out.len() - 1].to_vec())
+        let members = out.len() - 1;
+        match snapshot.policy().redactor(&task.home.backend) {
+            Some(redactor) => {
+                let redacted = redactor.redact(out.into());
+                Some(redacted[1..redacted.len() - 1].to_vec())
+            }
+            None => Some(out[1..members].to_vec()),
+        }
     }
 }

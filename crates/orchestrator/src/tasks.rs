@@ -23,6 +23,7 @@ use tokio::time::Instant;
 
 use crate::catalogue::Snapshot;
 use crate::clock::now_ms;
+use crate::delivery::redacted;
 use crate::home::Home;
 use crate::orchestrator::Inner;
 use crate::results::{Addresses, undeclared};
@@ -131,9 +132,13 @@ impl Inner {
             param_headers: Vec::new(),
             endpoint: task.home.endpoint(),
         };
-        Ok(match backend.call(call, &rewrite, span).await {
+        let outcome = match backend.call(call, &rewrite, span).await {
             Ok(answer) => detailed(&snapshot, call, backend.name(), &answer),
             Err(error) => Outcome::Failed(error),
+        };
+        Ok(match snapshot.policy().redactor(backend.name()) {
+            Some(redactor) => redacted(&redactor, outcome),
+            None => outcome,
         })
     }
 }

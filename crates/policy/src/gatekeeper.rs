@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use switchboard_protocol::call::{Call, Principal};
+use switchboard_protocol::delivery::{Redactor, Terms};
 use switchboard_protocol::error::{Fault, Reason};
 use switchboard_protocol::policy::{Admission, Audience, Permit, Policy, Target};
 use switchboard_protocol::trail::{Decision, Step};
 
 use crate::access::{Access, AccessConfig, Ruling, Standings};
 use crate::limits::Limits;
+use crate::redaction::Redactors;
 
 /// The word for rules of the section `access` in trails and metrics.
 pub const ACCESS: &str = "access";
@@ -28,6 +30,7 @@ pub struct Gatekeeper {
     number: u64,
     access: Option<Access>,
     limits: Option<Arc<Limits>>,
+    redactors: Option<Arc<Redactors>>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -46,6 +49,7 @@ impl Gatekeeper {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             access: None,
             limits: None,
+            redactors: None,
             observer: None,
         }
     }
@@ -64,6 +68,12 @@ impl Gatekeeper {
             access: config.map(Access::new),
             ..self
         }
+    }
+
+    /// The same, which has secrets taken out of what comes back.
+    #[must_use]
+    pub fn with_redactors(self, redactors: Option<Arc<Redactors>>) -> Self {
+        Self { redactors, ..self }
     }
 
     /// The same, which tells what it decides.
@@ -198,6 +208,18 @@ impl Policy for Gatekeeper {
             None => Admission::Decided(Ok(Permit::FREE)),
             Some(limits) => limits.admit(call, target, is_continuation),
         }
+    }
+
+    fn terms(&self, _: &Call, target: &Target<'_>) -> Option<Terms> {
+        let redactor = self.redactor(target.backend)?;
+        Some(Terms {
+            redactor: Some(redactor),
+            ..Terms::default()
+        })
+    }
+
+    fn redactor(&self, backend: &str) -> Option<Arc<dyn Redactor>> {
+        self.redactors.as_ref()?.of(backend).cloned()
     }
 
     fn hid(&self, call: &Call, target: &Target<'_>) {

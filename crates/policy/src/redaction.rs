@@ -7,7 +7,7 @@
 //! comes in pieces only as much is held back as may begin something.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -72,6 +72,15 @@ impl PlaceRedactor {
         }
     }
 
+    /// A JSON text without what is found in it.
+    #[must_use]
+    pub fn redact_json<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.without_findings(text.as_bytes(), true) {
+            Some(redacted) => Cow::Owned(String::from_utf8_lossy(&redacted).into_owned()),
+            None => Cow::Borrowed(text),
+        }
+    }
+
     /// The text without what was found; `None`: nothing was.
     fn without_findings(&self, text: &[u8], is_json: bool) -> Option<Vec<u8>> {
         let mut findings = Vec::new();
@@ -90,6 +99,45 @@ impl PlaceRedactor {
         }
         out.extend_from_slice(&text[at..]);
         Some(out)
+    }
+}
+
+/// The redactors of all backends.
+#[derive(Debug)]
+pub struct Redactors {
+    by_backend: HashMap<String, Option<Arc<dyn Redactor>>, foldhash::fast::RandomState>,
+    /// That of a backend which is not among them.
+    other: Arc<dyn Redactor>,
+}
+
+impl Redactors {
+    /// One for each of these backends, of which those with `false` have none.
+    #[must_use]
+    pub fn new<'b>(
+        detector: &Arc<Detector>,
+        backends: impl IntoIterator<Item = (&'b str, bool)>,
+        observer: &Arc<dyn RedactionObserver>,
+    ) -> Self {
+        let redactor = |place: &str| -> Arc<dyn Redactor> {
+            let (detector, observer) = (Arc::clone(detector), Arc::clone(observer));
+            Arc::new(PlaceRedactor::new(detector, place.into(), Some(observer)))
+        };
+        let backends = backends.into_iter();
+        let by_backend =
+            backends.map(|(name, is_on)| (name.to_owned(), is_on.then(|| redactor(name))));
+        Self {
+            by_backend: by_backend.collect(),
+            other: redactor("other"),
+        }
+    }
+
+    /// That of this backend; `None`: nothing is taken out of what it says.
+    #[must_use]
+    pub fn of(&self, backend: &str) -> Option<&Arc<dyn Redactor>> {
+        match self.by_backend.get(backend) {
+            Some(known) => known.as_ref(),
+            None => Some(&self.other),
+        }
     }
 }
 

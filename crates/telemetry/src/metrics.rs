@@ -68,6 +68,7 @@ pub struct Metrics {
     /// By policy, and by decision in each.
     policy_decisions: Box<[IntCounter]>,
     limits: limits::LimitFamilies,
+    redactions: IntCounterVec,
     audit_dropped: Box<[IntCounter]>,
     authentications: Box<[IntCounter]>,
     health_round: IntGauge,
@@ -130,6 +131,7 @@ impl Metrics {
                 })
                 .collect(),
             limits: limits::LimitFamilies::new(&registry)?,
+            redactions: counters(&registry, &families::REDACTIONS)?,
             audit_dropped: AuditDrop::ALL
                 .iter()
                 .map(|reason| audit_dropped.with_label_values(&[reason.as_str()]))
@@ -274,6 +276,12 @@ impl Metrics {
     /// The handles of the store of limits and budgets, which is shown from now on.
     pub fn store(&self) -> StoreMetrics {
         self.limits.store()
+    }
+
+    /// Counts a secret that was taken out: what it was, and of what; both from the configuration or known
+    /// beforehand.
+    pub fn redacted(&self, kind: &str, place: &str) {
+        self.redactions.with_label_values(&[kind, place]).inc();
     }
 
     /// Counts records of the audit that are lost.

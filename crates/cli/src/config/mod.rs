@@ -210,6 +210,7 @@ fn compose(
         limits: section(&mut merged, &["limits"], &mut wrong).unwrap_or_default(),
         budgets: section(&mut merged, &["budgets"], &mut wrong).unwrap_or_default(),
         costs: section(&mut merged, &["costs"], &mut wrong).unwrap_or_default(),
+        redaction: section(&mut merged, &["redaction"], &mut wrong),
         store: section(&mut merged, &["store"], &mut wrong).unwrap_or_default(),
         parked_calls: section(&mut merged, &["parked_calls"], &mut wrong).unwrap_or_default(),
         audit: section(&mut merged, &["audit"], &mut wrong),

@@ -328,8 +328,8 @@ fn before_backslashes(text: &Text<'_>, place: usize, from: usize) -> usize {
 fn start_of_escape(text: &Text<'_>, place: usize) -> usize {
     for back in 0..=place.min(5) {
         let start = place - back;
-        let is_start =
-            text.bytes.get(start) == Some(&b'\\') && text.backslashes_before(start) % 2 == 0;
+        let is_start = text.bytes.get(start) == Some(&b'\\')
+            && text.backslashes_before(start).is_multiple_of(2);
         let is_within =
             is_start && back > 0 && text.end_of_escape(start + 1).is_ok_and(|end| end > place);
         if is_within {

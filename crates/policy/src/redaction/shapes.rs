@@ -81,6 +81,10 @@ fn behind_word(
     let mut between = 0;
     loop {
         let (found, next) = text.char_at(at)?;
+        if found == ESCAPE {
+            at = colour_end(text, next)?;
+            continue;
+        }
         if !BETWEEN.has(found) {
             break;
         }
@@ -114,7 +118,22 @@ fn behind_word(
     Ok(is_one.then_some(Attempt::Found { start, end: at }))
 }
 
-const BETWEEN: Class = Class::new(b" \t\n\"'`:=>,()[]\\+-");
+/// With what a sequence begins that tells a terminal a colour.
+const ESCAPE: u8 = 0x1b;
+
+/// Where such a sequence ends that begins before this place.
+fn colour_end(text: &Text<'_>, mut at: usize) -> Result<usize, Stop> {
+    for _ in 0..12 {
+        let (found, next) = text.char_at(at)?;
+        at = next;
+        if LETTER_LOWER.has(found) {
+            break;
+        }
+    }
+    Ok(at)
+}
+
+const BETWEEN: Class = Class::new(b" \t\n\"'`:=>,()[]\\");
 const MAX_BETWEEN: usize = 16;
 
 /// The lines between the first and the last of a private key in PEM.
@@ -283,42 +302,33 @@ fn jwt_end(text: &Text<'_>, place: usize) -> Result<Option<usize>, Stop> {
 
 fn url_anchors() -> Vec<Vec<u8>> {
     let schemes = ALNUM.iter().map(|c| vec![c, b':', b'/', b'/']);
-    let escaped = [b":\\/\\".to_vec(), b"%3A%2F".to_vec(), b"%3a%2f".to_vec()];
+    let escaped = [&b":\\/\\"[..], b"%3A%", b"%3a%", b"%253"].map(<[u8]>::to_vec);
     schemes.chain(escaped).collect()
 }
 
+/// What ends a user and password.
+const NO_USERINFO: Class = Class::new(b"\"'`<>\\/?#,;(){}| ");
 /// The longest user and password in an address.
 const MAX_USERINFO: usize = 512;
 
 /// The password in an address with a user: `postgres://me:password@host`.
 fn url_password(text: &Text<'_>, place: usize) -> Attempt {
-    let rest = &text.bytes[place..];
-    let (skipped, colon, at_sign): (usize, &[u8], &[u8]) = match rest {
-        [b':', b'\\', ..] => (1, b":", b"@"),
-        [b'%', b'3', b'A', ..] => (9, b"%3A", b"%40"),
-        [b'%', b'3', b'a', ..] => (9, b"%3a", b"%40"),
-        _ => (4, b":", b"@"),
-    };
-    let mut from = place + skipped;
-    if rest.first() == Some(&b'%') {
-        match rest.get(3..9) {
-            None => return text.stop().into(),
-            Some(slashes) if slashes.eq_ignore_ascii_case(b"%2F%2F") => {}
-            Some(_) => return Attempt::No,
+    let is_escaped = text.bytes[place] == b'%';
+    let mut from = place + 4;
+    if is_escaped {
+        from = place;
+        for wanted in [b':', b'/', b'/'] {
+            match text.char_at(from) {
+                Ok((found, next)) if found == wanted => from = next,
+                Ok(_) => return Attempt::No,
+                Err(stop) => return stop.into(),
+            }
         }
-    }
-    if rest.first() == Some(&b':') {
+    } else if text.bytes[place] == b':' {
         // Any number of backslashes, for JSON in JSON.
         let is_slash = |byte: &&u8| matches!(byte, b'\\' | b'/');
-        from += text.bytes[from..]
-            .iter()
-            .take(32)
-            .take_while(is_slash)
-            .count();
-    }
-    let is_escaped = colon.len() > 1;
-    if from >= text.bytes.len() {
-        return text.stop().into();
+        let rest = &text.bytes[place + 1..];
+        from = place + 1 + rest.iter().take(32).take_while(is_slash).count();
     }
     let mut password = None;
     let mut at = from;
@@ -326,34 +336,28 @@ fn url_password(text: &Text<'_>, place: usize) -> Attempt {
         let Some(&byte) = text.bytes.get(at) else {
             return text.stop().into();
         };
-        if at - from > MAX_USERINFO
-            || !byte.is_ascii_graphic()
-            || b"\"'`<>\\/?#,;(){}|".contains(&byte)
-        {
+        // What is escaped in a plain address is a part of the password.
+        let (found, next) = match text.char_at(at) {
+            Ok(found) if is_escaped => found,
+            Err(stop) if is_escaped => return stop.into(),
+            _ => (byte, at + 1),
+        };
+        if at - from > MAX_USERINFO || !found.is_ascii_graphic() || NO_USERINFO.has(found) {
             return Attempt::No;
         }
-        let rest = &text.bytes[at..];
-        if is_escaped && byte == b'%' && rest.len() < 3 {
-            return match text.stop() {
-                Stop::End => Attempt::No,
-                Stop::More => Attempt::Open,
-            };
+        match found {
+            b'@' => break,
+            b':' if password.is_none() => password = Some(next),
+            _ => {}
         }
-        if rest.starts_with(at_sign) {
-            break;
-        }
-        if is_escaped && (rest.starts_with(b"%2F") || rest.starts_with(b"%2f") || byte == b'&') {
-            return Attempt::No;
-        }
-        if rest.starts_with(colon) && password.is_none() {
-            password = Some(at + colon.len());
-        }
-        at += 1;
+        at = next;
     }
     match password {
         Some(start) if is_password(&text.bytes[start..at]) => {
             // An image is named so: `docker://alpine:3.19@sha256:…`.
-            let host = &text.bytes[at + at_sign.len()..];
+            let host = text
+                .char_at(at)
+                .map_or(&[][..], |(_, behind)| &text.bytes[behind..]);
             let digest: &[u8] = b"sha256:";
             if host.len() < digest.len() && !text.is_whole && digest.starts_with(host) {
                 return Attempt::Open;
@@ -509,17 +513,24 @@ const CREDENTIALS: Class = Class::new(b"A-Za-z0-9._~+/=-");
 
 fn telegram_anchors() -> Vec<Vec<u8>> {
     let plain = WORD.iter().map(|c| vec![b':', b'A', b'A', c]);
-    plain.chain([b"%3AA".to_vec(), b"%3aA".to_vec()]).collect()
+    plain
+        .chain([&b"%3AA"[..], b"%3aA", b"%253"].map(<[u8]>::to_vec))
+        .collect()
 }
 
 /// What a token of a Telegram bot has behind the number of the bot.
 fn telegram_bot_token(text: &Text<'_>, place: usize) -> Attempt {
-    let digits = |back: &usize| text.back(place, *back).is_some_and(|byte| DIGIT.has(byte));
-    if !(8..=10).contains(&(1..12).take_while(digits).count()) {
+    let is_digit = |back: usize| text.back(place, back).is_some_and(|byte| DIGIT.has(byte));
+    let is_number = |length: usize| {
+        let begins = !is_digit(length + 1) || text.url_escape_before(place, length).is_some();
+        (1..=length).all(is_digit) && begins
+    };
+    if !(8..=10).any(is_number) {
         return Attempt::No;
     }
     let start = match text.char_at(place) {
-        Ok((_, start)) => start,
+        Ok((b':', start)) => start,
+        Ok(_) => return Attempt::No,
         Err(stop) => return stop.into(),
     };
     let mut chars = Chars::new();

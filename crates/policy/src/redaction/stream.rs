@@ -48,10 +48,10 @@ impl Stream {
             let mut joined = BytesMut::with_capacity(self.context.len() + buffer.len());
             joined.extend_from_slice(&self.context);
             joined.extend_from_slice(&buffer);
-            self.look_through(&[], joined.freeze(), self.context.len(), is_whole, out);
+            self.look_through(&[], &joined.freeze(), self.context.len(), is_whole, out);
         } else {
             let context = std::mem::take(&mut self.context);
-            self.look_through(&context, buffer, 0, is_whole, out);
+            self.look_through(&context, &buffer, 0, is_whole, out);
             if self.context.len() < CONTEXT {
                 // What was decided about was short.
                 let missing = CONTEXT - self.context.len();
@@ -65,14 +65,14 @@ impl Stream {
     fn look_through(
         &mut self,
         before: &[u8],
-        buffer: Bytes,
+        buffer: &Bytes,
         from: usize,
         is_whole: bool,
         out: &mut Parts,
     ) {
         let text = Text {
             before,
-            bytes: &buffer,
+            bytes: buffer,
             is_whole,
         };
         let mut findings = Vec::new();
@@ -90,7 +90,7 @@ impl Stream {
                 .detector
                 .looks_beyond_strings
                 .then_some(&mut self.strings);
-            replace(&self.detector, &buffer, *finding, strings, &mut replaced);
+            replace(&self.detector, buffer, *finding, strings, &mut replaced);
             self.counts.count(self.detector.name(finding.label));
             out.push(replaced.into());
             at = finding.end;
@@ -99,7 +99,7 @@ impl Stream {
             out.push(buffer.slice(at..decided));
         }
         if self.detector.looks_beyond_strings {
-            self.strings.inside(&buffer, decided);
+            self.strings.inside(buffer, decided);
         }
         let kept = decided.saturating_sub(CONTEXT);
         self.strings

@@ -3,6 +3,9 @@
 /// How many backslashes in a row are looked at: those of a quote in JSON in JSON in JSON are seven.
 const MAX_BACKSLASHES: usize = 15;
 
+/// How many URLs in URLs are looked through.
+const MAX_LAYERS: usize = 4;
+
 /// What is looked through, and whether there is more of it.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'t> {
@@ -104,10 +107,17 @@ impl<'t> Text<'t> {
         }
     }
 
+    /// Through any number of layers: `%2B`, `%252B`, …
     fn url_escaped(&self, at: usize) -> Result<Char, Stop> {
-        match self.bytes.get(at + 1..at + 3).map(hex) {
-            Some(Some(code)) => Ok((u8::try_from(code).unwrap_or(u8::MAX), at + 3)),
+        let mut digits = at + 1;
+        while self.bytes[digits..].starts_with(b"25") && digits - at < MAX_LAYERS * 2 {
+            digits += 2;
+        }
+        match self.bytes.get(digits..digits + 2).map(hex) {
+            Some(Some(code)) => Ok((u8::try_from(code).unwrap_or(u8::MAX), digits + 2)),
             None if !self.is_whole => Err(Stop::More),
+            // One that stands for itself.
+            _ if digits > at + 1 => Ok((b'%', digits)),
             _ => Ok((b'%', at + 1)),
         }
     }
@@ -141,14 +151,12 @@ impl<'t> Text<'t> {
         if matches!(last, b'n' | b'r' | b't' | b'b' | b'f') && self.back(at, 2) == Some(b'\\') {
             return Some(Before::Boundary);
         }
-        if self.back(at, 3) == Some(b'%')
-            && let Some(code) = self.hex_before::<2>(at)
-        {
+        if let Some(code) = self.url_escape_before(at, 0) {
             return Some(Before::of(code));
         }
         if self.back(at, 5) == Some(b'u')
             && self.back(at, 6) == Some(b'\\')
-            && let Some(code) = self.hex_before::<4>(at)
+            && let Some(code) = self.hex_before::<4>(at, 0)
         {
             return Some(Before::of(code));
         }
@@ -171,10 +179,23 @@ impl<'t> Text<'t> {
         (0..MAX_BACKSLASHES).take_while(is_one).count() % 2 == 1
     }
 
-    fn hex_before<const N: usize>(&self, at: usize) -> Option<u16> {
+    /// The code of the escape of a URL that ends so many bytes before a place.
+    pub(super) fn url_escape_before(&self, at: usize, skipped: usize) -> Option<u16> {
+        let code = self.hex_before::<2>(at, skipped)?;
+        let mut back = skipped + 3;
+        while self.back(at, back) == Some(b'5')
+            && self.back(at, back + 1) == Some(b'2')
+            && back < skipped + MAX_LAYERS * 2
+        {
+            back += 2;
+        }
+        (self.back(at, back) == Some(b'%')).then_some(code)
+    }
+
+    fn hex_before<const N: usize>(&self, at: usize, skipped: usize) -> Option<u16> {
         let mut digits = [0; N];
         for (index, digit) in digits.iter_mut().enumerate() {
-            *digit = self.back(at, N - index)?;
+            *digit = self.back(at, skipped + N - index)?;
         }
         hex(&digits)
     }
@@ -190,6 +211,7 @@ impl<'t> Text<'t> {
         };
         let count = (2..16).take_while(digits).count();
         self.back(at, count + 2) == Some(b'[')
+            || self.url_escape_before(at, count + 1) == Some(u16::from(b'['))
     }
 
     /// Where the escape ends in whose middle this place is; this place if it is in none.

@@ -38,6 +38,8 @@ pub(super) enum Check {
     Proven,
     /// It may be one.
     Possible,
+    /// It may be the end of one, of which the beginning is no secret.
+    Inside,
     /// It is none.
     No,
 }
@@ -110,10 +112,11 @@ impl Token {
             Err(Stop::End) => None,
         };
         let check = self.check.map_or(Check::Possible, |check| check(&chars));
-        let is_bounded = before != Before::Word && !next.is_some_and(|next| ALNUM.has(next));
+        let ends = !next.is_some_and(|next| ALNUM.has(next));
+        let begins = check == Check::Inside || before != Before::Word;
         let is_one = match check {
             Check::Proven => true,
-            Check::Possible => is_bounded && plausible(&chars[prefix..]),
+            Check::Possible | Check::Inside => begins && ends && plausible(&chars[prefix..]),
             Check::No => false,
         };
         if is_one && end - place <= MAX_LENGTH {
