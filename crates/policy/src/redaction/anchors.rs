@@ -15,17 +15,17 @@ type Beginners = SmallVec<[u32; 2]>;
 
 /// The anchors of all that is looked for.
 pub(super) struct Anchors {
-    bits: Box<[u64]>,
-    shift: u32,
+    bits: Box<[u64; WORDS]>,
     beginners: HashMap<Anchor, Beginners, foldhash::fast::FixedState>,
     /// The beginnings of anchors, of one, two and three bytes.
     beginnings: HashMap<[u8; 3], (), foldhash::fast::FixedState>,
 }
 
-/// The fewest bits of the table, as a power of two: 8 KiB.
-const LEAST_BITS: u32 = 16;
-/// The most: 128 KiB.
-const MOST_BITS: u32 = 20;
+/// Bits of the table, as a power of two: 64 KiB, of which a text touches few lines. With the anchors of all
+/// types of tokens and of some dozens of secrets, one in 250 other places is looked at in vain.
+const WIDTH: u32 = 19;
+/// Its words.
+const WORDS: usize = 1 << (WIDTH - 6);
 
 impl Anchors {
     /// The anchors of things with these numbers.
@@ -37,14 +37,10 @@ impl Anchors {
                 known.push(number);
             }
         }
-        // One in 64 other places is looked at in vain.
-        let wanted = (beginners.len() * 64).max(1).ilog2() + 1;
-        let width = wanted.clamp(LEAST_BITS, MOST_BITS);
-        let mut bits = vec![0_u64; 1 << (width - 6)].into_boxed_slice();
+        let mut bits = Box::new([0; WORDS]);
         let mut beginnings = HashMap::default();
-        let shift = 32 - width;
         for anchor in beginners.keys() {
-            let hash = hash(*anchor, shift);
+            let hash = hash(*anchor);
             bits[hash >> 6] |= 1 << (hash & 63);
             for length in 1..=3 {
                 beginnings.insert(padded(&anchor[..length]), ());
@@ -52,7 +48,6 @@ impl Anchors {
         }
         Self {
             bits,
-            shift,
             beginners,
             beginnings,
         }
@@ -98,9 +93,9 @@ impl Anchors {
 
     #[inline(always)]
     fn bit(&self, place: &[u8]) -> u64 {
-        let hash = hash([place[0], place[1], place[2], place[3]], self.shift);
-        // The table has a power of two of words, and the hash is below their bits.
-        (self.bits[(hash >> 6) & (self.bits.len() - 1)] >> (hash & 63)) & 1
+        let hash = hash([place[0], place[1], place[2], place[3]]);
+        // The mask shows the compiler what the hash makes sure of.
+        (self.bits[(hash >> 6) & (WORDS - 1)] >> (hash & 63)) & 1
     }
 
     fn is_anchor(&self, place: &[u8]) -> bool {
@@ -113,8 +108,8 @@ impl Anchors {
 const BLOCK: usize = 16;
 
 #[inline(always)]
-fn hash(anchor: Anchor, shift: u32) -> usize {
-    (u32::from_le_bytes(anchor).wrapping_mul(0x9E37_79B1) >> shift) as usize
+fn hash(anchor: Anchor) -> usize {
+    (u32::from_le_bytes(anchor).wrapping_mul(0x9E37_79B1) >> (32 - WIDTH)) as usize
 }
 
 /// Nothing that is looked for has a zero in it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
@@ -19,7 +19,7 @@ pub const MOST_PATTERNS: usize = 64;
 pub struct RedactionConfig {
     /// Which types of tokens are looked for: `true` for all that are known, `false` for none, or a list of
     /// their names.
-    #[schemars(with = "TokensFile")]
+    #[schemars(schema_with = "tokens_schema", extend("default" = true))]
     pub tokens: TokenTypes,
     /// Types that are not looked for.
     #[schemars(with = "Vec<String>", extend("items" = {"type": "string", "format": "token-type"}))]
@@ -113,14 +113,20 @@ impl RedactionConfig {
     }
 }
 
-#[derive(Deserialize, JsonSchema)]
+fn tokens_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["boolean", "array"],
+        "items": { "type": "string", "format": "token-type" },
+    })
+}
+
+#[derive(Deserialize)]
 #[serde(untagged)]
-#[schemars(inline)]
 enum TokensFile {
     /// All, or none.
     All(bool),
     /// These.
-    These(#[schemars(extend("items" = {"type": "string", "format": "token-type"}))] Vec<String>),
+    These(Vec<String>),
 }
 
 impl<'de> Deserialize<'de> for TokenTypes {

@@ -337,10 +337,12 @@ fn url_password(text: &Text<'_>, place: usize) -> Attempt {
             return text.stop().into();
         };
         // What is escaped in a plain address is a part of the password.
-        let (found, next) = match text.char_at(at) {
-            Ok(found) if is_escaped => found,
-            Err(stop) if is_escaped => return stop.into(),
-            _ => (byte, at + 1),
+        let (found, next) = match is_escaped {
+            false => (byte, at + 1),
+            true => match text.char_at(at) {
+                Ok(found) => found,
+                Err(stop) => return stop.into(),
+            },
         };
         if at - from > MAX_USERINFO || !found.is_ascii_graphic() || NO_USERINFO.has(found) {
             return Attempt::No;

@@ -84,16 +84,16 @@ impl Token {
     }
 
     fn with_start(&self, text: &Text<'_>, place: usize, start: &str) -> Attempt {
-        let before = text.before(place);
-        if before == Before::InEscape {
-            return Attempt::No;
-        }
         let mut chars = Chars::new();
         let mut end = match literal(text, place, start, &mut chars) {
             Ok(Some(end)) => end,
             Ok(None) => return Attempt::No,
             Err(stop) => return stop.into(),
         };
+        let before = text.before(place);
+        if before == Before::InEscape {
+            return Attempt::No;
+        }
         let prefix = chars.len();
         for part in self.rest {
             let next = match part {
