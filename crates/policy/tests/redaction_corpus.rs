@@ -29,8 +29,11 @@ fn redactor() -> PlaceRedactor {
     PlaceRedactor::new(Arc::new(detector), "corpus".into(), None)
 }
 
+/// A name for it, and what it makes of a text.
+type Form = (&'static str, fn(&str) -> String);
+
 /// How a carrier comes to be in a result.
-const FORMS: [(&str, fn(&str) -> String); 4] = [
+const FORMS: [Form; 4] = [
     ("plain", str::to_owned),
     ("json", |text| {
         json!({ "status": 200, "body": text }).to_string()
