@@ -31,7 +31,7 @@ impl fmt::Debug for Secrets {
 
 impl Secrets {
     /// Adds a value, and each line of one of several lines; whether it is looked for. One that is
-    /// shorter than [`LEAST_SECRET_BYTES`] is not, nor are more than [`MOST_SECRETS`].
+    /// shorter than [`LEAST_SECRET_BYTES`] is not, nor are more than 4096 in all.
     pub fn add(&mut self, value: &str) -> bool {
         let value = value.trim();
         if value.len() < LEAST_SECRET_BYTES || self.0.len() >= MOST_SECRETS {
