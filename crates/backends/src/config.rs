@@ -31,6 +31,7 @@ pub mod limits;
 pub mod oauth;
 pub mod parked;
 pub mod processes;
+pub mod redaction;
 pub mod restarts;
 pub mod retry;
 pub mod sandbox;
@@ -49,6 +50,7 @@ pub use self::limits::LimitsConfig;
 pub use self::oauth::OAuthConfig;
 use self::processes::MAX_INSTANCES;
 pub use self::processes::{ProcessesConfig, StartPolicy};
+pub use self::redaction::RedactionSwitch;
 pub use self::restarts::RestartsConfig;
 pub use self::retry::RetryConfig;
 pub use self::sandbox::SandboxConfig;
@@ -132,6 +134,8 @@ pub struct BackendConfig {
     pub sessions: SessionsConfig,
     /// What becomes of its part of the lists while it is away.
     pub degrade: DegradeConfig,
+    /// Whether secrets are taken out of what it says.
+    pub redaction: RedactionSwitch,
     /// The backends that it waits for before it starts.
     pub depends_on: Vec<String>,
 }
@@ -382,6 +386,10 @@ struct BackendFile {
     #[serde(default)]
     #[schemars(schema_with = "duration::positive_schema")]
     stale_if_error: Option<PositiveDuration>,
+    /// Whether secrets are taken out of its results, errors and notifications: `off` for a server whose
+    /// purpose is to hand them out. What is looked for says the section `redaction`.
+    #[serde(default)]
+    redaction: RedactionSwitch,
     /// The backends that have to be ready before this one is started. After 60 s it is started
     /// anyway, and what happens to them later does not concern it.
     #[serde(default)]
@@ -420,6 +428,7 @@ impl BackendConfig {
             max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES,
             sessions: SessionsConfig::default(),
             degrade: DegradeConfig::default(),
+            redaction: RedactionSwitch::On,
             depends_on: Vec::new(),
         }
     }
@@ -635,6 +644,7 @@ impl TryFrom<BackendFile> for BackendConfig {
                 show_after: file.show_after,
                 stale_if_error: file.stale_if_error.map(|time| time.0),
             },
+            redaction: file.redaction,
             depends_on: file.depends_on,
             ..Self::new(transport)
         })

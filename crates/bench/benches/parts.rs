@@ -12,7 +12,9 @@ use switchboard_orchestrator::catalogue::{List, Snapshot, SnapshotSettings, Sour
 use switchboard_orchestrator::config::NamesConfig;
 use switchboard_policy::access::AccessConfig;
 use switchboard_policy::gatekeeper::Gatekeeper;
+use switchboard_policy::redaction::{Detector, PlaceRedactor, Secrets, token_types};
 use switchboard_protocol::call::{Call, Principal};
+use switchboard_protocol::delivery::Redactor as _;
 use switchboard_protocol::envelope::{Envelope, Message};
 use switchboard_protocol::json::{Span, as_str};
 use switchboard_protocol::method::Method;
@@ -234,11 +236,49 @@ fn access(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Results of real servers, one a line: sources, minified code, lock files, manuals, git logs.
+const RESULTS: &str = include_str!("../../policy/tests/redaction/real_results.jsonl");
+
+fn redaction(criterion: &mut Criterion) {
+    let mut secrets = Secrets::default();
+    for number in 0_u32..20 {
+        let (a, b) = (
+            number.wrapping_mul(0x9E37_79B1),
+            number.wrapping_mul(0x85EB_CA6B),
+        );
+        secrets.add(&format!("{a:08x}-{b:08x}"));
+    }
+    let redactor = |types| {
+        let detector = Detector::new(&secrets, &types, &[]).expect("a detector");
+        PlaceRedactor::new(Arc::new(detector), "bench".into(), None)
+    };
+    let secrets_alone = redactor([].into());
+    let all = redactor(token_types().into_iter().collect());
+    let texts = [
+        (
+            "words",
+            Bytes::from("all about what is in a text ".repeat(40_000)),
+        ),
+        ("results", Bytes::from_static(RESULTS.as_bytes())),
+    ];
+    let mut group = criterion.benchmark_group("redaction");
+    for (name, text) in texts {
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(format!("20 secrets, {name}"), |bencher| {
+            bencher.iter(|| secrets_alone.redact(black_box(text.clone())));
+        });
+        group.bench_function(format!("20 secrets and all tokens, {name}"), |bencher| {
+            bencher.iter(|| all.redact(black_box(text.clone())));
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = parts;
     config = Criterion::default()
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(3));
-    targets = envelope, splice, catalogue, token, access
+    targets = envelope, splice, catalogue, token, access, redaction
 }
 criterion_main!(parts);

@@ -22,6 +22,7 @@ use switchboard_policy::access::AccessConfig;
 use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential};
 use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
 use switchboard_policy::limits::{self, LimitsConfig};
+use switchboard_policy::redaction::RedactionConfig;
 use switchboard_policy::result_caps::config::{OverConfig, ResultCapConfig};
 use switchboard_telemetry::TelemetryConfig;
 use url::Url;
@@ -91,6 +92,10 @@ pub struct Config {
     pub result_caps: Vec<ResultCapConfig>,
     /// Where limits and budgets are counted.
     pub store: StoreConfig,
+    /// Secrets that are taken out of what comes back from servers. Without this section those of the
+    /// configuration itself are.
+    #[schemars(with = "RedactionConfig")]
+    pub redaction: Option<RedactionConfig>,
     /// Results that are too large to send, and are kept for their callers to read on in. Without this
     /// section by the defaults of it, where `result_caps` or a profile's `content` has any kept.
     #[schemars(with = "KeptResultsConfig")]

@@ -23,6 +23,7 @@ mod listener;
 mod ops;
 mod paths;
 pub mod policy;
+mod redaction;
 mod reload;
 mod result_caps;
 mod server;

@@ -19,6 +19,7 @@ impl Config {
     pub fn policy(&self, limits: Arc<Limits>, metrics: &Arc<Metrics>) -> Arc<dyn Policy> {
         let gatekeeper = self.gatekeeper().with_limits(limits);
         let gatekeeper = gatekeeper.with_result_caps(self.result_caps());
+        let gatekeeper = gatekeeper.with_redactors(self.redactors(metrics));
         Arc::new(gatekeeper.with_metrics(Arc::clone(metrics)))
     }
 

@@ -117,6 +117,7 @@ impl Reloader {
         let limits = self.limits.load();
         let limits = Arc::new(limits.next(next.limits(), &self.metrics));
         let policy = next.policy(Arc::clone(&limits), &self.metrics);
+        next.redact_telemetry(&self.metrics);
         // Before anybody gets in who could not before: new backends may take a while.
         self.orchestrator
             .decide_by(&policy, &next.profiles, next.auth.is_some());
@@ -183,6 +184,7 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
         budgets: new.budgets,
         costs: new.costs,
         result_caps: new.result_caps,
+        redaction: new.redaction,
         store: old.store,
         audit: old.audit,
         heartbeat: old.heartbeat,
@@ -245,6 +247,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             budgets,
             costs,
             result_caps,
+            redaction,
             store,
             audit,
             heartbeat,

@@ -29,6 +29,8 @@ mod error;
 pub(crate) mod mend;
 mod redact;
 
+pub(crate) use self::redact::redacting;
+
 /// What results are delivered with, the same for all calls.
 #[derive(Debug)]
 pub(crate) struct Deliverer {

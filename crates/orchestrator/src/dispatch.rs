@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
-use crate::delivery;
+use crate::delivery::{self, redacting};
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results;
@@ -196,7 +196,19 @@ impl Inner {
             take: delivery::take(terms.as_ref(), call),
         };
         let attempt = Attempt::begin(call, destination);
+        let redactor = terms.as_ref().and_then(|terms| terms.redactor.as_ref());
+        // Only for this backend: a substitute has its own.
+        let sink = match (redactor, &call.sink) {
+            (Some(redactor), Some(sink)) => {
+                let redacted = redacting(redactor, sink);
+                call.sink.replace(redacted)
+            }
+            _ => None,
+        };
         let reply = backend.reply(call, &rewrite, span).await;
+        if sink.is_some() {
+            call.sink = sink;
+        }
         let is_answered = reply.is_ok();
         let outcome = self.outcome(snapshot, call, target.name, backend.name(), reply, attempt);
         let Some(terms) = &terms else {
@@ -267,15 +279,15 @@ pub(crate) async fn admit(
 
 /// An attempt that somebody wants to know of. Dropped before its end it was abandoned.
 struct Attempt<'c> {
-    trail: &'c Trail,
+    trail: Arc<Trail>,
     destination: &'c Destination<'c>,
     began: Instant,
     reason: Option<Reason>,
 }
 
 impl<'c> Attempt<'c> {
-    fn begin(call: &'c Call, destination: &'c Destination<'_>) -> Option<Self> {
-        let trail = call.trail.as_deref()?;
+    fn begin(call: &Call, destination: &'c Destination<'_>) -> Option<Self> {
+        let trail = call.trail.clone()?;
         Some(Self {
             trail,
             destination,

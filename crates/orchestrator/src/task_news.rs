@@ -290,7 +290,14 @@ impl TaskNews {
             let ending = self.inner.first_delivery(token, out.len());
             self.charge(&snapshot, task, ending);
         }
-        Some(out[1..out.len() - 1].to_vec())
+        let members = out.len() - 1;
+        match snapshot.policy().redactor(&task.home.backend) {
+            Some(redactor) => {
+                let redacted = redactor.redact(out.into());
+                Some(redacted[1..redacted.len() - 1].to_vec())
+            }
+            None => Some(out[1..members].to_vec()),
+        }
     }
 
     /// Charges what was told. A store that has to be asked is asked beside the stream.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use switchboard_protocol::call::{Call, Principal};
-use switchboard_protocol::delivery::Terms;
+use switchboard_protocol::delivery::{Redactor, Terms};
 use switchboard_protocol::error::{Fault, Reason};
 use switchboard_protocol::policy::{Admission, Audience, Permit, Policy, Target};
 use switchboard_protocol::trail::{Decision, Step};
@@ -12,6 +12,7 @@ use switchboard_telemetry::{Metrics, PolicyDecision};
 
 use crate::access::{Access, AccessConfig, Ruling, Standings};
 use crate::limits::Limits;
+use crate::redaction::Redactors;
 use crate::result_caps::ResultCaps;
 
 /// The word for rules of the section `access` in trails.
@@ -24,6 +25,7 @@ pub struct Gatekeeper {
     number: u64,
     access: Option<Access>,
     limits: Option<Arc<Limits>>,
+    redactors: Option<Arc<Redactors>>,
     result_caps: Option<ResultCaps>,
     /// Where decisions are counted.
     metrics: Option<Arc<Metrics>>,
@@ -44,6 +46,7 @@ impl Gatekeeper {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             access: None,
             limits: None,
+            redactors: None,
             result_caps: None,
             metrics: None,
         }
@@ -63,6 +66,12 @@ impl Gatekeeper {
             access: config.map(Access::new),
             ..self
         }
+    }
+
+    /// The same, which has secrets taken out of what comes back.
+    #[must_use]
+    pub fn with_redactors(self, redactors: Option<Arc<Redactors>>) -> Self {
+        Self { redactors, ..self }
     }
 
     /// The same with these caps of results.
@@ -209,11 +218,18 @@ impl Policy for Gatekeeper {
     }
 
     fn terms(&self, call: &Call, target: &Target<'_>) -> Option<Terms> {
-        let cap = self.result_caps.as_ref()?.of(call, target)?;
-        Some(Terms {
-            cap: Some(cap),
+        let caps = self.result_caps.as_ref();
+        let cap = caps.and_then(|caps| caps.of(call, target));
+        let redactor = self.redactor(target.backend);
+        (cap.is_some() || redactor.is_some()).then(|| Terms {
+            redactor,
+            cap,
             ..Terms::default()
         })
+    }
+
+    fn redactor(&self, backend: &str) -> Option<Arc<dyn Redactor>> {
+        self.redactors.as_ref()?.of(backend).cloned()
     }
 
     fn hid(&self, call: &Call, target: &Target<'_>) {

@@ -2,7 +2,8 @@
 //!
 //! [`origin`] keeps web pages of strangers out, [`authenticate`] turns a credential into a
 //! principal, [`access`] says who may do what, [`limits`] how often and how many, counted in a [`store`],
-//! [`result_caps`] how large results may be, [`gatekeeper`] puts it together; [`config`] is what an operator writes about it.
+//! [`result_caps`] how large results may be, [`redaction`] takes secrets out of them, [`gatekeeper`] puts it
+//! together; [`config`] is what an operator writes about it.
 
 pub mod access;
 pub mod authenticate;
@@ -11,5 +12,6 @@ pub mod facade;
 pub mod gatekeeper;
 pub mod limits;
 pub mod origin;
+pub mod redaction;
 pub mod result_caps;
 pub mod store;

@@ -1,6 +1,7 @@
 //! What becomes of a result between its backend and its client, as data and as seams: how large it
 //! may be, what is taken out of it, and what is kept of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -119,10 +120,13 @@ pub enum Conversion {
 /// Finds secrets in text on its way out, and puts something else in their place that leaves JSON
 /// valid.
 pub trait Redactor: fmt::Debug + Send + Sync {
-    /// The same text without them; in the common case the very same bytes.
+    /// The same JSON text without them; in the common case the very same bytes.
     fn redact(&self, text: Bytes) -> Bytes;
 
-    /// Begins with a text that comes in pieces.
+    /// The same for a text that is no JSON.
+    fn redact_text<'t>(&self, text: &'t str) -> Cow<'t, str>;
+
+    /// Begins with a JSON text that comes in pieces.
     fn begin(&self) -> Box<dyn Redaction>;
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use crate::call::{Call, Principal};
-use crate::delivery::Terms;
+use crate::delivery::{Redactor, Terms};
 use crate::error::Fault;
 
 /// What a call is aimed at.
@@ -60,6 +60,11 @@ pub trait Policy: fmt::Debug + Send + Sync {
 
     /// What holds for the results of a call; `None`: they are handed on as they come.
     fn terms(&self, _call: &Call, _target: &Target<'_>) -> Option<Terms> {
+        None
+    }
+
+    /// Takes secrets out of what this backend says, if that is wanted: of what is no result of a call.
+    fn redactor(&self, _backend: &str) -> Option<Arc<dyn Redactor>> {
         None
     }
 

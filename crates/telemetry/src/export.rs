@@ -1,10 +1,12 @@
 //! The way of a finished span to the collector: a bounded queue, a thread, OTLP over HTTP.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use opentelemetry::Context;
+use opentelemetry::trace::Status;
+use opentelemetry::{Context, Value};
 use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -13,6 +15,8 @@ use opentelemetry_sdk::trace::{
     SpanExporter, SpanProcessor,
 };
 use url::Url;
+
+use crate::redaction::{Outlet, redacted};
 
 /// Spans that may wait for the collector, those being sent included.
 const MAX_QUEUED: usize = 2048;
@@ -133,8 +137,9 @@ struct CountingExporter<E> {
 }
 
 impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
-    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+    async fn export(&self, mut batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
+        batch.iter_mut().for_each(redact);
         let result = self.inner.export(batch).await;
         self.queue.length.fetch_sub(spans, Ordering::Relaxed);
         if result.is_err() {
@@ -155,6 +160,24 @@ impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.inner.set_resource(resource);
+    }
+}
+
+/// Takes secrets out of what a span says.
+fn redact(span: &mut SpanData) {
+    let events = span.events.events.iter_mut();
+    let of_events = events.flat_map(|event| event.attributes.iter_mut());
+    for attribute in span.attributes.iter_mut().chain(of_events) {
+        if let Value::String(text) = &attribute.value
+            && let Cow::Owned(text) = redacted(Outlet::Traces, text.as_str(), false)
+        {
+            attribute.value = Value::String(text.into());
+        }
+    }
+    if let Status::Error { description } = &mut span.status
+        && let Cow::Owned(text) = redacted(Outlet::Traces, description, false)
+    {
+        *description = text.into();
     }
 }
 

@@ -17,7 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
 use crate::CALL_TARGET;
-use crate::config::TelemetryConfig;
+use crate::config::{LogFormat, TelemetryConfig};
 use crate::context::Sampler;
 use crate::export;
 use crate::logs::{self, LogQueue};
@@ -69,7 +69,7 @@ fn build(
         Some(endpoint) => Some(export::otlp(endpoint, &dropped)?),
         None => None,
     };
-    let queue = LogQueue::start(log)?;
+    let queue = LogQueue::start(log, config.log.format == LogFormat::Json)?;
     // A list and not an `Option`: an absent layer counts as one that wants everything.
     let mut layers = vec![logs::layer(&config.log, queue.clone())?];
     layers.extend(

@@ -11,6 +11,7 @@ mod init;
 mod labels;
 mod logs;
 mod metrics;
+mod redaction;
 mod span;
 
 pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filter};
@@ -24,6 +25,7 @@ pub use metrics::{
     BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, LimitMetrics, Metrics, ProcessMetrics,
     StoreMetrics, reference,
 };
+pub use redaction::{Outlet, Redactor, redact_with, redacted};
 pub use span::{Attempt, CallSpan, IncomingCall, Network, Target};
 
 /// The target of every span of a call. The trace layer takes these and nothing else, the log takes

@@ -20,6 +20,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::CALL_TARGET;
 use crate::config::{LogConfig, LogFormat};
+use crate::redaction::{Outlet, redacted};
 
 /// Bytes of log that may wait for standard error.
 const MAX_PENDING: usize = 4 * 1024 * 1024;
@@ -110,16 +111,17 @@ struct State {
 }
 
 impl LogQueue {
-    /// Starts the thread that writes to `out`; it ends after [`LogQueue::close`].
+    /// Starts the thread that writes to `out`, without secrets; it ends after [`LogQueue::close`].
+    /// `is_json`: lines are JSON.
     ///
     /// # Errors
     /// The thread cannot be started.
-    pub(crate) fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(out: impl Write + Send + 'static, is_json: bool) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let queue = Self(Arc::clone(&shared));
         thread::Builder::new()
             .name("log".into())
-            .spawn(move || shared.write_all_to(out))?;
+            .spawn(move || shared.write_all_to(out, is_json))?;
         Ok(queue)
     }
 
@@ -142,7 +144,7 @@ impl LogQueue {
 }
 
 impl Shared {
-    fn write_all_to(&self, mut out: impl Write) {
+    fn write_all_to(&self, mut out: impl Write, is_json: bool) {
         let mut batch = Vec::new();
         loop {
             let mut state = self.state.lock();
@@ -156,8 +158,10 @@ impl Shared {
             state.writing = true;
             drop(state);
 
+            let text = String::from_utf8_lossy(&batch);
+            let text = redacted(Outlet::Logs, &text, is_json);
             // There is nowhere left to report that the log itself cannot be written.
-            let _ = out.write_all(&batch).and_then(|()| out.flush());
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             batch.clear();
 
             self.state.lock().writing = false;

@@ -71,6 +71,7 @@ pub struct Metrics {
     access_decisions: Box<[IntCounter]>,
     results_capped: IntCounterVec,
     limits: limits::LimitFamilies,
+    redactions: IntCounterVec,
     audit_dropped: Box<[IntCounter]>,
     authentications: Box<[IntCounter]>,
     health_round: IntGauge,
@@ -131,6 +132,7 @@ impl Metrics {
                 .collect(),
             results_capped: counters(&registry, &families::RESULTS_CAPPED)?,
             limits: limits::LimitFamilies::new(&registry)?,
+            redactions: counters(&registry, &families::REDACTIONS)?,
             audit_dropped: AuditDrop::ALL
                 .iter()
                 .map(|reason| audit_dropped.with_label_values(&[reason.as_str()]))
@@ -281,6 +283,12 @@ impl Metrics {
     /// The handles of the store of limits and budgets, which is shown from now on.
     pub fn store(&self) -> StoreMetrics {
         self.limits.store()
+    }
+
+    /// Counts a secret that was taken out: what it was, and of what; both from the configuration or known
+    /// beforehand.
+    pub fn redacted(&self, kind: &str, place: &str) {
+        self.redactions.with_label_values(&[kind, place]).inc();
     }
 
     /// Counts records of the audit that are lost.

@@ -81,8 +81,10 @@ pub(crate) async fn run(
     }
     warnings.extend(downloads.warnings(&index));
     let unmatched = config.unmatched_rules().into_iter();
-    let unmatched = unmatched.chain(config.unmatched_result_caps());
-    warnings.extend(unmatched.map(|problem| index.finding(&problem.path, problem.message)));
+    let remarks = unmatched
+        .chain(config.unmatched_result_caps())
+        .chain(config.secrets_left_out());
+    warnings.extend(remarks.map(|problem| index.finding(&problem.path, problem.message)));
     let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
     report["runners"] = downloads.report();
     for warning in &warnings {

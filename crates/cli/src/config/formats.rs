@@ -11,6 +11,7 @@ use switchboard_orchestrator::config::profiles;
 use switchboard_policy::config as policy;
 use switchboard_policy::facade::{self as policy_facade, config as facade};
 use switchboard_policy::limits::config as limits;
+use switchboard_policy::redaction::{self, config as redactions};
 use switchboard_telemetry::check_filter;
 
 /// A form of text.
@@ -178,6 +179,16 @@ const FORMATS: &[Format] = &[
         check: limits::check_rate,
     },
     Format {
+        name: "redaction-name",
+        expected: "1 to 64 of the characters `a-z 0-9 _`",
+        check: redactions::check_pattern_name,
+    },
+    Format {
+        name: "redaction-pattern",
+        expected: "a regular expression that says how much it matches at most, such as `ACME-[0-9A-F]{8,32}`",
+        check: redaction::check_pattern,
+    },
+    Format {
         name: "redis-url",
         expected: "the address of a Redis, such as `redis://127.0.0.1:6379/0` or `rediss://USER:PASSWORD@HOST`",
         check: limits::check_redis_url,
@@ -235,6 +246,11 @@ const FORMATS: &[Format] = &[
         name: "store-timeout",
         expected: "a duration such as `100ms`, or a number of seconds, from 1 ms to 10 s",
         check: |text| limits::parse_timeout(text).map(drop),
+    },
+    Format {
+        name: "token-type",
+        expected: "a type of tokens as docs/redaction.md lists them, such as `github_token`",
+        check: redactions::check_token_type,
     },
     Format {
         name: "variable-name",

@@ -211,6 +211,7 @@ fn compose(
         budgets: section(&mut merged, &["budgets"], &mut wrong).unwrap_or_default(),
         costs: section(&mut merged, &["costs"], &mut wrong).unwrap_or_default(),
         result_caps: section(&mut merged, &["result_caps"], &mut wrong).unwrap_or_default(),
+        redaction: section(&mut merged, &["redaction"], &mut wrong),
         store: section(&mut merged, &["store"], &mut wrong).unwrap_or_default(),
         kept_results: section(&mut merged, &["kept_results"], &mut wrong),
         parked_calls: section(&mut merged, &["parked_calls"], &mut wrong).unwrap_or_default(),

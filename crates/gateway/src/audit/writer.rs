@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use switchboard_protocol::millis;
 use switchboard_protocol::token::digest;
-use switchboard_telemetry::{AuditDrop, Metrics};
+use switchboard_telemetry::{AuditDrop, Metrics, Outlet, redacted};
 
 use super::config::AuditConfig;
 use super::event::Event;
@@ -125,7 +125,7 @@ fn made(event: &Event, values: &[String]) -> Made {
     };
     let at = millis(at.duration_since(UNIX_EPOCH).unwrap_or_default());
     let mut record = Record::of(event, values);
-    let line = record.line();
+    let line = redacted(Outlet::Audit, &record.line(), true).into_owned();
     (at, record, line)
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use switchboard_protocol::call::{Completed, Outcome, Payload, Piece, ResultStream};
+use bytes::Bytes;
+use switchboard_protocol::call::{Completed, Outcome, Payload, Piece, ResultStream, Sink};
 use switchboard_protocol::delivery::{Redaction, Redactor};
-use switchboard_protocol::error::CallError;
+use switchboard_protocol::error::{CallError, Fault};
 use switchboard_protocol::passage::Parts;
 
 /// The outcome without what the redactor finds in it.
@@ -31,7 +32,43 @@ pub(crate) fn redacted(redactor: &Arc<dyn Redactor>, outcome: Outcome) -> Outcom
             error: redactor.redact(error),
             is_failure,
         }),
+        Outcome::Failed(CallError::Fault(fault)) => {
+            Outcome::Failed(CallError::Fault(Box::new(of_fault(&**redactor, *fault))))
+        }
         Outcome::Failed(error) => Outcome::Failed(error),
+    }
+}
+
+/// A fault may quote what a server said last.
+fn of_fault(redactor: &dyn Redactor, fault: Fault) -> Fault {
+    let without = |text: String| redactor.redact_text(&text).into_owned();
+    Fault {
+        message: without(fault.message),
+        detail: fault.detail.map(without),
+        ..fault
+    }
+}
+
+/// The sink that hands on what it is offered without what the redactor finds.
+pub(crate) fn redacting(redactor: &Arc<dyn Redactor>, sink: &Arc<dyn Sink>) -> Arc<dyn Sink> {
+    Arc::new(RedactingSink {
+        redactor: Arc::clone(redactor),
+        sink: Arc::clone(sink),
+    })
+}
+
+struct RedactingSink {
+    redactor: Arc<dyn Redactor>,
+    sink: Arc<dyn Sink>,
+}
+
+impl Sink for RedactingSink {
+    fn offer(&self, notification: Bytes) -> bool {
+        self.sink.offer(self.redactor.redact(notification))
+    }
+
+    fn rises(&self, progress: f64) -> bool {
+        self.sink.rises(progress)
     }
 }
 

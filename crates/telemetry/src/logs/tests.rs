@@ -29,7 +29,7 @@ impl Write for Out {
 fn queue() -> (LogQueue, Receiver<Vec<u8>>, SyncSender<()>) {
     let (text, written) = mpsc::sync_channel(64);
     let (go, start) = mpsc::sync_channel(64);
-    let queue = LogQueue::start(Out { text, start }).expect("a thread can be started");
+    let queue = LogQueue::start(Out { text, start }, false).expect("a thread can be started");
     (queue, written, go)
 }
 

@@ -81,6 +81,8 @@ families! {
         "1 while the store of limits and budgets answers, 0 while it does not. Only with a Redis.";
     STORE_FAILURES: "counter" "switchboard_store_failures_total" ["reason"]
         "Times that the store of limits and budgets gave no usable answer. Only with a Redis.";
+    REDACTIONS: "counter" "switchboard_redactions_total" ["type", "place"]
+        "Secrets taken out of text. type is `secret` for a value of the configuration, a type of tokens, or the name of a pattern; place a backend, or `logs`, `traces` or `audit`.";
     AUDIT_DROPPED: "counter" "switchboard_audit_dropped_total" ["reason"]
         "Records of the audit that are lost.";
     AUTHENTICATIONS: "counter" "switchboard_authentications_total" ["outcome"]

@@ -22,6 +22,7 @@ fn all_in_use() -> Metrics {
     let _ = backend.processes();
     metrics.http_request(200);
     let _ = metrics.limit("limit", "per-user");
+    metrics.redacted("secret", "files");
     let store = metrics.store();
     store.set_up(true);
     store.failed(StoreFailure::Timeout);
