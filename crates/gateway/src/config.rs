@@ -18,6 +18,7 @@ use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path
 use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::start_order;
 use switchboard_policy::access::AccessConfig;
+use switchboard_policy::cache::config::{CacheConfig, CacheStore};
 use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential};
 use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
 use switchboard_policy::limits::{self, LimitsConfig};
@@ -83,8 +84,10 @@ pub struct Config {
     /// lists, in which `*` stands for any characters. Where several fit, one without `*` counts, else
     /// the one that says most. All other calls cost 1.
     pub costs: CostsConfig,
-    /// Where limits and budgets are counted.
+    /// Where limits and budgets are counted, and results kept if `cache.store` says so.
     pub store: StoreConfig,
+    /// How results are kept that answer equal calls: those of backends that have a `cache` of their own.
+    pub cache: CacheConfig,
     /// Calls that wait in a legacy server for their client's answer.
     pub parked_calls: ParkedCallsConfig,
     /// What is noted of calls, and where. Without this section nothing is.
@@ -279,6 +282,7 @@ impl Config {
             .chain(self.unknown_profiles())
             .chain(self.wrong_rules())
             .chain(self.wrong_limits())
+            .chain(self.wrong_cache())
             .chain(self.wrong_audit())
             .collect()
     }
@@ -390,6 +394,27 @@ impl Config {
                  expected an `admin` section with `api_keys`, or no `admin_listen`"
             ),
         })
+    }
+
+    /// A shared cache that nobody could share.
+    fn wrong_cache(&self) -> Vec<ConfigProblem> {
+        let problem = |key: &[&str], message: &str| ConfigProblem {
+            path: path(&["cache", "store"]),
+            other: Some(path(key)),
+            message: message.to_owned(),
+        };
+        let mut problems = Vec::new();
+        if self.cache.store == CacheStore::Redis {
+            if self.store.redis.is_none() {
+                let message = "there is no Redis to keep results in; expected its address in `store.redis`, or `memory`";
+                problems.push(problem(&["store", "redis"], message));
+            }
+            if self.server.sealing_keys.expose().is_empty() {
+                let message = "results are sealed in a Redis, with a key that all replicas know; expected `server.sealing_keys`, or `memory`";
+                problems.push(problem(&["server", "sealing_keys"], message));
+            }
+        }
+        problems
     }
 
     fn wrong_audit(&self) -> Option<ConfigProblem> {

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use switchboard_backends::status::State;
 use switchboard_backends::{Reply, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Deadline, Outcome};
+use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::millis;
@@ -15,13 +16,14 @@ use switchboard_protocol::trail::{Step, Trail};
 use switchboard_telemetry::CallSpan;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::cached::Found;
 use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
 use crate::delivery::deliver;
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results;
-use crate::settle::settle;
+use crate::settle::{settle, settle_unexecuted};
 
 impl Inner {
     pub(crate) async fn call(
@@ -166,6 +168,9 @@ impl Inner {
             at: (began + backend.config().timeout_of(tool)).into_std(),
             is_clients: false,
         });
+        let question = self.cached.as_ref().and_then(|cached| {
+            cached.question(&backend, destination, call, &param_headers, terms.as_ref())
+        });
         let rewrite = Rewrite {
             target: Some(&destination.target),
             request_state: match continuation.map(|continuation| continuation.state.as_deref()) {
@@ -176,9 +181,28 @@ impl Inner {
             param_headers,
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
         };
+        let found = match (&self.cached, question) {
+            (Some(cached), Some(question)) => {
+                Some(cached.answer_or_seat(question, call, destination).await)
+            }
+            _ => None,
+        };
+        let seat = match found {
+            None => None,
+            Some(Found::Nothing(seat)) => Some(seat),
+            Some(Found::Answer(outcome)) => {
+                let outcome = match terms.map(Terms::after_keeping) {
+                    Some(terms) => Box::pin(deliver(&terms, outcome)).await,
+                    None => outcome,
+                };
+                return Ok(settle_unexecuted(permit, outcome));
+            }
+            Some(Found::TooLate(error)) => return Ok(settle(permit, error.into(), false)),
+        };
         let attempt = Attempt::begin(call, destination);
         let reply = backend.reply(call, &rewrite, span).await;
         let is_answered = reply.is_ok();
+        let is_final = !matches!(&reply, Ok(Reply::Whole(answer)) if !answer.is_final());
         let outcome = match reply {
             Ok(Reply::Whole(answer)) => {
                 results::outcome(snapshot, &self.sealer, call, backend.name(), &answer)
@@ -190,6 +214,16 @@ impl Inner {
         };
         if let Some(attempt) = attempt {
             attempt.end(&outcome);
+        }
+        if let Some(seat) = seat {
+            let told = seat.tell(terms, outcome, is_final, call, destination);
+            return Ok(match Box::pin(told).await {
+                (outcome, None) => settle(permit, outcome, is_answered),
+                (outcome, Some(error)) => {
+                    settle(permit, error.into(), is_answered);
+                    outcome
+                }
+            });
         }
         let outcome = match &terms {
             Some(terms) => Box::pin(deliver(terms, outcome)).await,

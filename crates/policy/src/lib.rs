@@ -2,10 +2,11 @@
 //!
 //! [`origin`] keeps web pages of strangers out, [`authenticate`] turns a credential into a
 //! principal, [`access`] says who may do what, [`limits`] how often and how many, counted in a [`store`],
-//! [`gatekeeper`] puts it together; [`config`] is what an operator writes about it.
+//! [`gatekeeper`] puts it together; [`cache`] keeps results; [`config`] is what an operator writes about it.
 
 pub mod access;
 pub mod authenticate;
+pub mod cache;
 pub mod config;
 pub mod facade;
 pub mod gatekeeper;

@@ -34,6 +34,7 @@ pub mod param_header;
 pub mod passage;
 pub mod plain_uri;
 pub mod policy;
+pub mod result_cache;
 pub mod splice;
 pub mod token;
 pub mod trail;

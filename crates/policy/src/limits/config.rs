@@ -8,7 +8,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-mod units;
+pub(crate) mod units;
 
 pub use self::units::{Rate, check_rate, parse_size, parse_timeout, parse_window};
 use self::units::{deserialize_size, deserialize_timeout, deserialize_window};
