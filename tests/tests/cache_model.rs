@@ -308,16 +308,23 @@ async fn run(seed: u64, store: Option<&RedisServer>) -> [usize; 3] {
     let mut random = Random(seed);
     let mut oracle = Oracle::new();
     let mut seen = [0; 3];
+    let mut failing = 0;
     for step in 0..STEPS {
         match random.below(40) {
             0 => tokio::time::sleep(TTL / 3).await,
-            1 => tokio::time::sleep(TTL + Duration::from_millis(5)).await,
+            1 => {
+                tokio::time::sleep(TTL + Duration::from_millis(5)).await;
+                // Or little that is stale would be asked for.
+                failing = 6 * random.below(2);
+            }
             _ => {}
         }
         let mode = match random.below(4) {
             0 => random.below(MODES as u64) as usize,
             _ => WELL,
         };
+        let mode = if failing > 0 { FAILS } else { mode };
+        failing = failing.saturating_sub(1);
         server.mode.store(mode, Ordering::SeqCst);
         // Half of them of what is kept, or little would be asked for twice in time.
         let subjects: &[Subject] = match random.below(2) {

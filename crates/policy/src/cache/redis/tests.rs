@@ -47,7 +47,7 @@ async fn replicas_of_one_key_share_what_they_keep_until_its_time_is_over() {
     assert!(get(&one, &KEYS[1]).await.is_none());
     let stranger = replica(&server, b"another sealing key of the tests, 88ad").await;
     assert!(get(&stranger, &KEYS[0]).await.is_none());
-    tokio::time::sleep(Duration::from_millis(320)).await;
+    sleep(Duration::from_millis(320)).await;
     assert!(get(&one, &KEYS[0]).await.is_none());
 }
 
