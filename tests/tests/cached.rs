@@ -6,7 +6,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use switchboard_testkit::client::{Answer, Client};
+use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Transport};
+use switchboard_testkit::fault::FaultServer;
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_testkit::redis_server::RedisServer;
 use switchboard_tests::front::{Front, PATIENCE, remote, until};
@@ -512,4 +514,56 @@ fn as_json(yaml: &str) -> String {
     }
     out.push_str(&"}".repeat(depth + 1));
     out
+}
+
+/// Results of more than 64 KiB pass while they arrive.
+#[tokio::test]
+async fn a_result_that_arrives_is_kept_up_to_a_bound() {
+    let near = fake("near").await;
+    let front = front(json!({
+        "cache": { "max_entry": "300KiB" },
+        "backends": { "near": cached(&near, json!({})) },
+    }))
+    .await;
+    for (length, expected) in [(200_000, json!("hit")), (400_000, Value::Null)] {
+        let arguments = json!({ "text": "x".repeat(length) });
+        let first = front.client.call("near__echo", arguments.clone()).await;
+        assert_eq!(state(&first), Value::Null);
+        let second = front.client.call("near__echo", arguments.clone()).await;
+        assert_eq!(state(&second), expected, "{length}");
+        for answer in [&first, &second] {
+            let content = &answer.result()["structuredContent"];
+            assert_eq!(content["arguments"], arguments);
+        }
+    }
+    assert_eq!(calls(&near), 3);
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn hints_count_as_far_as_they_go_and_a_mark_against_them_is_told_of() {
+    let server = FaultServer::start("hinted", Era::Modern).await;
+    let mut backend = remote(&server.url());
+    backend["trust_annotations"] = json!(true);
+    backend["cache"] = json!({ "tools": ["put", "write"] });
+    let front = front(json!({ "backends": { "hinted": backend } })).await;
+    for (tool, expected) in [
+        ("read", json!("hit")),
+        ("put", Value::Null),
+        ("write", Value::Null),
+    ] {
+        let arguments = json!({ "key": tool });
+        let name = format!("hinted__{tool}");
+        front.client.call(&name, arguments.clone()).await;
+        let answer = front.client.call(&name, arguments).await;
+        assert_eq!(state(&answer), expected, "{}", answer.raw);
+    }
+    let output = front.gateway.server().output();
+    // The one for its name when the file was read, the other when the server had told its tools.
+    for tool in ["`write`", "\"put\""] {
+        let line = output.lines().find(|line| line.contains(tool));
+        let line = line.unwrap_or_else(|| panic!("{tool} is not told of in {output}"));
+        assert!(line.contains("its results are not kept"), "{line}");
+    }
+    front.gateway.stop().await;
 }

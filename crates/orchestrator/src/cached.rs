@@ -32,7 +32,7 @@ use self::changes::Changes;
 pub(crate) use self::check::problems;
 use self::flights::{Flights, Landed, Lead, Turn};
 use self::key::{KeyBase, Subject};
-use self::recording::Recording;
+use self::recording::{Recorded, Recording};
 use crate::delivery::deliver;
 use crate::resolve::Destination;
 
@@ -52,6 +52,7 @@ pub(crate) struct Cached {
     parts: CacheParts,
     flights: Arc<Flights>,
     changes: Arc<Changes>,
+    recorded: Arc<Recorded>,
 }
 
 /// What is asked of the cache for one call.
@@ -94,6 +95,7 @@ pub(crate) struct Seat {
     stale: Option<CachedResult>,
     store: Arc<dyn ResultCache>,
     max_entry: usize,
+    recorded: Arc<Recorded>,
 }
 
 impl Cached {
@@ -102,6 +104,7 @@ impl Cached {
             parts,
             flights: Arc::default(),
             changes: Arc::default(),
+            recorded: Arc::default(),
         }
     }
 
@@ -199,6 +202,7 @@ impl Cached {
             stale: None,
             store: Arc::clone(&self.parts.store),
             max_entry: self.parts.max_entry,
+            recorded: Arc::clone(&self.recorded),
         });
         let deadline = call.deadline.map(|deadline| deadline.at.into());
         if let Some(aboard) = self.flights.board(&seat.question.key) {
@@ -231,6 +235,8 @@ impl Cached {
             return Ok(answer);
         }
         seat.question.metrics.looked_up(CacheOutcome::Miss);
+        // It may have waited until now.
+        seat.question.asked_at = now();
         Err(Found::Nothing(seat))
     }
 }
