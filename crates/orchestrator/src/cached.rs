@@ -121,7 +121,7 @@ impl Cached {
         call: &Call,
         param_headers: &[(HeaderName, HeaderValue)],
         terms: Option<&Terms>,
-    ) -> Option<Question> {
+    ) -> Option<Box<Question>> {
         let (config, fingerprint) = backend.cache()?;
         let kind = destination.policy_target().kind;
         let is_kept = match (kind, destination.effects) {
@@ -154,7 +154,7 @@ impl Cached {
         let changed_at = self
             .changes
             .last(&destination.backend, kind, &destination.target);
-        Some(Question {
+        Some(Box::new(Question {
             key,
             public: may_be_public.then(|| base.of_anybody()),
             kind,
@@ -164,25 +164,32 @@ impl Cached {
             asked_at: now(),
             changed_at,
             metrics: backend.metrics().clone(),
-        })
+        }))
     }
 
-    /// What is kept for a call, or what an equal call gets, or the seat of the one that is made.
+    /// What the caller gets of what is kept or what an equal call got, or the seat of the one that is
+    /// made.
     pub(crate) async fn answer_or_seat(
         &self,
-        question: Question,
+        question: Box<Question>,
+        terms: &Option<Terms>,
         call: &Call,
         to: &Destination<'_>,
     ) -> Found {
         let metrics = question.metrics.clone();
-        if let Some(answer) = self.look(&question) {
-            return Found::Answer(answer.deliver(&metrics, call, to));
-        }
-        // Boxed, so that a hit does not pay for its size.
-        match Box::pin(self.find(question, call)).await {
-            Ok(answer) => Found::Answer(answer.deliver(&metrics, call, to)),
-            Err(nothing) => nothing,
-        }
+        let found = match self.look(&question) {
+            Some(answer) => Ok(answer),
+            // Boxed, so that a hit does not pay for its size.
+            None => Box::pin(self.find(*question, call)).await,
+        };
+        let outcome = match found {
+            Ok(answer) => answer.deliver(&metrics, call, to),
+            Err(nothing) => return nothing,
+        };
+        Found::Answer(match terms {
+            Some(terms) => deliver(&terms.clone().after_keeping(), outcome).await,
+            None => outcome,
+        })
     }
 
     /// Looks where the answer is known at once.

@@ -7,7 +7,6 @@ use http::{HeaderName, HeaderValue};
 use switchboard_backends::status::State;
 use switchboard_backends::{Reply, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Deadline, Outcome};
-use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::millis;
@@ -181,24 +180,15 @@ impl Inner {
             param_headers,
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
         };
-        let found = match (&self.cached, question) {
-            (Some(cached), Some(question)) => {
-                Some(cached.answer_or_seat(question, call, destination).await)
+        let mut seat = None;
+        if let (Some(cached), Some(question)) = (&self.cached, question) {
+            // Boxed, and so is all of it: most calls have nothing to do with it.
+            match Box::pin(cached.answer_or_seat(question, &terms, call, destination)).await {
+                Found::Nothing(it) => seat = Some(it),
+                Found::Answer(outcome) => return Ok(settle_unexecuted(permit, outcome)),
+                Found::TooLate(error) => return Ok(settle(permit, error.into(), false)),
             }
-            _ => None,
-        };
-        let seat = match found {
-            None => None,
-            Some(Found::Nothing(seat)) => Some(seat),
-            Some(Found::Answer(outcome)) => {
-                let outcome = match terms.map(Terms::after_keeping) {
-                    Some(terms) => Box::pin(deliver(&terms, outcome)).await,
-                    None => outcome,
-                };
-                return Ok(settle_unexecuted(permit, outcome));
-            }
-            Some(Found::TooLate(error)) => return Ok(settle(permit, error.into(), false)),
-        };
+        }
         let attempt = Attempt::begin(call, destination);
         let reply = backend.reply(call, &rewrite, span).await;
         let is_answered = reply.is_ok();
@@ -216,8 +206,8 @@ impl Inner {
             attempt.end(&outcome);
         }
         if let Some(seat) = seat {
-            let told = seat.tell(terms, outcome, is_final, call, destination);
-            return Ok(match Box::pin(told).await {
+            let told = Box::pin(seat.tell(terms, outcome, is_final, call, destination)).await;
+            return Ok(match told {
                 (outcome, None) => settle(permit, outcome, is_answered),
                 (outcome, Some(error)) => {
                     settle(permit, error.into(), is_answered);

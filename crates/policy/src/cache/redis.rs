@@ -84,12 +84,18 @@ impl RedisCache {
         // Before it is asked, so that nothing seems younger than it is.
         let (now, since_1970) = (Instant::now(), since_1970());
         let name = self.name(key);
-        let mut pipeline = redis::Pipeline::new();
-        pipeline.cmd("GET").arg(&name).cmd("PTTL").arg(&name);
-        let answer = self.link.ask::<(Option<Vec<u8>>, i64)>(&up, pipeline).await;
-        let (value, left_ms) = answer.ok()?;
-        let plain = self.open(key, value?)?;
-        let left = Duration::from_millis(u64::try_from(left_ms).ok()?);
+        let command = |word: &str| {
+            let mut command = redis::cmd(word);
+            command.arg(&name);
+            command
+        };
+        // In this order, so that of two values the older one's time counts for the newer one.
+        let (left_ms, value) = tokio::join!(
+            self.link.ask::<i64>(&up, command("PTTL")),
+            self.link.ask::<Option<Vec<u8>>>(&up, command("GET")),
+        );
+        let plain = self.open(key, value.ok()??)?;
+        let left = Duration::from_millis(u64::try_from(left_ms.ok()?).ok()?);
         plain.into_result(now, since_1970, left)
     }
 
@@ -152,11 +158,11 @@ impl ResultCache for RedisCache {
         };
         let name = self.name(key);
         let mut telling = Box::pin(async move {
-            let mut pipeline = redis::Pipeline::new();
-            let command = pipeline.cmd("SET").arg(name).arg(sealed);
-            command.arg("PX").arg(millis(left).max(1)).ignore();
+            let mut command = redis::cmd("SET");
+            command.arg(name).arg(sealed);
+            command.arg("PX").arg(millis(left).max(1));
             // What went wrong is not kept, and nobody waits for it.
-            let _ = redis.link.ask::<()>(&up, pipeline).await;
+            let _ = redis.link.ask::<()>(&up, command).await;
             drop(room);
         });
         let runtime = self.link.runtime.clone();

@@ -131,14 +131,14 @@ impl Link {
         self.answer(up, asked).await
     }
 
-    /// Runs these commands, for as long as an answer may take.
+    /// Runs a command, for as long as an answer may take.
     pub(crate) async fn ask<T: FromRedisValue>(
         &self,
         up: &Arc<Up>,
-        pipeline: redis::Pipeline,
+        command: redis::Cmd,
     ) -> Result<T, Failure> {
         let mut connection = up.0.clone();
-        let asked = async move { pipeline.query_async(&mut connection).await };
+        let asked = async move { command.query_async(&mut connection).await };
         self.answer(up, asked).await
     }
 
