@@ -386,7 +386,7 @@ impl Seat {
 
     /// Tells what came of the call, and gives what the caller gets under these terms; with the error
     /// that it takes the place of, if it does.
-    pub(crate) async fn tell(
+    async fn tell(
         self: Box<Self>,
         terms: Option<Terms>,
         outcome: Outcome,
@@ -445,6 +445,23 @@ enum Told {
     Outcome(Outcome),
     /// What was kept last, in the place of this failure.
     Stale(Answer, CallError),
+}
+
+/// What the caller gets of what came of a call under these terms; with the error that it takes the place
+/// of, if it does. `is_final`: whether a result is one, and no task.
+pub(crate) async fn delivered(
+    seat: Option<Box<Seat>>,
+    terms: Option<Terms>,
+    outcome: Outcome,
+    is_final: bool,
+    call: &Call,
+    to: &Destination<'_>,
+) -> (Outcome, Option<CallError>) {
+    match (seat, terms) {
+        (Some(seat), terms) => seat.tell(terms, outcome, is_final, call, to).await,
+        (None, Some(terms)) => (deliver(&terms, outcome).await, None),
+        (None, None) => (outcome, None),
+    }
 }
 
 /// A result in one piece of its own, unless it is larger than may be.

@@ -15,10 +15,9 @@ use switchboard_protocol::trail::{Step, Trail};
 use switchboard_telemetry::CallSpan;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::cached::Found;
+use crate::cached::{Found, delivered};
 use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
-use crate::delivery::deliver;
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results;
@@ -181,7 +180,9 @@ impl Inner {
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
         };
         let mut seat = None;
-        if let (Some(cached), Some(question)) = (&self.cached, question) {
+        if let Some(question) = question
+            && let Some(cached) = &self.cached
+        {
             // Boxed, and so is all of it: most calls have nothing to do with it.
             match Box::pin(cached.answer_or_seat(question, &terms, call, destination)).await {
                 Found::Nothing(it) => seat = Some(it),
@@ -205,20 +206,15 @@ impl Inner {
         if let Some(attempt) = attempt {
             attempt.end(&outcome);
         }
-        if let Some(seat) = seat {
-            let told = Box::pin(seat.tell(terms, outcome, is_final, call, destination)).await;
-            return Ok(match told {
-                (outcome, None) => settle(permit, outcome, is_answered),
-                (outcome, Some(error)) => {
-                    settle(permit, error.into(), is_answered);
-                    outcome
-                }
-            });
-        }
-        let outcome = match &terms {
-            Some(terms) => Box::pin(deliver(terms, outcome)).await,
-            None => outcome,
+        let (outcome, failure) = if seat.is_none() && terms.is_none() {
+            (outcome, None)
+        } else {
+            Box::pin(delivered(seat, terms, outcome, is_final, call, destination)).await
         };
+        if let Some(failure) = failure {
+            settle(permit, failure.into(), is_answered);
+            return Ok(outcome);
+        }
         Ok(settle(permit, outcome, is_answered))
     }
 }
