@@ -415,6 +415,6 @@ mod tests {
         let size = size_of_val(&future);
         drop(future);
         orchestrator.shut_down().await;
-        assert!(size <= 4096, "{size} bytes");
+        assert!(size <= 4352, "{size} bytes");
     }
 }
