@@ -29,6 +29,17 @@ pub struct Answer {
     pub endpoint: u64,
 }
 
+impl Answer {
+    /// Whether the result is a complete one: no question, no task, nothing that an extension has in
+    /// its place.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        let keys = &self.response.keys;
+        let result_type = self.response.text(keys.result_type);
+        keys.result_type.is_none() || result_type.as_deref() == Some("complete")
+    }
+}
+
 /// Sorts a response into result and error, in the terms of 2026-07-28.
 pub(crate) fn interpret(
     backend: &Arc<str>,

@@ -28,7 +28,7 @@ use crate::balance::{Balancer, Candidate, sticky};
 use crate::breaker::Refused;
 use crate::bulkhead::{Bulkhead, Permit};
 use crate::call_attempts::CallAttempts;
-use crate::config::{BackendConfig, SessionScope};
+use crate::config::{BackendCacheConfig, BackendConfig, SessionScope};
 use crate::confinement;
 use crate::credentials;
 use crate::discovery::{Discovery, Problem};
@@ -74,6 +74,8 @@ pub struct BackendContext {
 struct Inner {
     name: Arc<str>,
     config: BackendConfig,
+    /// Tells it from any other configuration, also in another process: only where results are kept.
+    fingerprint: Option<[u8; 32]>,
     metrics: BackendMetrics,
     observer: Arc<dyn Observer>,
     /// In the configured order, or that of places. A change makes a new set.
@@ -125,6 +127,7 @@ impl Backend {
             budget: RetryBudget::new(&config.retry),
             balancer: Balancer::new(config.balance),
             is_retired: AtomicBool::new(false),
+            fingerprint: config.cache.as_ref().map(|_| config.fingerprint(&name)),
             name,
             config,
             metrics: context.metrics.clone(),
@@ -173,6 +176,28 @@ impl Backend {
     #[must_use]
     pub fn config(&self) -> &BackendConfig {
         &self.inner.config
+    }
+
+    /// What counts it.
+    #[must_use]
+    pub fn metrics(&self) -> &BackendMetrics {
+        &self.inner.metrics
+    }
+
+    /// Which of its results are kept, and a digest of its configuration; `None`: none are.
+    #[must_use]
+    pub fn cache(&self) -> Option<(&BackendCacheConfig, &[u8; 32])> {
+        let config = self.inner.config.cache.as_ref()?;
+        Some((config, self.inner.fingerprint.as_ref()?))
+    }
+
+    /// Whether it is shown another credential, or holds another session, for each caller.
+    #[must_use]
+    pub fn tells_callers_apart(&self) -> bool {
+        let config = self.config();
+        let oauth = config.oauth.as_ref();
+        oauth.is_some_and(|oauth| oauth.is_per_principal())
+            || config.sessions.scope != SessionScope::Shared
     }
 
     /// How it is reached: `stdio`, `HTTP`, or `HTTP+SSE` where that is configured or was found out.

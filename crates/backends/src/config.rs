@@ -20,12 +20,14 @@ pub mod balance;
 pub mod breaker;
 pub mod bulkhead;
 pub mod bytes;
+pub mod cache;
 pub mod count;
 pub mod degrade;
 pub mod discovery;
 pub mod duration;
 pub mod endpoints;
 mod equality;
+mod fingerprint;
 pub mod health;
 pub mod limits;
 pub mod oauth;
@@ -41,6 +43,7 @@ pub mod share;
 pub use self::balance::BalancePolicy;
 pub use self::breaker::BreakerConfig;
 pub use self::bulkhead::BulkheadConfig;
+pub use self::cache::BackendCacheConfig;
 pub use self::degrade::{DegradeConfig, OnUnavailable};
 pub use self::discovery::{ConsulConfig, DiscoveryConfig, DiscoverySource};
 use self::endpoints::EndpointFile;
@@ -138,6 +141,8 @@ pub struct BackendConfig {
     pub redaction: RedactionSwitch,
     /// The backends that it waits for before it starts.
     pub depends_on: Vec<String>,
+    /// Which of its results are kept to answer equal calls with; `None`: none.
+    pub cache: Option<BackendCacheConfig>,
 }
 
 /// How a backend is reached.
@@ -394,6 +399,8 @@ struct BackendFile {
     /// anyway, and what happens to them later does not concern it.
     #[serde(default)]
     depends_on: Vec<String>,
+    /// Which of its results are kept to answer equal calls with. Without it none are.
+    cache: Option<BackendCacheConfig>,
 }
 
 impl BackendConfig {
@@ -430,6 +437,7 @@ impl BackendConfig {
             degrade: DegradeConfig::default(),
             redaction: RedactionSwitch::On,
             depends_on: Vec::new(),
+            cache: None,
         }
     }
 
@@ -608,6 +616,9 @@ impl TryFrom<BackendFile> for BackendConfig {
                 }
             }
         };
+        if file.cache.as_ref().is_some_and(|cache| cache.shared) {
+            check_shared_cache(file.oauth.as_ref(), sessions.scope)?;
+        }
         check_container(&transport, &processes, sessions.scope)?;
         if let Some(oauth) = &file.oauth {
             check_oauth(oauth, &transport, sessions.scope, file.era)?;
@@ -646,6 +657,7 @@ impl TryFrom<BackendFile> for BackendConfig {
             },
             redaction: file.redaction,
             depends_on: file.depends_on,
+            cache: file.cache,
             ..Self::new(transport)
         })
     }
@@ -672,6 +684,23 @@ fn check_oauth(
         return Err(malformed(problem.to_owned()));
     }
     Ok(())
+}
+
+/// What one caller may not see of another's must not be shared between them.
+fn check_shared_cache(
+    oauth: Option<&OAuthConfig>,
+    scope: SessionScope,
+) -> Result<(), BackendConfigError> {
+    let beside = if oauth.is_some_and(OAuthConfig::is_per_principal) {
+        "`grant: token_exchange`"
+    } else if scope != SessionScope::Shared {
+        "`sessions` that are not `shared`"
+    } else {
+        return Ok(());
+    };
+    Err(malformed("cache.shared")(format!(
+        "stands beside {beside}, so that what one caller gets may not be for another; expected `shared: false`"
+    )))
 }
 
 /// The longest patterns first: they say the most.

@@ -1,6 +1,7 @@
 //! Learning what a server offers: all pages of all lists, every item checked and kept as it was
 //! written.
 
+use crate::effects::Effects;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -372,11 +373,15 @@ pub(crate) fn item(kind: Kind, raw: Bytes) -> Result<Item, String> {
         .ok_or("its name is no string")?
         .into_owned();
     Ok(Item {
-        key,
         key_span,
         ui_resource: ui_resource.filter(|span| raw[span.start()] == b'"'),
         param_headers: Arc::new(param_headers),
         task_support: None,
+        effects: match kind.key {
+            "name" => Effects::of_tool(&key, &raw),
+            _ => Effects::default(),
+        },
+        key,
         raw,
     })
 }

@@ -21,6 +21,7 @@ mod connect;
 mod credentials;
 mod dependencies;
 mod discovery;
+pub mod effects;
 mod endpoint;
 mod endpoints;
 mod exchange;

@@ -10,6 +10,8 @@ use switchboard_protocol::param_header::ParamHeaders;
 use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
 
+use crate::effects::Effects;
+
 /// Everything that one backend offers, learned from its lists. Immutable: a change makes a new one.
 #[derive(Clone, Debug)]
 pub struct Lists {
@@ -187,6 +189,8 @@ pub struct Item {
     /// Whether a legacy server's tool may, or has to, be called as a task of 2025-11-25; `None`: it
     /// cannot.
     pub task_support: Option<TaskSupport>,
+    /// What a tool says that it does to the world.
+    pub effects: Effects,
 }
 
 /// How a tool can be called as a task (2025-11-25: `basic/utilities/tasks`, Tool-Level

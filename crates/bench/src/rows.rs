@@ -177,6 +177,14 @@ pub(crate) static ROWS: &[Row] = &[
         }),
     ),
     row(
+        "cached",
+        "the same call again, and again from the cache",
+        Measure::Calls(Calls {
+            subjects: &[Kind::Switchboard, Kind::Cached],
+            ..SMALL
+        }),
+    ),
+    row(
         "stdio-backend",
         "a modern backend over stdio",
         behind(Behind::USUAL.stdio(), BARE),

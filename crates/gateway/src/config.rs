@@ -19,6 +19,7 @@ use switchboard_orchestrator::config::{ConfigProblem, NamesConfig, nearest, path
 use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::{kept_result_tool, start_order};
 use switchboard_policy::access::AccessConfig;
+use switchboard_policy::cache::config::{CacheConfig, CacheStore};
 use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential};
 use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
 use switchboard_policy::limits::{self, LimitsConfig};
@@ -90,8 +91,10 @@ pub struct Config {
     /// stand before what they are exceptions of. What the gateway itself adds to the `_meta` of a
     /// result is not counted. [results.md](results.md) tells more.
     pub result_caps: Vec<ResultCapConfig>,
-    /// Where limits and budgets are counted.
+    /// Where limits and budgets are counted, and results kept if `cache.store` says so.
     pub store: StoreConfig,
+    /// How results are kept that answer equal calls: those of backends that have a `cache` of their own.
+    pub cache: CacheConfig,
     /// Secrets that are taken out of what comes back from servers. Without this section those of the
     /// configuration itself are.
     #[schemars(with = "RedactionConfig")]
@@ -296,6 +299,7 @@ impl Config {
             .chain(self.wrong_limits())
             .chain(self.wrong_kept_results())
             .chain(self.wrong_result_caps())
+            .chain(self.wrong_cache())
             .chain(self.wrong_audit())
             .collect()
     }
@@ -439,6 +443,27 @@ impl Config {
             message: format!("`{own}` is the gateway's own tool; expected another name"),
         });
         kept_results.problems().into_iter().chain(taken).collect()
+    }
+
+    /// A shared cache that nobody could share.
+    fn wrong_cache(&self) -> Vec<ConfigProblem> {
+        let problem = |key: &[&str], message: &str| ConfigProblem {
+            path: path(&["cache", "store"]),
+            other: Some(path(key)),
+            message: message.to_owned(),
+        };
+        let mut problems = Vec::new();
+        if self.cache.store == CacheStore::Redis {
+            if self.store.redis.is_none() {
+                let message = "there is no Redis to keep results in; expected its address in `store.redis`, or `memory`";
+                problems.push(problem(&["store", "redis"], message));
+            }
+            if self.server.sealing_keys.expose().is_empty() {
+                let message = "results are sealed in a Redis, with a key that all replicas know; expected `server.sealing_keys`, or `memory`";
+                problems.push(problem(&["server", "sealing_keys"], message));
+            }
+        }
+        problems
     }
 
     fn wrong_audit(&self) -> Option<ConfigProblem> {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use switchboard_backends::KnownLists;
-use switchboard_orchestrator::{Orchestrator, Parts};
+use switchboard_orchestrator::{CacheParts, Orchestrator, Parts};
+use switchboard_policy::cache;
 use switchboard_policy::facade::secrets::SecretsError;
 use switchboard_policy::limits::Limits as CallLimits;
 use switchboard_policy::origin::HostPolicyError;
@@ -151,6 +152,7 @@ impl Gateway {
             parked_calls: config.parked_calls,
             known_lists: known_lists(server),
             private: config.auth.is_some(),
+            cache: Some(result_cache(&config, &metrics).await),
             policy: config.policy(limits.load_full(), &metrics),
             profiles: config.profiles.clone(),
             kept_results: config.kept_results(),
@@ -485,6 +487,23 @@ fn known_lists(server: &ServerConfig) -> KnownLists {
     match server.cache_dir.clone().or_else(of_user) {
         Some(folder) => KnownLists::in_folder(&folder.join("lists")),
         None => KnownLists::none(),
+    }
+}
+
+/// What results are kept with. Nothing is kept before a backend asks for it.
+async fn result_cache(config: &Config, metrics: &Arc<Metrics>) -> CacheParts {
+    let keys = config.server.sealing_keys.expose();
+    let key = keys.first().copied();
+    let store = cache::start(&config.cache, &config.store, key).await;
+    let counted = Arc::clone(&store);
+    metrics.count_cache_with(move || {
+        let usage = counted.usage()?;
+        Some((usage.entries, usage.bytes))
+    });
+    CacheParts {
+        store,
+        ttl: config.cache.ttl,
+        max_entry: usize::try_from(config.cache.max_entry).unwrap_or(usize::MAX),
     }
 }
 

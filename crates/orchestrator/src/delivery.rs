@@ -84,7 +84,7 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
 ///
 /// # Errors
 /// The outcome again, if something is.
-pub(crate) fn passed(terms: &Terms, outcome: Outcome) -> Result<Outcome, Outcome> {
+fn passed(terms: &Terms, outcome: Outcome) -> Result<Outcome, Outcome> {
     let is_within = |completed: &Completed| {
         let length = completed.result.len() as u64;
         terms.cap.is_none_or(|cap| length <= cap.always_within())
@@ -95,6 +95,25 @@ pub(crate) fn passed(terms: &Terms, outcome: Outcome) -> Result<Outcome, Outcome
             Ok(Outcome::Complete(completed))
         }
         outcome => Err(outcome),
+    }
+}
+
+/// The way of the results of one call to whoever made it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WayBack<'w> {
+    pub(crate) deliverer: &'w Deliverer,
+    pub(crate) snapshot: &'w Snapshot,
+    pub(crate) call: &'w Call,
+    pub(crate) destination: &'w Destination<'w>,
+}
+
+impl WayBack<'_> {
+    /// The outcome under these terms.
+    pub(crate) async fn deliver(self, terms: &Terms, outcome: Outcome) -> Outcome {
+        match passed(terms, outcome) {
+            Ok(outcome) => outcome,
+            Err(outcome) => self.deliverer.deliver(terms, self, outcome).await,
+        }
     }
 }
 
@@ -109,14 +128,18 @@ impl Deliverer {
 
     /// The outcome of a call under these terms. Boxed, since it is rare and would make the future of
     /// every call larger.
-    pub(crate) fn deliver<'d>(
+    fn deliver<'d>(
         &'d self,
         terms: &'d Terms,
-        snapshot: &'d Snapshot,
-        call: &'d Call,
-        destination: &'d Destination<'d>,
+        way_back: WayBack<'d>,
         outcome: Outcome,
     ) -> BoxFuture<'d, Outcome> {
+        let WayBack {
+            snapshot,
+            call,
+            destination,
+            ..
+        } = way_back;
         let delivery = Delivery {
             terms,
             call,

@@ -15,13 +15,14 @@ use switchboard_protocol::trail::{Step, Trail};
 use switchboard_telemetry::CallSpan;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::cached::Found;
 use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
-use crate::delivery::{self, redacting};
+use crate::delivery::{self, WayBack, redacting};
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results;
-use crate::settle::settle;
+use crate::settle::{settle, settle_unexecuted};
 
 impl Inner {
     pub(crate) async fn call(
@@ -184,6 +185,9 @@ impl Inner {
             at: (began + backend.config().timeout_of(tool)).into_std(),
             is_clients: false,
         });
+        let question = self.cached.as_ref().and_then(|cached| {
+            cached.question(&backend, destination, call, &param_headers, terms.as_ref())
+        });
         let rewrite = Rewrite {
             target: Some(&destination.target),
             request_state: match continuation.map(|continuation| continuation.state.as_deref()) {
@@ -195,6 +199,23 @@ impl Inner {
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
             take: delivery::take(terms.as_ref(), call),
         };
+        let mut seat = None;
+        if let Some(question) = question
+            && let Some(cached) = &self.cached
+        {
+            // Boxed, and so is all of it: most calls have nothing to do with it.
+            let way_back = WayBack {
+                deliverer: &self.deliverer,
+                snapshot,
+                call,
+                destination,
+            };
+            match Box::pin(cached.answer_or_seat(question, terms.as_ref(), way_back)).await {
+                Found::Nothing(it) => seat = Some(it),
+                Found::Answer(outcome) => return Ok(settle_unexecuted(permit, outcome)),
+                Found::TooLate(error) => return Ok(settle(permit, error.into(), false)),
+            }
+        }
         let attempt = Attempt::begin(call, destination);
         let redactor = terms.as_ref().and_then(|terms| terms.redactor.as_ref());
         // Only for this backend: a substitute has its own.
@@ -210,18 +231,26 @@ impl Inner {
             call.sink = sink;
         }
         let is_answered = reply.is_ok();
+        let is_final = !matches!(&reply, Ok(Reply::Whole(answer)) if !answer.is_final());
         let outcome = self.outcome(snapshot, call, target.name, backend.name(), reply, attempt);
-        let Some(terms) = &terms else {
+        if seat.is_none() && terms.is_none() {
             return Ok(settle(permit, outcome, is_answered));
+        }
+        let way_back = WayBack {
+            deliverer: &self.deliverer,
+            snapshot,
+            call,
+            destination,
         };
-        let outcome = match delivery::passed(terms, outcome) {
-            Ok(outcome) => outcome,
-            Err(outcome) => {
-                self.deliverer
-                    .deliver(terms, snapshot, call, destination, outcome)
-                    .await
-            }
+        let (outcome, failure) = match (seat, &terms) {
+            (Some(seat), _) => Box::pin(seat.tell(terms, outcome, is_final, way_back)).await,
+            (None, Some(terms)) => (way_back.deliver(terms, outcome).await, None),
+            (None, None) => (outcome, None),
         };
+        if let Some(failure) = failure {
+            settle(permit, failure.into(), is_answered);
+            return Ok(outcome);
+        }
         Ok(settle(permit, outcome, is_answered))
     }
 

@@ -3,6 +3,7 @@
 //! told of changes.
 
 mod backends;
+mod cached;
 pub mod catalogue;
 pub mod chains;
 mod clock;
@@ -25,6 +26,7 @@ pub mod start_order;
 mod task_news;
 mod tasks;
 
+pub use cached::CacheParts;
 pub use clock::{now_ms, rfc3339};
 pub use kept::listed::tool_name as kept_result_tool;
 pub use orchestrator::{Orchestrator, Parts, TracedCall};

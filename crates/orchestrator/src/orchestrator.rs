@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use self::publish::{BackendEvents, SnapshotInputs};
 use crate::backends::{Backends, Starter};
+use crate::cached::{CacheParts, Cached};
 use crate::catalogue::{Catalogue, List, Route};
 use crate::chains::Chains;
 use crate::config::NamesConfig;
@@ -70,6 +71,8 @@ pub struct Parts {
     pub known_lists: KnownLists,
     /// Whether callers are told apart.
     pub private: bool,
+    /// What results are kept with that answer equal calls; `None`: none are.
+    pub cache: Option<CacheParts>,
     /// What decides who sees what, and about calls.
     pub policy: Arc<dyn Policy>,
     /// The parts of what there is that are servers of their own.
@@ -96,6 +99,7 @@ impl Parts {
             chains: ChainsConfig::default(),
             known_lists: KnownLists::none(),
             private: false,
+            cache: None,
             policy: Arc::new(Unrestricted),
             profiles: ProfilesConfig::new(),
             kept_results: None,
@@ -118,6 +122,7 @@ pub(crate) struct Inner {
     pub(crate) reload_lock: ReloadLock,
     pub(crate) chains: ArcSwap<Chains>,
     pub(crate) catalogue: Catalogue,
+    pub(crate) cached: Option<Cached>,
     pub(crate) hub: Hub,
     pub(crate) sealer: Sealer,
     pub(crate) spent: SpentStates,
@@ -134,7 +139,9 @@ impl Orchestrator {
     /// within a tokio runtime.
     #[must_use]
     pub fn start(parts: Parts) -> Self {
-        let events = Arc::new(BackendEvents::default());
+        let cached = parts.cache.map(Cached::new);
+        let changes = cached.as_ref().map(|cached| Arc::clone(cached.changes()));
+        let events = Arc::new(BackendEvents::new(changes));
         let parked = switchboard_backends::Shared::new(parts.parked_calls);
         let counted = parked.clone();
         parts
@@ -170,6 +177,7 @@ impl Orchestrator {
             chains: ArcSwap::from_pointee(chains),
             reload_lock: ReloadLock::default(),
             catalogue,
+            cached,
             hub: Hub::default(),
             sealer: parts.sealer,
             spent: SpentStates::default(),
@@ -435,6 +443,6 @@ mod tests {
         let size = size_of_val(&future);
         drop(future);
         orchestrator.shut_down().await;
-        assert!(size <= 4096, "{size} bytes");
+        assert!(size <= 4352, "{size} bytes");
     }
 }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use switchboard_backends::effects::Effects;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::error::{CallError, ProtocolError, code};
 use switchboard_protocol::extension;
@@ -22,6 +23,8 @@ pub(crate) struct Destination<'s> {
     pub(crate) target: Cow<'s, str>,
     /// Which arguments are mirrored into headers.
     pub(crate) param_headers: Option<&'s ParamHeaders>,
+    /// What a tool says that it does to the world.
+    pub(crate) effects: Option<Effects>,
     kind: TargetKind,
     /// The name of a tool or prompt as the gateway lists it.
     exposed: Option<&'s Arc<str>>,
@@ -152,6 +155,7 @@ impl<'s> Asking<'s, '_> {
                 target: Cow::Borrowed(entry.original()),
                 param_headers: (!entry.item.param_headers.is_empty())
                     .then_some(&*entry.item.param_headers),
+                effects: (kind == TargetKind::Tool).then_some(entry.item.effects),
                 kind,
                 exposed: Some(&entry.exposed),
             }));
@@ -174,6 +178,7 @@ impl<'s> Asking<'s, '_> {
                     backend,
                     target,
                     param_headers: None,
+                    effects: None,
                     kind,
                     exposed: None,
                 }))

@@ -45,6 +45,15 @@ pub(crate) fn settle(permit: Permit, outcome: Outcome, is_answered: bool) -> Out
     outcome
 }
 
+/// As [`settle`], of a call that was answered without its backend: what was charged is given back.
+pub(crate) fn settle_unexecuted(permit: Permit, outcome: Outcome) -> Outcome {
+    permit.settle(Ending {
+        did_something: false,
+        bytes: 0,
+    });
+    outcome
+}
+
 fn did(bytes: usize) -> Ending {
     Ending {
         did_something: true,

@@ -142,6 +142,10 @@ impl Redactors {
 }
 
 impl Redactor for PlaceRedactor {
+    fn rules(&self) -> &[u8; 32] {
+        &self.detector.rules
+    }
+
     fn redact(&self, text: Bytes) -> Bytes {
         match self.without_findings(&text, true) {
             Some(redacted) => redacted.into(),

@@ -21,6 +21,26 @@ pub struct Terms {
     pub cap: Option<Cap>,
 }
 
+impl Terms {
+    /// What holds before a result is kept for equal calls: nothing that was found may be in it.
+    #[must_use]
+    pub fn before_keeping(&self) -> Self {
+        Self {
+            redactor: self.redactor.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// What holds for whoever asked, behind [`Terms::before_keeping`].
+    #[must_use]
+    pub fn after_keeping(self) -> Self {
+        Self {
+            redactor: None,
+            ..self
+        }
+    }
+}
+
 /// How large a result may be, and what becomes of one that is larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cap {
@@ -120,6 +140,10 @@ pub enum Conversion {
 /// Finds secrets in text on its way out, and puts something else in their place that leaves JSON
 /// valid.
 pub trait Redactor: fmt::Debug + Send + Sync {
+    /// A digest of all that it looks for and puts in: what was kept under other rules may have what
+    /// these find, and answers nobody any more.
+    fn rules(&self) -> &[u8; 32];
+
     /// The same JSON text without them; in the common case the very same bytes.
     fn redact(&self, text: Bytes) -> Bytes;
 

@@ -36,6 +36,7 @@ pub mod passage;
 pub mod pattern;
 pub mod plain_uri;
 pub mod policy;
+pub mod result_cache;
 pub mod size;
 pub mod splice;
 pub mod token;

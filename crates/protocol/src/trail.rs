@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Reason;
+use crate::result_cache::Served;
 
 /// The most steps that are noted of one call; more are counted.
 const MAX_STEPS: usize = 64;
@@ -44,6 +45,17 @@ pub enum Step {
         reason: Option<Reason>,
         /// How long it took, in milliseconds.
         ms: u64,
+    },
+    /// A kept result answered, or that of an equal call.
+    Cached {
+        /// Whose result.
+        backend: Arc<str>,
+        /// The name that the gateway has for the target.
+        target: Arc<str>,
+        /// Why that answered.
+        served: Served,
+        /// How old it was, in milliseconds.
+        age_ms: u64,
     },
 }
 

@@ -304,6 +304,22 @@ label! {
 }
 
 label! {
+    /// `outcome` of looking for a kept result.
+    CacheOutcome {
+        /// One was there, and fresh.
+        Hit = "hit",
+        /// None was there, and the call was made.
+        Miss = "miss",
+        /// An equal call was under way, and its result answered.
+        Coalesced = "coalesced",
+        /// One was there, fresh no longer, and answered since the backend failed.
+        Stale = "stale",
+        /// None may be kept of this call.
+        Bypassed = "bypassed",
+    }
+}
+
+label! {
     /// `to`: what the breaker of an endpoint did.
     BreakerTurn {
         /// It lets no call in for a while.

@@ -21,8 +21,9 @@ use prometheus::{
 };
 
 use crate::labels::{
-    AuditDrop, AuthOutcome, BackendState, BreakerTurn, ErrorType, IgnoredMessage, LimitDecision,
-    MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
+    AuditDrop, AuthOutcome, BackendState, BreakerTurn, CacheOutcome, ErrorType, IgnoredMessage,
+    LimitDecision, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason,
+    StoreFailure,
 };
 use families::Family;
 use processes::ProcessFamilies;
@@ -58,6 +59,7 @@ pub struct Metrics {
     backend_refused: IntCounterVec,
     backend_retries: IntCounterVec,
     backend_breaker: IntCounterVec,
+    cache: IntCounterVec,
     processes: ProcessFamilies,
     config_reloads: IntCounterVec,
     config_reloaded: IntGauge,
@@ -114,6 +116,7 @@ impl Metrics {
             backend_refused: counters(&registry, &families::BACKEND_REFUSED)?,
             backend_retries: counters(&registry, &families::BACKEND_RETRIES)?,
             backend_breaker: counters(&registry, &families::BACKEND_BREAKER)?,
+            cache: counters(&registry, &families::CACHE)?,
             processes: ProcessFamilies::new(&registry)?,
             config_reloads,
             config_reloaded,
@@ -199,6 +202,8 @@ impl Metrics {
                         .with_label_values(&[name, turn.as_str()])
                 })
                 .collect(),
+            cache: CacheOutcome::ALL.iter().map(|_| OnceLock::new()).collect(),
+            cache_family: self.cache.clone(),
             ignored: IgnoredMessage::ALL
                 .iter()
                 .map(|kind| {
@@ -335,6 +340,21 @@ impl Metrics {
         self.read_with(&families::PARKED_CALLS, &[], move || Some(calls() as f64));
     }
 
+    /// Says where `switchboard_cache_entries` and `switchboard_cache_bytes` come from. The first source
+    /// stays.
+    pub fn count_cache_with(
+        &self,
+        read: impl Fn() -> Option<(u64, u64)> + Clone + Send + Sync + 'static,
+    ) {
+        let entries = read.clone();
+        self.read_with(&families::CACHE_ENTRIES, &[], move || {
+            entries().map(|(entries, _)| entries as f64)
+        });
+        self.read_with(&families::CACHE_BYTES, &[], move || {
+            read().map(|(_, bytes)| bytes as f64)
+        });
+    }
+
     /// Says where `switchboard_telemetry_dropped_total` of a signal comes from. The first source
     /// stays.
     pub(crate) fn count_dropped_with(
@@ -386,6 +406,9 @@ struct BackendHandles {
     refused: Box<[IntCounter]>,
     retries: Box<[IntCounter]>,
     breaker: Box<[IntCounter]>,
+    /// Made at the first use: most backends have no cache.
+    cache: Box<[OnceLock<IntCounter>]>,
+    cache_family: IntCounterVec,
 }
 
 impl BackendMetrics {
@@ -450,6 +473,17 @@ impl BackendMetrics {
     /// Counts that the breaker of an endpoint opened or closed.
     pub fn breaker_turned(&self, turn: BreakerTurn) {
         self.0.breaker[turn as usize].inc();
+    }
+
+    /// Counts what was found for a call where results are kept.
+    pub fn looked_up(&self, outcome: CacheOutcome) {
+        self.0.cache[outcome as usize]
+            .get_or_init(|| {
+                self.0
+                    .cache_family
+                    .with_label_values(&[self.0.name.as_str(), outcome.as_str()])
+            })
+            .inc();
     }
 
     /// Counts a message that was not passed on.
@@ -549,6 +583,11 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "error_type",
             None,
             values(ErrorType::ALL, ErrorType::as_str),
+        ),
+        (
+            "outcome",
+            Some(&families::CACHE),
+            values(CacheOutcome::ALL, CacheOutcome::as_str),
         ),
         (
             "state",

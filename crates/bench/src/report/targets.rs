@@ -33,6 +33,7 @@ impl Verdict {
 }
 
 const BARE: &str = "switchboard";
+const KEPT: &str = "switchboard, kept";
 const POLICIES: &str = "switchboard, all policies";
 
 fn cpu(round: &Round) -> f64 {
@@ -97,6 +98,13 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
             "× HTTP",
             ("stdio-backend", BARE),
             small,
+        ),
+        times(
+            "CPU of a call that the cache answers",
+            1.0 / 3.0,
+            "× the call",
+            ("cached", KEPT),
+            ("cached", BARE),
         ),
         times(
             "CPU of a result of 1 MiB",

@@ -53,12 +53,16 @@ pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result
         }
         Kind::Nginx => nginx(place, setup, NGINX),
         Kind::NginxFiles => nginx(place, setup, NGINX_FILES),
-        Kind::Switchboard | Kind::Policies | Kind::Counted => {
+        Kind::Switchboard | Kind::Policies | Kind::Cached | Kind::Counted => {
             let template = match setup.kind {
                 Kind::Policies => POLICIES,
                 _ => SWITCHBOARD,
             };
-            let backends = backends(&setup.behind, place.backend)?;
+            let more = match setup.kind {
+                Kind::Cached => "    cache: { tools: [\"*\"], ttl: 1d }\n",
+                _ => "",
+            };
+            let backends = backends(&setup.behind, place.backend, more)?;
             let text = place.fill(setup, template).replace("@BACKENDS@", &backends);
             let config = place.write("switchboard.yaml", &text)?;
             let mut command = match setup.kind {
@@ -142,8 +146,8 @@ impl Place {
 }
 
 /// The `backends` of a configuration of Switchboard. A single one has no prefix, so that its tool
-/// is called what it is called everywhere.
-fn backends(behind: &Behind, backend: SocketAddr) -> Result<String, Failure> {
+/// is called what it is called everywhere. `more` stands in each.
+fn backends(behind: &Behind, backend: SocketAddr, more: &str) -> Result<String, Failure> {
     let mut text = String::new();
     for index in 0..behind.count {
         let where_it_is = match behind.transport {
@@ -161,6 +165,7 @@ fn backends(behind: &Behind, backend: SocketAddr) -> Result<String, Failure> {
             "  {}:\n    {where_it_is}\n    max_message_bytes: 268435456\n    timeout: 300s\n",
             backend_name(index)
         );
+        text.push_str(more);
         if behind.count == 1 {
             text.push_str("    prefix: \"\"\n");
         }

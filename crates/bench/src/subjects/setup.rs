@@ -19,6 +19,8 @@ pub(crate) enum Kind {
     Switchboard,
     /// `switchboard serve` with every policy that there is.
     Policies,
+    /// `switchboard serve` that has the answer already.
+    Cached,
     /// Another gateway, by its place among those of the run.
     Peer(usize),
     /// `switchboard serve` under callgrind, which is no subject of a comparison.
@@ -103,7 +105,10 @@ impl Behind {
 impl Kind {
     /// Whether it is Switchboard.
     pub(crate) const fn is_switchboard(self) -> bool {
-        matches!(self, Self::Switchboard | Self::Policies | Self::Counted)
+        matches!(
+            self,
+            Self::Switchboard | Self::Policies | Self::Cached | Self::Counted
+        )
     }
 }
 

@@ -216,6 +216,7 @@ impl Site {
             Kind::Floor => "floor",
             Kind::Switchboard => "switchboard",
             Kind::Policies => "switchboard, all policies",
+            Kind::Cached => "switchboard, kept",
             Kind::Counted => "switchboard, counted",
             Kind::Peer(index) => self.others.get(index).map_or("", |(name, _)| name),
         }

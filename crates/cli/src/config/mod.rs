@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use switchboard_backends::config::BalancePolicy;
+use switchboard_backends::effects::Effects;
 use switchboard_gateway::config::Config;
 
 use self::document::Document;
@@ -214,6 +215,7 @@ fn compose(
         redaction: section(&mut merged, &["redaction"], &mut wrong),
         store: section(&mut merged, &["store"], &mut wrong).unwrap_or_default(),
         kept_results: section(&mut merged, &["kept_results"], &mut wrong),
+        cache: section(&mut merged, &["cache"], &mut wrong).unwrap_or_default(),
         parked_calls: section(&mut merged, &["parked_calls"], &mut wrong).unwrap_or_default(),
         audit: section(&mut merged, &["audit"], &mut wrong),
         heartbeat: section(&mut merged, &["heartbeat"], &mut wrong).unwrap_or_default(),
@@ -240,6 +242,20 @@ fn compose(
                 findings
                     .warnings
                     .push(index.finding(&key, message.to_owned()));
+            }
+        }
+    }
+
+    for (name, backend) in &config.backends {
+        let marked = backend.cache.iter().flat_map(|cache| &cache.tools);
+        for (item, tool) in marked.enumerate() {
+            if Effects::of_tool(tool, b"{}").changes {
+                let item = format!("[{item}]");
+                let key = ["backends", name, "cache", "tools", &item].map(str::to_owned);
+                let message = format!(
+                    "names `{tool}`, which says that it changes something: its results are not kept"
+                );
+                findings.warnings.push(index.finding(&key, message));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Loading as a user sees it: files in, a configuration or the text of every mistake out.
 
 mod access;
+mod cache;
 mod chains;
 mod clients;
 mod errors;

@@ -87,6 +87,9 @@ pub struct Record {
     /// The backends that were called, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptRecord>,
+    /// What answered in the place of a backend: a result that was kept, or that of an equal call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached: Option<CachedRecord>,
     /// The backend that answered, or that failed last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backend: Option<String>,
@@ -142,6 +145,19 @@ pub struct DecisionRecord {
     pub rule: String,
     /// `allowed`, `denied` or `would_deny`.
     pub decision: &'static str,
+}
+
+/// A result that answered in the place of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct CachedRecord {
+    /// Whose result.
+    pub backend: String,
+    /// The gateway's name of the tool, or the server's own URI.
+    pub target: String,
+    /// `hit`, `coalesced`, or `stale` where the backend failed.
+    pub served: &'static str,
+    /// How old it was, in milliseconds.
+    pub age_ms: u64,
 }
 
 /// A backend that was called.
@@ -254,10 +270,26 @@ impl Record {
                     reason: reason.map(switchboard_protocol::error::Reason::as_str),
                     ms,
                 }),
+                Step::Cached {
+                    backend,
+                    target,
+                    served,
+                    age_ms,
+                } => {
+                    self.cached = Some(CachedRecord {
+                        backend: backend.to_string(),
+                        target: target.to_string(),
+                        served: served.as_str(),
+                        age_ms,
+                    });
+                }
             }
         }
         if let Some(last) = self.attempts.last() {
             self.backend = Some(last.backend.clone());
+        }
+        if let Some(cached) = &self.cached {
+            self.backend = Some(cached.backend.clone());
         }
     }
 
@@ -272,6 +304,7 @@ impl Record {
         };
         self.arguments = Some(arguments::shape(&arguments));
         let names = self.attempts.iter().map(|attempt| &attempt.target);
+        let names = names.chain(self.cached.iter().map(|cached| &cached.target));
         let mut names = self.target.iter().chain(names);
         let is_named = |name: &String| values.iter().any(|pattern| pattern::matches(pattern, name));
         if names.any(is_named) {

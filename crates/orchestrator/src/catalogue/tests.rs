@@ -39,6 +39,7 @@ fn raw_item(raw: &str, key: &str) -> Item {
         ui_resource: ui.map(span),
         param_headers: Arc::default(),
         task_support: None,
+        effects: switchboard_backends::effects::Effects::default(),
         raw: Bytes::copy_from_slice(raw),
     }
 }

@@ -169,6 +169,7 @@ pub(super) struct Usage {
 
 impl Accounts {
     /// What all have together.
+    #[cfg(test)]
     pub(super) fn total(&self) -> Usage {
         self.0.lock().total
     }

@@ -16,6 +16,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::Inner;
+use crate::cached;
+use crate::cached::changes::Changes;
 use crate::catalogue::visibility::ListingHysteresis;
 use crate::catalogue::{Extensions, Snapshot, SnapshotSettings, Source};
 use crate::chains::{Chains, check};
@@ -116,6 +118,8 @@ pub(crate) struct BackendEvents {
     /// Wakes reloads that wait for new backends.
     changed: Notify,
     pending: Mutex<PendingChanges>,
+    /// What results that are kept have to know; `None`: none are.
+    changes: Option<Arc<Changes>>,
 }
 
 /// What has changed and is not published yet.
@@ -129,6 +133,14 @@ struct PendingChanges {
 }
 
 impl BackendEvents {
+    /// Those that these are told of too.
+    pub(crate) fn new(changes: Option<Arc<Changes>>) -> Self {
+        Self {
+            changes,
+            ..Self::default()
+        }
+    }
+
     fn record(&self, record: impl FnOnce(&mut PendingChanges)) {
         record(&mut self.pending.lock());
         self.arrived.notify_one();
@@ -146,7 +158,10 @@ impl Observer for BackendEvents {
         self.changed.notify_waiters();
     }
 
-    fn lists_changed(&self, _backend: &str, lists: ChangedLists) {
+    fn lists_changed(&self, backend: &str, lists: ChangedLists) {
+        if let Some(changes) = &self.changes {
+            changes.lists_changed(backend, lists, Instant::now().into_std());
+        }
         self.record(|pending| pending.lists = pending.lists.union(lists));
     }
 
@@ -154,6 +169,9 @@ impl Observer for BackendEvents {
         // Longer ones nobody can have asked for.
         if uri.len() > MAX_URI_LEN {
             return;
+        }
+        if let Some(changes) = &self.changes {
+            changes.resource_updated(backend, uri, Instant::now().into_std());
         }
         self.record(|pending| {
             let known = pending.resources.entry(Arc::from(backend)).or_default();
@@ -190,6 +208,9 @@ impl Inner {
             touched.for_each(|name| inputs.hysteresis.forget(name));
             is_restricted
         };
+        if let Some(changes) = &self.events.changes {
+            changes.retain(|name| self.backends.get(name).is_some());
+        }
         self.look_again(is_restricted);
     }
 
@@ -317,6 +338,7 @@ impl Misfits {
         }
         let mut problems = check::problems(&chains, &snapshot);
         problems.extend(profiles::check::problems(&snapshot));
+        problems.extend(cached::problems(inner));
         for problem in problems.iter().filter(|it| !self.said.contains(it)) {
             tracing::warn!("{problem}");
         }

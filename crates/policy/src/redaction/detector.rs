@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use switchboard_protocol::token::digest;
+
 use super::anchors::Anchors;
 use super::config::PatternConfig;
 use super::patterns::Pattern;
@@ -24,6 +26,8 @@ pub struct Detector {
     labels: Vec<LabelText>,
     /// Whether something is looked for that may stand outside of a string of JSON.
     pub(super) looks_beyond_strings: bool,
+    /// See [`Redactor::rules`](switchboard_protocol::delivery::Redactor::rules).
+    pub(super) rules: [u8; 32],
 }
 
 /// The type of what was found, by its place among all.
@@ -60,6 +64,19 @@ enum Next {
     /// Something may begin here, which cannot be told yet.
     Open(usize),
     Nothing,
+}
+
+/// A digest of what a detector looks for. What a type of tokens is changes with the program alone.
+fn rules(secrets: &Secrets, types: &BTreeSet<&str>, patterns: &[PatternConfig]) -> [u8; 32] {
+    let mut parts: Vec<&[u8]> = vec![env!("CARGO_PKG_VERSION").as_bytes(), b"secrets"];
+    parts.extend(secrets.iter().map(str::as_bytes));
+    parts.push(b"types");
+    parts.extend(types.iter().map(|name| name.as_bytes()));
+    parts.push(b"patterns");
+    for pattern in patterns {
+        parts.extend([pattern.name.as_bytes(), pattern.regex.as_bytes()]);
+    }
+    digest(&parts)
 }
 
 impl fmt::Debug for Detector {
@@ -114,12 +131,14 @@ impl Detector {
             let regex = Pattern::new(&pattern.regex).map_err(|problem| (index, problem))?;
             compiled.push((regex, labels.of(&pattern.name)));
         }
+        let rules = rules(secrets, types, patterns);
         let has_number = things
             .iter()
             .any(|(thing, _)| matches!(thing, Thing::Form(form) if form.is_number));
         Ok(Self {
             anchors,
             looks_beyond_strings: has_number || !compiled.is_empty(),
+            rules,
             things,
             patterns: compiled,
             labels: labels.0,

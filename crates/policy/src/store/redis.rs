@@ -21,7 +21,7 @@ use crate::limits::terms::{Measure, Price, Shortage};
 mod counts;
 mod hold;
 mod leases;
-mod link;
+pub(crate) mod link;
 
 use self::counts::{Count, counts_of};
 use self::hold::{Asked, How, RedisHold};
@@ -29,7 +29,10 @@ use self::leases::{BATCH, LEASE, Leases, RENEW_EVERY};
 use self::link::{Failure, Link};
 
 /// How long it takes until a Redis that is away is looked for again, at first and at most.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+pub(crate) const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+
+/// What is said when it is away.
+const LOSS: &str = "the store of limits and budgets is away; calls pass or are refused as each says in `if_store_is_away`";
 
 /// How many ends of calls may be under way to Redis at once. More are not told: leases expire, and what
 /// would be given back or charged is not.
@@ -53,7 +56,13 @@ impl Redis {
         // The address was checked when the configuration was read.
         let client = Client::open(url.expose()).ok()?;
         let redis = Arc::new(Self {
-            link: Link::new(client, config.timeout, &config.prefix, metrics.store()),
+            link: Link::new(
+                client,
+                config.timeout,
+                &config.prefix,
+                Some(metrics.store()),
+                LOSS,
+            ),
             prefix: config.prefix.clone(),
             leases: Leases::new(),
             take: Script::new(include_str!("redis/take.lua")),
@@ -63,10 +72,7 @@ impl Redis {
         });
         let looked = redis.connect().await;
         if let Err(failure) = looked {
-            tracing::warn!(
-                reason = failure.as_str(),
-                "the store of limits and budgets is away; calls pass or are refused as each says in `if_store_is_away`"
-            );
+            tracing::warn!(reason = failure.as_str(), "{LOSS}");
         }
         tokio::spawn(keep(Arc::downgrade(&redis)));
         Some(redis)
@@ -80,7 +86,7 @@ impl Redis {
 
     async fn connect(&self) -> Result<(), Failure> {
         self.link
-            .connect([&self.take, &self.end, &self.renew])
+            .connect(&[&self.take, &self.end, &self.renew])
             .await
     }
 
@@ -213,7 +219,7 @@ impl Answer {
 }
 
 impl Failure {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Away(reason) => reason.as_str(),
             Self::Request => "a request that it does not take",

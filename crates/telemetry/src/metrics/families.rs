@@ -53,6 +53,12 @@ families! {
         "Further attempts at calls that failed.";
     BACKEND_BREAKER: "counter" "switchboard_backend_breaker_turns_total" ["backend", "to"]
         "Times that the breaker of one of the backend's endpoints opened or closed.";
+    CACHE: "counter" "switchboard_cache_total" ["backend", "outcome"]
+        "Calls of backends with a `cache`, by what was found for them. bypassed: nothing may be kept of such a call.";
+    CACHE_ENTRIES: "gauge" "switchboard_cache_entries" []
+        "Results that are kept in memory.";
+    CACHE_BYTES: "gauge" "switchboard_cache_bytes" []
+        "Their bytes, with what each needs beside them.";
     CONFIG_RELOADS: "counter" "switchboard_config_reloads_total" ["result"]
         "Times that the configuration was read again: it changed something (ok), nothing (unchanged), or was refused (failed).";
     CONFIG_RELOADED: "gauge" "switchboard_config_last_reload_successful" []

@@ -166,7 +166,7 @@ a.toml:12: backends.files.max_sessions: `0` is too small; expected a whole numbe
 a.toml:16: backends."a b": the key is not the name of a backend; expected 1 to 64 of the characters `A-Z a-z 0-9 _ -`
 a.toml:18: backend: is not a known key; did you mean `backends`?
 a.toml:19: admin: `api_keys` is empty, so nobody could call; expected at least one key, or no such section at all
-a.toml:21: zzz: is not a known key; expected one of `access`, `admin`, `audit`, `auth`, `backends`, `budgets`, `costs`, `equivalents`, `fallbacks`, `heartbeat`, `kept_results`, `limits`, `names`, `parked_calls`, `profiles`, `redaction`, `result_caps`, `server`, `store`, `telemetry`
+a.toml:21: zzz: is not a known key; expected one of `access`, `admin`, `audit`, `auth`, `backends`, `budgets`, `cache`, `costs`, `equivalents`, `fallbacks`, `heartbeat`, `kept_results`, `limits`, `names`, `parked_calls`, `profiles`, `redaction`, `result_caps`, `server`, `store`, `telemetry`
 "#,
     );
 }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, de};
 
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
+const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
+const LARGEST_ENTRY: u64 = 64 * 1024 * 1024;
 
 const UNITS: [(&str, u64); 8] = [
     ("KiB", 1 << 10),
@@ -159,6 +161,42 @@ pub(crate) fn deserialize_size<'de, D: Deserializer<'de>>(
     }
 }
 
+/// A size that has to be there.
+pub(crate) fn deserialize_whole_size<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<u64, D::Error> {
+    let size = deserialize_size(deserializer)?;
+    size.ok_or_else(|| de::Error::custom("is not a size"))
+}
+
+/// The size of one result that is kept.
+pub(crate) fn deserialize_entry_size<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<u64, D::Error> {
+    let size = deserialize_whole_size(deserializer)?;
+    if size > LARGEST_ENTRY {
+        return Err(de::Error::custom("is more than 64 MiB"));
+    }
+    Ok(size)
+}
+
+/// How long a result is kept.
+pub(crate) fn deserialize_ttl<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
+    let parse =
+        |text: &str| humantime::parse_duration(text).map_err(|_| "is not a duration".to_owned());
+    let ttl = Written::deserialize(deserializer)?.duration(parse);
+    ttl.and_then(check_ttl).map_err(de::Error::custom)
+}
+
+fn check_ttl(ttl: Duration) -> Result<Duration, String> {
+    if !(Duration::from_millis(1)..=LONGEST_TTL).contains(&ttl) {
+        return Err("is less than 1 ms or more than a day".to_owned());
+    }
+    Ok(ttl)
+}
+
 pub(super) fn deserialize_window<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {
@@ -175,6 +213,14 @@ pub(super) fn deserialize_timeout<'de, D: Deserializer<'de>>(
 
 pub(crate) fn size_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "integer", "null"], "format": "byte-size", "minimum": 1 })
+}
+
+pub(crate) fn whole_size_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "integer"], "format": "byte-size", "minimum": 1 })
+}
+
+pub(crate) fn ttl_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["string", "number"], "format": "positive-duration", "minimum": 0.001 })
 }
 
 pub(super) fn window_schema(_: &mut SchemaGenerator) -> Schema {

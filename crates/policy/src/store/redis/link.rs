@@ -25,7 +25,7 @@ const PROBE_KEPT_MS: u32 = 10_000;
 
 /// Why Redis gave no usable answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// It does not answer, or not as it should, or takes no writes: nobody is to ask it for a while.
     Away(StoreFailure),
     /// It does not take this one: what stands under a key is not ours, its user may not run the script,
@@ -34,27 +34,32 @@ pub(super) enum Failure {
 }
 
 /// A connection that works as far as is known.
-pub(super) struct Up(MultiplexedConnection);
+pub(crate) struct Up(MultiplexedConnection);
 
-pub(super) struct Link {
+pub(crate) struct Link {
     client: Client,
     up: ArcSwapOption<Up>,
     /// How long an answer may take.
-    pub(super) timeout: Duration,
+    pub(crate) timeout: Duration,
     probe_key: String,
-    pub(super) lost: Arc<Notify>,
-    metrics: StoreMetrics,
-    pub(super) runtime: Handle,
+    pub(crate) lost: Arc<Notify>,
+    metrics: Option<StoreMetrics>,
+    /// What is said when it is away.
+    loss: &'static str,
+    pub(crate) runtime: Handle,
 }
 
 impl Link {
-    pub(super) fn new(
+    pub(crate) fn new(
         client: Client,
         timeout: Duration,
         prefix: &str,
-        metrics: StoreMetrics,
+        metrics: Option<StoreMetrics>,
+        loss: &'static str,
     ) -> Self {
-        metrics.set_up(false);
+        if let Some(metrics) = &metrics {
+            metrics.set_up(false);
+        }
         Self {
             client,
             up: ArcSwapOption::empty(),
@@ -62,18 +67,19 @@ impl Link {
             probe_key: format!("{prefix}probe"),
             lost: Arc::default(),
             metrics,
+            loss,
             runtime: Handle::current(),
         }
     }
 
     /// The connection, unless Redis is away.
-    pub(super) fn up(&self) -> Option<Arc<Up>> {
+    pub(crate) fn up(&self) -> Option<Arc<Up>> {
         self.up.load_full()
     }
 
     /// Connects, sees whether Redis takes writes, and loads these scripts: one that had to be loaded
     /// first would run behind that of the next call.
-    pub(super) async fn connect(&self, scripts: [&redis::Script; 3]) -> Result<(), Failure> {
+    pub(crate) async fn connect(&self, scripts: &[&redis::Script]) -> Result<(), Failure> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECT_TIMEOUT))
             // Each answer has a time of its own.
@@ -97,12 +103,14 @@ impl Link {
             self.answer(&up, asked).await?;
         }
         self.up.store(Some(up));
-        self.metrics.set_up(true);
+        if let Some(metrics) = &self.metrics {
+            metrics.set_up(true);
+        }
         Ok(())
     }
 
     /// Whether Redis takes writes.
-    pub(super) async fn probe(&self, up: &Arc<Up>) -> Result<(), Failure> {
+    pub(crate) async fn probe(&self, up: &Arc<Up>) -> Result<(), Failure> {
         let mut command = redis::cmd("SET");
         command
             .arg(&self.probe_key)
@@ -115,13 +123,24 @@ impl Link {
     }
 
     /// Runs a script, for as long as an answer may take.
-    pub(super) async fn run<T: FromRedisValue>(
+    pub(crate) async fn run<T: FromRedisValue>(
         &self,
         up: &Arc<Up>,
         script: &redis::ScriptInvocation<'_>,
     ) -> Result<T, Failure> {
         let mut connection = up.0.clone();
         let asked = async move { script.invoke_async(&mut connection).await };
+        self.answer(up, asked).await
+    }
+
+    /// Runs a command, for as long as an answer may take.
+    pub(crate) async fn ask<T: FromRedisValue>(
+        &self,
+        up: &Arc<Up>,
+        command: redis::Cmd,
+    ) -> Result<T, Failure> {
+        let mut connection = up.0.clone();
+        let asked = async move { command.query_async(&mut connection).await };
         self.answer(up, asked).await
     }
 
@@ -140,7 +159,7 @@ impl Link {
 
     /// Notes that an answer was none, and asks no more over this connection if that says that Redis is
     /// away.
-    pub(super) fn fail(&self, up: &Arc<Up>, failure: Failure) -> Failure {
+    pub(crate) fn fail(&self, up: &Arc<Up>, failure: Failure) -> Failure {
         let failure = self.count(failure);
         let Failure::Away(reason) = failure else {
             return failure;
@@ -150,21 +169,22 @@ impl Link {
             .as_ref()
             .is_some_and(|before| Arc::ptr_eq(before, up))
         {
-            self.metrics.set_up(false);
-            tracing::warn!(
-                reason = reason.as_str(),
-                "the store of limits and budgets is away; calls pass or are refused as each says in `if_store_is_away`"
-            );
+            if let Some(metrics) = &self.metrics {
+                metrics.set_up(false);
+            }
+            tracing::warn!(reason = reason.as_str(), "{}", self.loss);
             self.lost.notify_one();
         }
         failure
     }
 
     fn count(&self, failure: Failure) -> Failure {
-        self.metrics.failed(match failure {
-            Failure::Away(reason) => reason,
-            Failure::Request => StoreFailure::Answer,
-        });
+        if let Some(metrics) = &self.metrics {
+            metrics.failed(match failure {
+                Failure::Away(reason) => reason,
+                Failure::Request => StoreFailure::Answer,
+            });
+        }
         failure
     }
 }

@@ -1,0 +1,101 @@
+//! A result that is kept once it has arrived.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use switchboard_protocol::call::{Piece, ResultStream};
+use switchboard_protocol::error::CallError;
+
+use super::Seat;
+
+/// How many bytes of results that are still arriving are recorded at once. More are not kept.
+const MAX_RECORDED: usize = 64 * 1024 * 1024;
+
+/// How many bytes are recorded at this moment, of all results that are still arriving.
+#[derive(Default)]
+pub(super) struct Recorded(AtomicUsize);
+
+impl Recorded {
+    /// Takes room for so many more; whether there is any.
+    fn take(&self, bytes: usize) -> bool {
+        let more = |taken: usize| Some(taken + bytes).filter(|sum| *sum <= MAX_RECORDED);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// A result under way, of which a copy is kept when it was whole, no error, and not too large.
+pub(super) struct Recording {
+    result: Box<dyn ResultStream>,
+    /// `None`: it is not kept.
+    tape: Option<Tape>,
+}
+
+struct Tape {
+    seat: Box<Seat>,
+    text: Vec<u8>,
+}
+
+impl Drop for Tape {
+    fn drop(&mut self) {
+        self.seat.recorded.give_back(self.text.len());
+    }
+}
+
+impl Recording {
+    pub(super) fn new(result: Box<dyn ResultStream>, seat: Box<Seat>) -> Self {
+        let text = Vec::new();
+        Self {
+            result,
+            tape: Some(Tape { seat, text }),
+        }
+    }
+
+    fn record(&mut self, bytes: &Bytes) {
+        let Some(tape) = &mut self.tape else { return };
+        let is_small = tape.text.len().saturating_add(bytes.len()) <= tape.seat.max_entry;
+        if is_small && tape.seat.recorded.take(bytes.len()) {
+            tape.text.extend_from_slice(bytes);
+        } else {
+            self.give_up();
+        }
+    }
+
+    /// It is for nobody else.
+    fn give_up(&mut self) {
+        if let Some(mut tape) = self.tape.take() {
+            tape.seat.keep(None);
+        }
+    }
+
+    fn keep(&mut self) {
+        if let Some(mut tape) = self.tape.take() {
+            // A copy of the right length.
+            let text = Bytes::copy_from_slice(&tape.text);
+            tape.seat.keep(Some(text));
+        }
+    }
+}
+
+/// Dropped before its end it goes to the next of those that wait for it.
+impl ResultStream for Recording {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
+        let piece = ready!(self.result.poll_piece(context));
+        match &piece {
+            Ok(Piece::Bytes(bytes)) => self.record(bytes),
+            Ok(Piece::End { is_error: false }) => self.keep(),
+            Ok(Piece::End { is_error: true }) | Err(_) => self.give_up(),
+        }
+        Poll::Ready(piece)
+    }
+
+    fn keep(&mut self, room: Box<dyn Send>) {
+        self.result.keep(room);
+    }
+}
