@@ -155,20 +155,20 @@ impl Authenticator {
     }
 
     /// Whether the credential that this principal was found by is one that is accepted, or was
-    /// renewed by one.
+    /// renewed by one that is good for this profile, or for the endpoint without one.
     #[must_use]
-    pub fn knows(&self, principal: &Arc<Principal>) -> bool {
-        self.knew(principal, 0)
+    pub fn knows(&self, principal: &Arc<Principal>, profile: Option<&str>) -> bool {
+        self.knew(principal, profile, 0)
     }
 
     /// As [`knows`](Self::knows), also for some minutes after a token has expired: its owner is about
     /// to come with a newer one.
     #[must_use]
-    pub fn may_return(&self, principal: &Arc<Principal>) -> bool {
-        self.knew(principal, tokens::GRACE)
+    pub fn may_return(&self, principal: &Arc<Principal>, profile: Option<&str>) -> bool {
+        self.knew(principal, profile, tokens::GRACE)
     }
 
-    fn knew(&self, principal: &Arc<Principal>, grace: u64) -> bool {
+    fn knew(&self, principal: &Arc<Principal>, profile: Option<&str>, grace: u64) -> bool {
         let credentials = match &self.rule {
             Rule::Open(anonymous) => return Arc::ptr_eq(anonymous, principal),
             Rule::Credentials(credentials) => credentials,
@@ -180,7 +180,7 @@ impl Authenticator {
         let tokens = credentials.tokens.as_ref();
         let certificates = credentials.certificates.as_ref();
         has_key
-            || tokens.is_some_and(|tokens| tokens.know(principal, grace))
+            || tokens.is_some_and(|tokens| tokens.know(principal, profile, grace))
             || certificates.is_some_and(|certificates| certificates.know(principal))
     }
 

@@ -163,11 +163,11 @@ fn keys_of_one_name_overlap_and_each_ends_for_itself() {
     let before = of(vec![key("ci", "first", &[])]);
     let old = before.authenticate(&with(&["Bearer first"])).unwrap();
     let overlap = of(vec![key("ci", "first", &[])]).keeping(&before);
-    assert!(overlap.knows(&old));
+    assert!(overlap.knows(&old, None));
     let mut newer = key("ci", "second", &[]);
     newer.key_sha256 = digest("second").into();
     let after = of(vec![newer]).keeping(&overlap);
-    assert!(!after.knows(&old));
+    assert!(!after.knows(&old, None));
 }
 
 #[test]
