@@ -204,6 +204,7 @@ fn outcome(reason: Reason) -> AuthOutcome {
         Reason::TokenKey => AuthOutcome::TokenKey,
         Reason::TokenSignature => AuthOutcome::TokenSignature,
         Reason::TokenExpired => AuthOutcome::TokenExpired,
+        Reason::TokenEarly => AuthOutcome::TokenEarly,
         Reason::TokenAudience => AuthOutcome::TokenAudience,
         Reason::TokenClaims => AuthOutcome::TokenClaims,
         Reason::InsufficientScope => AuthOutcome::InsufficientScope,
