@@ -81,6 +81,7 @@ pub(crate) async fn run(
     }
     warnings.extend(downloads.warnings(&index));
     let unmatched = config.unmatched_rules().into_iter();
+    let unmatched = unmatched.chain(config.hiding_rules());
     warnings.extend(unmatched.map(|problem| index.finding(&problem.path, problem.message)));
     let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
     report["runners"] = downloads.report();
