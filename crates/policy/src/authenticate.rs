@@ -211,6 +211,25 @@ impl Authenticator {
         }
     }
 
+    /// Whose credential these headers have, where it was refused for this reason alone: it is one that
+    /// is accepted, but not for what was asked.
+    #[must_use]
+    pub fn owner(&self, headers: &HeaderMap, reason: Reason) -> Option<Arc<Principal>> {
+        let Rule::Credentials(credentials) = &self.rule else {
+            return None;
+        };
+        let is_elsewhere = matches!(
+            reason,
+            Reason::Profile | Reason::InsufficientScope | Reason::TokenAudience
+        );
+        let digest = is_elsewhere.then(|| bearer(headers).ok()).flatten()?;
+        let digest: [u8; 32] = Sha256::digest(digest).into();
+        match find(&credentials.keys, &digest) {
+            Some(key) => Some(Arc::clone(&key.principal)),
+            None => credentials.tokens.as_ref()?.owner(&digest),
+        }
+    }
+
     /// The value of `WWW-Authenticate` for a request to this path that is refused for this reason, if
     /// there is one for it (RFC 6750, section 3; RFC 9728, section 5.1).
     #[must_use]

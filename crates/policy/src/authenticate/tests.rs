@@ -143,6 +143,10 @@ fn a_key_of_profiles_is_for_them_alone() {
         "/mcp/Coding",
     ] {
         assert_eq!(ask("first", path), Err(Reason::Profile), "{path}");
+        let headers = with(&["Bearer first"]);
+        let owner = |reason| keys.owner(&headers, reason).map(|owner| owner.id.clone());
+        assert_eq!(owner(Reason::Profile).as_deref(), Some("key:ci"));
+        assert_eq!(owner(Reason::ExpiredKey), None);
         assert_eq!(ask("second", path), Ok("key:ops".to_owned()), "{path}");
     }
 }

@@ -125,6 +125,12 @@ impl Tokens {
         issuers.any(|issuer| issuer.knows(principal, profile, grace))
     }
 
+    /// Whose token this is, if it is known.
+    pub(super) fn owner(&self, digest: &[u8; 32]) -> Option<Arc<Principal>> {
+        let known = self.known.get(digest)?;
+        Some(Arc::clone(&known.principal))
+    }
+
     /// Who has sent this token.
     pub(super) fn check(&self, token: &[u8], digest: &[u8; 32], profile: Option<&str>) -> Checked {
         // One whose key was withdrawn is looked at anew: its issuer may have it again.
