@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use switchboard_backends::Backend;
 use switchboard_orchestrator::Orchestrator;
 use switchboard_orchestrator::config::did_you_mean;
+use switchboard_policy::authenticate::AuthError;
 use switchboard_protocol::call::Principal;
 use switchboard_telemetry::Metrics;
 use tokio::sync::Semaphore;
@@ -151,7 +152,11 @@ impl AdminService {
         known
             .inspect(|_| self.standing.is_of_a_principal())
             .map_err(|error| {
-                self.refusals.note(StatusCode::UNAUTHORIZED, &error);
+                let reason = match error {
+                    AuthError::Missing => "missing",
+                    AuthError::Invalid => "invalid",
+                };
+                self.refusals.note(StatusCode::UNAUTHORIZED, reason);
                 let mut response = problem(StatusCode::UNAUTHORIZED, &error.to_string());
                 let headers = response.headers_mut();
                 headers.insert(WWW_AUTHENTICATE, error.challenge());

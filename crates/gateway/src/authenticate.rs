@@ -164,9 +164,29 @@ impl AuthenticateLayer {
         Ok(Some(Arc::clone(profile.name())))
     }
 
+    /// Notes a refusal, and of a credential that is good for something else whose it is.
+    fn note_refusal(
+        &self,
+        request: &Request<Body>,
+        access: &Access,
+        reason: Reason,
+        outcome: AuthOutcome,
+    ) {
+        let (status, word) = (reason.status(), outcome.as_str());
+        let owner = access.authenticator.owner(request.headers(), reason);
+        if owner.is_none() {
+            return self.refusals.note(status, word);
+        }
+        let snapshot = self.orchestrator.catalogue().load();
+        let profile = profile_in(request.uri().path()).and_then(|name| snapshot.profile(name));
+        let profile = profile.map(|profile| &**profile.name());
+        self.refusals.note_of(status, word, owner, profile);
+    }
+
     fn refuse(&self, request: Request<Body>, access: &Access, reason: Reason) -> Refused {
-        self.metrics.authentication(outcome(reason));
-        self.refusals.note(reason.status(), &reason);
+        let outcome = outcome(reason);
+        self.metrics.authentication(outcome);
+        self.note_refusal(&request, access, reason, outcome);
         let mut response = respond::rejected(&Rejection::new(
             reason.status(),
             code::INVALID_REQUEST,
@@ -204,6 +224,7 @@ fn outcome(reason: Reason) -> AuthOutcome {
         Reason::TokenKey => AuthOutcome::TokenKey,
         Reason::TokenSignature => AuthOutcome::TokenSignature,
         Reason::TokenExpired => AuthOutcome::TokenExpired,
+        Reason::TokenEarly => AuthOutcome::TokenEarly,
         Reason::TokenAudience => AuthOutcome::TokenAudience,
         Reason::TokenClaims => AuthOutcome::TokenClaims,
         Reason::InsufficientScope => AuthOutcome::InsufficientScope,

@@ -20,7 +20,7 @@ use switchboard_orchestrator::names::Namespaces;
 use switchboard_orchestrator::{kept_result_tool, start_order};
 use switchboard_policy::access::AccessConfig;
 use switchboard_policy::cache::config::{CacheConfig, CacheStore};
-use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential};
+use switchboard_policy::config::{AdminConfig, AuthConfig, is_confidential, shared_key};
 use switchboard_policy::limits::config::{BudgetConfig, CostsConfig, LimitConfig, StoreConfig};
 use switchboard_policy::limits::{self, LimitsConfig};
 use switchboard_policy::redaction::RedactionConfig;
@@ -286,6 +286,7 @@ impl Config {
         self.open_to_everyone()
             .into_iter()
             .chain(self.admin_without_keys())
+            .chain(self.shared_key())
             .chain(self.tokens_without_address())
             .chain(self.facade_in_the_open())
             .chain(self.certificates_without_authority())
@@ -464,6 +465,19 @@ impl Config {
             }
         }
         problems
+    }
+
+    /// Operators and clients are told apart by their keys alone.
+    fn shared_key(&self) -> Option<ConfigProblem> {
+        let (client, operator) = shared_key(self.auth.as_ref()?, self.admin.as_ref()?)?;
+        Some(ConfigProblem {
+            path: path(&["admin", "api_keys"]),
+            other: Some(path(&["auth", "api_keys"])),
+            message: format!(
+                "the key `{operator}` and the key `{client}` of `auth.api_keys` have the same digest; \
+                 expected a key of its own for each"
+            ),
+        })
     }
 
     fn wrong_audit(&self) -> Option<ConfigProblem> {

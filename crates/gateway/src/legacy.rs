@@ -147,8 +147,12 @@ impl Edge {
                 let may_stay = |session: &Session| {
                     let catalogue = inner.orchestrator.catalogue().load();
                     let profile = session.profile();
+                    let profile = profile.map(|profile| &**profile);
+                    let access = access.load();
                     profile.is_none_or(|profile| catalogue.profile(profile).is_some())
-                        && access.load().authenticator.may_return(&session.principal())
+                        && access
+                            .authenticator
+                            .may_return(&session.principal(), profile)
                 };
                 inner.sessions.look_after(may_stay, ended).await;
             }

@@ -39,6 +39,19 @@ impl Config {
         problems.collect()
     }
 
+    /// Rules, or none, that hide everything from everybody.
+    pub fn hiding_rules(&self) -> Option<ConfigProblem> {
+        let access = self.access.as_ref()?;
+        access.hides_everything().then(|| ConfigProblem {
+            path: below_access(Vec::new()),
+            other: None,
+            message:
+                "hides everything from everybody, since no rule allows anything; write a rule \
+                      with `effect: allow`, or leave out `access` to allow all"
+                    .to_owned(),
+        })
+    }
+
     /// Patterns of rules that fit no backend that is configured, by key.
     pub fn unmatched_rules(&self) -> Vec<ConfigProblem> {
         let patterns = self.access.iter().flat_map(|access| access.patterns());

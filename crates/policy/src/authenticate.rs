@@ -155,20 +155,20 @@ impl Authenticator {
     }
 
     /// Whether the credential that this principal was found by is one that is accepted, or was
-    /// renewed by one.
+    /// renewed by one that is good for this profile, or for the endpoint without one.
     #[must_use]
-    pub fn knows(&self, principal: &Arc<Principal>) -> bool {
-        self.knew(principal, 0)
+    pub fn knows(&self, principal: &Arc<Principal>, profile: Option<&str>) -> bool {
+        self.knew(principal, profile, 0)
     }
 
     /// As [`knows`](Self::knows), also for some minutes after a token has expired: its owner is about
     /// to come with a newer one.
     #[must_use]
-    pub fn may_return(&self, principal: &Arc<Principal>) -> bool {
-        self.knew(principal, tokens::GRACE)
+    pub fn may_return(&self, principal: &Arc<Principal>, profile: Option<&str>) -> bool {
+        self.knew(principal, profile, tokens::GRACE)
     }
 
-    fn knew(&self, principal: &Arc<Principal>, grace: u64) -> bool {
+    fn knew(&self, principal: &Arc<Principal>, profile: Option<&str>, grace: u64) -> bool {
         let credentials = match &self.rule {
             Rule::Open(anonymous) => return Arc::ptr_eq(anonymous, principal),
             Rule::Credentials(credentials) => credentials,
@@ -180,7 +180,7 @@ impl Authenticator {
         let tokens = credentials.tokens.as_ref();
         let certificates = credentials.certificates.as_ref();
         has_key
-            || tokens.is_some_and(|tokens| tokens.know(principal, grace))
+            || tokens.is_some_and(|tokens| tokens.know(principal, profile, grace))
             || certificates.is_some_and(|certificates| certificates.know(principal))
     }
 
@@ -208,6 +208,25 @@ impl Authenticator {
         match &self.rule {
             Rule::Open(anonymous) => Authentication::Decided(Ok(Arc::clone(anonymous))),
             Rule::Credentials(credentials) => credentials.identify(presented),
+        }
+    }
+
+    /// Whose credential these headers have, where it was refused for this reason alone: it is one that
+    /// is accepted, but not for what was asked.
+    #[must_use]
+    pub fn owner(&self, headers: &HeaderMap, reason: Reason) -> Option<Arc<Principal>> {
+        let Rule::Credentials(credentials) = &self.rule else {
+            return None;
+        };
+        let is_elsewhere = matches!(
+            reason,
+            Reason::Profile | Reason::InsufficientScope | Reason::TokenAudience
+        );
+        let digest = is_elsewhere.then(|| bearer(headers).ok()).flatten()?;
+        let digest: [u8; 32] = Sha256::digest(digest).into();
+        match find(&credentials.keys, &digest) {
+            Some(key) => Some(Arc::clone(&key.principal)),
+            None => credentials.tokens.as_ref()?.owner(&digest),
         }
     }
 

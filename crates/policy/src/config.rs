@@ -9,6 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
 
 pub use self::day::{Day, NotADay};
+pub(crate) use self::secrets::check_issued_secret;
 pub use self::secrets::{MAKE_A_SECRET, check_key_digest, check_secret};
 pub use self::tokens::is_confidential;
 pub(crate) use self::tokens::is_loopback;
@@ -305,7 +306,7 @@ pub enum AuthConfigError {
     FacadeGrant(String),
     /// The facade could not work.
     #[error("`facade`: {0}")]
-    Facade(&'static str),
+    Facade(String),
 }
 
 impl TryFrom<AuthFile> for AuthConfig {
@@ -347,6 +348,20 @@ impl TryFrom<AuthFile> for AuthConfig {
     }
 }
 
+/// The names of a key of a client's and one of an operator's that have the same digest, if there are
+/// such: whoever has that key could do both.
+#[must_use]
+pub fn shared_key<'c>(auth: &'c AuthConfig, admin: &'c AdminConfig) -> Option<(&'c str, &'c str)> {
+    let of_admin = |digest: &KeyDigest| {
+        let mut keys = admin.api_keys.iter();
+        keys.find(|key| key.key_sha256.iter().any(|other| other == digest))
+    };
+    auth.api_keys.iter().find_map(|key| {
+        let other = key.key_sha256.iter().find_map(of_admin)?;
+        Some((&*key.name, &*other.name))
+    })
+}
+
 fn check_keys(keys: &[ApiKeyConfig]) -> Result<(), AuthConfigError> {
     let mut names = BTreeSet::new();
     let mut digests = BTreeMap::new();
@@ -365,7 +380,23 @@ fn check_keys(keys: &[ApiKeyConfig]) -> Result<(), AuthConfigError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KeyDigest, NotADigest};
+    use super::{KeyDigest, NotADigest, shared_key};
+
+    #[test]
+    fn a_key_is_a_clients_or_an_operators() {
+        let one = "0a1b".repeat(16);
+        let other = "1b0a".repeat(16);
+        let auth =
+            serde_json::json!({ "api_keys": [{ "name": "ci", "key_sha256": [other, one] }] });
+        let auth = serde_json::from_value(auth).unwrap();
+        let admin = |digest: &str| {
+            let admin =
+                serde_json::json!({ "api_keys": [{ "name": "ops", "key_sha256": digest }] });
+            serde_json::from_value(admin).unwrap()
+        };
+        assert_eq!(shared_key(&auth, &admin(&one)), Some(("ci", "ops")));
+        assert_eq!(shared_key(&auth, &admin(&"2c3d".repeat(16))), None);
+    }
 
     #[test]
     fn a_digest_is_64_hexadecimal_digits_of_either_case() {

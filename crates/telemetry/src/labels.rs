@@ -268,8 +268,10 @@ label! {
         TokenKey = "token_key",
         /// The signature of its token is wrong.
         TokenSignature = "token_signature",
-        /// Its token has expired, or is not valid yet.
+        /// Its token has expired.
         TokenExpired = "token_expired",
+        /// Its token is not valid yet.
+        TokenEarly = "token_early",
         /// Its token is for somebody else.
         TokenAudience = "token_audience",
         /// Its token names no subject, or no expiry.

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
-use switchboard_gateway::audit::query::{Filter, Found, Records, parse_time};
+use switchboard_gateway::audit::query::{Filter, Found, Records, parse_outcome, parse_time};
 
 use super::client::visible;
 use super::{failed, load, misused};
@@ -42,7 +42,7 @@ pub(crate) struct Options {
     backend: Option<String>,
     /// Only those that ended so: ok, tool_error, input_required, invalid, backend_error, refused,
     /// failed, cancelled.
-    #[arg(long, value_name = "OUTCOME")]
+    #[arg(long, value_name = "OUTCOME", value_parser = parse_outcome)]
     outcome: Option<String>,
     /// Only those since then: a duration such as `1h` ago, or a time such as 2026-11-29T12:00:00Z.
     #[arg(long, value_name = "TIME")]

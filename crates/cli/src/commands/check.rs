@@ -83,7 +83,8 @@ pub(crate) async fn run(
     let unmatched = config.unmatched_rules().into_iter();
     let remarks = unmatched
         .chain(config.unmatched_result_caps())
-        .chain(config.secrets_left_out());
+        .chain(config.secrets_left_out())
+        .chain(config.hiding_rules());
     warnings.extend(remarks.map(|problem| index.finding(&problem.path, problem.message)));
     let mut report = json!({ "valid": true, "files": files, "warnings": warnings });
     report["runners"] = downloads.report();

@@ -13,7 +13,7 @@ use super::reload::ReloadView;
 use super::report::{BackendView, BackendsView};
 use super::sessions::SessionsView;
 use super::views::{AuditView, CatalogueView, LimitsView, PrincipalsView};
-use crate::audit::query::{Filter, parse_time};
+use crate::audit::query::{Filter, parse_outcome, parse_time};
 
 /// The most records that one search answers with.
 const MAX_RECORDS: usize = 1000;
@@ -180,7 +180,11 @@ pub(super) const ROUTES: &[Route] = &[
                 "Only those of this tool, prompt or URI; `*` stands for any characters",
             ),
             ("backend", "Only calls in which this backend was called"),
-            ("outcome", "Only those that ended so"),
+            (
+                "outcome",
+                "Only those that ended so: ok, tool_error, input_required, invalid, backend_error, \
+                 refused, failed or cancelled",
+            ),
             (
                 "since",
                 "Not before this time, such as 2026-11-29T12:00:00Z",
@@ -280,7 +284,13 @@ fn filter(uri: &Uri) -> Result<Filter, Box<Response>> {
             "principal" => filter.principal = Some(value.into_owned()),
             "tool" => filter.tool = Some(value.into_owned()),
             "backend" => filter.backend = Some(value.into_owned()),
-            "outcome" => filter.outcome = Some(value.into_owned()),
+            "outcome" => {
+                let outcome = parse_outcome(&value);
+                let outcome = outcome.map_err(|message| {
+                    wrong(format!("`outcome` is none that there is; {message}"))
+                })?;
+                filter.outcome = Some(outcome);
+            }
             "since" => filter.since = Some(time()?),
             "until" => filter.until = Some(time()?),
             "limit" => {
@@ -329,6 +339,16 @@ mod tests {
         let end = Ok(Asked::EndSession("ab".to_owned()));
         assert_eq!(asked(&Method::DELETE, "/api/v1/sessions/ab"), end);
         assert_eq!(asked(post, "/api/v1/reload"), Ok(Asked::Reload));
+        assert_eq!(asked(get, "/api/v1/audit?outcome=bogus"), Err(400));
+        let refused = Filter {
+            outcome: Some("refused".to_owned()),
+            most_looked_at: MOST_LOOKED_AT,
+            ..Filter::default()
+        };
+        assert_eq!(
+            asked(get, "/api/v1/audit?outcome=refused"),
+            Ok(Asked::Audit(Box::new(refused)))
+        );
         assert_eq!(asked(post, "/api/v1/backends"), Err(405));
         assert_eq!(asked(get, "/api/v1/backends/a/restart"), Err(405));
         assert_eq!(asked(get, "/api/v1/reload"), Err(405));

@@ -33,7 +33,7 @@ impl Event {
         let held = match self {
             Self::Call(call) => call.quotes.raw.len(),
             Self::Subscription(subscription) => subscription.size(),
-            Self::Refusal(refusal) => refusal.why.len(),
+            Self::Refusal(refusal) => refusal.profile.as_ref().map_or(0, |name| name.len()),
             Self::Admin(change) => change.path.len(),
         };
         held + 512
@@ -121,7 +121,12 @@ pub(crate) struct RefusalEvent {
     pub(super) peer: Option<IpAddr>,
     /// The status of the answer.
     pub(super) status: StatusCode,
-    pub(super) why: String,
+    /// Why, in one word.
+    pub(super) reason: &'static str,
+    /// Whose it is, if it is good elsewhere.
+    pub(super) owner: Option<Arc<Principal>>,
+    /// The profile that it is not good for.
+    pub(super) profile: Option<Box<str>>,
     /// How many more there were since the last record of one.
     pub(super) suppressed: u64,
 }

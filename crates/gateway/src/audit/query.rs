@@ -55,6 +55,30 @@ impl Default for Filter {
     }
 }
 
+/// How records say that something ended.
+pub(super) const OUTCOMES: [&str; 8] = [
+    "ok",
+    "tool_error",
+    "input_required",
+    "invalid",
+    "backend_error",
+    "refused",
+    "failed",
+    "cancelled",
+];
+
+/// Reads an outcome.
+///
+/// # Errors
+///
+/// Lists those that there are.
+pub fn parse_outcome(text: &str) -> Result<String, String> {
+    match OUTCOMES.contains(&text) {
+        true => Ok(text.to_owned()),
+        false => Err(format!("expected one of {}", OUTCOMES.join(", "))),
+    }
+}
+
 /// A record that was found.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Found {

@@ -60,6 +60,18 @@ struct RefusalCount {
     suppressed: u64,
 }
 
+/// A credential that was refused, and what is known of it.
+pub(super) struct Refused<'r> {
+    pub(super) listener: &'static str,
+    pub(super) peer: Option<IpAddr>,
+    pub(super) status: StatusCode,
+    pub(super) reason: &'static str,
+    /// Whose it is, if it is good elsewhere.
+    pub(super) owner: Option<Arc<Principal>>,
+    /// What it is not good for.
+    pub(super) profile: Option<&'r str>,
+}
+
 impl AuditLog {
     pub(super) fn new(capacity: usize, include: &[AuditKind], metrics: Arc<Metrics>) -> Self {
         let includes = Includes {
@@ -157,13 +169,7 @@ impl AuditLog {
     }
 
     /// Notes a refused credential, unless there were many in this second.
-    pub(super) fn refused(
-        &self,
-        listener: &'static str,
-        peer: Option<IpAddr>,
-        status: StatusCode,
-        why: String,
-    ) {
+    pub(super) fn refused(&self, refused: &Refused<'_>) {
         if !self.0.includes.authentications {
             return;
         }
@@ -182,10 +188,12 @@ impl AuditLog {
         drop(count);
         self.push(Event::Refusal(Box::new(RefusalEvent {
             at: SystemTime::now(),
-            listener,
-            peer,
-            status,
-            why,
+            listener: refused.listener,
+            peer: refused.peer,
+            status: refused.status,
+            reason: refused.reason,
+            owner: refused.owner.clone(),
+            profile: refused.profile.map(Box::from),
             suppressed,
         })));
     }
@@ -274,7 +282,14 @@ mod tests {
     fn refusals_are_noted_ten_times_a_second_and_the_rest_is_counted() {
         let (log, _) = log(1000);
         for _ in 0..500 {
-            log.refused("endpoint", None, StatusCode::UNAUTHORIZED, "no".to_owned());
+            log.refused(&Refused {
+                listener: "endpoint",
+                peer: None,
+                status: StatusCode::UNAUTHORIZED,
+                reason: "missing",
+                owner: None,
+                profile: None,
+            });
         }
         let mut taken = Vec::new();
         log.take(&mut taken, Duration::ZERO);

@@ -41,7 +41,7 @@ pub struct Record {
     pub at: String,
     /// `call`, `list`, `authentication` or `admin`.
     pub kind: &'static str,
-    /// On whose behalf.
+    /// On whose behalf; whose credential was refused, if it is good for another endpoint or for less.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
     /// The groups of the principal, at most 32.
@@ -351,10 +351,12 @@ impl Record {
             v: VERSION,
             at: humantime::format_rfc3339_millis(refusal.at).to_string(),
             kind: "authentication",
+            principal: refusal.owner.as_ref().map(|owner| owner.id.clone()),
+            profile: refusal.profile.as_deref().map(str::to_owned),
             peer: refusal.peer.map(|peer| peer.to_string()),
             outcome: "refused",
             code: Some(refusal.status.as_u16().into()),
-            reason: Some(refusal.why.clone()),
+            reason: Some(refusal.reason.to_owned()),
             listener: Some(refusal.listener),
             suppressed: Some(refusal.suppressed).filter(|count| *count > 0),
             ..Self::default()

@@ -1,11 +1,12 @@
 //! Refused credentials of one connection.
 
-use std::fmt::Display;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::StatusCode;
+use switchboard_protocol::call::Principal;
 
-use super::queue::AuditLog;
+use super::queue::{AuditLog, Refused};
 
 /// Where is noted that credentials of a connection were refused.
 #[derive(Clone)]
@@ -34,10 +35,30 @@ impl Refusals {
         }
     }
 
-    /// Notes that one was refused. `status` and `why` are what the caller is told.
-    pub(crate) fn note(&self, status: StatusCode, why: &impl Display) {
+    /// Notes that one was refused. `status` is what the caller is told, `reason` the word of the
+    /// metric for it.
+    pub(crate) fn note(&self, status: StatusCode, reason: &'static str) {
+        self.note_of(status, reason, None, None);
+    }
+
+    /// As [`note`](Self::note), of a credential that is good, but not for the profile that was called:
+    /// then it is known whose it is.
+    pub(crate) fn note_of(
+        &self,
+        status: StatusCode,
+        reason: &'static str,
+        owner: Option<Arc<Principal>>,
+        profile: Option<&str>,
+    ) {
         if let Some(log) = &self.log {
-            log.refused(self.listener, Some(self.peer), status, why.to_string());
+            log.refused(&Refused {
+                listener: self.listener,
+                peer: Some(self.peer),
+                status,
+                reason,
+                owner,
+                profile,
+            });
         }
     }
 }

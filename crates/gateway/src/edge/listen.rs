@@ -264,7 +264,10 @@ impl hyper::body::Body for ListenStream {
             let has_profile = this
                 .watching
                 .has_profile(&this.orchestrator.catalogue().load());
-            if !has_profile || !this.access.load().authenticator.knows(&this.principal) {
+            let profile = this.watching.profile();
+            let access = this.access.load();
+            if !has_profile || !access.authenticator.knows(&this.principal, profile) {
+                drop(access);
                 this.push(&Event::Closed);
                 continue;
             }

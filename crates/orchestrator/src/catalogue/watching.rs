@@ -67,6 +67,12 @@ impl Watching {
         now.digest != before.digest || (view.is_whole() && now.policy == before.policy)
     }
 
+    /// The profile that it listens to, if to one.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
     /// Whether its profile is there, if it listens to one.
     #[must_use]
     pub fn has_profile(&self, snapshot: &Snapshot) -> bool {

@@ -76,7 +76,7 @@ impl Inner {
         }
         call.deadline = given;
         let mut told = Told::default();
-        told.failed(
+        told.first_failed(
             &self.backend_of(&called, &outcome),
             outcome,
             began.elapsed(),
@@ -181,7 +181,10 @@ impl Inner {
             };
             let backend = self.backend_of(tool, &outcome);
             if is_followed {
-                told.failed(&backend, outcome, began.elapsed());
+                match step.is_none() && told.is_empty() {
+                    true => told.first_failed(&backend, outcome, began.elapsed()),
+                    false => told.failed(&backend, outcome, began.elapsed()),
+                }
                 continue;
             }
             if step.is_none() && told.is_empty() {
@@ -191,12 +194,12 @@ impl Inner {
                 // An end like that of all the others.
                 Outcome::Failed(CallError::Fault(_)) if !told.is_empty() => {
                     told.failed(&backend, outcome, began.elapsed());
-                    Outcome::Failed(told.all_failed().into())
+                    told.ended()
                 }
                 outcome => self.served(&told, call, outcome, &backend, step.map(|_| tool), called),
             };
         }
-        Outcome::Failed(told.all_failed().into())
+        told.ended()
     }
 
     /// The question's answer goes to the tool that asked, which is not the one that the call names.

@@ -16,11 +16,15 @@ const MAX_QUOTED: usize = 200;
 /// What has been tried so far.
 #[derive(Debug, Default)]
 pub(super) struct Told {
+    /// How the call of the tool that the client named ended, if that was made first.
+    first: Option<Outcome>,
     attempts: Vec<Attempt>,
     /// What each server said, a sentence each.
     said: Vec<String>,
     last: Option<Fault>,
     is_uncertain: bool,
+    /// Whether anything was sent to anybody.
+    was_sent: bool,
     may_work_later: bool,
     /// Whether a server said that it failed; how far it came nobody knows.
     has_refused: bool,
@@ -28,6 +32,16 @@ pub(super) struct Told {
 }
 
 impl Told {
+    /// Takes note of how the call of the tool that the client named ended, which comes first.
+    pub(super) fn first_failed(&mut self, backend: &Arc<str>, outcome: Outcome, took: Duration) {
+        self.first = match &outcome {
+            Outcome::Complete(completed) => Some(Outcome::Complete(completed.clone())),
+            Outcome::Failed(error) => Some(Outcome::Failed(error.clone())),
+            Outcome::Arriving(_) | Outcome::InputRequired(_) => None,
+        };
+        self.failed(backend, outcome, took);
+    }
+
     /// Takes note of a call of a backend's that failed.
     pub(super) fn failed(&mut self, backend: &Arc<str>, outcome: Outcome, took: Duration) {
         let attempt = |reason: Reason| Attempt {
@@ -38,6 +52,7 @@ impl Told {
         match outcome {
             Outcome::Failed(CallError::Fault(mut fault)) => {
                 self.is_uncertain |= fault.effect == Effect::Unknown;
+                self.was_sent |= fault.effect != Effect::NotSent;
                 self.may_work_later |= fault.retryable;
                 if let Some(ms) = fault.retry_after_ms {
                     let least = self.retry_after_ms.map_or(ms, |least| least.min(ms));
@@ -67,6 +82,7 @@ impl Told {
 
     fn refused(&mut self, attempt: Attempt, message: &str) {
         self.has_refused |= attempt.reason == Reason::Error;
+        self.was_sent |= attempt.reason == Reason::Error;
         let name = &attempt.backend;
         self.said.push(match quoted(message) {
             quoted if quoted.is_empty() => format!("The server \"{name}\" answered with an error."),
@@ -129,8 +145,17 @@ impl Told {
         splice.apply_shared(&raw, all)
     }
 
+    /// How a call ended that nobody could answer. If none but the tool that it named was called, as it
+    /// would have without others: the caller may be one who is not to know that there are any.
+    pub(super) fn ended(mut self) -> Outcome {
+        match self.first.take() {
+            Some(first) if self.said.len() == 1 => first,
+            _ => Outcome::Failed(self.all_failed().into()),
+        }
+    }
+
     /// The fault of a call that nobody could answer: what was tried, what each said, what to do.
-    pub(super) fn all_failed(self) -> Fault {
+    fn all_failed(self) -> Fault {
         let last = self.last;
         let may_have_begun = self.is_uncertain || self.has_refused;
         let advice = if self.is_uncertain || (may_have_begun && self.may_work_later) {
@@ -140,8 +165,12 @@ impl Told {
         } else {
             "Calling again will not help: go on without it."
         };
+        let done = match self.was_sent {
+            true => "",
+            false => "Nothing was executed. ",
+        };
         let message = format!(
-            "None of the {} servers that were tried could answer. {} {advice}",
+            "None of the {} servers that were tried could answer. {} {done}{advice}",
             self.said.len(),
             self.said.join(" ")
         );
@@ -153,10 +182,10 @@ impl Told {
             detail: last.and_then(|fault| fault.detail),
             retryable: !may_have_begun && self.may_work_later,
             retry_after_ms: self.retry_after_ms.filter(|_| !may_have_begun),
-            effect: if self.is_uncertain {
-                Effect::Unknown
-            } else {
-                Effect::Failed
+            effect: match self.was_sent {
+                false => Effect::NotSent,
+                true if self.is_uncertain => Effect::Unknown,
+                true => Effect::Failed,
             },
             attempts: self.attempts,
         }
@@ -289,6 +318,45 @@ mod tests {
         assert_eq!(fault.effect, Effect::Unknown);
         assert!(!fault.retryable && fault.retry_after_ms.is_none());
         assert!(fault.message.ends_with("check before you call again."));
+    }
+
+    #[test]
+    fn a_call_of_which_only_the_first_was_tried_ends_as_without_others() {
+        let over = || {
+            let fault = Fault::not_sent(Reason::OverBudget, "Used up. Nothing was executed.");
+            Outcome::Failed(fault.of(&named("a")).into())
+        };
+        let mut told = Told::default();
+        told.first_failed(&named("a"), over(), Duration::ZERO);
+        let Outcome::Failed(CallError::Fault(fault)) = told.ended() else {
+            panic!("no fault");
+        };
+        assert_eq!(
+            (fault.reason, fault.effect),
+            (Reason::OverBudget, Effect::NotSent)
+        );
+        assert_eq!(fault.message, "Used up. Nothing was executed.");
+        assert!(fault.attempts.is_empty());
+
+        let mut told = Told::default();
+        told.first_failed(&named("a"), tool_error("no"), Duration::ZERO);
+        assert!(matches!(told.ended(), Outcome::Complete(it) if it.is_error));
+    }
+
+    #[test]
+    fn what_was_sent_to_nobody_was_not_executed() {
+        let mut told = Told::default();
+        told.first_failed(&named("a"), unavailable("a"), Duration::ZERO);
+        told.failed(&named("b"), unavailable("b"), Duration::ZERO);
+        let Outcome::Failed(CallError::Fault(fault)) = told.ended() else {
+            panic!("no fault");
+        };
+        assert_eq!(
+            (fault.reason, fault.effect),
+            (Reason::AllFailed, Effect::NotSent)
+        );
+        assert!(fault.message.contains("None of the 2 servers"));
+        assert!(fault.message.contains(" Nothing was executed. "));
     }
 
     #[test]

@@ -13,6 +13,10 @@ use super::pattern;
 /// The most rules.
 pub const MAX_RULES: usize = 1000;
 
+/// What the audit and `switchboard check` say in the place of a rule: that none fits, and that the
+/// arguments were refused before any was asked.
+const TAKEN_NAMES: &[&str] = &["default", "arguments"];
+
 /// Who may see and use what. Without this section everybody may do everything.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -162,6 +166,13 @@ impl RuleConfig {
         if self.name.trim().is_empty() {
             wrong(&["name"], "is empty; expected a name for the rule".into());
         }
+        if TAKEN_NAMES.contains(&&*self.name) {
+            let message = format!(
+                "`{}` stands in the audit for what is no rule; expected another name",
+                self.name
+            );
+            wrong(&["name"], message);
+        }
         if self.mode == AccessMode::Shadow && self.effect == Effect::Allow {
             let message = "`shadow` is for a rule that denies; expected the rule without `mode`, or \
                            `mode: shadow` of the whole section";
@@ -251,6 +262,15 @@ impl AccessConfig {
                 })
             })
         })
+    }
+
+    /// Whether nobody may see or call anything: nothing is allowed by default, nor by a rule.
+    #[must_use]
+    pub fn hides_everything(&self) -> bool {
+        let is_allowing = |rule: &RuleConfig| rule.effect == Effect::Allow;
+        self.mode == AccessMode::Enforce
+            && self.default == Effect::Deny
+            && !self.rules.iter().any(is_allowing)
     }
 
     /// Everything that is wrong with it. Rules that are wrong and made a policy of nevertheless deny.

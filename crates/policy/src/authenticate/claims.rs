@@ -46,7 +46,7 @@ pub(super) fn expiry(claims: &Claims, now: u64) -> Result<u64, Reason> {
     if let Some(from) = claims.get("nbf") {
         let from = seconds(from)?;
         if now.saturating_add(LEEWAY) < from {
-            return Err(Reason::TokenExpired);
+            return Err(Reason::TokenEarly);
         }
     }
     Ok(expires)
@@ -122,5 +122,28 @@ fn texts(value: &Value) -> Vec<&str> {
             texts.take(MAX_ITEMS).collect()
         }
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_valid_from_one_time_to_another() {
+        let claims = |from: u64, to: u64| match json!({ "nbf": from, "exp": to }) {
+            Value::Object(claims) => claims,
+            _ => unreachable!("it is an object"),
+        };
+        let now = 1_000_000;
+        assert_eq!(expiry(&claims(now, now + 9), now), Ok(now + 9));
+        let soon = now + LEEWAY;
+        assert_eq!(expiry(&claims(soon, now + 99), now), Ok(now + 99));
+        let early = expiry(&claims(soon + 1, now + 99), now);
+        assert_eq!(early, Err(Reason::TokenEarly));
+        let late = expiry(&claims(1, now - LEEWAY - 1), now);
+        assert_eq!(late, Err(Reason::TokenExpired));
     }
 }

@@ -62,9 +62,12 @@ pub enum Reason {
     /// Its signature is not by the key that it names.
     #[error("the token is not accepted")]
     TokenSignature,
-    /// It has expired, or is not valid yet.
+    /// It has expired.
     #[error("the token has expired")]
     TokenExpired,
+    /// It is to be valid later.
+    #[error("the token is not valid yet")]
+    TokenEarly,
     /// It is for somebody else.
     #[error("the token is for another resource")]
     TokenAudience,

@@ -54,6 +54,14 @@ impl Scopes {
         needed.all(|scope| has.contains(scope.as_str()))
     }
 
+    /// Leaves those that some endpoint needs: the others are nothing to the gateway.
+    pub(super) fn retain_needed(&self, scopes: &mut BTreeSet<String>) {
+        let of_profiles = self.config.profiles.values().flatten();
+        let needed = self.config.required.iter().chain(of_profiles);
+        let needed: BTreeSet<&str> = needed.map(Scope::as_str).collect();
+        scopes.retain(|scope| needed.contains(scope.as_str()));
+    }
+
     /// These scopes, and all that they stand for (specification: `basic/authorization`, Step-Up
     /// Authorization Flow).
     pub(super) fn with_implied(&self, scopes: impl Iterator<Item = String>) -> BTreeSet<String> {

@@ -143,6 +143,10 @@ fn a_key_of_profiles_is_for_them_alone() {
         "/mcp/Coding",
     ] {
         assert_eq!(ask("first", path), Err(Reason::Profile), "{path}");
+        let headers = with(&["Bearer first"]);
+        let owner = |reason| keys.owner(&headers, reason).map(|owner| owner.id.clone());
+        assert_eq!(owner(Reason::Profile).as_deref(), Some("key:ci"));
+        assert_eq!(owner(Reason::ExpiredKey), None);
         assert_eq!(ask("second", path), Ok("key:ops".to_owned()), "{path}");
     }
 }
@@ -163,11 +167,11 @@ fn keys_of_one_name_overlap_and_each_ends_for_itself() {
     let before = of(vec![key("ci", "first", &[])]);
     let old = before.authenticate(&with(&["Bearer first"])).unwrap();
     let overlap = of(vec![key("ci", "first", &[])]).keeping(&before);
-    assert!(overlap.knows(&old));
+    assert!(overlap.knows(&old, None));
     let mut newer = key("ci", "second", &[]);
     newer.key_sha256 = digest("second").into();
     let after = of(vec![newer]).keeping(&overlap);
-    assert!(!after.knows(&old));
+    assert!(!after.knows(&old, None));
 }
 
 #[test]

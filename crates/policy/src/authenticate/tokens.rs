@@ -20,6 +20,9 @@ use super::{Verdict, now};
 use crate::config::{JwtConfig, ScopesConfig};
 use crate::facade::Facade;
 
+#[cfg(test)]
+mod tests;
+
 /// How long after the end of its token a principal may come back to its session, in seconds.
 pub(super) const GRACE: u64 = 15 * 60;
 
@@ -27,10 +30,10 @@ pub(super) const GRACE: u64 = 15 * 60;
 const MAX_TOKENS: usize = 16 * 640;
 const SHARDS: usize = 16;
 
-/// The most subjects of one issuer whose tokens may be renewed, and the most sets of groups that the
-/// tokens of one may have at once.
+/// The most subjects of one issuer whose tokens may be renewed, and the most kinds of tokens that one
+/// may have at once: of a client, with these groups, for these endpoints.
 const MAX_SUBJECTS: usize = 50_000;
-const MAX_VARIANTS: usize = 4;
+const MAX_VARIANTS: usize = 16;
 
 /// Whose tokens are accepted. Clones share what they know.
 #[derive(Clone)]
@@ -115,10 +118,17 @@ impl Tokens {
         self.known = Arc::new(before.known.filtered(|token| stays(&token.issuer)));
     }
 
-    /// Whether a token of this principal's is good, or was until `grace` seconds ago.
-    pub(super) fn know(&self, principal: &Principal, grace: u64) -> bool {
+    /// Whether a token of this principal's is good for this endpoint, or was until `grace` seconds
+    /// ago.
+    pub(super) fn know(&self, principal: &Principal, profile: Option<&str>, grace: u64) -> bool {
         let mut issuers = self.issuers.iter();
-        issuers.any(|issuer| issuer.knows(principal, grace))
+        issuers.any(|issuer| issuer.knows(principal, profile, grace))
+    }
+
+    /// Whose token this is, if it is known.
+    pub(super) fn owner(&self, digest: &[u8; 32]) -> Option<Arc<Principal>> {
+        let known = self.known.get(digest)?;
+        Some(Arc::clone(&known.principal))
     }
 
     /// Who has sent this token.
@@ -224,6 +234,7 @@ struct Issuer {
 struct Variant {
     groups: Vec<String>,
     client: Option<String>,
+    reach: Arc<Reach>,
     /// The principal of the latest.
     latest: Weak<Principal>,
     /// When the last of them expires.
@@ -261,15 +272,16 @@ impl Issuer {
         let expires = claims::expiry(&claims, now())?;
         let audience = self.audience(&claims).ok_or(Reason::TokenAudience)?;
         let scopes = claims::scopes(&claims, &self.config).into_iter();
-        let scopes = self.scopes.with_implied(scopes);
+        let mut scopes = self.scopes.with_implied(scopes);
+        self.scopes.retain_needed(&mut scopes);
+        let reach = Arc::new(Reach { audience, scopes });
         let principal = claims::principal(claims, &self.config)?;
-        let principal = self.share(principal, expires, &key);
+        let principal = self.share(principal, &reach, expires, &key);
         Ok(KnownToken {
             issuer: Arc::clone(self),
             key,
             expires,
-            audience,
-            scopes,
+            reach,
             principal,
         })
     }
@@ -292,14 +304,22 @@ impl Issuer {
     }
 
     /// The principal that says the same, if it is known, which is good until then as well.
-    fn share(&self, principal: Principal, expires: u64, key: &Arc<Key>) -> Arc<Principal> {
+    fn share(
+        &self,
+        principal: Principal,
+        reach: &Arc<Reach>,
+        expires: u64,
+        key: &Arc<Key>,
+    ) -> Arc<Principal> {
         let mut subjects = self.subjects();
         if subjects.len() >= MAX_SUBJECTS && !subjects.contains_key(&principal.id) {
             make_room(&mut subjects);
         }
         let variants = subjects.entry(principal.id.clone()).or_default();
         let same = |known: &&mut Variant| {
-            known.groups == principal.groups && known.client == principal.client
+            known.groups == principal.groups
+                && known.client == principal.client
+                && known.reach == *reach
         };
         if let Some(known) = variants.iter_mut().find(same) {
             if expires >= known.expires || known.key.is_withdrawn() {
@@ -325,6 +345,7 @@ impl Issuer {
         variants.push(Variant {
             groups: principal.groups.clone(),
             client: principal.client.clone(),
+            reach: Arc::clone(reach),
             latest: Arc::downgrade(&principal),
             expires,
             key: Arc::clone(key),
@@ -332,11 +353,14 @@ impl Issuer {
         principal
     }
 
-    fn knows(&self, principal: &Principal, grace: u64) -> bool {
+    fn knows(&self, principal: &Principal, profile: Option<&str>, grace: u64) -> bool {
         let subjects = self.subjects();
         let variants = subjects.get(&principal.id).into_iter().flatten();
-        let mut same = variants
-            .filter(|known| known.groups == principal.groups && known.client == principal.client);
+        let mut same = variants.filter(|known| {
+            known.groups == principal.groups
+                && known.client == principal.client
+                && known.reach.covers(&self.scopes, profile).is_ok()
+        });
         let now = now();
         same.any(|known| now <= known.expires + LEEWAY + grace && !known.key.is_withdrawn())
     }
@@ -357,10 +381,36 @@ fn make_room(subjects: &mut HashMap<String, Vec<Variant>>) {
 }
 
 /// For which endpoints a token is.
+#[derive(PartialEq, Eq)]
 enum Audience {
     Everywhere,
     /// These; `None` is the one without a profile.
     Endpoints(BTreeSet<Option<String>>),
+}
+
+/// What a token is good for.
+#[derive(PartialEq, Eq)]
+struct Reach {
+    audience: Audience,
+    /// Those that some endpoint needs, with all that the token's stand for.
+    scopes: BTreeSet<String>,
+}
+
+impl Reach {
+    /// Whether that is enough for the endpoint of this profile, or the one without.
+    fn covers(&self, scopes: &Scopes, profile: Option<&str>) -> Result<(), Reason> {
+        let is_for = match &self.audience {
+            Audience::Everywhere => true,
+            Audience::Endpoints(own) => own.iter().any(|own| own.as_deref() == profile),
+        };
+        if !is_for {
+            return Err(Reason::TokenAudience);
+        }
+        match scopes.suffice(&self.scopes, profile) {
+            true => Ok(()),
+            false => Err(Reason::InsufficientScope),
+        }
+    }
 }
 
 /// A token whose signature was good.
@@ -368,9 +418,7 @@ struct KnownToken {
     issuer: Arc<Issuer>,
     key: Arc<Key>,
     expires: u64,
-    audience: Audience,
-    /// With all that they stand for.
-    scopes: BTreeSet<String>,
+    reach: Arc<Reach>,
     principal: Arc<Principal>,
 }
 
@@ -382,16 +430,7 @@ impl KnownToken {
         if self.key.is_withdrawn() {
             return Err(Reason::TokenKey);
         }
-        let is_for = match &self.audience {
-            Audience::Everywhere => true,
-            Audience::Endpoints(own) => own.iter().any(|own| own.as_deref() == profile),
-        };
-        if !is_for {
-            return Err(Reason::TokenAudience);
-        }
-        if !self.issuer.scopes.suffice(&self.scopes, profile) {
-            return Err(Reason::InsufficientScope);
-        }
+        self.reach.covers(&self.issuer.scopes, profile)?;
         Ok(Arc::clone(&self.principal))
     }
 }

@@ -155,6 +155,26 @@ pub fn check_key_digest(digest: &KeyDigest) -> Result<(), String> {
     }
 }
 
+/// Checks that a secret which somebody else has made is no placeholder. It may be a short one.
+///
+/// # Errors
+///
+/// Says which placeholder it is.
+pub(crate) fn check_issued_secret(secret: &str) -> Result<(), String> {
+    let lower = secret.trim().to_ascii_lowercase();
+    let is_one = |known: &&&str| lower == **known || is_within(&lower, known);
+    match PLACEHOLDERS.iter().chain(TELLTALES).find(is_one) {
+        None => Ok(()),
+        Some(&"") => Err("is empty".to_owned()),
+        Some(known) => Err(format!("is a placeholder: `{known}`")),
+    }
+}
+
+/// Whether a text has a word in it that no secret made by chance has.
+fn is_within(text: &str, word: &str) -> bool {
+    TELLTALES.contains(&word) && text.contains(word)
+}
+
 /// Checks that a secret may have been made by chance.
 ///
 /// # Errors
@@ -180,7 +200,7 @@ pub fn check_secret(secret: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_key_digest, check_secret, digest};
+    use super::{check_issued_secret, check_key_digest, check_secret, digest};
 
     #[test]
     fn digests_of_what_anybody_guesses_are_refused() {
@@ -194,6 +214,22 @@ mod tests {
         assert!(check_key_digest(&[0xab; 32].into()).is_err());
         let good = digest("o3cYPhBvyzSZ3Ypm0jvS7dNmYvXoUBHFgcnTSEAJY2E=");
         assert_eq!(check_key_digest(&good), Ok(()));
+    }
+
+    #[test]
+    fn secrets_of_others_may_be_short_but_no_placeholders() {
+        for placeholder in [
+            "",
+            "changeme",
+            "CHANGE-ME",
+            "secret",
+            "your-secret-of-the-client",
+        ] {
+            assert!(check_issued_secret(placeholder).is_err(), "{placeholder}");
+        }
+        for good in ["b", "of-the-client-51b2", "a secret & that it has"] {
+            assert_eq!(check_issued_secret(good), Ok(()), "{good}");
+        }
     }
 
     #[test]

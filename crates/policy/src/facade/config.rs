@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
 use super::grants::Grants;
-use super::redirect::check_private_redirect;
-use crate::config::{IssuerUrl, Scope};
+use super::redirect::{check_host, check_private_redirect};
+use crate::config::{IssuerUrl, Scope, check_issued_secret};
 
 /// The longest that an access token may be valid: nobody can take one back.
 const LONGEST_ACCESS: Duration = Duration::from_secs(60 * 60);
@@ -98,17 +98,30 @@ impl FacadeConfig {
 
     /// What of it does not fit together, if anything.
     #[must_use]
-    pub fn problem(&self) -> Option<&'static str> {
+    pub fn problem(&self) -> Option<String> {
         let has_openid = self.scopes.iter().any(|scope| scope.as_str() == "openid");
         if !has_openid {
-            return Some("`scopes` lacks `openid`, without which nobody tells who has logged in");
+            let message = "`scopes` lacks `openid`, without which nobody tells who has logged in";
+            return Some(message.to_owned());
         }
         if self.client_id.is_empty() || self.client_secret.expose().is_empty() {
-            return Some(
-                "`client_id` and `client_secret` have to be those of the identity provider",
-            );
+            let message =
+                "`client_id` and `client_secret` have to be those of the identity provider";
+            return Some(message.to_owned());
         }
-        None
+        if let Err(problem) = check_issued_secret(self.client_secret.expose()) {
+            return Some(format!(
+                "`client_secret` {problem}; expected that of the identity provider"
+            ));
+        }
+        let mut redirects = self.redirect_hosts.iter().flatten();
+        let mut internal = self.internal_hosts.iter();
+        let wrong = redirects
+            .find_map(|host| Some(("redirect_hosts", check_host(host, true).err()?)))
+            .or_else(|| {
+                internal.find_map(|host| Some(("internal_hosts", check_host(host, false).err()?)))
+            });
+        wrong.map(|(key, problem)| format!("`{key}`: {problem}"))
     }
 }
 

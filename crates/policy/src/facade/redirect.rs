@@ -71,6 +71,38 @@ pub fn check_private_redirect(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Checks the name of a host, or `*.` and one if any below it may be meant.
+///
+/// # Errors
+///
+/// Says what would be right.
+pub(super) fn check_host(text: &str, may_be_pattern: bool) -> Result<(), String> {
+    let pattern = text.strip_prefix("*.");
+    let name = pattern.filter(|_| may_be_pattern).unwrap_or(text);
+    let host = Host::parse(name).ok().map(|host| host.to_string());
+    if host.as_deref() == Some(name) && !name.contains('*') {
+        return Ok(());
+    }
+    let below = if name == text { "" } else { "*." };
+    let named = Url::parse(name).ok().filter(Url::has_host).or_else(|| {
+        let url = Url::parse(&format!("https://{name}")).ok()?;
+        (!name.contains('*')).then_some(url)
+    });
+    let right = named.as_ref().and_then(Url::host_str);
+    Err(
+        match (right.filter(|_| !name.contains('*')), may_be_pattern) {
+            (Some(right), _) => format!("`{text}` is no host; expected `{below}{right}`"),
+            (None, true) => format!(
+                "`{text}` is no host; expected one such as `app.example.com`, or `*.example.com` for any \
+             below it; without the key all are allowed"
+            ),
+            (None, false) => format!(
+                "`{text}` is no host; expected the whole name of one, such as `apps.corp.example.com`"
+            ),
+        },
+    )
+}
+
 /// Reads an address that has one spelling and one meaning.
 fn plain(text: &str) -> Option<Url> {
     if text.len() > LONGEST {
@@ -109,7 +141,7 @@ pub(super) fn matches(registered: &str, asked: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, check_private_redirect, matches};
+    use super::{check, check_host, check_private_redirect, matches};
     use crate::facade::tests::config;
 
     #[test]
@@ -177,6 +209,31 @@ mod tests {
             ("https://app.example.com.evil.org/callback", false),
         ] {
             assert_eq!(check(uri, &config).is_ok(), good, "{uri}");
+        }
+    }
+
+    #[test]
+    fn hosts_are_names_without_anything_around() {
+        for good in ["claude.ai", "localhost", "10.0.0.1", "[::1]", "a_b.example"] {
+            assert_eq!(check_host(good, false), Ok(()), "{good}");
+        }
+        assert_eq!(check_host("*.example.com", true), Ok(()));
+        for (wrong, right) in [
+            ("https://claude.ai", "`claude.ai`"),
+            ("https://claude.ai/callback", "`claude.ai`"),
+            ("claude.ai:443", "`claude.ai`"),
+            ("claude.ai/", "`claude.ai`"),
+            ("Claude.AI", "`claude.ai`"),
+            ("*.Example.com", "`*.example.com`"),
+            ("*", "without the key"),
+            ("*.*", "without the key"),
+            ("", "such as"),
+        ] {
+            let problem = check_host(wrong, true).expect_err(wrong);
+            assert!(problem.contains(right), "{wrong}: {problem}");
+        }
+        for wrong in ["*", "*.example.com", "https://a.example"] {
+            assert!(check_host(wrong, false).is_err(), "{wrong}");
         }
     }
 

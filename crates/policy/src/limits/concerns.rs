@@ -16,7 +16,7 @@ const MAX_CONVERSATION: usize = 128;
 /// How many parts there are by which calls may be counted apart.
 pub(crate) const PARTS: usize = 5;
 
-/// Which calls are concerned: a list that is empty concerns all.
+/// Which calls are concerned: what no patterns are of concerns all.
 #[derive(Clone, Debug)]
 pub(crate) struct Concerns {
     users: Patterns,
@@ -46,8 +46,9 @@ pub(crate) struct Parts<'c> {
 }
 
 impl Concerns {
-    fn new(lists: [&[String]; 5]) -> Self {
-        let [users, groups, profiles, backends, tools] = lists.map(Patterns::new);
+    fn new(lists: [&Option<Vec<String>>; 5]) -> Self {
+        let [users, groups, profiles, backends, tools] =
+            lists.map(|list| Patterns::new(list.as_deref().unwrap_or_default()));
         Self {
             users,
             groups,

@@ -27,21 +27,26 @@ pub struct LimitConfig {
     /// The principals whose calls it concerns, as patterns in which `*` stands for any characters.
     /// Without it: everybody's.
     #[serde(default)]
-    pub users: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub users: Option<Vec<String>>,
     /// The groups whose members' calls it concerns, as patterns. Without it: everybody's.
     #[serde(default)]
-    pub groups: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub groups: Option<Vec<String>>,
     /// The profiles through which the calls come that it concerns, as patterns. Without it: calls
     /// through any profile, and through none.
     #[serde(default)]
-    pub profiles: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub profiles: Option<Vec<String>>,
     /// The backends whose calls it concerns, as patterns. Without it: all.
     #[serde(default)]
-    pub backends: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub backends: Option<Vec<String>>,
     /// The tools whose calls it concerns, as patterns of the names that the gateway lists. Without
     /// it: all calls, those of prompts and resources too.
     #[serde(default)]
-    pub tools: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub tools: Option<Vec<String>>,
     /// How many calls in how long, such as `60/1m`: at most one call each microsecond, in at most 31
     /// days. A call that did nothing is not counted.
     #[serde(default)]
@@ -76,21 +81,26 @@ pub struct BudgetConfig {
     /// The principals whose calls it concerns, as patterns in which `*` stands for any characters.
     /// Without it: everybody's.
     #[serde(default)]
-    pub users: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub users: Option<Vec<String>>,
     /// The groups whose members' calls it concerns, as patterns. Without it: everybody's.
     #[serde(default)]
-    pub groups: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub groups: Option<Vec<String>>,
     /// The profiles through which the calls come that it concerns, as patterns. Without it: calls
     /// through any profile, and through none.
     #[serde(default)]
-    pub profiles: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub profiles: Option<Vec<String>>,
     /// The backends whose calls it concerns, as patterns. Without it: all.
     #[serde(default)]
-    pub backends: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub backends: Option<Vec<String>>,
     /// The tools whose calls it concerns, as patterns of the names that the gateway lists. Without
     /// it: all calls, those of prompts and resources too.
     #[serde(default)]
-    pub tools: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    pub tools: Option<Vec<String>>,
     /// How many calls. One that did nothing is not counted.
     #[serde(default)]
     pub calls: Option<u64>,
@@ -234,6 +244,17 @@ pub fn check_redis_url(text: &str) -> Result<(), String> {
         .map_err(|_| "is not the address of a Redis".to_owned())
 }
 
+/// Of a list that is there and names nothing: to leave out a list means all, so it would limit what
+/// nobody meant.
+const EMPTY: &str = "is empty, which concerns no call; leave it out to concern all, or say which";
+
+/// Which of the lists of a limit or budget are empty, by their keys.
+fn empty_lists(lists: [&Option<Vec<String>>; 5]) -> impl Iterator<Item = &'static str> {
+    let keys = ["users", "groups", "profiles", "backends", "tools"];
+    let lists = keys.into_iter().zip(lists);
+    lists.filter_map(|(key, list)| list.as_ref().is_some_and(Vec::is_empty).then_some(key))
+}
+
 /// What is wrong with limits and budgets: for each problem its key, from the section down, and what to
 /// do.
 #[must_use]
@@ -247,6 +268,15 @@ pub fn problems(limits: &[LimitConfig], budgets: &[BudgetConfig]) -> Vec<(Vec<St
         };
         if !names.insert(&limit.name) {
             wrong("name", "is another limit's too; expected one of its own");
+        }
+        for key in empty_lists([
+            &limit.users,
+            &limit.groups,
+            &limit.profiles,
+            &limit.backends,
+            &limit.tools,
+        ]) {
+            wrong(key, EMPTY);
         }
         if limit.rate.is_none() && limit.concurrency.is_none() {
             wrong(
@@ -269,6 +299,15 @@ pub fn problems(limits: &[LimitConfig], budgets: &[BudgetConfig]) -> Vec<(Vec<St
         };
         if !names.insert(&budget.name) {
             wrong("name", "is another budget's too; expected one of its own");
+        }
+        for key in empty_lists([
+            &budget.users,
+            &budget.groups,
+            &budget.profiles,
+            &budget.backends,
+            &budget.tools,
+        ]) {
+            wrong(key, EMPTY);
         }
         if [budget.calls, budget.bytes, budget.cost]
             .iter()

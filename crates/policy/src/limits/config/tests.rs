@@ -41,6 +41,28 @@ fn an_address_is_checked_and_never_shown() {
 }
 
 #[test]
+fn an_empty_list_is_a_problem() {
+    let limits: Vec<LimitConfig> =
+        serde_json::from_str(r#"[{"name":"a","concurrency":1,"tools":[]}]"#).unwrap();
+    let budgets: Vec<BudgetConfig> = serde_json::from_str(
+        r#"[{"name":"a","window":"1d","calls":1,"users":[],"groups":["x"],"profiles":[]}]"#,
+    )
+    .unwrap();
+    let keys: Vec<String> = problems(&limits, &budgets)
+        .into_iter()
+        .map(|(path, _)| path.join("."))
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "limits.[0].tools",
+            "budgets.[0].users",
+            "budgets.[0].profiles"
+        ]
+    );
+}
+
+#[test]
 fn what_limits_nothing_is_a_problem() {
     let limits: Vec<LimitConfig> =
         serde_json::from_str(r#"[{"name":"a"},{"name":"a","concurrency":1,"burst":2}]"#).unwrap();
