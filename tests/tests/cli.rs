@@ -290,7 +290,7 @@ async fn good_files_are_valid() {
                 command.env(format!("{name}_KEY_SHA256"), digest_of(&key_of(name)));
             }
             command.envs([
-                ("GITHUB_TOKEN", "a-token"),
+                ("GITHUB_TOKEN", "a-token-of-a-test"),
                 ("OIDC_ISSUER", "https://id.example.com/realms/team"),
                 ("TRACKER_URL", "https://tracker.example.com/mcp"),
                 ("TRACKER_CLIENT_SECRET", "of-the-client-51b2"),

@@ -106,6 +106,7 @@ fn tool(index: usize) -> Item {
         ui_resource: None,
         param_headers: Arc::default(),
         task_support: None,
+        effects: Default::default(),
         raw,
     }
 }

@@ -23,6 +23,7 @@ fn all_in_use() -> Metrics {
     metrics.http_request(200);
     let _ = metrics.limit("limit", "per-user");
     metrics.redacted("secret", "files");
+    metrics.result_capped("truncate", "files");
     let store = metrics.store();
     store.set_up(true);
     store.failed(StoreFailure::Timeout);
