@@ -115,7 +115,7 @@ impl Found {
     fn add(&mut self, path: &[&str], value: &str) {
         if !self.secrets.add(value) && !value.trim().is_empty() {
             let message = format!(
-                "is shorter than {LEAST_SECRET_BYTES} bytes, so it is not looked for in what comes back"
+                "a secret in it is shorter than {LEAST_SECRET_BYTES} bytes, so it is not looked for in what comes back"
             );
             self.leave_out(path, message);
         }

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use switchboard_backends::RequestState;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::canonical::canonical;
 use switchboard_protocol::error::ProtocolError;
@@ -28,6 +29,16 @@ pub(crate) struct Continuation {
     pub(crate) state: Option<String>,
     /// Whether it comes back for the first time, as the call that it was made for.
     pub(crate) is_first_use: bool,
+}
+
+impl Continuation {
+    /// What its backend gets of it.
+    pub(crate) fn upstream_state(&self) -> RequestState<'_> {
+        match &self.state {
+            Some(state) => RequestState::Restore(state),
+            None => RequestState::Remove,
+        }
+    }
 }
 
 /// Seals a continuation of this call.

@@ -80,18 +80,27 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
     }
 }
 
-/// The outcome if nothing is to be done about it, as about nearly all.
+/// The outcome without what the redactor finds, if there is one.
+fn redacted(terms: &Terms, outcome: Outcome) -> Outcome {
+    match &terms.redactor {
+        Some(redactor) => redact::redacted(redactor, outcome),
+        None => outcome,
+    }
+}
+
+/// The outcome if it is neither converted nor too large, as nearly all.
 ///
 /// # Errors
-/// The outcome again, if something is.
+/// The outcome again, if it may be.
 fn passed(terms: &Terms, outcome: Outcome) -> Result<Outcome, Outcome> {
-    let is_within = |completed: &Completed| {
-        let length = completed.result.len() as u64;
-        terms.cap.is_none_or(|cap| length <= cap.always_within())
+    if !terms.conversions.is_none() {
+        return Err(outcome);
+    }
+    let Some(cap) = terms.cap else {
+        return Ok(outcome);
     };
-    let is_free = terms.redactor.is_none() && terms.conversions.is_none();
     match outcome {
-        Outcome::Complete(completed) if is_free && is_within(&completed) => {
+        Outcome::Complete(completed) if completed.result.len() as u64 <= cap.always_within() => {
             Ok(Outcome::Complete(completed))
         }
         outcome => Err(outcome),
@@ -108,11 +117,13 @@ pub(crate) struct WayBack<'w> {
 }
 
 impl WayBack<'_> {
-    /// The outcome under these terms.
+    /// The outcome under these terms. Order is behaviour, change it with an ADR.
     pub(crate) async fn deliver(self, terms: &Terms, outcome: Outcome) -> Outcome {
+        // First, so that nothing behind it ever has a secret that was found.
+        let outcome = redacted(terms, outcome);
         match passed(terms, outcome) {
             Ok(outcome) => outcome,
-            Err(outcome) => self.deliverer.deliver(terms, self, outcome).await,
+            Err(outcome) => self.deliverer.fitted(terms, self, outcome).await,
         }
     }
 }
@@ -126,9 +137,9 @@ impl Deliverer {
         }
     }
 
-    /// The outcome of a call under these terms. Boxed, since it is rare and would make the future of
-    /// every call larger.
-    fn deliver<'d>(
+    /// The outcome of a call, converted and no larger than it may be. Boxed, since it is rare and would
+    /// make the future of every call larger.
+    fn fitted<'d>(
         &'d self,
         terms: &'d Terms,
         way_back: WayBack<'d>,
@@ -151,7 +162,7 @@ impl Deliverer {
             schemas: &self.schemas,
             metrics: &self.metrics,
         };
-        Box::pin(delivery.deliver(outcome))
+        Box::pin(async move { delivery.capped(outcome).await })
     }
 
     /// The outcome of a request for a task of this backend, whose result is that of the tool `target`.
@@ -177,7 +188,7 @@ impl Deliverer {
             schemas: &self.schemas,
             metrics: &self.metrics,
         };
-        match delivery.redacted(outcome) {
+        match redacted(&terms, outcome) {
             Outcome::Complete(task) => delivery.capped_in_task(task).await,
             other => delivery.capped(other).await,
         }
@@ -185,20 +196,6 @@ impl Deliverer {
 }
 
 impl Delivery<'_> {
-    /// Order is behaviour, change it with an ADR.
-    async fn deliver(self, outcome: Outcome) -> Outcome {
-        // First, so that nothing behind it ever has a secret that was found.
-        let outcome = self.redacted(outcome);
-        self.capped(outcome).await
-    }
-
-    fn redacted(&self, outcome: Outcome) -> Outcome {
-        match &self.terms.redactor {
-            Some(redactor) => redact::redacted(redactor, outcome),
-            None => outcome,
-        }
-    }
-
     /// A task whose result is no larger than it may be.
     async fn capped_in_task(&self, task: Completed) -> Outcome {
         let text = Bytes::from(cap::contiguous(task.result));

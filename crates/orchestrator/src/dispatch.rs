@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use switchboard_backends::status::State;
 use switchboard_backends::{Reply, RequestState, Rewrite};
-use switchboard_protocol::call::{Call, Deadline, Outcome};
+use switchboard_protocol::call::{Call, Deadline, Outcome, Sink};
+use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::millis;
@@ -190,11 +191,7 @@ impl Inner {
         });
         let rewrite = Rewrite {
             target: Some(&destination.target),
-            request_state: match continuation.map(|continuation| continuation.state.as_deref()) {
-                None => RequestState::Keep,
-                Some(Some(state)) => RequestState::Restore(state),
-                Some(None) => RequestState::Remove,
-            },
+            request_state: continuation.map_or(RequestState::Keep, Continuation::upstream_state),
             param_headers,
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
             take: delivery::take(terms.as_ref(), call),
@@ -217,15 +214,7 @@ impl Inner {
             }
         }
         let attempt = Attempt::begin(call, destination);
-        let redactor = terms.as_ref().and_then(|terms| terms.redactor.as_ref());
-        // Only for this backend: a substitute has its own.
-        let sink = match (redactor, &call.sink) {
-            (Some(redactor), Some(sink)) => {
-                let redacted = redacting(redactor, sink);
-                call.sink.replace(redacted)
-            }
-            _ => None,
-        };
+        let sink = redact_notifications(call, terms.as_ref());
         let reply = backend.reply(call, &rewrite, span).await;
         if sink.is_some() {
             call.sink = sink;
@@ -278,6 +267,14 @@ impl Inner {
         }
         outcome
     }
+}
+
+/// Has secrets taken out of what the call's caller is told meanwhile; gives the sink as it was, to be
+/// put back: a substitute's backend has a redactor of its own.
+fn redact_notifications(call: &mut Call, terms: Option<&Terms>) -> Option<Arc<dyn Sink>> {
+    let redactor = terms?.redactor.as_ref()?;
+    let redacted = redacting(redactor, call.sink.as_ref()?);
+    call.sink.replace(redacted)
 }
 
 /// Whether a call ended without anything having been done, for certain.

@@ -443,6 +443,6 @@ mod tests {
         let size = size_of_val(&future);
         drop(future);
         orchestrator.shut_down().await;
-        assert!(size <= 4352, "{size} bytes");
+        assert!(size <= 4608, "{size} bytes");
     }
 }

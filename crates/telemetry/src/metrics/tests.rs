@@ -20,6 +20,7 @@ fn all_in_use() -> Metrics {
     );
     backend.set_state(BackendState::Ready);
     let _ = backend.processes();
+    backend.looked_up(CacheOutcome::Hit);
     metrics.http_request(200);
     let _ = metrics.limit("limit", "per-user");
     metrics.redacted("secret", "files");
@@ -29,6 +30,7 @@ fn all_in_use() -> Metrics {
     store.failed(StoreFailure::Timeout);
     metrics.count_tasks_with(|| 7);
     metrics.count_parked_calls_with(|| 3);
+    metrics.count_cache_with(|| Some((4, 5)));
     metrics.count_dropped_with("logs", || 1);
     metrics.count_dropped_with("spans", || 2);
     metrics
