@@ -193,10 +193,12 @@ impl Delivery<'_> {
         };
         self.tell(over);
         let rest = match over {
-            // Dropping the stream cancels the call.
-            Over::Refuse => return self.refused(cap),
+            Over::Refuse => {
+                cut_off(stream);
+                return self.refused(cap);
+            }
             Over::Truncate => {
-                drop(stream);
+                cut_off(stream);
                 Rest::Lost
             }
             Over::Handle => self.keep(&text, stream, &mut total).await,
@@ -231,10 +233,12 @@ impl Delivery<'_> {
         total: &mut Option<u64>,
     ) -> Rest {
         let Ok(mut keeping) = self.kept.begin(self.call, &self.target) else {
+            cut_off(stream);
             return Rest::NoRoom;
         };
         for piece in beginning.chunks(KEPT_AT_ONCE) {
             if keeping.push(&Bytes::copy_from_slice(piece)).await.is_err() {
+                cut_off(stream);
                 return Rest::NoRoom;
             }
         }
@@ -246,6 +250,7 @@ impl Delivery<'_> {
                     Ok(Piece::Bytes(piece)) => {
                         length += piece.len() as u64;
                         if keeping.push(&piece).await.is_err() {
+                            cut_off(Some(stream));
                             return Rest::NoRoom;
                         }
                     }
@@ -299,6 +304,13 @@ fn more_within(cap: &Cap, size: Size) -> usize {
 
 async fn next(stream: &mut dyn ResultStream) -> Result<Piece, CallError> {
     poll_fn(|context| stream.poll_piece(context)).await
+}
+
+/// Cancels the call of a result of which nothing more is taken.
+fn cut_off(stream: Option<Box<dyn ResultStream>>) {
+    if let Some(mut stream) = stream {
+        stream.cut_off();
+    }
 }
 
 /// All of it in one piece.
