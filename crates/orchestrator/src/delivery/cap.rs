@@ -30,6 +30,7 @@ struct TooLarge {
     total: Option<u64>,
     /// What follows; none: it is all there.
     stream: Option<Box<dyn ResultStream>>,
+    /// Whether it is known to say `isError: true`.
     is_error: bool,
 }
 
@@ -183,7 +184,7 @@ impl Delivery<'_> {
             mut text,
             mut total,
             stream,
-            is_error,
+            mut is_error,
         } = too_large;
         // Of a result of another shape nobody knows what it may be without.
         let is_task = || member(&text, "resultType") == Some(b"\"task\"");
@@ -201,7 +202,7 @@ impl Delivery<'_> {
                 cut_off(stream);
                 Rest::Lost
             }
-            Over::Handle => self.keep(&text, stream, &mut total).await,
+            Over::Handle => self.keep(&text, stream, &mut total, &mut is_error).await,
         };
         let mended = mend(&mut text);
         let (text, sound) = convert::convert(self, text, mended.sound);
@@ -215,6 +216,7 @@ impl Delivery<'_> {
             uri: uri
                 .as_deref()
                 .filter(|_| self.method == Method::ResourcesRead),
+            is_error,
             output_schema: self.output_schema().filter(|_| !is_error),
             schemas: self.schemas,
         };
@@ -225,12 +227,14 @@ impl Delivery<'_> {
         })
     }
 
-    /// Has the whole result kept: what was read of it, and what follows.
+    /// Has the whole result kept: what was read of it, and what follows. What its end tells of it goes
+    /// to `total` and `ends_in_error`.
     async fn keep(
         &self,
         beginning: &[u8],
         stream: Option<Box<dyn ResultStream>>,
         total: &mut Option<u64>,
+        ends_in_error: &mut bool,
     ) -> Rest {
         let Ok(mut keeping) = self.kept.begin(self.call, &self.target) else {
             cut_off(stream);
@@ -254,8 +258,9 @@ impl Delivery<'_> {
                             return Rest::NoRoom;
                         }
                     }
-                    Ok(Piece::End { .. }) => {
+                    Ok(Piece::End { is_error }) => {
                         *total = Some(length);
+                        *ends_in_error = is_error;
                         break;
                     }
                     Err(_) => {
