@@ -19,6 +19,8 @@ use super::{Delivery, convert, error};
 
 /// How much more is read at least before it is counted again.
 const STEP: usize = 16 * 1024;
+/// Room for what mending adds to a beginning, for all but the deepest, in bytes.
+const MENDED: usize = 128;
 /// How much of a result is handed on to be kept at once, in bytes.
 const KEPT_AT_ONCE: usize = 64 * 1024;
 
@@ -55,7 +57,12 @@ impl Delivery<'_> {
             Outcome::Arriving(stream) => self.arriving(&cap, stream).await,
             Outcome::InputRequired(question) => {
                 // Nobody could answer a part of it.
-                return match Size::of_text(&contiguous(question.clone())).is_within(cap.most()) {
+                let is_within = question.len() as u64 <= cap.always_within() || {
+                    let segments = question.segments().iter();
+                    let size: Size = segments.map(|segment| Size::of_text(segment)).sum();
+                    size.is_within(cap.most())
+                };
+                return match is_within {
                     true => Outcome::InputRequired(question),
                     false => self.refused(&cap),
                 };
@@ -83,9 +90,13 @@ impl Delivery<'_> {
         }
     }
 
+    /// Whether a result of this length is passed on as it is, whatever is in it.
+    fn passes(&self, cap: &Cap, length: usize) -> bool {
+        self.terms.conversions.is_none() && length as u64 <= cap.always_within()
+    }
+
     fn whole(&self, cap: &Cap, completed: Completed) -> ControlFlow<Outcome, TooLarge> {
-        let length = completed.result.len();
-        if self.terms.conversions.is_none() && length as u64 <= cap.always_within() {
+        if self.passes(cap, completed.result.len()) {
             return ControlFlow::Break(Outcome::Complete(completed));
         }
         self.measured(cap, contiguous(completed.result), completed.is_error)
@@ -93,6 +104,12 @@ impl Delivery<'_> {
 
     fn measured(&self, cap: &Cap, text: Vec<u8>, is_error: bool) -> ControlFlow<Outcome, TooLarge> {
         let length = text.len();
+        if self.passes(cap, length) {
+            return ControlFlow::Break(Outcome::Complete(Completed {
+                result: text.into(),
+                is_error,
+            }));
+        }
         let (text, _) = convert::convert(self, text, length);
         if Size::of_result(&text).is_within(cap.most()) {
             return ControlFlow::Break(Outcome::Complete(Completed {
@@ -128,7 +145,7 @@ impl Delivery<'_> {
                         skips = false;
                         piece = piece.slice(end..);
                     }
-                    text.extend_from_slice(&piece);
+                    collect(&mut text, &piece, within);
                     drop(piece);
                     if text.len() <= within {
                         continue;
@@ -307,6 +324,17 @@ fn more_within(cap: &Cap, size: Size) -> usize {
     usize::try_from(more).unwrap_or(usize::MAX).max(STEP)
 }
 
+/// Adds a piece to what was read, without room for more than is read before the next look.
+fn collect(text: &mut Vec<u8>, piece: &[u8], within: usize) {
+    let length = text.len() + piece.len();
+    if length > text.capacity() {
+        // A vector would double beyond it.
+        let room = text.capacity().saturating_mul(2).min(within).max(length);
+        text.reserve_exact((room - text.len()).saturating_add(MENDED));
+    }
+    text.extend_from_slice(piece);
+}
+
 async fn next(stream: &mut dyn ResultStream) -> Result<Piece, CallError> {
     poll_fn(|context| stream.poll_piece(context)).await
 }
@@ -325,4 +353,21 @@ pub(super) fn contiguous(payload: Payload) -> Vec<u8> {
         text.extend_from_slice(&segment);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_takes_no_more_room_than_the_cap() {
+        let mut text = Vec::new();
+        for _ in 0..100 {
+            collect(&mut text, &[b'x'; 1000], 100_500);
+        }
+        assert_eq!(text.len(), 100_000);
+        assert!(text.capacity() <= 100_500 + MENDED, "{}", text.capacity());
+        collect(&mut text, &[b'x'; 3000], 100_500);
+        assert!(text.capacity() <= 103_000 + MENDED, "{}", text.capacity());
+    }
 }
