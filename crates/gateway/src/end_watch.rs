@@ -117,4 +117,8 @@ impl<W: EndWatcher> ResultStream for WatchedStream<W> {
     fn keep(&mut self, room: Box<dyn Send>) {
         self.result.keep(room);
     }
+
+    fn cut_off(&mut self) {
+        self.result.cut_off();
+    }
 }

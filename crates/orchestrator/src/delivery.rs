@@ -18,7 +18,7 @@ use switchboard_protocol::version::Version;
 use switchboard_telemetry::Metrics;
 
 use self::cut::Schemas;
-use crate::catalogue::Snapshot;
+use crate::catalogue::{Entry, Snapshot};
 use crate::kept::Kept;
 use crate::resolve::Destination;
 
@@ -48,8 +48,8 @@ pub(crate) struct Delivery<'d> {
     method: Method,
     target: Target<'d>,
     backend: &'d Arc<str>,
-    /// The tool that was called, if it is known which.
-    tool: Option<(&'d Snapshot, &'d Destination<'d>)>,
+    /// The tool whose result it is, if it is known which.
+    tool: Option<&'d Entry>,
     kept: &'d Kept,
     schemas: &'d Schemas,
     metrics: &'d Metrics,
@@ -157,7 +157,7 @@ impl Deliverer {
             method: call.method,
             target: destination.policy_target(),
             backend: &destination.backend,
-            tool: Some((snapshot, destination)),
+            tool: destination.tool(snapshot),
             kept: &self.kept,
             schemas: &self.schemas,
             metrics: &self.metrics,
@@ -177,13 +177,15 @@ impl Deliverer {
         let Some(terms) = terms(snapshot, call, &target) else {
             return outcome;
         };
+        let tool = snapshot.tool(target.name);
         let delivery = Delivery {
             terms: &terms,
             call,
             method: Method::ToolsCall,
             target,
             backend,
-            tool: None,
+            // Its name may be another's by now.
+            tool: tool.filter(|tool| *tool.backend == *target.backend),
             kept: &self.kept,
             schemas: &self.schemas,
             metrics: &self.metrics,
@@ -208,7 +210,7 @@ impl Delivery<'_> {
         };
         let inner = Completed {
             result: text.slice(at.clone()).into(),
-            is_error: false,
+            is_error: member(&text[at.clone()], "isError") == Some(b"true"),
         };
         let capped = match self.capped(Outcome::Complete(inner)).await {
             Outcome::Complete(capped) => capped,
@@ -223,10 +225,9 @@ impl Delivery<'_> {
         Outcome::Complete(Completed { result, ..task })
     }
 
-    /// What the tool that was called says of its structured content.
+    /// What the tool says of its structured content, if it is one that does.
     fn output_schema(&self) -> Option<&[u8]> {
-        let (snapshot, destination) = self.tool?;
-        destination.output_schema(snapshot)
+        member(&self.tool?.item.raw, "outputSchema")
     }
 
     /// Whether the client knows content that is a link (since 2025-06-18).

@@ -10,7 +10,6 @@ use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::param_header::ParamHeaders;
 use switchboard_protocol::policy::{Target, TargetKind};
-use switchboard_protocol::splice::member;
 
 use crate::catalogue::{Entry, Route, Snapshot, Source};
 
@@ -40,10 +39,10 @@ impl Destination<'_> {
         }
     }
 
-    /// What the tool says of its structured content, if it is one that does.
-    pub(crate) fn output_schema<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s [u8]> {
+    /// The tool that it is, if it is one.
+    pub(crate) fn tool<'s>(&self, snapshot: &'s Snapshot) -> Option<&'s Entry> {
         let exposed = self.exposed.filter(|_| self.kind == TargetKind::Tool)?;
-        member(&snapshot.tool(exposed)?.item.raw, "outputSchema")
+        snapshot.tool(exposed)
     }
 
     /// The name that the gateway has for the target.

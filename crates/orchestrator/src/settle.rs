@@ -81,6 +81,10 @@ impl ResultStream for SettlingStream {
     fn keep(&mut self, room: Box<dyn Send>) {
         self.result.keep(room);
     }
+
+    fn cut_off(&mut self) {
+        self.result.cut_off();
+    }
 }
 
 impl SettlingStream {

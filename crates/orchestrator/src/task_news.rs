@@ -15,20 +15,23 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
 use switchboard_protocol::call::{Call, Sink};
 use switchboard_protocol::capabilities::ClientCapabilities;
+use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::ProtocolError;
 use switchboard_protocol::extension;
 use switchboard_protocol::json;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::policy::{Admission, Ending};
+use switchboard_protocol::size::Size;
 use switchboard_protocol::splice::{Splice, filter_object, for_each_item, member};
 use tokio::time::timeout;
 
 use crate::catalogue::Snapshot;
+use crate::delivery::terms;
 use crate::home::Home;
 use crate::orchestrator::{Inner, Orchestrator};
 use crate::results::asks_undeclared;
-use crate::tasks::{self, Task, has_result};
+use crate::tasks::{self, Task};
 
 /// The most tasks that one stream may name.
 const MAX_TASKS: usize = 100;
@@ -286,18 +289,20 @@ impl TaskNews {
         splice.apply(raw, params, &mut edited);
         let mut out = Vec::with_capacity(edited.len());
         filter_object(&edited, b"", |key| key != "_meta", &mut out);
-        if has_result(&out) {
-            let ending = self.inner.first_delivery(token, out.len());
-            self.charge(&snapshot, task, ending);
+        if let Some(redactor) = snapshot.policy().redactor(&task.home.backend) {
+            out = redactor.redact(out.into()).into();
         }
-        let members = out.len() - 1;
-        match snapshot.policy().redactor(&task.home.backend) {
-            Some(redactor) => {
-                let redacted = redactor.redact(out.into());
-                Some(redacted[1..redacted.len() - 1].to_vec())
+        if let Some(result) = member(&out, "result") {
+            let terms = terms(&snapshot, &self.call, &task.target(&snapshot));
+            if terms.is_none_or(|terms| is_told(&terms, result)) {
+                let ending = self.inner.first_delivery(token, out.len());
+                self.charge(&snapshot, task, ending);
+            } else {
+                // Whoever asks for the task gets it, and is charged for it then.
+                out = without_result(&out);
             }
-            None => Some(out[1..members].to_vec()),
         }
+        Some(out[1..out.len() - 1].to_vec())
     }
 
     /// Charges what was told. A store that has to be asked is asked beside the stream.
@@ -317,5 +322,58 @@ impl TaskNews {
                 });
             }
         }
+    }
+}
+
+/// Whether the result of a task is told as it is under these terms: nothing of it would be converted,
+/// kept or cut, which is for requests alone.
+fn is_told(terms: &Terms, result: &[u8]) -> bool {
+    let is_within = terms.cap.is_none_or(|cap| {
+        result.len() as u64 <= cap.always_within() || Size::of_result(result).is_within(cap.most())
+    });
+    terms.conversions.is_none() && is_within
+}
+
+/// The state of a task without what its call would have been answered with.
+fn without_result(state: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    filter_object(state, b"", |key| key != "result", &mut out);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_protocol::delivery::{Cap, Conversion, Conversions, Over};
+
+    use super::*;
+
+    #[test]
+    fn a_result_that_would_be_cut_or_converted_is_not_told() {
+        let cap = |bytes| Terms {
+            cap: Some(Cap {
+                bytes: Some(bytes),
+                tokens: None,
+                over: Over::Truncate,
+            }),
+            ..Terms::default()
+        };
+        let state = br#"{"taskId":"a","result":{"content":[]},"status":"completed"}"#;
+        let result = member(state, "result").expect("a result");
+        let length = result.len() as u64;
+        assert!(is_told(&Terms::default(), result));
+        assert!(is_told(&cap(length), result));
+        assert!(!is_told(&cap(length - 1), result));
+        let converted = Terms {
+            conversions: Conversions {
+                image: Conversion::Drop,
+                ..Conversions::default()
+            },
+            ..Terms::default()
+        };
+        assert!(!is_told(&converted, result));
+        assert_eq!(
+            without_result(state),
+            br#"{"taskId":"a","status":"completed"}"#
+        );
     }
 }

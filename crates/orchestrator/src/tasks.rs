@@ -33,7 +33,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use policy::has_result;
+use policy::has_result;
 
 /// The least and the longest time that a task can be asked for after it was created. What its
 /// server says of its life may change while it lives, and the token cannot.

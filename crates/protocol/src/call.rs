@@ -308,6 +308,10 @@ pub trait ResultStream: Send {
     /// Drops this as soon as nothing more comes from the server, also if nobody takes what came
     /// before: what the call took of the gateway's room.
     fn keep(&mut self, room: Box<dyn Send>);
+
+    /// Nothing of it will be taken any more, though its caller stays: it is too large, and whoever
+    /// makes the same call will find the same.
+    fn cut_off(&mut self) {}
 }
 
 /// A piece of a [`ResultStream`].

@@ -83,7 +83,7 @@ impl Recording {
     }
 }
 
-/// Dropped before its end it goes to the next of those that wait for it.
+/// Dropped before its end, and not cut off, it goes to the next of those that wait for it.
 impl ResultStream for Recording {
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
         let piece = ready!(self.result.poll_piece(context));
@@ -97,5 +97,101 @@ impl ResultStream for Recording {
 
     fn keep(&mut self, room: Box<dyn Send>) {
         self.result.keep(room);
+    }
+
+    fn cut_off(&mut self) {
+        // Those that wait would be cut off one after another.
+        self.give_up();
+        self.result.cut_off();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Waker;
+    use std::time::Duration;
+
+    use switchboard_protocol::policy::TargetKind;
+    use switchboard_protocol::result_cache::{
+        CacheKey, CacheUsage, CachedResult, Lookup, ResultCache,
+    };
+    use switchboard_telemetry::Metrics;
+
+    use super::super::{Flights, Lead, Question, Turn, now};
+    use super::*;
+
+    const KEY: CacheKey = CacheKey::new([1; 32]);
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl ResultCache for Nothing {
+        fn get(&self, _: &CacheKey) -> Lookup {
+            Lookup::Known(None)
+        }
+
+        fn put(&self, _: &CacheKey, _: CachedResult) {}
+
+        fn usage(&self) -> Option<CacheUsage> {
+            None
+        }
+    }
+
+    struct Endless;
+
+    impl ResultStream for Endless {
+        fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
+            Poll::Ready(Ok(Piece::Bytes(Bytes::from_static(b"[0,"))))
+        }
+
+        fn keep(&mut self, _: Box<dyn Send>) {}
+    }
+
+    async fn turn(flights: &Arc<Flights>) -> Turn {
+        flights.board(&KEY).expect("there is room").turn().await
+    }
+
+    fn recording(lead: Lead) -> Recording {
+        let question = Question {
+            key: KEY,
+            public: None,
+            kind: TargetKind::Tool,
+            backend: "one".into(),
+            ttl: Duration::from_secs(1),
+            stale_for: Duration::ZERO,
+            asked_at: now(),
+            changed_at: None,
+            metrics: Metrics::new().expect("a registry").backend("one"),
+        };
+        let seat = Seat {
+            question,
+            lead: Some(lead),
+            stale: None,
+            store: Arc::new(Nothing),
+            max_entry: 1024,
+            recorded: Arc::default(),
+        };
+        Recording::new(Box::new(Endless), Box::new(seat))
+    }
+
+    #[tokio::test]
+    async fn cut_off_it_sets_all_free_and_given_up_it_goes_to_the_next() {
+        for is_cut_off in [true, false] {
+            let flights = Arc::new(Flights::default());
+            let Turn::Lead(lead) = turn(&flights).await else {
+                panic!("it is the turn of the first");
+            };
+            let mut recording = recording(lead);
+            let waiting = flights.board(&KEY).expect("there is room");
+            let piece = recording.poll_piece(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(piece, Poll::Ready(Ok(Piece::Bytes(_)))));
+            if is_cut_off {
+                recording.cut_off();
+            }
+            drop(recording);
+            let turn = waiting.turn().await;
+            assert_eq!(matches!(turn, Turn::Landed(None)), is_cut_off);
+        }
     }
 }

@@ -19,6 +19,8 @@ use super::{Delivery, convert, error};
 
 /// How much more is read at least before it is counted again.
 const STEP: usize = 16 * 1024;
+/// Room for what mending adds to a beginning, for all but the deepest, in bytes.
+const MENDED: usize = 128;
 /// How much of a result is handed on to be kept at once, in bytes.
 const KEPT_AT_ONCE: usize = 64 * 1024;
 
@@ -30,6 +32,7 @@ struct TooLarge {
     total: Option<u64>,
     /// What follows; none: it is all there.
     stream: Option<Box<dyn ResultStream>>,
+    /// Whether it is known to say `isError: true`.
     is_error: bool,
 }
 
@@ -54,7 +57,12 @@ impl Delivery<'_> {
             Outcome::Arriving(stream) => self.arriving(&cap, stream).await,
             Outcome::InputRequired(question) => {
                 // Nobody could answer a part of it.
-                return match Size::of_text(&contiguous(question.clone())).is_within(cap.most()) {
+                let is_within = question.len() as u64 <= cap.always_within() || {
+                    let segments = question.segments().iter();
+                    let size: Size = segments.map(|segment| Size::of_text(segment)).sum();
+                    size.is_within(cap.most())
+                };
+                return match is_within {
                     true => Outcome::InputRequired(question),
                     false => self.refused(&cap),
                 };
@@ -82,9 +90,13 @@ impl Delivery<'_> {
         }
     }
 
+    /// Whether a result of this length is passed on as it is, whatever is in it.
+    fn passes(&self, cap: &Cap, length: usize) -> bool {
+        self.terms.conversions.is_none() && length as u64 <= cap.always_within()
+    }
+
     fn whole(&self, cap: &Cap, completed: Completed) -> ControlFlow<Outcome, TooLarge> {
-        let length = completed.result.len();
-        if self.terms.conversions.is_none() && length as u64 <= cap.always_within() {
+        if self.passes(cap, completed.result.len()) {
             return ControlFlow::Break(Outcome::Complete(completed));
         }
         self.measured(cap, contiguous(completed.result), completed.is_error)
@@ -92,6 +104,12 @@ impl Delivery<'_> {
 
     fn measured(&self, cap: &Cap, text: Vec<u8>, is_error: bool) -> ControlFlow<Outcome, TooLarge> {
         let length = text.len();
+        if self.passes(cap, length) {
+            return ControlFlow::Break(Outcome::Complete(Completed {
+                result: text.into(),
+                is_error,
+            }));
+        }
         let (text, _) = convert::convert(self, text, length);
         if Size::of_result(&text).is_within(cap.most()) {
             return ControlFlow::Break(Outcome::Complete(Completed {
@@ -127,7 +145,7 @@ impl Delivery<'_> {
                         skips = false;
                         piece = piece.slice(end..);
                     }
-                    text.extend_from_slice(&piece);
+                    collect(&mut text, &piece, within);
                     drop(piece);
                     if text.len() <= within {
                         continue;
@@ -183,7 +201,7 @@ impl Delivery<'_> {
             mut text,
             mut total,
             stream,
-            is_error,
+            mut is_error,
         } = too_large;
         // Of a result of another shape nobody knows what it may be without.
         let is_task = || member(&text, "resultType") == Some(b"\"task\"");
@@ -193,13 +211,15 @@ impl Delivery<'_> {
         };
         self.tell(over);
         let rest = match over {
-            // Dropping the stream cancels the call.
-            Over::Refuse => return self.refused(cap),
+            Over::Refuse => {
+                cut_off(stream);
+                return self.refused(cap);
+            }
             Over::Truncate => {
-                drop(stream);
+                cut_off(stream);
                 Rest::Lost
             }
-            Over::Handle => self.keep(&text, stream, &mut total).await,
+            Over::Handle => self.keep(&text, stream, &mut total, &mut is_error).await,
         };
         let mended = mend(&mut text);
         let (text, sound) = convert::convert(self, text, mended.sound);
@@ -213,6 +233,7 @@ impl Delivery<'_> {
             uri: uri
                 .as_deref()
                 .filter(|_| self.method == Method::ResourcesRead),
+            is_error,
             output_schema: self.output_schema().filter(|_| !is_error),
             schemas: self.schemas,
         };
@@ -223,18 +244,22 @@ impl Delivery<'_> {
         })
     }
 
-    /// Has the whole result kept: what was read of it, and what follows.
+    /// Has the whole result kept: what was read of it, and what follows. What its end tells of it goes
+    /// to `total` and `ends_in_error`.
     async fn keep(
         &self,
         beginning: &[u8],
         stream: Option<Box<dyn ResultStream>>,
         total: &mut Option<u64>,
+        ends_in_error: &mut bool,
     ) -> Rest {
         let Ok(mut keeping) = self.kept.begin(self.call, &self.target) else {
+            cut_off(stream);
             return Rest::NoRoom;
         };
         for piece in beginning.chunks(KEPT_AT_ONCE) {
             if keeping.push(&Bytes::copy_from_slice(piece)).await.is_err() {
+                cut_off(stream);
                 return Rest::NoRoom;
             }
         }
@@ -246,11 +271,13 @@ impl Delivery<'_> {
                     Ok(Piece::Bytes(piece)) => {
                         length += piece.len() as u64;
                         if keeping.push(&piece).await.is_err() {
+                            cut_off(Some(stream));
                             return Rest::NoRoom;
                         }
                     }
-                    Ok(Piece::End { .. }) => {
+                    Ok(Piece::End { is_error }) => {
                         *total = Some(length);
+                        *ends_in_error = is_error;
                         break;
                     }
                     Err(_) => {
@@ -297,8 +324,26 @@ fn more_within(cap: &Cap, size: Size) -> usize {
     usize::try_from(more).unwrap_or(usize::MAX).max(STEP)
 }
 
+/// Adds a piece to what was read, without room for more than is read before the next look.
+fn collect(text: &mut Vec<u8>, piece: &[u8], within: usize) {
+    let length = text.len() + piece.len();
+    if length > text.capacity() {
+        // A vector would double beyond it.
+        let room = text.capacity().saturating_mul(2).min(within).max(length);
+        text.reserve_exact((room - text.len()).saturating_add(MENDED));
+    }
+    text.extend_from_slice(piece);
+}
+
 async fn next(stream: &mut dyn ResultStream) -> Result<Piece, CallError> {
     poll_fn(|context| stream.poll_piece(context)).await
+}
+
+/// Cancels the call of a result of which nothing more is taken.
+fn cut_off(stream: Option<Box<dyn ResultStream>>) {
+    if let Some(mut stream) = stream {
+        stream.cut_off();
+    }
 }
 
 /// All of it in one piece.
@@ -308,4 +353,21 @@ pub(super) fn contiguous(payload: Payload) -> Vec<u8> {
         text.extend_from_slice(&segment);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_takes_no_more_room_than_the_cap() {
+        let mut text = Vec::new();
+        for _ in 0..100 {
+            collect(&mut text, &[b'x'; 1000], 100_500);
+        }
+        assert_eq!(text.len(), 100_000);
+        assert!(text.capacity() <= 100_500 + MENDED, "{}", text.capacity());
+        collect(&mut text, &[b'x'; 3000], 100_500);
+        assert!(text.capacity() <= 103_000 + MENDED, "{}", text.capacity());
+    }
 }

@@ -13,6 +13,9 @@ use super::Delivery;
 /// The result object in `text` with its content converted. Values that end behind `sound` were cut, and
 /// stay as they are; gives where those begin in the text that came of it.
 pub(super) fn convert(delivery: &Delivery<'_>, text: Vec<u8>, sound: usize) -> (Vec<u8>, usize) {
+    if delivery.terms.conversions.is_none() {
+        return (text, sound);
+    }
     let converter = Converter {
         delivery,
         conversions: delivery.terms.conversions,

@@ -66,6 +66,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) knows_links: bool,
     /// The URI that was asked for, where a resource was.
     pub(crate) uri: Option<&'a str>,
+    /// Whether it is known to say `isError: true`, though that may stand behind what is there.
+    pub(crate) is_error: bool,
     /// What structured content has to be like.
     pub(crate) output_schema: Option<&'a [u8]>,
     /// Those that were read before.
@@ -122,7 +124,10 @@ impl Cut<'_> {
     }
 
     fn keep(&self, beginning: &Beginning<'_>, room: &mut Room) -> Kept {
-        let mut kept = Kept::default();
+        let mut kept = Kept {
+            is_error: self.is_error,
+            ..Kept::default()
+        };
         let before = room.left();
         self.keep_members(beginning, room, &mut kept);
         if self.method == Method::ToolsCall {
@@ -214,7 +219,7 @@ impl Cut<'_> {
 
     fn written(&self, kept: &Kept, notice: &Notice<'_>) -> Vec<u8> {
         let items = kept.items.iter().map(Vec::as_slice);
-        let note = notice.items(kept.lost_structured);
+        let note = notice.items(kept.lost_structured, kept.is_error);
         let mut out = format!("{{\"{}\":[", self.items_key()).into_bytes();
         for (index, item) in items.chain(note.iter().map(Vec::as_slice)).enumerate() {
             if index > 0 {

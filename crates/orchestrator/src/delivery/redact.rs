@@ -125,4 +125,8 @@ impl ResultStream for RedactedStream {
     fn keep(&mut self, room: Box<dyn Send>) {
         self.result.keep(room);
     }
+
+    fn cut_off(&mut self) {
+        self.result.cut_off();
+    }
 }

@@ -71,7 +71,7 @@ impl<'a> Notice<'a> {
         };
         let around = "{\"messages\":[],\"isError\":true,,\"_meta\":{,}}";
         let missing = self.cut.method.missing_members(false, true, false);
-        let items = self.items(true).into_iter();
+        let items = self.items(true, false).into_iter();
         let items = items.map(|item| Size::of_text(&item) + Size::of_text(b","));
         let texts = [around, missing, &*self.member(&note)];
         let texts = texts.iter().map(|text| Size::of_text(text.as_bytes()));
@@ -103,11 +103,11 @@ impl<'a> Notice<'a> {
     }
 
     /// What is added to the content, as blocks, messages or contents.
-    pub(super) fn items(&self, lost_structured: bool) -> Vec<Vec<u8>> {
+    pub(super) fn items(&self, lost_structured: bool, is_error: bool) -> Vec<Vec<u8>> {
         if !self.has_words {
             return Vec::new();
         }
-        let words = json::quoted(&self.words(lost_structured));
+        let words = json::quoted(&self.words(lost_structured, is_error));
         let block = [b"{\"type\":\"text\",\"text\":", &*words, b"}"].concat();
         let mut items = Vec::new();
         match self.cut.method {
@@ -148,7 +148,7 @@ impl<'a> Notice<'a> {
     }
 
     /// For a model: what happened, and what it can do.
-    fn words(&self, lost_structured: bool) -> String {
+    fn words(&self, lost_structured: bool, is_error: bool) -> String {
         let cap = self.cut.cap;
         let mut text = format!("[The gateway cut this result, which is larger than {cap}. ");
         match self.cut.rest {
@@ -172,6 +172,9 @@ impl<'a> Notice<'a> {
                     let _ = write!(text, " In it: {}.", shortened(&result.shape));
                 }
             }
+        }
+        if self.cut.method == Method::ToolsCall && self.cut.total.is_none() && !is_error {
+            text.push_str(" Its end was not read, so whether it is an error is not known.");
         }
         if lost_structured {
             text.push_str(" Its structured content is missing too, since none that is valid fits.");

@@ -66,6 +66,7 @@ fn cut(method: Method, cap: Cap, rest: &Rest, schema: Option<&Value>, text: &[u8
         rest,
         knows_links: true,
         uri: Some("file:///a"),
+        is_error: false,
         output_schema: schema.as_deref().map(str::as_bytes),
         schemas: &Schemas::default(),
     };
@@ -365,6 +366,39 @@ fn what_is_kept_is_linked_to() {
     assert!(
         words[1].contains("switchboard__read_result") && words[1].contains("1 text of 3 lines")
     );
+}
+
+#[test]
+fn an_error_is_one_wherever_it_says_so_and_what_was_not_read_is_unknown() {
+    let text = json!({ "content": [{ "type": "text", "text": "x".repeat(9000) }] }).to_string();
+    for (total, is_error, is_unknown) in [
+        (Some(9999), true, false),
+        (Some(9999), false, false),
+        (None, true, false),
+        (None, false, true),
+    ] {
+        let cap = cap(Some(4096), None);
+        let cut = Cut {
+            method: Method::ToolsCall,
+            cap,
+            total,
+            rest: &Rest::Lost,
+            knows_links: true,
+            uri: None,
+            is_error,
+            output_schema: None,
+            schemas: &Schemas::default(),
+        };
+        let sound = text.len();
+        let cut = cut.of(&Beginning {
+            text: text.as_bytes(),
+            sound,
+        });
+        let value = checked(Method::ToolsCall, cap, &cut);
+        assert_eq!(cut.is_error, is_error);
+        let notice = words(&value).pop().expect("a notice");
+        assert_eq!(notice.contains("is not known"), is_unknown, "{notice}");
+    }
 }
 
 #[test]
