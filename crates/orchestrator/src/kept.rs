@@ -74,7 +74,7 @@ struct Terms {
     config: Arc<KeptResultsConfig>,
     folder: Arc<Path>,
     /// The name of the tool that reads.
-    tool: String,
+    tool: Arc<str>,
 }
 
 /// There is no room for it, for this principal or in all.
@@ -106,6 +106,8 @@ pub(crate) struct KeptResult {
     pub(crate) media_type: &'static str,
     /// What is in it, in few words.
     pub(crate) shape: String,
+    /// The name of the tool that reads on in it, where a client cannot read resources.
+    pub(crate) tool: Arc<str>,
 }
 
 impl Default for Kept {
@@ -127,7 +129,7 @@ impl Kept {
         let terms = config.map(|config| {
             let folder = store::folder(config);
             let config = Arc::new(config.clone());
-            let tool = listed::tool_name(names);
+            let tool = listed::tool_name(names).into();
             Arc::new(Terms {
                 config,
                 folder,
@@ -213,6 +215,7 @@ impl Kept {
             size,
             media_type: known_media_type(media_type),
             shape: format!("{} {}", known_media_type(media_type), show_size(size)),
+            tool: Arc::clone(&terms.tool),
         })
     }
 
@@ -310,6 +313,7 @@ impl Keeping {
             size,
             media_type: "text/plain",
             shape,
+            tool: Arc::clone(&self.terms.tool),
         }
     }
 }
