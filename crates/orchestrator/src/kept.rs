@@ -275,14 +275,19 @@ impl Keeping {
     /// Takes the room of what was added, and writes to a file what is not to stay in memory.
     async fn grew(&mut self) -> Result<(), NoRoom> {
         self.growing.note();
-        self.room.grow_to(self.growing.len())?;
+        let has_room = self.room.grow_to(self.growing.len());
+        // What is in memory counts, whether there is room for more of it or not.
         self.room.in_memory(self.growing.rest.len() as u64);
-        let is_large = self.growing.len() > self.terms.config.in_memory;
-        let must_leave = is_large || self.kept.0.accounts.is_memory_full();
-        if must_leave && self.growing.rest.len() >= SPILL {
+        has_room?;
+        if self.must_leave_memory() && self.growing.rest.len() >= SPILL {
             self.spill().await?;
         }
         Ok(())
+    }
+
+    /// Whether it is too large to stay in memory, or there is no room for it there.
+    fn must_leave_memory(&self) -> bool {
+        self.growing.len() > self.terms.config.in_memory || self.kept.0.accounts.is_memory_full()
     }
 
     async fn spill(&mut self) -> Result<(), NoRoom> {
@@ -299,7 +304,7 @@ impl Keeping {
         self.decoder.finish(&mut self.growing.rest);
         // What is left is less than a piece, and was counted but for that: it stays in any case.
         let _ = self.grew().await;
-        if self.growing.len() > self.terms.config.in_memory {
+        if self.must_leave_memory() {
             let _ = self.spill().await;
         }
         let body = self.growing.finish();
