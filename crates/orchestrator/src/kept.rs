@@ -202,7 +202,7 @@ impl Kept {
             Instant::now() + terms.config.ttl,
             room,
         );
-        let entry = self.insert(&id, entry);
+        let entry = self.insert(&id, entry)?;
         if size > terms.config.in_memory || self.0.accounts.is_memory_full() {
             let folder = Arc::clone(&terms.folder);
             spawn_blocking(move || match body.in_file(&folder) {
@@ -219,10 +219,18 @@ impl Kept {
         })
     }
 
-    fn insert(&self, id: &Arc<str>, entry: Entry) -> Arc<Entry> {
-        let entry = self.0.entries.lock().insert(Arc::clone(id), entry);
+    /// Keeps it, unless nothing is kept any more.
+    fn insert(&self, id: &Arc<str>, entry: Entry) -> Result<Arc<Entry>, NoRoom> {
+        let entry = {
+            let mut entries = self.0.entries.lock();
+            // Under the lock: `configure` takes it to forget everything, after it took the terms away.
+            if self.0.terms.load().is_none() {
+                return Err(NoRoom);
+            }
+            entries.insert(Arc::clone(id), entry)
+        };
         self.0.changed.notify_one();
-        entry
+        Ok(entry)
     }
 
     /// Lets results expire, until this is cancelled.
@@ -312,7 +320,8 @@ impl Keeping {
         let size = body.len();
         let expires = Instant::now() + self.terms.config.ttl;
         let entry = Entry::new(self.owner, Content::Text(parts), body, expires, self.room);
-        self.kept.insert(&self.id, entry);
+        // Where it was switched off meanwhile, the result is gone like those before it.
+        let _ = self.kept.insert(&self.id, entry);
         KeptResult {
             uri: format!("{SCHEME}{}", self.id),
             size,
