@@ -74,7 +74,7 @@ struct Terms {
     config: Arc<KeptResultsConfig>,
     folder: Arc<Path>,
     /// The name of the tool that reads.
-    tool: String,
+    tool: Arc<str>,
 }
 
 /// There is no room for it, for this principal or in all.
@@ -106,6 +106,8 @@ pub(crate) struct KeptResult {
     pub(crate) media_type: &'static str,
     /// What is in it, in few words.
     pub(crate) shape: String,
+    /// The name of the tool that reads on in it, where a client cannot read resources.
+    pub(crate) tool: Arc<str>,
 }
 
 impl Default for Kept {
@@ -127,7 +129,7 @@ impl Kept {
         let terms = config.map(|config| {
             let folder = store::folder(config);
             let config = Arc::new(config.clone());
-            let tool = listed::tool_name(names);
+            let tool = listed::tool_name(names).into();
             Arc::new(Terms {
                 config,
                 folder,
@@ -200,7 +202,7 @@ impl Kept {
             Instant::now() + terms.config.ttl,
             room,
         );
-        let entry = self.insert(&id, entry);
+        let entry = self.insert(&id, entry)?;
         if size > terms.config.in_memory || self.0.accounts.is_memory_full() {
             let folder = Arc::clone(&terms.folder);
             spawn_blocking(move || match body.in_file(&folder) {
@@ -213,13 +215,22 @@ impl Kept {
             size,
             media_type: known_media_type(media_type),
             shape: format!("{} {}", known_media_type(media_type), show_size(size)),
+            tool: Arc::clone(&terms.tool),
         })
     }
 
-    fn insert(&self, id: &Arc<str>, entry: Entry) -> Arc<Entry> {
-        let entry = self.0.entries.lock().insert(Arc::clone(id), entry);
+    /// Keeps it, unless nothing is kept any more.
+    fn insert(&self, id: &Arc<str>, entry: Entry) -> Result<Arc<Entry>, NoRoom> {
+        let entry = {
+            let mut entries = self.0.entries.lock();
+            // Under the lock: `configure` takes it to forget everything, after it took the terms away.
+            if self.0.terms.load().is_none() {
+                return Err(NoRoom);
+            }
+            entries.insert(Arc::clone(id), entry)
+        };
         self.0.changed.notify_one();
-        entry
+        Ok(entry)
     }
 
     /// Lets results expire, until this is cancelled.
@@ -272,14 +283,19 @@ impl Keeping {
     /// Takes the room of what was added, and writes to a file what is not to stay in memory.
     async fn grew(&mut self) -> Result<(), NoRoom> {
         self.growing.note();
-        self.room.grow_to(self.growing.len())?;
+        let has_room = self.room.grow_to(self.growing.len());
+        // What is in memory counts, whether there is room for more of it or not.
         self.room.in_memory(self.growing.rest.len() as u64);
-        let is_large = self.growing.len() > self.terms.config.in_memory;
-        let must_leave = is_large || self.kept.0.accounts.is_memory_full();
-        if must_leave && self.growing.rest.len() >= SPILL {
+        has_room?;
+        if self.must_leave_memory() && self.growing.rest.len() >= SPILL {
             self.spill().await?;
         }
         Ok(())
+    }
+
+    /// Whether it is too large to stay in memory, or there is no room for it there.
+    fn must_leave_memory(&self) -> bool {
+        self.growing.len() > self.terms.config.in_memory || self.kept.0.accounts.is_memory_full()
     }
 
     async fn spill(&mut self) -> Result<(), NoRoom> {
@@ -296,7 +312,7 @@ impl Keeping {
         self.decoder.finish(&mut self.growing.rest);
         // What is left is less than a piece, and was counted but for that: it stays in any case.
         let _ = self.grew().await;
-        if self.growing.len() > self.terms.config.in_memory {
+        if self.must_leave_memory() {
             let _ = self.spill().await;
         }
         let body = self.growing.finish();
@@ -304,12 +320,14 @@ impl Keeping {
         let size = body.len();
         let expires = Instant::now() + self.terms.config.ttl;
         let entry = Entry::new(self.owner, Content::Text(parts), body, expires, self.room);
-        self.kept.insert(&self.id, entry);
+        // Where it was switched off meanwhile, the result is gone like those before it.
+        let _ = self.kept.insert(&self.id, entry);
         KeptResult {
             uri: format!("{SCHEME}{}", self.id),
             size,
             media_type: "text/plain",
             shape,
+            tool: Arc::clone(&self.terms.tool),
         }
     }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 use smallvec::SmallVec;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::delivery::Cap;
+use switchboard_protocol::pattern;
 use switchboard_protocol::policy::{Target, TargetKind};
 
 use self::config::ResultCapConfig;
-use switchboard_protocol::pattern;
 
 pub mod config;
 
@@ -18,7 +18,7 @@ pub struct ResultCaps {
     rules: Box<[Rule]>,
     /// The indices of the rules that concern a backend, in their order, by the name of each that is
     /// configured.
-    of_backends: HashMap<String, Box<[usize]>>,
+    of_backends: HashMap<String, Box<[usize]>, foldhash::fast::RandomState>,
 }
 
 /// One cap, and whose results it is for. A list that is empty concerns all.

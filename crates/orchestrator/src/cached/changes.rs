@@ -11,6 +11,8 @@ use switchboard_protocol::policy::TargetKind;
 
 /// The most resources of one backend whose changes are told apart. More are taken for a change of all.
 const MAX_URIS: usize = 1024;
+/// The longest URI of them, in bytes. The change of one with a longer URI is taken for a change of all.
+const MAX_URI: usize = 2048;
 
 /// When something changed last, by backend. A result that was asked for before is not served.
 #[derive(Default)]
@@ -45,7 +47,8 @@ impl Changes {
     pub(crate) fn resource_updated(&self, backend: &str, uri: &str, now: Instant) {
         self.note(backend, |changes| {
             let is_known = changes.by_uri.contains_key(uri);
-            if !is_known && changes.by_uri.len() >= MAX_URIS {
+            let has_room = is_known || changes.by_uri.len() < MAX_URIS;
+            if uri.len() > MAX_URI || !has_room {
                 changes.resources = Some(now);
                 changes.by_uri.clear();
             } else {
@@ -109,6 +112,9 @@ mod tests {
             changes.resource_updated("b", &number.to_string(), later + Duration::from_secs(1));
         }
         assert!(of(TargetKind::Resource, "v") > Some(later));
+        let last = later + Duration::from_secs(2);
+        changes.resource_updated("b", &"u".repeat(MAX_URI + 1), last);
+        assert_eq!(of(TargetKind::Resource, "v"), Some(last));
         changes.retain(|_| false);
         assert_eq!(of(TargetKind::Resource, "v"), None);
     }

@@ -11,8 +11,6 @@ use crate::kept::KeptResult;
 
 /// The key of `_meta` under which a result says that it was cut.
 const KEY: &str = "dev.switchboard/truncated";
-/// The tool that reads on where a client cannot read resources.
-const READER: &str = "switchboard__read_result";
 /// The longest shape that is told, in bytes.
 const MAX_SHAPE: usize = 512;
 
@@ -165,8 +163,8 @@ impl<'a> Notice<'a> {
                 };
                 let _ = write!(
                     text,
-                    "{what} ({} bytes) is kept for a while: read on in it as the resource {}, or with the tool {READER}.",
-                    result.size, result.uri
+                    "{what} ({} bytes) is kept for a while: read on in it as the resource {}, or with the tool {}.",
+                    result.size, result.uri, result.tool
                 );
                 if self.has_details && !result.shape.is_empty() {
                     let _ = write!(text, " In it: {}.", shortened(&result.shape));

@@ -10,7 +10,10 @@ use sha2::{Digest as _, Sha256};
 /// The most schemas that are remembered; with one more all are read anew.
 const MAX_SCHEMAS: usize = 256;
 /// The largest schema that is read, in bytes: nothing conforms to a larger one.
-const MAX_SCHEMA: usize = 256 * 1024;
+const MAX_SCHEMA: usize = 64 * 1024;
+/// The most memory that one pattern of a schema may take, in bytes: nothing conforms to a schema with a
+/// larger one. A server may write thousands of them.
+const MAX_PATTERN: usize = 64 * 1024;
 
 /// Schemas that were read before.
 #[derive(Default)]
@@ -56,6 +59,9 @@ impl Schemas {
 fn compiled(schema: &[u8]) -> Option<Arc<Validator>> {
     let schema = serde_json::from_slice(schema).ok()?;
     // Linear in the text, whatever a server writes.
-    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
+    let patterns = PatternOptions::regex()
+        .size_limit(MAX_PATTERN)
+        .dfa_size_limit(MAX_PATTERN);
+    let options = jsonschema::options().with_pattern_options(patterns);
     options.build(&schema).ok().map(Arc::new)
 }

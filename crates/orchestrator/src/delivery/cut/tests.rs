@@ -108,6 +108,7 @@ fn kept() -> Rest {
             size: 123_456_789,
             media_type: "text/plain",
             shape: "1 text of 3 lines \"with\" 世界".to_owned(),
+            tool: "switchboard.read_result".into(),
         },
         is_whole: true,
     }
@@ -364,7 +365,7 @@ fn what_is_kept_is_linked_to() {
     );
     let words = words(&value);
     assert!(
-        words[1].contains("switchboard__read_result") && words[1].contains("1 text of 3 lines")
+        words[1].contains("switchboard.read_result") && words[1].contains("1 text of 3 lines")
     );
 }
 
