@@ -158,7 +158,10 @@ async fn what_is_not_pinned_is_warned_about_at_its_line() {
     let mut backends = one_of_each(&place);
     backends["d"] = place.backend("npx", &["-y", "pkg@1.0.0"]);
     backends["e"] = place.backend("docker", &["run", "mcp/fetch@sha256:x"]);
-    backends["f"] = place.backend("npx", &["git+https://user:hunter2-hunter2@example.com/a.git"]);
+    backends["f"] = place.backend(
+        "npx",
+        &["git+https://user:hunter2-hunter2@example.com/a.git"],
+    );
     place.configure(&backends);
     let checked = place.check(&[]).await;
     assert_eq!(checked.code, Some(0), "{checked:#?}");

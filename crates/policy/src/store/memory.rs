@@ -14,7 +14,7 @@ use crate::limits::concerns::PARTS;
 use crate::limits::terms::{Nanos, State, Terms};
 
 /// How many combinations a limit or budget counts apart. Further ones of a principal share a count,
-/// one of [`RESTS`], until others are back to full.
+/// one of 64, until others are back to full.
 pub const MAX_COMBINATIONS: usize = 100_000;
 
 const SHARDS: usize = 16;

@@ -364,9 +364,7 @@ fn what_is_kept_is_linked_to() {
         "switchboard-result:AbCdEf0123456789AbCdEf0123456789"
     );
     let words = words(&value);
-    assert!(
-        words[1].contains("switchboard.read_result") && words[1].contains("1 text of 3 lines")
-    );
+    assert!(words[1].contains("switchboard.read_result") && words[1].contains("1 text of 3 lines"));
 }
 
 #[test]
