@@ -184,3 +184,31 @@ fn loops_over_much_are_given_up_before_they_begin() {
     assert_eq!(holds_of(twice, &many(200)), Err(Failure::TooMuchWork));
     assert_eq!(holds_of("size(args.a) == 5000", &many(5000)), Ok(true));
 }
+
+/// The conditions of `config/team.yaml`, in which a backslash is written as here.
+#[test]
+fn whole_parts_of_a_path_can_be_asked_for() {
+    let kept = r"matches('(?i)(^|[/\\\\])(\\.git|\\.env(\\.[^/\\\\]*)?)([/\\\\]|$)')";
+    let written = format!("args.path.{kept}");
+    let moved = format!("[args.source, args.destination].exists(path, path.{kept})");
+    for (path, is_kept) in [
+        (".git", true),
+        ("/srv/work/.git/config", true),
+        ("/srv/work/.GIT/hooks/pre-commit", true),
+        (r"a\.git\config", true),
+        ("/srv/work/.env", true),
+        (".env.local", true),
+        (".gitignore", false),
+        ("/srv/work/.github/ci.yaml", false),
+        ("/srv/work/site.git", false),
+        ("/srv/work/.envrc", false),
+        ("/srv/work/environment", false),
+    ] {
+        let of_path = json!({ "path": path }).to_string();
+        assert_eq!(holds_of(&written, &of_path), Ok(is_kept), "{path}");
+        for (source, destination) in [(path, "a"), ("a", path)] {
+            let of_move = json!({ "source": source, "destination": destination }).to_string();
+            assert_eq!(holds_of(&moved, &of_move), Ok(is_kept), "{path}");
+        }
+    }
+}
