@@ -21,6 +21,8 @@ use super::{Delivery, convert, error};
 const STEP: usize = 16 * 1024;
 /// Room for what mending adds to a beginning, for all but the deepest, in bytes.
 const MENDED: usize = 128;
+/// More bytes than what counts as one token can have.
+const BYTES_A_TOKEN: usize = 6;
 /// How much of a result is handed on to be kept at once, in bytes.
 const KEPT_AT_ONCE: usize = 64 * 1024;
 
@@ -138,10 +140,15 @@ impl Delivery<'_> {
             match next(&mut *stream).await {
                 Ok(Piece::Bytes(mut piece)) => {
                     if skips {
-                        // There are no escapes in base64.
-                        let Some(end) = memchr::memchr(b'"', &piece) else {
+                        let Some(end) = memchr::memchr2(b'"', b'\\', &piece) else {
                             continue;
                         };
+                        if piece[end] == b'\\' {
+                            // No base64, so it cannot be told where it ends.
+                            stream.cut_off();
+                            self.tell(Over::Refuse);
+                            return ControlFlow::Break(self.refused(cap));
+                        }
                         skips = false;
                         piece = piece.slice(end..);
                     }
@@ -221,6 +228,15 @@ impl Delivery<'_> {
             }
             Over::Handle => self.keep(&text, stream, &mut total, &mut is_error).await,
         };
+        // It is read several times, and far more of it than the cap lets through is of no use. Of content
+        // that is converted it may be.
+        if self.terms.conversions.is_none() {
+            let most = usize::try_from(cap.always_within()).unwrap_or(usize::MAX);
+            text.truncate(
+                most.saturating_mul(BYTES_A_TOKEN)
+                    .saturating_add(KEPT_AT_ONCE),
+            );
+        }
         let mended = mend(&mut text);
         let (text, sound) = convert::convert(self, text, mended.sound);
         let uri = self.call.target();

@@ -10,6 +10,9 @@ use switchboard_protocol::splice::{Splice, for_each_item, member};
 
 use super::Delivery;
 
+/// The longest media type that is passed on of content that is converted, in bytes.
+const MAX_MEDIA_TYPE: usize = 127;
+
 /// The result object in `text` with its content converted. Values that end behind `sound` were cut, and
 /// stay as they are; gives where those begin in the text that came of it.
 pub(super) fn convert(delivery: &Delivery<'_>, text: Vec<u8>, sound: usize) -> (Vec<u8>, usize) {
@@ -129,6 +132,11 @@ impl<'a> Converter<'a> {
             return None;
         }
         let media_type = member(raw, "mimeType").and_then(json::as_str);
+        // It is repeated in what takes the content's place, and kept with it.
+        let is_sound = |it: &Cow<'_, str>| {
+            it.len() <= MAX_MEDIA_TYPE && it.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        };
+        let media_type = media_type.filter(is_sound);
         Some(Binary {
             what,
             media_type: media_type.unwrap_or(Cow::Borrowed("application/octet-stream")),

@@ -132,12 +132,12 @@ impl Detector {
             compiled.push((regex, labels.of(&pattern.name)));
         }
         let rules = rules(secrets, types, patterns);
-        let has_number = things
-            .iter()
-            .any(|(thing, _)| matches!(thing, Thing::Form(form) if form.is_number));
+        let is_structure =
+            |thing: &Thing| matches!(thing, Thing::Form(form) if form.may_be_structure);
+        let has_structure = things.iter().any(|(thing, _)| is_structure(thing));
         Ok(Self {
             anchors,
-            looks_beyond_strings: has_number || !compiled.is_empty(),
+            looks_beyond_strings: has_structure || !compiled.is_empty(),
             rules,
             things,
             patterns: compiled,
@@ -293,7 +293,7 @@ impl Detector {
                 Attempt::No => {}
                 Attempt::Open => return Next::Open(place),
                 Attempt::Found { start, end } => {
-                    let is_anywhere = matches!(thing, Thing::Form(form) if form.is_number);
+                    let is_anywhere = matches!(thing, Thing::Form(form) if form.may_be_structure);
                     let finding = Finding {
                         start,
                         end,

@@ -85,6 +85,8 @@ pub(super) struct Form {
     is_base64: bool,
     /// Whether it is a number: then it is one only if no digit stands beside it.
     pub(super) is_number: bool,
+    /// Whether some of it may stand outside of strings of JSON: of a secret that is JSON itself.
+    pub(super) may_be_structure: bool,
 }
 
 impl Form {
@@ -160,6 +162,8 @@ pub(super) fn forms(value: &str) -> Vec<Form> {
         let is_known = forms.iter().any(|known: &Form| *known.bytes == bytes);
         if bytes.len() >= LEAST_SECRET_BYTES && !is_known {
             let is_number = bytes.iter().all(u8::is_ascii_digit);
+            let is_structure = |byte: &u8| b"0123456789+-.Etruefalsn,:[]{} \t\r\n".contains(byte);
+            let may_be_structure = bytes.contains(&b'"') || bytes.iter().all(is_structure);
             let bytes = Zeroizing::new(bytes);
             let value = value.map(|value| Zeroizing::new(value.to_vec()));
             forms.push(Form {
@@ -167,6 +171,7 @@ pub(super) fn forms(value: &str) -> Vec<Form> {
                 value,
                 is_base64,
                 is_number,
+                may_be_structure,
             });
         }
     };
