@@ -699,7 +699,7 @@ fn decided(url: &str, sections: &Value) -> Value {
 
 /// Ada: a client of either era.
 enum Ada {
-    Modern(Client),
+    Modern(Box<Client>),
     Legacy(Box<LegacyClient>),
 }
 
@@ -707,7 +707,7 @@ impl Ada {
     async fn of(front: &Front, era: Era) -> Self {
         let url = front.gateway.url();
         match era {
-            Era::Modern => Self::Modern(front.client.clone()),
+            Era::Modern => Self::Modern(Box::new(front.client.clone())),
             Era::Legacy => {
                 let setup = Setup {
                     version: "2025-11-25",

@@ -33,7 +33,7 @@ impl Authority {
     fn identity_by_common_name(&self, name: &str) -> Identity {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
-        self.identity_of(params)
+        self.identity_of(&params)
     }
 
     /// The identity of a client with this URI.
@@ -41,10 +41,10 @@ impl Authority {
         let mut params = CertificateParams::default();
         let uri = uri.try_into().expect("ASCII");
         params.subject_alt_names = vec![SanType::URI(uri)];
-        self.identity_of(params)
+        self.identity_of(&params)
     }
 
-    fn identity_of(&self, params: CertificateParams) -> Identity {
+    fn identity_of(&self, params: &CertificateParams) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a certificate");
         let pem = format!("{}{}", certificate.pem(), key.serialize_pem());
