@@ -23,7 +23,7 @@ async fn fake(label: &str) -> FakeHttp {
 }
 
 /// A backend whose `echo` and `delay` only read, as the operator says.
-fn cached(server: &FakeHttp, more: Value) -> Value {
+fn cached(server: &FakeHttp, more: &Value) -> Value {
     let mut backend = remote(server.url());
     backend["cache"] = json!({ "tools": ["echo", "delay"] });
     for (key, value) in more.as_object().expect("an object") {
@@ -68,7 +68,7 @@ async fn soon(what: &str, is_so: impl Fn() -> bool) {
 async fn an_equal_call_is_answered_without_its_server_and_says_so() {
     for transport in [Transport::Modern, Transport::Legacy] {
         let near = FakeHttp::start(transport, "near").await;
-        let config = json!({ "backends": { "near": cached(&near, json!({})) } });
+        let config = json!({ "backends": { "near": cached(&near, &json!({})) } });
         let front = front(config).await;
         let first = front
             .client
@@ -115,7 +115,7 @@ async fn an_equal_call_is_answered_without_its_server_and_says_so() {
 #[tokio::test]
 async fn fifty_equal_calls_at_once_are_one_at_the_server() {
     let near = fake("near").await;
-    let config = json!({ "backends": { "near": cached(&near, json!({})) } });
+    let config = json!({ "backends": { "near": cached(&near, &json!({})) } });
     let front = front(config).await;
     let calling = (0..50).map(|_| front.client.call("near__delay", json!({ "ms": 300 })));
     let answers = join_all(calling).await;
@@ -134,7 +134,7 @@ async fn fifty_equal_calls_at_once_are_one_at_the_server() {
 #[tokio::test]
 async fn others_go_on_when_the_first_gives_up() {
     let near = fake("near").await;
-    let config = json!({ "backends": { "near": cached(&near, json!({})) } });
+    let config = json!({ "backends": { "near": cached(&near, &json!({})) } });
     let front = front(config).await;
     let url = front.gateway.url().to_owned();
     let first = tokio::spawn(async move {
@@ -163,8 +163,8 @@ async fn a_result_answers_no_longer_than_it_may_and_stale_ones_only_where_wanted
     let near = fake("near").await;
     let far = fake("far").await;
     let config = json!({ "backends": {
-        "near": cached(&near, json!({ "ttl": "50ms", "stale_if_error": "1h" })),
-        "far": cached(&far, json!({ "ttl": "50ms" })),
+        "near": cached(&near, &json!({ "ttl": "50ms", "stale_if_error": "1h" })),
+        "far": cached(&far, &json!({ "ttl": "50ms" })),
     }});
     let front = front(config).await;
     for name in ["near", "far"] {
@@ -202,8 +202,8 @@ async fn principals_share_nothing_unless_the_operator_says_so() {
     let config = json!({
         "auth": { "api_keys": [key("anna"), key("ben")] },
         "backends": {
-            "near": cached(&near, json!({})),
-            "far": cached(&far, json!({ "shared": true })),
+            "near": cached(&near, &json!({})),
+            "far": cached(&far, &json!({ "shared": true })),
         },
     });
     let front = Front::start(config).await;
@@ -235,7 +235,7 @@ async fn two_gateways_share_a_redis_and_go_on_without_it() {
         "server": { "sealing_keys": [SEALING_KEY] },
         "store": { "redis": redis.url(), "timeout": "1s" },
         "cache": { "store": "redis" },
-        "backends": { "near": cached(&near, json!({})) },
+        "backends": { "near": cached(&near, &json!({})) },
     });
     let fronts = [front(config.clone()).await, front(config).await];
     let secret = json!({ "secret": "a word that nobody else may read" });
@@ -265,7 +265,7 @@ async fn two_gateways_share_a_redis_and_go_on_without_it() {
 async fn a_hit_costs_nothing_of_a_budget() {
     let near = fake("near").await;
     let config = json!({
-        "backends": { "near": cached(&near, json!({})) },
+        "backends": { "near": cached(&near, &json!({})) },
         "budgets": [{ "name": "few", "calls": 2, "window": "1d" }],
     });
     let front = front(config).await;
@@ -290,7 +290,7 @@ async fn a_hit_costs_nothing_of_a_budget() {
 async fn a_reload_that_changes_a_backend_forgets_its_results() {
     let near = fake("near").await;
     let config = |timeout: &str| {
-        let mut backend = cached(&near, json!({}));
+        let mut backend = cached(&near, &json!({}));
         backend["timeout"] = json!(timeout);
         json!({ "backends": { "near": backend } })
     };
@@ -315,7 +315,7 @@ async fn a_reload_that_changes_a_backend_forgets_its_results() {
 #[tokio::test]
 async fn clients_of_both_eras_get_each_others_results() {
     let near = fake("near").await;
-    let config = json!({ "backends": { "near": cached(&near, json!({})) } });
+    let config = json!({ "backends": { "near": cached(&near, &json!({})) } });
     let front = front(config).await;
     let legacy = LegacyClient::connect(front.gateway.url(), Setup::default()).await;
     let made = legacy.call("near__echo", json!({ "a": 1 })).await;
@@ -344,7 +344,7 @@ async fn what_a_profile_fixes_is_part_of_the_question() {
     let near = fake("near").await;
     let fixed = |org: &str| json!({ "arguments": { "near__echo": { "fixed": { "org": org } } } });
     let config = json!({
-        "backends": { "near": cached(&near, json!({})) },
+        "backends": { "near": cached(&near, &json!({})) },
         "profiles": { "one": fixed("one"), "two": fixed("two") },
     });
     let front = front(config).await;
@@ -365,14 +365,14 @@ async fn what_a_profile_fixes_is_part_of_the_question() {
 #[tokio::test]
 async fn a_substitute_is_looked_up_under_its_own_name() {
     let (near, far) = (fake("near").await, fake("far").await);
-    let mut first = cached(&near, json!({}));
+    let mut first = cached(&near, &json!({}));
     // Only what may be made again goes on to another after a failure.
     first["safe_tools"] = json!(["echo"]);
     first["retry"] = json!({ "max_attempts": 1 });
     let config = json!({
         "backends": {
             "near": first,
-            "far": cached(&far, json!({})),
+            "far": cached(&far, &json!({})),
         },
         "fallbacks": [{ "tool": "near__echo", "try": ["far__echo"] }],
     });
@@ -412,7 +412,7 @@ async fn a_redis_that_stands_still_makes_nobody_wait_for_long() {
         "server": { "sealing_keys": [SEALING_KEY] },
         "store": { "redis": redis.url(), "timeout": "50ms" },
         "cache": { "store": "redis" },
-        "backends": { "near": cached(&near, json!({})) },
+        "backends": { "near": cached(&near, &json!({})) },
     }))
     .await;
     front.client.call("near__echo", json!({})).await;
@@ -522,7 +522,7 @@ async fn a_result_that_arrives_is_kept_up_to_a_bound() {
     let near = fake("near").await;
     let front = front(json!({
         "cache": { "max_entry": "300KiB" },
-        "backends": { "near": cached(&near, json!({})) },
+        "backends": { "near": cached(&near, &json!({})) },
     }))
     .await;
     for (length, expected) in [(200_000, json!("hit")), (400_000, Value::Null)] {
