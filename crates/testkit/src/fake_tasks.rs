@@ -534,7 +534,9 @@ impl TaskServer {
         };
         let mut state = self.state();
         state.created += 1;
-        let id = format!("{}-task-{}", self.label, state.created);
+        // Short, however long the label is: it becomes part of a token.
+        let label = self.label.get(..32).unwrap_or(&self.label);
+        let id = format!("{label}-task-{}", state.created);
         if state.tasks.len() >= MAX_TASKS {
             state.tasks.pop_first();
         }
