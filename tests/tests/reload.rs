@@ -51,20 +51,19 @@ async fn reload(front: &Front, config: Value) -> Counted {
 }
 
 async fn counted_since(front: &Front, before: Counted) -> Counted {
+    let sum = |counted: Counted| counted.ok + counted.unchanged + counted.failed;
     let deadline = Instant::now() + PATIENCE;
-    loop {
-        let now = counted(front).await;
-        let since = Counted {
-            ok: now.ok - before.ok,
-            unchanged: now.unchanged - before.unchanged,
-            failed: now.failed - before.failed,
-            last_was_successful: now.last_was_successful,
-        };
-        if since.ok + since.unchanged + since.failed > 0.0 {
-            return since;
-        }
+    while sum(counted(front).await) <= sum(before) {
         assert!(Instant::now() < deadline, "no reload in {PATIENCE:?}");
         sleep(Duration::from_millis(5)).await;
+    }
+    // Once more: the scrape that saw the count may have read the outcome before it.
+    let now = counted(front).await;
+    Counted {
+        ok: now.ok - before.ok,
+        unchanged: now.unchanged - before.unchanged,
+        failed: now.failed - before.failed,
+        last_was_successful: now.last_was_successful,
     }
 }
 

@@ -230,11 +230,12 @@ impl Metrics {
 
     /// Counts how a reload of the configuration ended.
     pub fn config_reloaded(&self, result: ReloadResult) {
+        // In this order, so that who has seen the count finds its outcome.
+        self.config_reloaded
+            .set(i64::from(result != ReloadResult::Failed));
         self.config_reloads
             .with_label_values(&[result.as_str()])
             .inc();
-        self.config_reloaded
-            .set(i64::from(result != ReloadResult::Failed));
     }
 
     /// Counts an open client connection until the guard is dropped.
