@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{self, Loaded};
+use crate::config::{self, Keys, Loaded};
 
 /// Ends a command that could not do its work.
 pub(crate) fn failed(message: &str) -> ExitCode {
@@ -37,19 +37,40 @@ pub(crate) fn print(text: &str) {
     let _ = out.flush();
 }
 
-/// Loads the configuration; warnings go to standard error.
+/// Loads the configuration.
 pub(crate) fn load(
     files: &[PathBuf],
     listen: Option<String>,
 ) -> Result<Loaded, config::ConfigErrors> {
-    let mut env: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let mut env = environment();
     if let Some(listen) = listen {
         env.insert(config::LISTEN_FLAG.to_owned(), listen);
     }
     let cwd = std::env::current_dir().unwrap_or_default();
     config::load(files, &env, &cwd)
+}
+
+/// Loads these keys of the configuration alone, for a command that needs no others: whoever gives it
+/// has not all the secrets of the gateway.
+pub(crate) fn load_only(
+    files: &[PathBuf],
+    only: Keys<'_>,
+) -> Result<Loaded, config::ConfigErrors> {
+    let cwd = std::env::current_dir().unwrap_or_default();
+    config::load_only(files, &environment(), &cwd, Some(only))
+}
+
+/// Whether there is a configuration where one is looked for that is not named.
+pub(crate) fn has_default_file() -> bool {
+    let cwd = std::env::current_dir().unwrap_or_default();
+    let files = config::default_files(&environment(), &cwd);
+    files.iter().any(|file| file.is_file())
+}
+
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// `1 tool`, `2 tools`.

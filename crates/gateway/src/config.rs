@@ -252,6 +252,15 @@ pub enum ClientCertificateConfig {
     Required,
 }
 
+impl ServerConfig {
+    /// Whether a listener of the gateway's own at this address speaks TLS: where its keys would cross a
+    /// network.
+    #[must_use]
+    pub fn is_encrypted_at(&self, address: SocketAddr) -> bool {
+        self.tls.is_some() && !address.ip().to_canonical().is_loopback()
+    }
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -501,8 +510,7 @@ impl Config {
     #[must_use]
     pub fn is_admin_encrypted(&self) -> bool {
         let address = self.admin_address();
-        let is_remote = address.is_some_and(|address| !address.ip().to_canonical().is_loopback());
-        is_remote && self.server.tls.is_some()
+        address.is_some_and(|address| self.server.is_encrypted_at(address))
     }
 
     /// Two listeners cannot have one port of one address; port 0 is another one each time.

@@ -13,7 +13,7 @@ use serde_json::Value;
 use switchboard_gateway::audit::query::{Filter, Found, Records, parse_outcome, parse_time};
 
 use super::client::visible;
-use super::{failed, load, misused};
+use super::{failed, load_only, misused};
 
 /// The most records of one look for new ones: far more than are written between two.
 const MOST_AT_ONCE: usize = 1_000_000;
@@ -24,7 +24,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// A configuration file, which is read only for where the records are (audit.sqlite, else
-    /// audit.file); as with `serve`.
+    /// audit.file), so that its other variables need not be set; as with `serve`.
     #[arg(short = 'c', long = "config", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// A database or a file of records; then no configuration is read.
@@ -117,9 +117,12 @@ pub(crate) async fn run(options: Options) -> ExitCode {
 
 /// Where the configuration has records written to.
 fn configured(options: &Options) -> Result<PathBuf, String> {
-    let loaded = load(&options.files, None)
+    let loaded = load_only(&options.files, &[&["audit", "file", "path"], &["audit", "sqlite", "path"]])
         .map_err(|errors| format!("{errors}\n(with --file no configuration is read)"))?;
-    let audit = loaded.config.audit.ok_or_else(|| NO_AUDIT.to_owned())?;
+    if !loaded.sections.contains("audit") {
+        return Err(NO_AUDIT.to_owned());
+    }
+    let audit = loaded.config.audit.unwrap_or_default();
     let sqlite = audit.sqlite.map(|sqlite| sqlite.path);
     let file = audit.file.map(|file| file.path);
     sqlite.or(file).ok_or_else(|| {

@@ -12,7 +12,7 @@ use url::Url;
 use self::admin::{Admin, Backend};
 use self::table::Table;
 use super::client::visible;
-use super::{failed, load, misused, print};
+use super::{failed, has_default_file, load_only, misused, print};
 
 mod admin;
 mod table;
@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Has a terminal forget what it shows, and begin at its top.
 const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Where the admin API is unless the configuration says otherwise.
+const DEFAULT_URL: &str = "http://127.0.0.1:8081";
 
 /// What to do with the backends.
 #[derive(Debug, Subcommand)]
@@ -40,7 +43,8 @@ pub(crate) enum Action {
 /// Which gateway, and how.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// The address of the admin API; without it that of the configuration (server.admin_listen).
+    /// The address of the admin API; without it that of the configuration (server.admin_listen), or
+    /// http://127.0.0.1:8081 where there is none.
     #[arg(long, value_name = "URL", env = "SWITCHBOARD_ADMIN_URL", global = true)]
     url: Option<Url>,
     /// A key of admin.api_keys. Rather give it in the environment: others on this machine can read
@@ -53,7 +57,8 @@ pub(crate) struct Options {
         global = true
     )]
     key: Option<String>,
-    /// A configuration file, which is read only for the address; as with `serve`.
+    /// A configuration file, which is read only for the address, so that its other variables need not be
+    /// set; as with `serve`.
     #[arg(short = 'c', long = "config", value_name = "FILE", global = true)]
     files: Vec<PathBuf>,
     /// Draw the table again each second, until Ctrl-C.
@@ -93,15 +98,18 @@ pub(crate) async fn run(action: Option<Action>, options: &Options) -> ExitCode {
     }
 }
 
-/// The address that the configuration says.
+/// The address that the configuration says; that of a gateway on this machine if there is none.
 fn configured(options: &Options) -> Result<Url, String> {
-    let loaded = load(&options.files, None)
+    if options.files.is_empty() && !has_default_file() {
+        return Ok(DEFAULT_URL.parse().expect("an address"));
+    }
+    let loaded = load_only(&options.files, &[&["server", "admin_listen"], &["server", "tls"]])
         .map_err(|errors| format!("{errors}\n(with --url no configuration is read)"))?;
-    let config = loaded.config;
-    if config.admin.is_none() {
+    if !loaded.sections.contains("admin") {
         return Err(NO_KEYS.to_owned());
     }
-    let Some(mut address) = config.admin_address() else {
+    let server = loaded.config.server;
+    let Some(mut address) = server.admin_listen.address() else {
         return Err("`server.admin_listen` is `off`, so there is no admin API".to_owned());
     };
     if address.port() == 0 {
@@ -111,16 +119,16 @@ fn configured(options: &Options) -> Result<Url, String> {
                 .to_owned(),
         );
     }
+    let scheme = match server.is_encrypted_at(address) {
+        true => "https",
+        false => "http",
+    };
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
             std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
-    let scheme = match config.is_admin_encrypted() {
-        true => "https",
-        false => "http",
-    };
     Url::parse(&format!("{scheme}://{address}")).map_err(|error| error.to_string())
 }
 

@@ -68,6 +68,7 @@ pub(crate) async fn run(
         mut config,
         mut warnings,
         files,
+        sections: _,
         index,
         mut downloads,
     } = loaded;

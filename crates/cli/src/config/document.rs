@@ -5,7 +5,7 @@ use std::path::{self, PathBuf};
 
 use serde_json::Value as Json;
 
-use super::Findings;
+use super::{Findings, Keys};
 use super::finding::Finding;
 use super::mcp_servers::{self, Remarks};
 use super::node::{Entry, Node, Path, Value};
@@ -38,12 +38,14 @@ pub(super) struct Document {
 }
 
 impl Document {
-    /// Reads a file: its form, its variables, and a client's words. `None` if there is nothing
-    /// left that could be checked further.
+    /// Reads a file: its form, its variables, and a client's words. `None` if there is nothing left
+    /// that could be checked further. Of variables that are missing only those in the keys of `only`
+    /// are mistakes, if some are named.
     pub(super) fn read(
         file: &path::Path,
         cwd: &path::Path,
         env: &BTreeMap<String, String>,
+        only: Option<Keys<'_>>,
         findings: &mut Findings,
     ) -> Option<Self> {
         let name = file.display().to_string();
@@ -85,9 +87,14 @@ impl Document {
             client: false,
         };
         document.leave_to_clients(findings);
-        document.expand(env, findings);
+        document.expand(env, only, findings);
         document.convert(findings);
         Some(document)
+    }
+
+    /// Takes out whatever is in none of these keys.
+    pub(super) fn leave_out_others(&mut self, only: Keys<'_>) {
+        leave_out_others(&mut self.root, only);
     }
 
     /// Every variable of the environment that overrides a key: `SWITCHBOARD_SERVER__LISTEN` is
@@ -189,7 +196,13 @@ impl Document {
         }
     }
 
-    fn expand(&mut self, env: &BTreeMap<String, String>, findings: &mut Findings) {
+    fn expand(
+        &mut self,
+        env: &BTreeMap<String, String>,
+        only: Option<Keys<'_>>,
+        findings: &mut Findings,
+    ) {
+        let is_wanted = |path: &Path| only.is_none_or(|only| only.iter().any(|key| is_in(path, key)));
         let mut failed = Vec::new();
         Variables {
             env,
@@ -197,7 +210,7 @@ impl Document {
             client: self.client,
         }
         .expand_all(&mut self.root, &Path::default(), &mut failed);
-        for text in failed {
+        for text in failed.into_iter().filter(|text| is_wanted(&text.path)) {
             let finding = self.finding(&text.path, text.line, text.message);
             findings.errors.push(finding);
         }
@@ -233,6 +246,29 @@ impl Document {
             resolve(&mut self.root, keys, &self.folder);
         }
     }
+}
+
+/// Whether what stands there is this key or a part of it.
+fn is_in(path: &Path, key: &[&str]) -> bool {
+    path.keys.len() >= key.len() && path.keys.iter().zip(key).all(|(there, key)| there == key)
+}
+
+fn leave_out_others(node: &mut Node, only: Keys<'_>) {
+    if only.iter().any(|key| key.is_empty()) {
+        return;
+    }
+    let Value::Table(entries) = &mut node.value else {
+        return;
+    };
+    entries.retain_mut(|entry| {
+        let below: Vec<&[&str]> = only
+            .iter()
+            .filter_map(|key| key.split_first().filter(|(first, _)| **first == entry.key))
+            .map(|(_, below)| below)
+            .collect();
+        leave_out_others(&mut entry.node, &below);
+        !below.is_empty()
+    });
 }
 
 /// The keys of a configuration whose values are paths; `*` stands for any name, and any item of a list.

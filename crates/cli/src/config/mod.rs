@@ -23,7 +23,7 @@ mod shape;
 mod tests;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
@@ -55,7 +55,12 @@ pub(crate) struct Loaded {
     pub(crate) index: Index,
     /// What runners fetch; the versions of the lock stand in the configuration already.
     pub(crate) downloads: Downloads,
+    /// The sections that are there, those that were not asked for included.
+    pub(crate) sections: BTreeSet<String>,
 }
+
+/// Keys of a configuration, each as its path.
+pub(crate) type Keys<'k> = &'k [&'k [&'k str]];
 
 impl Loaded {
     /// The files whose change is a reason to load again: the lock may be written later.
@@ -83,16 +88,38 @@ pub(crate) fn load(
     env: &BTreeMap<String, String>,
     cwd: &Path,
 ) -> Result<Loaded, ConfigErrors> {
+    load_only(sources, env, cwd, None)
+}
+
+/// Loads as [`load`] does, but nothing beside these keys, if some are named: the variables of others
+/// may be missing, and nothing is said about how the parts fit together.
+///
+/// # Errors
+///
+/// Every mistake in these keys.
+pub(crate) fn load_only(
+    sources: &[PathBuf],
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+    only: Option<Keys<'_>>,
+) -> Result<Loaded, ConfigErrors> {
     let files = files(sources, env, cwd)?;
     let mut findings = Findings::default();
     let mut documents: Vec<Document> = files
         .iter()
-        .filter_map(|file| Document::read(file, cwd, env, &mut findings))
+        .filter_map(|file| Document::read(file, cwd, env, only, &mut findings))
         .collect();
     // What a file that can't be read would have said is unknown, so nothing is said about how
     // the parts fit together.
-    let complete = documents.len() == files.len();
+    let complete = documents.len() == files.len() && only.is_none();
     documents.extend(Document::overrides(env, cwd, &documents));
+    let sections = documents.iter().flat_map(|document| document.root.entries());
+    let sections = sections.map(|section| section.key.clone()).collect();
+    if let Some(only) = only {
+        for document in &mut documents {
+            document.leave_out_others(only);
+        }
+    }
 
     let schema = shape::schema();
     for document in &mut documents {
@@ -118,6 +145,7 @@ pub(crate) fn load(
         files,
         index,
         downloads,
+        sections,
     })
 }
 

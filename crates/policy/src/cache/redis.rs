@@ -64,7 +64,12 @@ impl RedisCache {
             this: Weak::clone(this),
         });
         if let Err(failure) = redis.link.connect(&[]).await {
-            tracing::warn!(reason = failure.as_str(), "{LOSS}");
+            tracing::warn!(
+                address = %redis.link.address(),
+                reason = failure.as_str(),
+                cause = failure.cause(),
+                "{LOSS}"
+            );
         }
         tokio::spawn(keep(Arc::downgrade(&redis)));
         Some(redis)
@@ -201,7 +206,7 @@ async fn keep(redis: Weak<RedisCache>) {
             continue;
         }
         if there.link.connect(&[]).await.is_ok() {
-            tracing::info!("the store of the result cache answers again");
+            tracing::info!(address = %there.link.address(), "the store of the result cache answers again");
             continue;
         }
         drop(there);

@@ -18,6 +18,7 @@ use crate::limits::concerns::Parts;
 use crate::limits::config::StoreConfig;
 use crate::limits::terms::{Measure, Price, Shortage};
 
+mod cause;
 mod counts;
 mod hold;
 mod leases;
@@ -72,7 +73,12 @@ impl Redis {
         });
         let looked = redis.connect().await;
         if let Err(failure) = looked {
-            tracing::warn!(reason = failure.as_str(), "{LOSS}");
+            tracing::warn!(
+                address = %redis.link.address(),
+                reason = failure.as_str(),
+                cause = failure.cause(),
+                "{LOSS}"
+            );
         }
         tokio::spawn(keep(Arc::downgrade(&redis)));
         Some(redis)
@@ -122,8 +128,11 @@ impl Redis {
             }
             let answer = redis.link.run::<Vec<i64>>(&up, &script).await;
             let answer = answer.and_then(|answer| {
-                Answer::of(&answer, asked.counts())
-                    .ok_or_else(|| redis.link.fail(&up, Failure::Away(StoreFailure::Answer)))
+                Answer::of(&answer, asked.counts()).ok_or_else(|| {
+                    redis
+                        .link
+                        .fail(&up, Failure::Away(StoreFailure::Answer, cause::ANSWER))
+                })
             });
             let taken = match answer {
                 Ok(Answer::Taken(taken)) => taken,
@@ -221,8 +230,14 @@ impl Answer {
 impl Failure {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Away(reason) => reason.as_str(),
-            Self::Request => "a request that it does not take",
+            Self::Away(reason, _) => reason.as_str(),
+            Self::Request(_) => "a request that it does not take",
+        }
+    }
+
+    pub(crate) fn cause(self) -> &'static str {
+        match self {
+            Self::Away(_, cause) | Self::Request(cause) => cause,
         }
     }
 }
@@ -258,9 +273,10 @@ async fn keep(redis: Weak<Redis>) {
         // One that answers, and then refuses what it is asked, is not asked in a circle.
         let is_refusing = was_up_for.is_some_and(|time| time < RETRY.1);
         let answers = !is_refusing && there.connect().await.is_ok();
+        let address = there.link.address().to_string();
         drop(there);
         if answers {
-            tracing::info!("the store of limits and budgets answers again");
+            tracing::info!(%address, "the store of limits and budgets answers again");
             continue;
         }
         sleep(pause).await;

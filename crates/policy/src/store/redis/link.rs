@@ -7,12 +7,15 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, ServerErrorKind,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, FromRedisValue, RedisError,
+    ServerErrorKind,
 };
 use switchboard_telemetry::{StoreFailure, StoreMetrics};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::timeout;
+
+use super::cause::{self, cause_of};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -27,10 +30,12 @@ const PROBE_KEPT_MS: u32 = 10_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// It does not answer, or not as it should, or takes no writes: nobody is to ask it for a while.
-    Away(StoreFailure),
+    /// Why, in a label and in a sentence.
+    Away(StoreFailure, &'static str),
     /// It does not take this one: what stands under a key is not ours, its user may not run the script,
     /// the keys are on several nodes. Whether it is away says that not.
-    Request,
+    /// Why, in a sentence.
+    Request(&'static str),
 }
 
 /// A connection that works as far as is known.
@@ -72,6 +77,11 @@ impl Link {
         }
     }
 
+    /// Its host and port, or the path of its socket, without the user and the password.
+    pub(crate) fn address(&self) -> &ConnectionAddr {
+        self.client.get_connection_info().addr()
+    }
+
     /// The connection, unless Redis is away.
     pub(crate) fn up(&self) -> Option<Arc<Up>> {
         self.up.load_full()
@@ -89,7 +99,7 @@ impl Link {
             .client
             .get_multiplexed_async_connection_with_config(&config);
         let connected = match timeout(CONNECT_TIMEOUT, connecting).await {
-            Err(_) => Err(Failure::Away(StoreFailure::Timeout)),
+            Err(_) => Err(Failure::Away(StoreFailure::Timeout, cause::TIMEOUT)),
             Ok(connected) => connected.map_err(|error| failure_of(&error)),
         };
         let up = match connected {
@@ -152,7 +162,7 @@ impl Link {
         let failure = match timeout(self.timeout, asked).await {
             Ok(Ok(answer)) => return Ok(answer),
             Ok(Err(error)) => failure_of(&error),
-            Err(_) => Failure::Away(StoreFailure::Timeout),
+            Err(_) => Failure::Away(StoreFailure::Timeout, cause::TIMEOUT),
         };
         Err(self.fail(up, failure))
     }
@@ -161,7 +171,7 @@ impl Link {
     /// away.
     pub(crate) fn fail(&self, up: &Arc<Up>, failure: Failure) -> Failure {
         let failure = self.count(failure);
-        let Failure::Away(reason) = failure else {
+        let Failure::Away(reason, cause) = failure else {
             return failure;
         };
         let before = self.up.compare_and_swap(up, None);
@@ -172,7 +182,13 @@ impl Link {
             if let Some(metrics) = &self.metrics {
                 metrics.set_up(false);
             }
-            tracing::warn!(reason = reason.as_str(), "{}", self.loss);
+            tracing::warn!(
+                address = %self.address(),
+                reason = reason.as_str(),
+                cause,
+                "{}",
+                self.loss
+            );
             self.lost.notify_one();
         }
         failure
@@ -181,8 +197,8 @@ impl Link {
     fn count(&self, failure: Failure) -> Failure {
         if let Some(metrics) = &self.metrics {
             metrics.failed(match failure {
-                Failure::Away(reason) => reason,
-                Failure::Request => StoreFailure::Answer,
+                Failure::Away(reason, _) => reason,
+                Failure::Request(_) => StoreFailure::Answer,
             });
         }
         failure
@@ -200,18 +216,20 @@ impl fmt::Debug for Link {
 }
 
 fn failure_of(error: &RedisError) -> Failure {
-    if error.is_timeout() {
-        return Failure::Away(StoreFailure::Timeout);
-    }
-    match error.kind() {
+    let cause = cause_of(error);
+    let reason = match error.kind() {
+        _ if error.is_timeout() => StoreFailure::Timeout,
         ErrorKind::Server(
             ServerErrorKind::ResponseError | ServerErrorKind::CrossSlot | ServerErrorKind::NoPerm,
-        ) => Failure::Request,
-        ErrorKind::Extension if error.code() == Some("WRONGTYPE") => Failure::Request,
-        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed => {
-            Failure::Away(StoreFailure::Refused)
+        ) => return Failure::Request(cause),
+        ErrorKind::Extension if error.code() == Some("WRONGTYPE") => {
+            return Failure::Request(cause);
         }
-        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Failure::Away(StoreFailure::Answer),
-        _ => Failure::Away(StoreFailure::Connection),
-    }
+        ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed => {
+            StoreFailure::Refused
+        }
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => StoreFailure::Answer,
+        _ => StoreFailure::Connection,
+    };
+    Failure::Away(reason, cause)
 }

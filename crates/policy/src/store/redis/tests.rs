@@ -250,3 +250,29 @@ async fn a_redis_that_lets_nobody_run_scripts_is_not_taken_for_away() {
     let after = store.link.up().expect("it still answers");
     assert!(Arc::ptr_eq(&before, &after), "by the same connection");
 }
+
+#[tokio::test]
+async fn what_keeps_it_away_is_told_and_nothing_of_the_password() {
+    let server = RedisServer::start().await;
+    let port = server.port();
+    let metrics = metrics();
+    let cause = async |url: String| {
+        let store: StoreConfig = serde_json::from_value(json!({ "redis": url })).unwrap();
+        let redis = Redis::start(&store, &metrics).await.expect("an address");
+        let address = redis.link.address().to_string();
+        assert_eq!(address, format!("127.0.0.1:{port}"));
+        redis.connect().await.map_err(Failure::cause)
+    };
+    assert_eq!(cause(server.url()).await, Ok(()));
+    let database = cause(format!("redis://127.0.0.1:{port}/99")).await;
+    assert!(database.unwrap_err().contains("DB index is out of range"));
+    let user = cause(format!("redis://nobody:hunter2@127.0.0.1:{port}")).await;
+    assert!(user.unwrap_err().contains("WRONGPASS"));
+    server
+        .command(&["CONFIG", "SET", "requirepass", "o3cYPhBvyzSZ3Ypm"])
+        .await;
+    for database in ["", "/1"] {
+        let none = cause(format!("redis://127.0.0.1:{port}{database}")).await;
+        assert!(none.unwrap_err().contains("NOAUTH"));
+    }
+}
