@@ -588,6 +588,11 @@ async fn a_check_names_each_endpoint_and_patterns_that_fit_nothing() {
             },
         },
         "fallbacks": [{ "tool": "many__echo", "try": ["one__ecoh"] }],
+        "limits": [{
+            "name": "all", "per": ["backend"], "rate": "9/s", "backends": ["one", "tow"],
+            "tools": ["one__echo", "one__ecoh"],
+        }],
+        "costs": { "one__*": 2, "two__*": 3 },
     });
     let file = place.write("a.json", &format!("{config:#}"));
     let report = run(&["check", "-c", &file, "--connect", "--format", "json"]).await;
@@ -610,6 +615,12 @@ async fn a_check_names_each_endpoint_and_patterns_that_fit_nothing() {
         let message = said(&report["warnings"], &format!("backends.one.{key}"));
         assert!(message.contains("fits no tool"), "{message}");
         assert!(message.contains("`delay`"), "{message}");
+    }
+    let message = said(&report["warnings"], "limits[0].backends[1]");
+    assert!(message.contains("`tow` fits no backend"), "{message}");
+    for key in ["limits[0].tools[1]", "costs.two__*"] {
+        let message = said(&report["warnings"], key);
+        assert!(message.contains("fits no tool"), "{message}");
     }
     let message = said(&report["warnings"], "fallbacks[0].tool");
     assert!(message.contains("not known to be safe"), "{message}");

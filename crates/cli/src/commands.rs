@@ -52,10 +52,7 @@ pub(crate) fn load(
 
 /// Loads these keys of the configuration alone, for a command that needs no others: whoever gives it
 /// has not all the secrets of the gateway.
-pub(crate) fn load_only(
-    files: &[PathBuf],
-    only: Keys<'_>,
-) -> Result<Loaded, config::ConfigErrors> {
+pub(crate) fn load_only(files: &[PathBuf], only: Keys<'_>) -> Result<Loaded, config::ConfigErrors> {
     let cwd = std::env::current_dir().unwrap_or_default();
     config::load_only(files, &environment(), &cwd, Some(only))
 }

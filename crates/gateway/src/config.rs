@@ -37,6 +37,7 @@ use crate::tls;
 use crate::workers::MAX_WORKERS;
 
 mod named_profiles;
+mod patterns;
 mod sealing_keys;
 
 /// The configuration of a gateway. Its parts are valid in themselves; [`Config::problems`] says

@@ -117,8 +117,11 @@ pub(crate) async fn run(options: Options) -> ExitCode {
 
 /// Where the configuration has records written to.
 fn configured(options: &Options) -> Result<PathBuf, String> {
-    let loaded = load_only(&options.files, &[&["audit", "file", "path"], &["audit", "sqlite", "path"]])
-        .map_err(|errors| format!("{errors}\n(with --file no configuration is read)"))?;
+    let loaded = load_only(
+        &options.files,
+        &[&["audit", "file", "path"], &["audit", "sqlite", "path"]],
+    )
+    .map_err(|errors| format!("{errors}\n(with --file no configuration is read)"))?;
     if !loaded.sections.contains("audit") {
         return Err(NO_AUDIT.to_owned());
     }

@@ -103,8 +103,11 @@ fn configured(options: &Options) -> Result<Url, String> {
     if options.files.is_empty() && !has_default_file() {
         return Ok(DEFAULT_URL.parse().expect("an address"));
     }
-    let loaded = load_only(&options.files, &[&["server", "admin_listen"], &["server", "tls"]])
-        .map_err(|errors| format!("{errors}\n(with --url no configuration is read)"))?;
+    let loaded = load_only(
+        &options.files,
+        &[&["server", "admin_listen"], &["server", "tls"]],
+    )
+    .map_err(|errors| format!("{errors}\n(with --url no configuration is read)"))?;
     if !loaded.sections.contains("admin") {
         return Err(NO_KEYS.to_owned());
     }

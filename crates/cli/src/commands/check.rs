@@ -84,6 +84,7 @@ pub(crate) async fn run(
     let unmatched = config.unmatched_rules().into_iter();
     let remarks = unmatched
         .chain(config.unmatched_result_caps())
+        .chain(config.unmatched_limits())
         .chain(config.secrets_left_out())
         .chain(config.hiding_rules());
     warnings.extend(remarks.map(|problem| index.finding(&problem.path, problem.message)));
@@ -213,6 +214,7 @@ async fn connected(config: Config) -> Result<Connected, String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
     let chains = config.chains();
     let rules = config.access.clone();
+    let tool_patterns = config.tool_patterns();
     let kept_results = config.kept_results();
     let sealer = Sealer::with_random_key().map_err(|error| error.to_string())?;
     let orchestrator = Orchestrator::start(Parts {
@@ -240,10 +242,18 @@ async fn connected(config: Config) -> Result<Connected, String> {
     let unused = backends.iter().flat_map(unused_patterns);
     let of_profiles = profiles::check::problems(&snapshot);
     let unmatched = access::unmatched(rules.as_ref(), &snapshot);
+    let unmatched_tools = tool_patterns
+        .into_iter()
+        .filter(|(_, text)| {
+            let mut tools = snapshot.entries(Kind::Tool).iter();
+            !tools.any(|tool| pattern::matches(text, &tool.exposed))
+        })
+        .map(|(key, text)| (key, format!("`{text}` fits no tool that there is")));
     let warnings = unused
         .chain(hardly_followed.into_iter().map(keyed))
         .chain(of_profiles.into_iter().map(keyed))
-        .chain(unmatched);
+        .chain(unmatched)
+        .chain(unmatched_tools);
     let wrong_chains = chains::check::problems(&chains, &snapshot);
     Ok(Connected {
         wrong_chains: wrong_chains.into_iter().map(keyed).collect(),

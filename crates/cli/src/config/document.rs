@@ -5,7 +5,6 @@ use std::path::{self, PathBuf};
 
 use serde_json::Value as Json;
 
-use super::{Findings, Keys};
 use super::finding::Finding;
 use super::mcp_servers::{self, Remarks};
 use super::node::{Entry, Node, Path, Value};
@@ -13,6 +12,7 @@ use super::parse::parse;
 use super::schema::{Checker, sibling};
 use super::shape::Shape;
 use super::variables::{Variables, describe};
+use super::{Findings, Keys};
 
 /// The largest file that is read, in bytes.
 const LARGEST_FILE: u64 = 4 * 1024 * 1024;
@@ -202,7 +202,8 @@ impl Document {
         only: Option<Keys<'_>>,
         findings: &mut Findings,
     ) {
-        let is_wanted = |path: &Path| only.is_none_or(|only| only.iter().any(|key| is_in(path, key)));
+        let is_wanted =
+            |path: &Path| only.is_none_or(|only| only.iter().any(|key| is_in(path, key)));
         let mut failed = Vec::new();
         Variables {
             env,

@@ -113,7 +113,9 @@ pub(crate) fn load_only(
     // the parts fit together.
     let complete = documents.len() == files.len() && only.is_none();
     documents.extend(Document::overrides(env, cwd, &documents));
-    let sections = documents.iter().flat_map(|document| document.root.entries());
+    let sections = documents
+        .iter()
+        .flat_map(|document| document.root.entries());
     let sections = sections.map(|section| section.key.clone()).collect();
     if let Some(only) = only {
         for document in &mut documents {

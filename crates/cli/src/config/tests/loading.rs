@@ -8,7 +8,7 @@ use switchboard_backends::config::{BackendConfig, EraPin, HttpKind, TransportCon
 use switchboard_policy::config::KeyDigest;
 use switchboard_telemetry::LogFormat;
 
-use super::super::{default_files, load};
+use super::super::{Keys, default_files, load, load_only};
 use super::{BACKEND, Place, repository};
 
 const DIGEST: &str = "1F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08";
@@ -277,6 +277,33 @@ fn the_search_path() {
         found[3],
         Path::new("/elsewhere/switchboard/switchboard.yaml")
     );
+}
+
+#[test]
+fn a_part_loads_without_the_secrets_of_others() {
+    let text = r#"
+        server: { listen: 0.0.0.0:80, admin_listen: 127.0.0.1:9999, sealing_keys: ["${NOT_SET}"] }
+        admin: { api_keys: [{ name: ops, key_sha256: "${NOT_SET_EITHER}" }] }
+        backends: { files: { url: "${NOR_THIS}" } }
+    "#;
+    let place = Place::new().file("a.yaml", text);
+    let only: Keys<'_> = &[&["server", "admin_listen"]];
+    let part = |place: &Place| load_only(&place.sources, &place.env, place.path(), Some(only));
+    let loaded = part(&place).unwrap_or_else(|errors| panic!("{errors}"));
+    let address = loaded.config.server.admin_listen.address();
+    assert_eq!(address, Some("127.0.0.1:9999".parse().unwrap()));
+    assert!(loaded.config.backends.is_empty());
+    let sections = ["admin", "backends", "server"].map(str::to_owned);
+    assert_eq!(loaded.sections, sections.into());
+
+    let place = place.env("SWITCHBOARD_SERVER__ADMIN_LISTEN", "127.0.0.1:9998");
+    let loaded = part(&place).unwrap_or_else(|errors| panic!("{errors}"));
+    let address = loaded.config.server.admin_listen.address();
+    assert_eq!(address, Some("127.0.0.1:9998".parse().unwrap()));
+
+    let place = Place::new().file("a.yaml", "server: { admin_listen: \"${NOT_SET}\" }");
+    let errors = part(&place).unwrap_err().to_string();
+    assert!(errors.contains("NOT_SET"), "{errors}");
 }
 
 #[test]
