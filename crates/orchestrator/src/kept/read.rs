@@ -224,7 +224,7 @@ impl Inner {
         let body = entry.body.clone();
         let turns = match what {
             What::Range { .. } if body.is_in_memory() => {
-                return read(&body, &what, is_binary, limit).map_err(unavailable);
+                return read(&body, &what, is_binary, limit).map_err(|error| unavailable(&error));
             }
             What::Range { .. } => &self.kept.0.reading,
             What::Search(_) => &self.kept.0.searching,
@@ -242,11 +242,11 @@ impl Inner {
         });
         let read = reading.await;
         read.unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(unavailable)
+            .map_err(|error| unavailable(&error))
     }
 }
 
-fn unavailable(error: io::Error) -> CallError {
+fn unavailable(error: &io::Error) -> CallError {
     unreadable(Reason::Unavailable, &error.to_string())
 }
 
