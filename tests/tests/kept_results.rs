@@ -199,6 +199,34 @@ async fn a_large_result_is_read_to_its_end_by_whoever_called() {
 }
 
 #[tokio::test]
+async fn hits_of_the_cache_share_one_handle() {
+    let (server, folder) = (
+        server(&long_text()).await,
+        tempfile::tempdir().expect("a folder"),
+    );
+    let mut config = with_caps(&server, &folder);
+    config["backends"]["s"]["cache"] = json!({ "tools": ["t"] });
+    let front = front(config).await;
+    let mut links = Vec::new();
+    for _ in 0..4 {
+        let answer = front.client.call("s__t", json!({})).await;
+        links.push(link(answer.result()));
+    }
+    // The first arrived piece by piece.
+    assert_ne!(links[0], links[1]);
+    assert!(links[1] == links[2] && links[2] == links[3], "{links:?}");
+    for uri in [&links[0], &links[1]] {
+        let page = front
+            .client
+            .request("resources/read", json!({ "uri": uri }))
+            .await;
+        let text = page.result()["contents"][0]["text"].as_str();
+        assert!(text.is_some_and(|text| text.starts_with("row 0: Zürich")));
+    }
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_result_is_that_of_its_profile_and_of_what_is_still_allowed() {
     let (server, folder) = (
         server(&long_text()).await,

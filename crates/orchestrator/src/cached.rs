@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use switchboard_backends::Backend;
-use switchboard_protocol::call::{Call, Completed, Outcome, Payload};
+use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::error::{CallError, Fault, Reason};
 use switchboard_protocol::method::Method;
@@ -27,14 +27,18 @@ mod check;
 mod flights;
 mod key;
 mod recording;
+mod seat;
 
 use self::changes::Changes;
 pub(crate) use self::check::problems;
-use self::flights::{Flights, Landed, Lead, Turn};
+use self::flights::{Flights, Landed, Turn};
 use self::key::{KeyBase, Subject};
-use self::recording::{Recorded, Recording};
+use self::recording::Recorded;
+use self::seat::Seat;
+use crate::catalogue::Snapshot;
 use crate::delivery::WayBack;
 use crate::resolve::Destination;
+use crate::results::readdressed;
 
 /// What results are kept with.
 #[derive(Clone, Debug)]
@@ -85,17 +89,6 @@ pub(crate) enum Found {
 struct Answer {
     result: CachedResult,
     served: Served,
-}
-
-/// A call that is made since nothing was found for it.
-pub(crate) struct Seat {
-    question: Question,
-    lead: Option<Lead>,
-    /// What was found and is fresh no longer.
-    stale: Option<CachedResult>,
-    store: Arc<dyn ResultCache>,
-    max_entry: usize,
-    recorded: Arc<Recorded>,
 }
 
 impl Cached {
@@ -175,25 +168,19 @@ impl Cached {
         terms: Option<&Terms>,
         way_back: WayBack<'_>,
     ) -> Found {
-        let WayBack {
-            call, destination, ..
-        } = way_back;
         let metrics = question.metrics.clone();
         let found = match self.look(&question) {
             Some(answer) => Ok(answer),
             // Boxed, so that a hit does not pay for its size.
-            None => Box::pin(self.find(*question, call)).await,
+            None => Box::pin(self.find(*question, way_back.call)).await,
         };
         let outcome = match found {
-            Ok(answer) => answer.deliver(&metrics, call, destination),
+            Ok(answer) => answer.deliver(&metrics, way_back),
             Err(nothing) => return nothing,
         };
+        // Secrets were taken out before it was kept, by the same rules.
         Found::Answer(match terms {
-            Some(terms) => {
-                way_back
-                    .deliver(&terms.clone().after_keeping(), outcome)
-                    .await
-            }
+            Some(terms) => way_back.fit(terms, outcome).await,
             None => outcome,
         })
     }
@@ -312,7 +299,13 @@ impl Question {
 
 impl Answer {
     /// What the caller gets of it, counted and noted.
-    fn deliver(self, metrics: &BackendMetrics, call: &Call, to: &Destination<'_>) -> Outcome {
+    fn deliver(self, metrics: &BackendMetrics, way_back: WayBack<'_>) -> Outcome {
+        let WayBack {
+            call,
+            destination: to,
+            snapshot,
+            ..
+        } = way_back;
         metrics.looked_up(match self.served {
             Served::Hit => CacheOutcome::Hit,
             Served::Coalesced => CacheOutcome::Coalesced,
@@ -327,148 +320,34 @@ impl Answer {
                 age_ms: millis(self.result.age(now)),
             });
         }
+        let kind = to.policy_target().kind;
+        let result = with_addresses_of(snapshot, &to.backend, kind, self.result);
         Outcome::Complete(Completed {
-            result: self.result.answer(self.served, now),
+            result: result.answer(self.served, now),
             is_error: false,
         })
     }
 }
 
-impl Seat {
-    async fn look(&mut self) -> Option<Answer> {
-        for key in self.question.keys() {
-            let result = match self.store.get(&key) {
-                Lookup::Known(result) => result,
-                Lookup::Pending(result) => result.await,
-            };
-            let Some(result) = result else { continue };
-            if result.is_fresh(now()) && self.question.is_right(&result) {
-                return Some(Answer {
-                    result,
-                    served: Served::Hit,
-                });
-            }
-            if result.is_kept(now()) {
-                self.stale = Some(result);
-            }
-        }
-        None
-    }
-
-    /// Tells what came of the call, keeps it if it may be kept, and gives what the caller gets: the
-    /// outcome, or what was kept last in the place of a failure. `is_final`: whether a result is one,
-    /// and no task; `is_collected`: whether one that is still arriving is read at once, whoever reads
-    /// it.
-    fn told(mut self: Box<Self>, outcome: Outcome, is_final: bool, is_collected: bool) -> Told {
-        match outcome {
-            Outcome::Complete(completed) if !completed.is_error && is_final => {
-                let text = whole(&completed.result, self.max_entry);
-                self.keep(text);
-                Told::Outcome(Outcome::Complete(completed))
-            }
-            Outcome::Arriving(result) => {
-                // Whoever reads slowly makes nobody wait.
-                if !is_collected && let Some(lead) = self.lead.take() {
-                    lead.land(None);
-                }
-                Told::Outcome(Outcome::Arriving(Box::new(Recording::new(result, self))))
-            }
-            Outcome::Failed(error) if is_failure(&error) => match self.stale() {
-                Some(result) => {
-                    if let Some(lead) = self.lead.take() {
-                        lead.land(Some(Landed {
-                            result: result.clone(),
-                            served: Served::Stale,
-                        }));
-                    }
-                    let served = Served::Stale;
-                    Told::Stale(Answer { result, served }, error)
-                }
-                None => self.for_nobody_else(Outcome::Failed(error)),
-            },
-            outcome => self.for_nobody_else(outcome),
-        }
-    }
-
-    /// Tells what came of the call, and gives what the caller gets under these terms; with the error
-    /// that it takes the place of, if it does.
-    /// `is_final`: whether a result is one, and no task.
-    pub(crate) async fn tell(
-        self: Box<Self>,
-        terms: Option<Terms>,
-        outcome: Outcome,
-        is_final: bool,
-        way_back: WayBack<'_>,
-    ) -> (Outcome, Option<CallError>) {
-        let outcome = match &terms {
-            Some(terms) => way_back.deliver(&terms.before_keeping(), outcome).await,
-            None => outcome,
-        };
-        let is_collected = terms.as_ref().is_some_and(|terms| terms.cap.is_some());
-        let metrics = self.question.metrics.clone();
-        let (outcome, error) = match self.told(outcome, is_final, is_collected) {
-            Told::Outcome(outcome) => (outcome, None),
-            Told::Stale(answer, error) => {
-                let WayBack {
-                    call, destination, ..
-                } = way_back;
-                (answer.deliver(&metrics, call, destination), Some(error))
-            }
-        };
-        let outcome = match terms.map(Terms::after_keeping) {
-            Some(terms) => way_back.deliver(&terms, outcome).await,
-            None => outcome,
-        };
-        (outcome, error)
-    }
-
-    fn for_nobody_else(mut self: Box<Self>, outcome: Outcome) -> Told {
-        if let Some(lead) = self.lead.take() {
-            lead.land(None);
-        }
-        Told::Outcome(outcome)
-    }
-
-    /// What was found and still answers while the backend fails.
-    fn stale(&mut self) -> Option<CachedResult> {
-        let result = self.stale.take()?;
-        (!self.question.stale_for.is_zero() && result.is_kept(now())).then_some(result)
-    }
-
-    fn keep(&mut self, text: Option<Bytes>) {
-        let kept = text.and_then(|text| self.question.kept(text));
-        let landed = kept.map(|(key, result)| {
-            self.store.put(&key, result.clone());
-            Landed {
-                result,
-                served: Served::Coalesced,
-            }
-        });
-        if let Some(lead) = self.lead.take() {
-            lead.land(landed);
-        }
-    }
-}
-
-/// What becomes of a call of which the cache was told.
-enum Told {
-    /// What came.
-    Outcome(Outcome),
-    /// What was kept last, in the place of this failure.
-    Stale(Answer, CallError),
-}
-
-/// A result in one piece of its own, unless it is larger than may be.
-fn whole(result: &Payload, most: usize) -> Option<Bytes> {
-    (result.len() <= most).then(|| Bytes::from(result.segments().concat()))
-}
-
-/// Whether an error says that the backend, or the way to it, does not work.
-fn is_failure(error: &CallError) -> bool {
-    match error {
-        CallError::Backend { is_failure, .. } => *is_failure,
-        CallError::Fault(fault) => fault.reason.is_failure_of_backend(),
-        CallError::Protocol(_) => false,
+/// A result with the addresses of this catalogue: another may have been in force when it was kept, in
+/// which a URI still led to its server.
+fn with_addresses_of(
+    snapshot: &Snapshot,
+    backend: &str,
+    kind: TargetKind,
+    result: CachedResult,
+) -> CachedResult {
+    let changed = readdressed(snapshot, backend, &result.text).and_then(|text| {
+        let (places, _) = Places::find(&text, kind == TargetKind::Resource)?;
+        Some((text, places))
+    });
+    match changed {
+        Some((text, places)) => CachedResult {
+            text,
+            places,
+            ..result
+        },
+        None => result,
     }
 }
 

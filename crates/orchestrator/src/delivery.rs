@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use switchboard_backends::Take;
 use switchboard_protocol::call::{Call, Completed, Outcome, Payload};
@@ -26,8 +25,12 @@ mod cap;
 mod convert;
 pub(crate) mod cut;
 mod error;
+mod links;
 pub(crate) mod mend;
+mod reading;
 mod redact;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::redact::redacting;
 
@@ -58,6 +61,10 @@ pub(crate) struct Delivery<'d> {
 /// What holds for the results of a call: what the policy says, and what its profile does.
 pub(crate) fn terms(snapshot: &Snapshot, call: &Call, target: &Target<'_>) -> Option<Terms> {
     let terms = snapshot.policy().terms(call, target);
+    let terms = terms.map(|terms| Terms {
+        cap: terms.cap.map(|cap| cap.leaving(call.reserved)),
+        ..terms
+    });
     let profile = call.profile.as_deref().and_then(|it| snapshot.profile(it));
     let conversions = profile.map_or_else(Conversions::default, |it| it.conversions());
     if conversions.is_none() {
@@ -81,7 +88,7 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
 }
 
 /// The outcome without what the redactor finds, if there is one.
-fn redacted(terms: &Terms, outcome: Outcome) -> Outcome {
+pub(crate) fn redacted(terms: &Terms, outcome: Outcome) -> Outcome {
     match &terms.redactor {
         Some(redactor) => redact::redacted(redactor, outcome),
         None => outcome,
@@ -121,6 +128,11 @@ impl WayBack<'_> {
     pub(crate) async fn deliver(self, terms: &Terms, outcome: Outcome) -> Outcome {
         // First, so that nothing behind it ever has a secret that was found.
         let outcome = redacted(terms, outcome);
+        self.fit(terms, outcome).await
+    }
+
+    /// An outcome without secrets, in a form that its caller can use, and no larger than it may be.
+    pub(crate) async fn fit(self, terms: &Terms, outcome: Outcome) -> Outcome {
         match passed(terms, outcome) {
             Ok(outcome) => outcome,
             Err(outcome) => self.deliverer.fitted(terms, self, outcome).await,
@@ -200,7 +212,7 @@ impl Deliverer {
 impl Delivery<'_> {
     /// A task whose result is no larger than it may be.
     async fn capped_in_task(&self, task: Completed) -> Outcome {
-        let text = Bytes::from(cap::contiguous(task.result));
+        let text = task.result.into_contiguous();
         let result = member(&text, "result").filter(|result| result.starts_with(b"{"));
         let Some(at) = result.map(|result| Span::of_part(&text, result).range()) else {
             return Outcome::Complete(Completed {

@@ -232,7 +232,9 @@ impl Inner {
             destination,
         };
         let (outcome, failure) = match (seat, &terms) {
-            (Some(seat), _) => Box::pin(seat.tell(terms, outcome, is_final, way_back)).await,
+            (Some(seat), _) => {
+                Box::pin(seat.tell(terms.as_ref(), outcome, is_final, way_back)).await
+            }
             (None, Some(terms)) => (way_back.deliver(terms, outcome).await, None),
             (None, None) => (outcome, None),
         };

@@ -13,27 +13,28 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use switchboard_backends::config::limits::show_size;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::policy::Target;
-use switchboard_protocol::token::random_id;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
-use tokio::task::{spawn_blocking, yield_now};
+use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::body::{Body, Growing, SPILL};
 use self::decode::Decoder;
-use self::store::{Accounts, Content, Entries, Entry, Owner, Room};
+use self::filling::Filling;
+use self::store::{Accounts, Content, Entries, Entry, Owner};
+use self::turns::Turns;
 use crate::config::NamesConfig;
 use crate::config::kept_results::KeptResultsConfig;
 
 mod answer;
 mod body;
 mod decode;
+mod digest;
+mod filling;
 pub(crate) mod listed;
 mod outline;
 mod parts;
@@ -44,14 +45,19 @@ mod store;
 mod string;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 /// What the URIs of kept results begin with; the id of one follows.
 pub(crate) const SCHEME: &str = "switchboard-result://";
 
 /// As much is decoded before other tasks have their turn, in bytes.
 const TURN: usize = 64 * 1024;
-/// The most readings of files, and searches, at once.
+/// As much base64 is decoded before other tasks have their turn, in bytes: whole groups of four.
+const BASE64_TURN: usize = TURN / 3 * 4;
+/// The most readings of files at once.
 const MAX_READING: usize = 4;
+/// The most searches at once.
+const MAX_SEARCHING: usize = 4;
 
 /// Results that were too large to send, for their callers to read on in. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -65,7 +71,8 @@ struct Shared {
     entries: Mutex<Entries>,
     /// Wakes the task that lets results expire.
     changed: Notify,
-    reading: Arc<Semaphore>,
+    reading: Turns,
+    searching: Turns,
 }
 
 /// What holds for what is kept from now on.
@@ -84,13 +91,8 @@ pub(crate) struct NoRoom;
 /// A result that is being kept. Dropped before its end it is forgotten.
 #[derive(Debug)]
 pub(crate) struct Keeping {
-    kept: Kept,
-    terms: Arc<Terms>,
-    owner: Owner,
-    room: Room,
-    id: Arc<str>,
+    filling: Filling,
     decoder: Decoder,
-    growing: Growing,
     /// Something that is no result came: what came before it is kept.
     is_broken: bool,
 }
@@ -98,7 +100,7 @@ pub(crate) struct Keeping {
 /// A result that was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeptResult {
-    /// Where it can be read.
+    /// Where it can be read, for as long as it is kept.
     pub(crate) uri: String,
     /// Its length in bytes.
     pub(crate) size: u64,
@@ -117,7 +119,8 @@ impl Default for Kept {
             accounts: Arc::default(),
             entries: Mutex::default(),
             changed: Notify::new(),
-            reading: Arc::new(Semaphore::new(MAX_READING)),
+            reading: Turns::new(MAX_READING),
+            searching: Turns::new(MAX_SEARCHING),
         }))
     }
 }
@@ -159,78 +162,105 @@ impl Kept {
     /// # Errors
     /// [`NoRoom`], also where nothing is kept at all.
     pub(crate) fn begin(&self, call: &Call, target: &Target<'_>) -> Result<Keeping, NoRoom> {
-        let terms = self.0.terms.load_full().ok_or(NoRoom)?;
-        let owner = Owner::of(call, target);
-        let room = Room::take(&self.0.accounts, &terms.config, &owner.principal)?;
         Ok(Keeping {
-            kept: self.clone(),
-            owner,
-            room,
-            id: random_id().map_err(|_| NoRoom)?.into(),
+            filling: Filling::begin(self, Owner::of(call, target), true)?,
             decoder: Decoder::new(),
-            growing: Growing::new(Arc::clone(&terms.folder)),
             is_broken: false,
-            terms,
         })
     }
 
-    /// Keeps one image, audio or blob, given in base64. Must be called within a tokio runtime.
+    /// Keeps a whole result object of this call: once, however often the same comes back.
+    ///
+    /// # Errors
+    /// [`NoRoom`], also where nothing is kept at all.
+    pub(crate) async fn keep_result(
+        &self,
+        call: &Call,
+        target: &Target<'_>,
+        result: &[u8],
+    ) -> Result<KeptResult, NoRoom> {
+        let digest = digest::of_result(&Owner::of(call, target), result).await;
+        if let Some(kept) = self.again(&digest) {
+            return Ok(kept);
+        }
+        let mut keeping = self.begin(call, target)?;
+        keeping.filling.digest = Some(digest);
+        keeping.push(result).await?;
+        keeping.finish(true).await
+    }
+
+    /// Keeps one image, audio or blob, given in base64: once, however often the same comes back.
     ///
     /// # Errors
     /// [`NoRoom`], also for what is no base64.
-    pub(crate) fn keep_content(
+    pub(crate) async fn keep_content(
         &self,
         call: &Call,
         target: &Target<'_>,
         media_type: &str,
         base64: &[u8],
     ) -> Result<KeptResult, NoRoom> {
-        let terms = self.0.terms.load_full().ok_or(NoRoom)?;
         let owner = Owner::of(call, target);
-        let mut room = Room::take(&self.0.accounts, &terms.config, &owner.principal)?;
-        // Before it is decoded: what is not kept costs nothing.
-        room.grow_to(base64.len() as u64 / 4 * 3)?;
-        let content = Bytes::from(STANDARD.decode(base64).map_err(|_| NoRoom)?);
-        let size = content.len() as u64;
-        room.in_memory(size);
-        let id: Arc<str> = random_id().map_err(|_| NoRoom)?.into();
-        let body = Body::of_bytes(content);
-        let entry = Entry::new(
-            owner,
-            Content::Binary(media_type.into()),
-            body.clone(),
-            Instant::now() + terms.config.ttl,
-            room,
-        );
-        let entry = self.insert(&id, entry)?;
-        if size > terms.config.in_memory || self.0.accounts.is_memory_full() {
-            let folder = Arc::clone(&terms.folder);
-            spawn_blocking(move || match body.in_file(&folder) {
-                Ok(body) => entry.moved(body),
-                Err(error) => tracing::warn!("a kept result stays in memory: {error}"),
-            });
+        let digest = digest::of_content(&owner, media_type, base64).await;
+        if let Some(kept) = self.again(&digest) {
+            return Ok(kept);
         }
-        Ok(KeptResult {
-            uri: format!("{SCHEME}{id}"),
-            size,
-            media_type: known_media_type(media_type),
-            shape: format!("{} {}", known_media_type(media_type), show_size(size)),
-            tool: Arc::clone(&terms.tool),
-        })
+        let mut filling = Filling::begin(self, owner, false)?;
+        filling.digest = Some(digest);
+        // Before it is decoded: what is not kept costs nothing.
+        filling.room.grow_to(base64.len() as u64 / 4 * 3)?;
+        for (turn, piece) in base64.chunks(BASE64_TURN).enumerate() {
+            if turn > 0 {
+                yield_now().await;
+            }
+            STANDARD
+                .decode_vec(piece, &mut filling.growing.rest)
+                .map_err(|_| NoRoom)?;
+            filling.grew().await?;
+        }
+        let (media_type, known) = (media_type.into(), known_media_type(media_type));
+        let shape = format!("{known} {}", show_size(filling.growing.len()));
+        filling.finish(Content::Binary(media_type), shape).await
+    }
+
+    /// What was kept of the same, to which one more result leads now.
+    fn again(&self, digest: &digest::Digest) -> Option<KeptResult> {
+        let terms = self.0.terms.load_full()?;
+        let now = Instant::now();
+        let again = self
+            .0
+            .entries
+            .lock()
+            .again(digest, now, now + terms.config.ttl);
+        let (id, entry) = again?;
+        Some(told(&id, &entry, &terms))
+    }
+
+    /// Forgets what was kept, unless some other result leads to it too.
+    pub(crate) fn let_go(&self, kept: &KeptResult) {
+        let id = kept.uri.strip_prefix(SCHEME).unwrap_or_default();
+        let gone = self.0.entries.lock().let_go(id);
+        drop(gone);
     }
 
     /// Keeps it, unless nothing is kept any more.
-    fn insert(&self, id: &Arc<str>, entry: Entry) -> Result<Arc<Entry>, NoRoom> {
-        let entry = {
+    fn insert(
+        &self,
+        id: &Arc<str>,
+        entry: Entry,
+        digest: Option<digest::Digest>,
+        expires: Instant,
+    ) -> Result<(), NoRoom> {
+        {
             let mut entries = self.0.entries.lock();
             // Under the lock: `configure` takes it to forget everything, after it took the terms away.
             if self.0.terms.load().is_none() {
                 return Err(NoRoom);
             }
-            entries.insert(Arc::clone(id), entry)
-        };
+            entries.insert(Arc::clone(id), entry, digest, expires);
+        }
         self.0.changed.notify_one();
-        Ok(entry)
+        Ok(())
     }
 
     /// Lets results expire, until this is cancelled.
@@ -254,6 +284,12 @@ impl Kept {
         }
     }
 
+    /// How many results are kept.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.0.accounts.total().results
+    }
+
     /// Forgets everything that is kept.
     pub(crate) fn clear(&self) {
         let all = std::mem::take(&mut *self.0.entries.lock());
@@ -266,7 +302,7 @@ impl Keeping {
     ///
     /// # Errors
     /// [`NoRoom`]: there is no more of it, or the disk is full. What was kept is gone then.
-    pub(crate) async fn push(&mut self, piece: &Bytes) -> Result<(), NoRoom> {
+    pub(crate) async fn push(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
         for (turn, part) in piece.chunks(TURN).enumerate() {
             if turn > 0 {
                 yield_now().await;
@@ -274,61 +310,36 @@ impl Keeping {
             if self.is_broken {
                 return Ok(());
             }
-            self.is_broken = self.decoder.push(part, &mut self.growing.rest).is_err();
-            self.grew().await?;
+            let text = &mut self.filling.growing.rest;
+            self.is_broken = self.decoder.push(part, text).is_err();
+            self.filling.grew().await?;
         }
-        Ok(())
-    }
-
-    /// Takes the room of what was added, and writes to a file what is not to stay in memory.
-    async fn grew(&mut self) -> Result<(), NoRoom> {
-        self.growing.note();
-        let has_room = self.room.grow_to(self.growing.len());
-        // What is in memory counts, whether there is room for more of it or not.
-        self.room.in_memory(self.growing.rest.len() as u64);
-        has_room?;
-        if self.must_leave_memory() && self.growing.rest.len() >= SPILL {
-            self.spill().await?;
-        }
-        Ok(())
-    }
-
-    /// Whether it is too large to stay in memory, or there is no room for it there.
-    fn must_leave_memory(&self) -> bool {
-        self.growing.len() > self.terms.config.in_memory || self.kept.0.accounts.is_memory_full()
-    }
-
-    async fn spill(&mut self) -> Result<(), NoRoom> {
-        self.growing.spill().await.map_err(|error| {
-            tracing::warn!("a large result cannot be kept: {error}");
-            NoRoom
-        })?;
-        self.room.in_memory(self.growing.rest.len() as u64);
         Ok(())
     }
 
     /// The result was whole, or broke off here.
-    pub(crate) async fn finish(mut self, is_whole: bool) -> KeptResult {
-        self.decoder.finish(&mut self.growing.rest);
-        // What is left is less than a piece, and was counted but for that: it stays in any case.
-        let _ = self.grew().await;
-        if self.must_leave_memory() {
-            let _ = self.spill().await;
-        }
-        let body = self.growing.finish();
+    ///
+    /// # Errors
+    /// [`NoRoom`], as [`Keeping::push`]; also where nothing is kept any more.
+    pub(crate) async fn finish(mut self, is_whole: bool) -> Result<KeptResult, NoRoom> {
+        self.decoder.finish(&mut self.filling.growing.rest);
+        self.filling.grew().await?;
         let (parts, shape) = self.decoder.parts.finish(is_whole && !self.is_broken);
-        let size = body.len();
-        let expires = Instant::now() + self.terms.config.ttl;
-        let entry = Entry::new(self.owner, Content::Text(parts), body, expires, self.room);
-        // Where it was switched off meanwhile, the result is gone like those before it.
-        let _ = self.kept.insert(&self.id, entry);
-        KeptResult {
-            uri: format!("{SCHEME}{}", self.id),
-            size,
-            media_type: "text/plain",
-            shape,
-            tool: Arc::clone(&self.terms.tool),
-        }
+        self.filling.finish(Content::Text(parts), shape).await
+    }
+}
+
+/// What a caller is told of a result that is kept.
+fn told(id: &str, entry: &Entry, terms: &Terms) -> KeptResult {
+    KeptResult {
+        uri: format!("{SCHEME}{id}"),
+        size: entry.body.len(),
+        media_type: match &entry.content {
+            Content::Text(_) => "text/plain",
+            Content::Binary(media_type) => known_media_type(media_type),
+        },
+        shape: entry.shape.to_string(),
+        tool: Arc::clone(&terms.tool),
     }
 }
 

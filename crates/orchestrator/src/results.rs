@@ -18,7 +18,7 @@ use switchboard_protocol::splice::{
 };
 use switchboard_protocol::token::Sealer;
 
-use crate::catalogue::Snapshot;
+use crate::catalogue::{ADDRESS_SCHEME, Snapshot};
 use crate::continuation::{self, Continuation};
 use crate::home::Home;
 use crate::tasks;
@@ -45,6 +45,7 @@ pub(crate) fn outcome(
         snapshot,
         backend,
         raw,
+        is_again: false,
     };
     if let Some(meta) = keys.meta {
         addresses.edit_meta(meta, &mut splice);
@@ -170,6 +171,7 @@ impl Edit for Edits {
             snapshot: &self.snapshot,
             backend: &self.backend,
             raw: meta,
+            is_again: false,
         };
         let whole = Span::of_part(meta, meta);
         let mut splice = Splice::new();
@@ -183,11 +185,37 @@ impl Edit for Edits {
     }
 }
 
+/// A result that [`outcome`] made, perhaps under another catalogue, with the addresses of this one; `None`:
+/// they are the same.
+pub(crate) fn readdressed(snapshot: &Snapshot, backend: &str, result: &Bytes) -> Option<Bytes> {
+    static UI: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new(b"\"resourceUri\""));
+    if !may_name_resources(result) && UI.find(result).is_none() {
+        return None;
+    }
+    let addresses = Addresses {
+        snapshot,
+        backend,
+        raw: result,
+        is_again: true,
+    };
+    let place = |key: &str| member(result, key).map(|it| Span::of_part(result, it));
+    let mut splice = Splice::new();
+    addresses.edit_content(place("content"), &mut splice);
+    if let Some(meta) = place("_meta") {
+        addresses.edit_meta(meta, &mut splice);
+    }
+    let whole = Span::of_part(result, result);
+    (!splice.is_empty()).then(|| splice.apply_shared(result, whole).into_contiguous())
+}
+
 /// Rewrites the URIs that would not lead the client back to the backend that wrote them.
 pub(crate) struct Addresses<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) backend: &'a str,
     pub(crate) raw: &'a Bytes,
+    /// Whether that was done before: an address leads there whatever the catalogue.
+    pub(crate) is_again: bool,
 }
 
 impl Addresses<'_> {
@@ -269,6 +297,9 @@ impl Addresses<'_> {
         let Some(text) = json::as_str(uri) else {
             return;
         };
+        if self.is_again && text.starts_with(ADDRESS_SCHEME) {
+            return;
+        }
         if let Some(address) = self.snapshot.exposed_uri(self.backend, &text) {
             splice.replace(Span::of_part(self.raw, uri), json::quoted(&address));
         }

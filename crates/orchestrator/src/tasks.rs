@@ -272,6 +272,7 @@ pub(crate) fn edit(
         snapshot,
         backend,
         raw,
+        is_again: false,
     };
     let text = task.of(raw);
     if let Some(id) = member(text, "taskId") {

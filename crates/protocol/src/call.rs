@@ -19,6 +19,7 @@ use crate::error::CallError;
 use crate::extension;
 use crate::method::{LogLevel, Method};
 use crate::policy::Memo;
+use crate::size::Size;
 use crate::trail::Trail;
 use crate::version::Version;
 
@@ -153,6 +154,8 @@ pub struct Call {
     /// What the caller proved itself with, if that is a token, and some backend exchanges it for
     /// another.
     pub subject_token: Option<Arc<SubjectToken>>,
+    /// What is added to its result behind everything that bounds it, which leaves as much room.
+    pub reserved: Size,
 }
 
 /// When an answer to a call is too late.
@@ -207,6 +210,7 @@ impl Call {
             takes_arriving: false,
             trail: None,
             subject_token: None,
+            reserved: Size::default(),
         }
     }
 
@@ -279,6 +283,17 @@ impl Payload {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()
+    }
+
+    /// All of it in one piece: the very same memory where it is one slice already.
+    #[must_use]
+    pub fn into_contiguous(mut self) -> Bytes {
+        if self.segments.len() == 1
+            && let Some(only) = self.segments.pop()
+        {
+            return only;
+        }
+        self.segments.concat().into()
     }
 }
 

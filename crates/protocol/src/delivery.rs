@@ -21,26 +21,6 @@ pub struct Terms {
     pub cap: Option<Cap>,
 }
 
-impl Terms {
-    /// What holds before a result is kept for equal calls: nothing that was found may be in it.
-    #[must_use]
-    pub fn before_keeping(&self) -> Self {
-        Self {
-            redactor: self.redactor.clone(),
-            ..Self::default()
-        }
-    }
-
-    /// What holds for whoever asked, behind [`Terms::before_keeping`].
-    #[must_use]
-    pub fn after_keeping(self) -> Self {
-        Self {
-            redactor: None,
-            ..self
-        }
-    }
-}
-
 /// How large a result may be, and what becomes of one that is larger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cap {
@@ -60,6 +40,17 @@ impl Cap {
             self.bytes.unwrap_or(u64::MAX),
             self.tokens.unwrap_or(u64::MAX),
         )
+    }
+
+    /// The same with room for what is added behind it, up to half of it.
+    #[must_use]
+    pub fn leaving(self, reserved: Size) -> Self {
+        let less = |most: u64, reserved: u64| most - reserved.min(most / 2);
+        Self {
+            bytes: self.bytes.map(|bytes| less(bytes, reserved.bytes())),
+            tokens: self.tokens.map(|tokens| less(tokens, reserved.tokens())),
+            over: self.over,
+        }
     }
 
     /// How many bytes are within the cap whatever they are: a character of two bytes is a token.
@@ -161,4 +152,27 @@ pub trait Redaction: Send {
 
     /// The text has ended: all that was held back goes to `out`.
     fn finish(&mut self, out: &mut Parts);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cap_leaves_room_for_what_comes_behind_it_up_to_a_half() {
+        let cap = |bytes, tokens| Cap {
+            bytes,
+            tokens,
+            over: Over::Truncate,
+        };
+        for (reserved, left) in [
+            (Size::default(), cap(Some(1000), Some(100))),
+            (Size::new(200, 50), cap(Some(800), Some(50))),
+            (Size::new(2000, 2000), cap(Some(500), Some(50))),
+        ] {
+            assert_eq!(cap(Some(1000), Some(100)).leaving(reserved), left);
+        }
+        let of_bytes = cap(Some(1000), None).leaving(Size::new(100, 100));
+        assert_eq!(of_bytes, cap(Some(900), None));
+    }
 }

@@ -408,6 +408,12 @@ pub struct Key<'a> {
 }
 
 impl<'a> Key<'a> {
+    /// The key as it is written, without its quotes.
+    #[must_use]
+    pub fn raw(self) -> &'a [u8] {
+        self.raw
+    }
+
     /// The key with its escapes resolved.
     #[must_use]
     pub fn text(self) -> Cow<'a, str> {

@@ -6,6 +6,7 @@
 use std::iter::Sum;
 use std::ops::{Add, Sub};
 
+use crate::json::{self, Span};
 use crate::splice::{for_each_item, for_each_member};
 
 /// A length, to be compared with a [`Cap`](crate::delivery::Cap).
@@ -52,13 +53,20 @@ impl Size {
     /// `content`, `contents` and `messages` hold in base64 counts as what it decodes to.
     #[must_use]
     pub fn of_result(result: &[u8]) -> Self {
-        Self::decoded(result, |visit| for_each_encoded(result, visit))
+        Self::of_beginning(result, result.len())
+    }
+
+    /// The same of what came of a result so far, made whole. What of it ends behind `sound` was cut: what a
+    /// block is may be said in what is still to come, and it counts as an image then.
+    #[must_use]
+    pub fn of_beginning(result: &[u8], sound: usize) -> Self {
+        Self::decoded(result, |visit| for_each_encoded(result, sound, visit))
     }
 
     /// The same of one content block.
     #[must_use]
     pub fn of_block(block: &[u8]) -> Self {
-        Self::decoded(block, |visit| encoded_in(block, visit))
+        Self::decoded(block, |visit| encoded_in(block, &|_| true, visit))
     }
 
     /// The same of one item of `contents`, or of an embedded resource.
@@ -140,15 +148,20 @@ impl Sum for Size {
     }
 }
 
-/// Calls `visit` with each text in base64 of a result, without its quotes.
-fn for_each_encoded<'a>(result: &'a [u8], visit: &mut dyn FnMut(&'a [u8])) {
+/// Calls `visit` with each text in base64 of a result, without its quotes. What ends behind `sound` was
+/// cut.
+fn for_each_encoded<'a>(result: &'a [u8], sound: usize, visit: &mut dyn FnMut(&'a [u8])) {
+    let is_whole = |part: &[u8]| Span::of_part(result, part).end() <= sound;
     for_each_member(result, |key, _, value| match key {
-        "content" => for_each_item(value, |block| encoded_in(block.of(value), visit)),
+        "content" => for_each_item(value, |block| {
+            let block = block.of(value);
+            encoded_in(block, &is_whole, visit);
+        }),
         "contents" => for_each_item(value, |item| blob_of(item.of(value), visit)),
         "messages" => for_each_item(value, |message| {
             for_each_member(message.of(value), |key, _, block| {
                 if key == "content" {
-                    encoded_in(block, visit);
+                    encoded_in(block, &is_whole, visit);
                 }
             });
         }),
@@ -156,13 +169,33 @@ fn for_each_encoded<'a>(result: &'a [u8], visit: &mut dyn FnMut(&'a [u8])) {
     });
 }
 
-/// In a content block: `data` of an image or audio, `blob` of an embedded resource.
-fn encoded_in<'a>(block: &'a [u8], visit: &mut dyn FnMut(&'a [u8])) {
+/// In a content block: `data` of an image or audio, `blob` of an embedded resource. One that is not whole
+/// may still say what it is.
+fn encoded_in<'a>(
+    block: &'a [u8],
+    is_whole: &dyn Fn(&[u8]) -> bool,
+    visit: &mut dyn FnMut(&'a [u8]),
+) {
+    let (mut kind, mut data, mut resource) = (None, None, None);
     for_each_member(block, |key, _, value| match key {
-        "data" => visit(unquoted(value)),
-        "resource" => blob_of(value, visit),
+        "type" => kind = Some(value),
+        "data" => data = Some(value),
+        "resource" => resource = Some(value),
         _ => {}
     });
+    let kind = kind.filter(|kind| is_whole(kind)).and_then(json::as_str);
+    match kind.as_deref() {
+        Some("image" | "audio") => resource = None,
+        Some("resource") => data = None,
+        None if !is_whole(block) => {}
+        _ => return,
+    }
+    if let Some(data) = data {
+        visit(unquoted(data));
+    }
+    if let Some(resource) = resource {
+        blob_of(resource, visit);
+    }
 }
 
 fn blob_of<'a>(resource: &'a [u8], visit: &mut dyn FnMut(&'a [u8])) {
@@ -221,12 +254,22 @@ mod tests {
         );
         // What is no base64, and what stands elsewhere, counts as it is.
         for plain in [
-            r#"{"content":[{"data":"A\nAA"}]}"#,
+            r#"{"content":[{"type":"image","data":"A\nAA"}]}"#,
+            r#"{"content":[{"type":"text","data":"AAAAAAAA"},{"data":"AAAAAAAA"}]}"#,
+            r#"{"content":[{"type":"image","resource":{"blob":"AAAAAAAA"}}]}"#,
             r#"{"structuredContent":{"data":"AAAAAAAA","blob":"AAAA"}}"#,
         ] {
             assert_eq!(
                 Size::of_result(plain.as_bytes()).bytes(),
                 plain.len() as u64
+            );
+        }
+        // What is still to come may say what it is.
+        let began = r#"{"content":[{"type":"text"},{"data":"AAAAAAAA"}]}"#;
+        for (sound, less) in [(began.len(), 0), (36, 2)] {
+            assert_eq!(
+                Size::of_beginning(began.as_bytes(), sound).bytes(),
+                began.len() as u64 - less
             );
         }
     }

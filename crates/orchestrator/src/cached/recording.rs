@@ -7,7 +7,7 @@ use bytes::Bytes;
 use switchboard_protocol::call::{Piece, ResultStream};
 use switchboard_protocol::error::CallError;
 
-use super::Seat;
+use super::seat::Seat;
 
 /// How many bytes of results that are still arriving are recorded at once. More are not kept.
 const MAX_RECORDED: usize = 64 * 1024 * 1024;
@@ -118,7 +118,8 @@ mod tests {
     };
     use switchboard_telemetry::Metrics;
 
-    use super::super::{Flights, Lead, Question, Turn, now};
+    use super::super::flights::{Flights, Lead, Turn};
+    use super::super::{Question, now};
     use super::*;
 
     const KEY: CacheKey = CacheKey::new([1; 32]);

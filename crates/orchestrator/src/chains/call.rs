@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::group::Group;
 use super::judge::{Failure, is_unsendable};
 use super::substitute::{Change, substitute_in_profile};
-use super::told::{Told, whole};
+use super::told::Told;
 use super::{Chains, Route, state};
 use crate::config::chains::When;
 use crate::orchestrator::Inner;
@@ -165,6 +165,9 @@ impl Inner {
             };
             // What is collected can be said to be of a substitute; what is the first cannot.
             attempt.takes_arriving &= told.is_empty();
+            if step.is_some() || !told.is_empty() {
+                attempt.reserved = told.reserved(&self.owner_of(tool), tool);
+            }
             let is_safe = self.is_safe(&attempt, tool);
             let outcome = self.call_once(&mut attempt, span).await;
             let failure = Failure::of(&outcome);
@@ -226,6 +229,7 @@ impl Inner {
             let gone = "requestState belongs to a tool that no longer stands in for this one";
             return Outcome::Failed(ProtocolError::invalid_params(gone).into());
         };
+        attempt.reserved = Told::default().reserved(&self.owner_of(&tool), &tool);
         let outcome = self.call_once(&mut attempt, span).await;
         let backend = self.backend_of(&tool, &outcome);
         self.served(
@@ -256,7 +260,7 @@ impl Inner {
                 is_error,
             }),
             Outcome::InputRequired(result) => {
-                let raw = whole(&result);
+                let raw = result.clone().into_contiguous();
                 let token = member(&raw, "requestState").and_then(json::as_str);
                 let sealed = match (substitute, token) {
                     (Some(tool), Some(token)) => {
@@ -300,6 +304,11 @@ impl Inner {
         {
             return Arc::clone(backend);
         }
+        self.owner_of(tool)
+    }
+
+    /// The backend that has a tool, as far as is known.
+    fn owner_of(&self, tool: &str) -> Arc<str> {
         let snapshot = self.catalogue.load();
         let known = snapshot.tool(tool).map(|entry| Arc::clone(&entry.backend));
         known.unwrap_or_else(|| Arc::from(tool))

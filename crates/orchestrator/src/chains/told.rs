@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use switchboard_protocol::call::{Completed, Outcome, Payload};
 use switchboard_protocol::error::{Attempt, CallError, Effect, Fault, Reason};
 use switchboard_protocol::json::{self, Span, write_str};
 use switchboard_protocol::millis;
+use switchboard_protocol::size::Size;
 use switchboard_protocol::splice::{Splice, for_each_item, for_each_member, member};
 
 /// The most characters that are quoted of what one server said.
@@ -73,7 +73,7 @@ impl Told {
                 self.refused(attempt(Reason::NotCallable), &error.message);
             }
             Outcome::Complete(Completed { result, .. }) => {
-                let text = first_text(&whole(&result));
+                let text = first_text(&result.into_contiguous());
                 self.refused(attempt(Reason::Error), &text.unwrap_or_default());
             }
             Outcome::Arriving(_) | Outcome::InputRequired(_) => {}
@@ -94,6 +94,11 @@ impl Told {
     /// Whether nothing has failed yet.
     pub(super) fn is_empty(&self) -> bool {
         self.attempts.is_empty()
+    }
+
+    /// What is added to a result of this tool, for its cap to leave room for.
+    pub(super) fn reserved(&self, backend: &str, tool: &str) -> Size {
+        Size::of_text(&self.served_by(backend, tool)) + Size::of_text(b"\"_meta\":{},")
     }
 
     /// The member of `_meta` that says who answered.
@@ -121,7 +126,7 @@ impl Told {
         tool: &str,
         state: Option<&str>,
     ) -> Payload {
-        let raw = whole(result);
+        let raw = result.clone().into_contiguous();
         let all = Span::of_part(&raw, &raw);
         let served_by = self.served_by(backend, tool);
         let mut splice = Splice::new();
@@ -189,14 +194,6 @@ impl Told {
             },
             attempts: self.attempts,
         }
-    }
-}
-
-/// A payload in one piece.
-pub(super) fn whole(payload: &Payload) -> Bytes {
-    match payload.segments() {
-        [one] => one.clone(),
-        segments => segments.concat().into(),
     }
 }
 
@@ -278,8 +275,12 @@ mod tests {
                 format!(r#"{{"_meta":{{{said},"x/y":1}},"content":[]}}"#),
             ),
         ] {
+            let before = Size::of_text(result.as_bytes());
             let result = Payload::from(result.as_bytes().to_vec());
             assert_eq!(text(&told.spliced(&result, "b", "b__t", None)), expected);
+            // There is room for it.
+            let after = Size::of_text(expected.as_bytes());
+            assert!(after.is_within(before + told.reserved("b", "b__t")));
         }
         let asked = Payload::from(br#"{"requestState":"old","_meta":{}}"#.to_vec());
         assert_eq!(

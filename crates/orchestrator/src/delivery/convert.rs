@@ -2,20 +2,28 @@
 
 use std::borrow::Cow;
 
+use serde_json::{Value, json};
 use switchboard_protocol::delivery::{Conversion, Conversions};
-use switchboard_protocol::json::{self, Span};
+use switchboard_protocol::json::{Span, as_str};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::size::Size;
 use switchboard_protocol::splice::{Splice, for_each_item, member};
 
 use super::Delivery;
+use super::links::{Links, MAX_LINKS, Missing};
+use crate::kept::KeptResult;
 
 /// The longest media type that is passed on of content that is converted, in bytes.
 const MAX_MEDIA_TYPE: usize = 127;
 
 /// The result object in `text` with its content converted. Values that end behind `sound` were cut, and
 /// stay as they are; gives where those begin in the text that came of it.
-pub(super) fn convert(delivery: &Delivery<'_>, text: Vec<u8>, sound: usize) -> (Vec<u8>, usize) {
+pub(super) async fn convert(
+    delivery: &Delivery<'_>,
+    links: &mut Links<'_>,
+    text: Vec<u8>,
+    sound: usize,
+) -> (Vec<u8>, usize) {
     if delivery.terms.conversions.is_none() {
         return (text, sound);
     }
@@ -25,11 +33,23 @@ pub(super) fn convert(delivery: &Delivery<'_>, text: Vec<u8>, sound: usize) -> (
         sound,
         text: &text,
     };
-    let mut splice = Splice::new();
-    converter.result(&mut splice);
-    if splice.is_empty() {
-        drop(splice);
+    let found = converter.found();
+    if found.is_empty() {
         return (text, sound);
+    }
+    let mut splice = Splice::new();
+    for binary in &found {
+        // Nothing is left of what was too large to be held.
+        let kept = match binary.conversion == Conversion::Link && !binary.base64.is_empty() {
+            true => {
+                links
+                    .keep(delivery, &binary.media_type, binary.base64)
+                    .await
+            }
+            false => Err(Missing::Dropped),
+        };
+        let converted = binary.converted(&kept, delivery.knows_links());
+        splice.replace(binary.place, converted.to_string().into_bytes());
     }
     let mut out = Vec::with_capacity(text.len());
     splice.apply(&text, Span::of_part(&text, &text), &mut out);
@@ -57,7 +77,7 @@ pub(super) fn ends_in_converted(delivery: &Delivery<'_>, text: &[u8], sound: usi
         let kind = member(raw, "type").filter(|kind| converter.is_whole(kind));
         let resource = member(raw, "resource").unwrap_or(raw);
         let Conversions { image, audio, blob } = converter.conversions;
-        found |= match kind.and_then(json::as_str).as_deref() {
+        found |= match kind.and_then(as_str).as_deref() {
             Some("image") => is_it(raw, "data", image),
             Some("audio") => is_it(raw, "data", audio),
             Some(_) => is_it(resource, "blob", blob),
@@ -80,6 +100,10 @@ struct Converter<'a> {
 
 /// Something in base64.
 struct Binary<'a> {
+    /// What is converted.
+    place: Span,
+    /// Of which resource it is, where that was read.
+    uri: Option<Cow<'a, str>>,
     /// What kind it is, for people.
     what: &'static str,
     media_type: Cow<'a, str>,
@@ -88,11 +112,16 @@ struct Binary<'a> {
 }
 
 impl<'a> Converter<'a> {
-    fn result(&self, splice: &mut Splice<'a>) {
-        self.each(&mut |raw| match self.delivery.method {
-            Method::ResourcesRead => self.contents(raw, splice),
-            _ => self.block(raw, splice),
+    /// What is to be converted.
+    fn found(&self) -> Vec<Binary<'a>> {
+        let mut found = Vec::new();
+        self.each(&mut |raw| {
+            found.extend(match self.delivery.method {
+                Method::ResourcesRead => self.contents(raw),
+                _ => self.block(raw),
+            });
         });
+        found
     }
 
     /// Each content block, or item of `contents`.
@@ -122,7 +151,8 @@ impl<'a> Converter<'a> {
         Span::of_part(self.text, part).range().end <= self.sound
     }
 
-    fn binary(&self, raw: &'a [u8], what: &'static str) -> Option<Binary<'a>> {
+    /// `place`: what it is all of.
+    fn binary(&self, place: &[u8], raw: &'a [u8], what: &'static str) -> Option<Binary<'a>> {
         let (key, conversion) = match what {
             "image" => ("data", self.conversions.image),
             "audio" => ("data", self.conversions.audio),
@@ -131,13 +161,15 @@ impl<'a> Converter<'a> {
         if conversion == Conversion::Keep || !self.is_whole(raw) {
             return None;
         }
-        let media_type = member(raw, "mimeType").and_then(json::as_str);
+        let media_type = member(raw, "mimeType").and_then(as_str);
         // It is repeated in what takes the content's place, and kept with it.
         let is_sound = |it: &Cow<'_, str>| {
             it.len() <= MAX_MEDIA_TYPE && it.bytes().all(|byte| (b' '..=b'~').contains(&byte))
         };
         let media_type = media_type.filter(is_sound);
         Some(Binary {
+            place: Span::of_part(self.text, place),
+            uri: None,
             what,
             media_type: media_type.unwrap_or(Cow::Borrowed("application/octet-stream")),
             base64: super::cut::inside(member(raw, key)?)?,
@@ -145,71 +177,46 @@ impl<'a> Converter<'a> {
         })
     }
 
-    fn block(&self, block: &'a [u8], splice: &mut Splice<'a>) {
-        let kind = member(block, "type").and_then(json::as_str);
-        let binary = match kind.as_deref() {
-            Some("image") => self.binary(block, "image"),
-            Some("audio") => self.binary(block, "audio"),
-            Some("resource") => member(block, "resource").and_then(|it| self.binary(it, "blob")),
+    fn block(&self, block: &'a [u8]) -> Option<Binary<'a>> {
+        let kind = member(block, "type").and_then(as_str);
+        match kind.as_deref() {
+            Some("image") => self.binary(block, block, "image"),
+            Some("audio") => self.binary(block, block, "audio"),
+            Some("resource") => self.binary(block, member(block, "resource")?, "blob"),
             _ => None,
-        };
-        let Some(binary) = binary else {
-            return;
-        };
-        let converted = match self.kept(&binary) {
-            Some(kept) if self.delivery.knows_links() => serde_json::json!({
-                "type": "resource_link",
-                "uri": kept.uri,
-                "name": format!("{} ({})", binary.what, binary.media_type),
-                "mimeType": binary.media_type,
-                "size": Size::of_base64(binary.base64.len() as u64).bytes(),
-            }),
-            kept => serde_json::json!({
-                "type": "text",
-                "text": binary.words(kept.as_ref().map(|kept| &*kept.uri)),
-            }),
-        };
-        splice.replace(
-            Span::of_part(self.text, block),
-            converted.to_string().into_bytes(),
-        );
-    }
-
-    fn contents(&self, item: &'a [u8], splice: &mut Splice<'a>) {
-        let Some(binary) = self.binary(item, "blob") else {
-            return;
-        };
-        let Some(uri) = member(item, "uri").and_then(json::as_str) else {
-            return;
-        };
-        let kept = self.kept(&binary);
-        let converted = serde_json::json!({
-            "uri": uri,
-            "mimeType": "text/plain",
-            "text": binary.words(kept.as_ref().map(|kept| &*kept.uri)),
-        });
-        splice.replace(
-            Span::of_part(self.text, item),
-            converted.to_string().into_bytes(),
-        );
-    }
-
-    /// What was kept of it, where it is to be and there is room.
-    fn kept(&self, binary: &Binary<'_>) -> Option<crate::kept::KeptResult> {
-        // Nothing is left of what was too large to be held.
-        if binary.conversion != Conversion::Link || binary.base64.is_empty() {
-            return None;
         }
-        let Delivery {
-            kept, call, target, ..
-        } = self.delivery;
-        kept.keep_content(call, target, &binary.media_type, binary.base64)
-            .ok()
+    }
+
+    fn contents(&self, item: &'a [u8]) -> Option<Binary<'a>> {
+        let uri = member(item, "uri").and_then(as_str)?;
+        Some(Binary {
+            uri: Some(uri),
+            ..self.binary(item, item, "blob")?
+        })
     }
 }
 
 impl Binary<'_> {
-    fn words(&self, uri: Option<&str>) -> String {
+    /// What takes its place.
+    fn converted(&self, kept: &Result<KeptResult, Missing>, knows_links: bool) -> Value {
+        match (&self.uri, kept) {
+            (Some(uri), kept) => json!({
+                "uri": uri,
+                "mimeType": "text/plain",
+                "text": self.words(kept),
+            }),
+            (None, Ok(kept)) if knows_links => json!({
+                "type": "resource_link",
+                "uri": kept.uri,
+                "name": format!("{} ({})", self.what, self.media_type),
+                "mimeType": self.media_type,
+                "size": Size::of_base64(self.base64.len() as u64).bytes(),
+            }),
+            (None, kept) => json!({ "type": "text", "text": self.words(kept) }),
+        }
+    }
+
+    fn words(&self, kept: &Result<KeptResult, Missing>) -> String {
         let Self {
             what, media_type, ..
         } = self;
@@ -218,13 +225,19 @@ impl Binary<'_> {
             0 => String::new(),
             length => format!(", {} bytes", Size::of_base64(length as u64).bytes()),
         };
-        match uri {
-            Some(uri) => format!(
-                "[Here is a part that is not text: {what}, {media_type}{bytes}. It is kept for a while as the resource {uri}.]"
+        let (is, became) = match kept {
+            Ok(kept) => (
+                "is",
+                format!("It is kept for a while as the resource {}.", kept.uri),
             ),
-            None => format!(
-                "[Here was a part that is not text: {what}, {media_type}{bytes}. The gateway left it out.]"
+            Err(Missing::Dropped) => ("was", "The gateway left it out.".to_owned()),
+            Err(Missing::TooMany) => (
+                "was",
+                format!(
+                    "The gateway left it out: of one result it keeps {MAX_LINKS} such parts at most."
+                ),
             ),
-        }
+        };
+        format!("[Here {is} a part that is not text: {what}, {media_type}{bytes}. {became}]")
     }
 }

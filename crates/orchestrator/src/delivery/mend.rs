@@ -131,7 +131,7 @@ impl Reader {
 }
 
 /// Where the string ends that begins at `start`, if it does.
-fn string_end(text: &[u8], start: usize) -> Option<usize> {
+pub(super) fn string_end(text: &[u8], start: usize) -> Option<usize> {
     let mut at = start + 1;
     loop {
         at += memchr2(b'"', b'\\', text.get(at..)?)?;

@@ -128,6 +128,7 @@ fn write_meta(entry: &Entry, total: u64, read: &Read, out: &mut Vec<u8>) {
         // An array each, since there may be many.
         meta.insert("matches".into(), Value::Array(matches.collect()));
         meta.insert("searchedTo".into(), found.until.into());
+        meta.insert("hasMore".into(), found.has_more.into());
         if let Some(next) = found.next {
             meta.insert("nextOffset".into(), next.into());
         }
@@ -186,6 +187,9 @@ fn listing(found: &Found, total: u64) -> String {
         many => format!("{} matches", thousands(many as u64)),
     };
     let _ = write!(out, "{count} up to byte {} of {total}.", found.until);
+    if found.has_more {
+        out.push_str(" There are more.");
+    }
     if let Some(next) = found.next {
         let _ = write!(out, " Search on with offset {next}.");
     }

@@ -63,29 +63,6 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// A body of what is not text.
-    pub(super) fn of_bytes(bytes: Bytes) -> Self {
-        Self {
-            rest: bytes,
-            ..Self::default()
-        }
-    }
-
-    /// The same in a file in this folder. Not for a thread of a runtime.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub(super) fn in_file(self, folder: &Path) -> io::Result<Self> {
-        let file = Nameless::make(folder)?;
-        file.file()?.write_all_at(&self.rest, 0)?;
-        Ok(Self {
-            file: Some(Arc::new(file)),
-            written: self.rest.len() as u64,
-            rest: Bytes::new(),
-            ..self
-        })
-    }
-
     /// Its length in bytes.
     pub(super) fn len(&self) -> u64 {
         self.written + self.rest.len() as u64
@@ -138,6 +115,8 @@ pub(super) fn breaks(text: &[u8]) -> u64 {
 #[derive(Debug)]
 pub(super) struct Growing {
     folder: Arc<Path>,
+    /// Whether it is text: lines are counted then, and characters not cut.
+    is_text: bool,
     file: Option<Arc<Nameless>>,
     written: u64,
     /// What is not written: whoever adds to it says so with [`Growing::note`].
@@ -149,9 +128,10 @@ pub(super) struct Growing {
 }
 
 impl Growing {
-    pub(super) fn new(folder: Arc<Path>) -> Self {
+    pub(super) fn new(folder: Arc<Path>, is_text: bool) -> Self {
         Self {
             folder,
+            is_text,
             file: None,
             written: 0,
             rest: Vec::new(),
@@ -167,6 +147,9 @@ impl Growing {
 
     /// Counts the lines of what was added.
     pub(super) fn note(&mut self) {
+        if !self.is_text {
+            return;
+        }
         let mut new = &self.rest[(self.counted - self.written) as usize..];
         while !new.is_empty() {
             let until_next = (BLOCK - self.counted % BLOCK) as usize;
@@ -180,12 +163,20 @@ impl Growing {
         }
     }
 
+    /// How many bytes at the end are the beginning of a character.
+    fn held_back(&self) -> usize {
+        match self.is_text {
+            true => incomplete(&self.rest),
+            false => 0,
+        }
+    }
+
     /// Writes what is in memory to the file, but for a character of which a part is there.
     ///
     /// # Errors
     /// If it cannot be written. Then all of it is still there.
     pub(super) async fn spill(&mut self) -> io::Result<()> {
-        let cut = self.rest.len() - incomplete(&self.rest);
+        let cut = self.rest.len() - self.held_back();
         let tail = self.rest.split_off(cut);
         let text = std::mem::take(&mut self.rest);
         let (file, folder, offset) = (self.file.clone(), Arc::clone(&self.folder), self.written);
@@ -220,7 +211,7 @@ impl Growing {
 
     /// What there is, but for a character of which only a part came.
     pub(super) fn finish(mut self) -> Body {
-        let cut = self.rest.len() - incomplete(&self.rest);
+        let cut = self.rest.len() - self.held_back();
         self.rest.truncate(cut);
         self.rest.shrink_to_fit();
         Body {
@@ -279,7 +270,7 @@ mod tests {
                 }
             })
             .collect();
-        let mut growing = Growing::new(folder.path().into());
+        let mut growing = Growing::new(folder.path().into(), true);
         for piece in text.chunks(40_001) {
             growing.rest.extend_from_slice(piece);
             growing.note();

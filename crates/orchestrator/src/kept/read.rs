@@ -86,12 +86,34 @@ impl Limit {
         text.len()
     }
 
+    /// What a text costs, as [`Limit::cost`].
+    fn costs(text: &str) -> (u64, u64) {
+        let costs = text.chars().map(Self::cost);
+        costs.fold((0, 0), |all, it| (all.0 + it.0, all.1 + it.1))
+    }
+
     /// Takes the room of this text, and of so much beside it.
     pub(super) fn take(&mut self, text: &str, beside: usize) {
-        let costs = text.chars().map(Self::cost);
-        let (bytes, quarters) = costs.fold((0, 0), |all, it| (all.0 + it.0, all.1 + it.1));
+        let (bytes, quarters) = Self::costs(text);
         self.bytes = self.bytes.saturating_sub(bytes + beside as u64);
         self.quarters = self.quarters.saturating_sub(quarters + beside as u64);
+    }
+
+    /// How many of such texts there is room for, each with so much beside it.
+    pub(super) fn lines(&self, text: &str, beside: usize) -> usize {
+        let (bytes, quarters) = Self::costs(text);
+        let of_bytes = self.bytes / (bytes + beside as u64).max(1);
+        let of_quarters = self.quarters / (quarters + beside as u64).max(1);
+        usize::try_from(of_bytes.min(of_quarters)).unwrap_or(usize::MAX)
+    }
+
+    /// What each of so many has of the room, without so much beside it.
+    pub(super) fn share(&self, of: usize, beside: usize) -> Self {
+        let share = |all: u64| (all / of.max(1) as u64).saturating_sub(beside as u64);
+        Self {
+            bytes: share(self.bytes),
+            quarters: share(self.quarters),
+        }
     }
 
     /// How many bytes of something that is no text there is room for.
@@ -183,46 +205,49 @@ impl Inner {
             };
         }
         let limit = Limit::of(snapshot.policy().terms(call, &entry.owner.target()));
-        let body = entry.body();
-        let read = self.read_body(&body, request.what, is_binary, limit, call);
-        let read = read.await?;
+        let total = entry.body.len();
+        let read = self.read_body(&entry, request.what, limit, call).await?;
         Ok(match is_tool {
-            true => answer::of_tool(&entry, &request.id, body.len(), &read),
-            false => answer::of_resource(&entry, &uri, body.len(), &read),
+            true => answer::of_tool(&entry, &request.id, total, &read),
+            false => answer::of_resource(&entry, &uri, total, &read),
         })
     }
 
     async fn read_body(
         &self,
-        body: &Body,
+        entry: &Entry,
         what: What,
-        is_binary: bool,
         limit: Limit,
         call: &Call,
     ) -> Result<Read, CallError> {
-        let is_quick = body.is_in_memory() && matches!(what, What::Range { .. });
-        let read = match is_quick {
-            true => read(body, &what, is_binary, limit),
-            false => {
-                let last = Instant::now() + TURN_WITHIN;
-                let deadline = call.deadline.map(|deadline| Instant::from_std(deadline.at));
-                let last = deadline.map_or(last, |deadline| deadline.min(last));
-                let turn = Arc::clone(&self.kept.0.reading).acquire_owned();
-                let Ok(Ok(turn)) = timeout_at(last, turn).await else {
-                    return Err(unreadable(Reason::Overloaded, "too much is being read"));
-                };
-                let body = body.clone();
-                let reading = spawn_blocking(move || {
-                    let _turn = turn;
-                    read(&body, &what, is_binary, limit)
-                });
-                reading
-                    .await
-                    .unwrap_or_else(|error| Err(io::Error::other(error)))
+        let is_binary = matches!(entry.content, Content::Binary(_));
+        let body = entry.body.clone();
+        let turns = match what {
+            What::Range { .. } if body.is_in_memory() => {
+                return read(&body, &what, is_binary, limit).map_err(|error| unavailable(&error));
             }
+            What::Range { .. } => &self.kept.0.reading,
+            What::Search(_) => &self.kept.0.searching,
         };
-        read.map_err(|error| unreadable(Reason::Unavailable, &error.to_string()))
+        let last = Instant::now() + TURN_WITHIN;
+        let deadline = call.deadline.map(|deadline| Instant::from_std(deadline.at));
+        let last = deadline.map_or(last, |deadline| deadline.min(last));
+        let turn = turns.take(&entry.owner.principal);
+        let Ok(turn) = timeout_at(last, turn).await else {
+            return Err(unreadable(Reason::Overloaded, "too much is being read"));
+        };
+        let reading = spawn_blocking(move || {
+            let _turn = turn;
+            read(&body, &what, is_binary, limit)
+        });
+        let read = reading.await;
+        read.unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|error| unavailable(&error))
     }
+}
+
+fn unavailable(error: &io::Error) -> CallError {
+    unreadable(Reason::Unavailable, &error.to_string())
 }
 
 fn unreadable(reason: Reason, detail: &str) -> CallError {

@@ -25,6 +25,8 @@ pub(super) struct Found {
     pub(super) until: u64,
     /// Where to look on, if there may be more.
     pub(super) next: Option<u64>,
+    /// Whether there certainly are more, of which there was no room to tell.
+    pub(super) has_more: bool,
 }
 
 /// A place where the text is.
@@ -47,86 +49,104 @@ pub(super) fn search(body: &Body, wanted: &Search, limit: &Limit) -> io::Result<
     let mut builder = RegexBuilder::new(&text);
     let builder = builder.case_insensitive(true).size_limit(MAX_COMPILED);
     let pattern = builder.build().map_err(io::Error::other)?;
-    let mut looking = Looking {
-        body,
-        wanted,
-        limit: *limit,
-        found: Found::default(),
-    };
-    looking.look(&pattern)?;
-    Ok(looking.found)
-}
-
-struct Looking<'a> {
-    body: &'a Body,
-    wanted: &'a Search,
-    /// What is left of it.
-    limit: Limit,
-    found: Found,
-}
-
-impl Looking<'_> {
-    fn look(&mut self, pattern: &Regex) -> io::Result<()> {
-        // A character may be four times as long in its other case.
-        let overlap = self.wanted.text.chars().count() * 4;
-        let total = self.body.len();
-        let first = self.wanted.from.min(total);
-        let end = total.min(first.saturating_add(MAX_SCAN));
-        let mut from = first;
-        while from < end {
-            let window = self.body.read(from, WINDOW + overlap)?;
-            let mut at = 0;
-            // One that begins behind the window is the next one's.
-            while let Some(found) = pattern
-                .find_at(&window, at)
-                .filter(|it| it.start() < WINDOW)
-            {
-                let offset = from + found.start() as u64;
-                if !self.tell(offset, found.as_bytes())? {
-                    self.found.until = offset;
-                    self.found.next = Some(offset);
-                    return Ok(());
-                }
-                at = found.end();
-            }
-            from += at.max(WINDOW.min(window.len())) as u64;
-        }
-        self.found.until = from.min(total);
-        self.found.next = (from < total).then_some(from);
-        Ok(())
+    // As many as there is room for by themselves: what is around them has what they leave.
+    let most = limit.lines(&format!("…{}…", wanted.text), ABOUT);
+    let most = wanted.most.min(most).max(1);
+    let places = places(body, wanted, &pattern, most)?;
+    let mut limit = *limit;
+    let mut matches = Vec::with_capacity(places.all.len());
+    for (at, (offset, length)) in places.all.iter().enumerate() {
+        let share = limit.share(places.all.len() - at, ABOUT);
+        let excerpt = excerpt(body, wanted.context as u64, *offset, *length, &share)?;
+        limit.take(&excerpt, ABOUT);
+        matches.push(Match {
+            offset: *offset,
+            length: *length,
+            line: body.line_at(*offset)?,
+            excerpt,
+        });
     }
+    Ok(Found {
+        matches,
+        until: places.until,
+        next: places.next,
+        has_more: places.has_more,
+    })
+}
 
-    /// Takes note of a match, if there is room for another.
-    fn tell(&mut self, offset: u64, text: &[u8]) -> io::Result<bool> {
-        if self.found.matches.len() >= self.wanted.most {
-            return Ok(false);
+/// Where a text is.
+struct Places {
+    /// Offset and length of each.
+    all: Vec<(u64, u64)>,
+    until: u64,
+    next: Option<u64>,
+    has_more: bool,
+}
+
+/// The first places, at most so many.
+fn places(body: &Body, wanted: &Search, pattern: &Regex, most: usize) -> io::Result<Places> {
+    // A character may be four times as long in its other case.
+    let overlap = wanted.text.chars().count() * 4;
+    let total = body.len();
+    let first = wanted.from.min(total);
+    let end = total.min(first.saturating_add(MAX_SCAN));
+    let mut all = Vec::new();
+    let mut from = first;
+    while from < end {
+        let window = body.read(from, WINDOW + overlap)?;
+        let mut at = 0;
+        // One that begins behind the window is the next one's.
+        while let Some(found) = pattern
+            .find_at(&window, at)
+            .filter(|it| it.start() < WINDOW)
+        {
+            let offset = from + found.start() as u64;
+            if all.len() == most {
+                return Ok(Places {
+                    all,
+                    until: offset,
+                    next: Some(offset),
+                    has_more: true,
+                });
+            }
+            all.push((offset, found.len() as u64));
+            at = found.end();
         }
-        let context = self.wanted.context as u64;
+        from += at.max(WINDOW.min(window.len())) as u64;
+    }
+    Ok(Places {
+        all,
+        until: from.min(total),
+        next: (from < total).then_some(from),
+        has_more: false,
+    })
+}
+
+/// A match and so much on both sides of it, less where there is no room for that.
+fn excerpt(
+    body: &Body,
+    mut context: u64,
+    offset: u64,
+    length: u64,
+    limit: &Limit,
+) -> io::Result<String> {
+    loop {
         let start = offset.saturating_sub(context);
-        let end = offset + text.len() as u64 + context;
-        let around = self.body.read(start, (end - start) as usize)?;
+        let end = offset + length + context;
+        let around = body.read(start, (end - start) as usize)?;
         let mut excerpt = plain(&around);
         if start > 0 {
             excerpt.insert(0, '…');
         }
-        if end < self.body.len() {
+        if end < body.len() {
             excerpt.push('…');
         }
-        let fits = self.limit.fit(&excerpt);
-        // The first is told in any case, or nobody could go on.
-        let is_first = self.found.matches.is_empty();
-        if fits < excerpt.len() && !is_first {
-            return Ok(false);
+        let fits = limit.fit(&excerpt);
+        if fits == excerpt.len() || context == 0 {
+            excerpt.truncate(fits);
+            return Ok(excerpt);
         }
-        excerpt.truncate(fits);
-        self.limit.take(&excerpt, ABOUT);
-        self.found.matches.push(Match {
-            offset,
-            length: text.len() as u64,
-            line: self.body.line_at(offset)?,
-            excerpt,
-        });
-        Ok(true)
+        context /= 2;
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::NoRoom;
 use super::body::Body;
+use super::digest::Digest;
 use super::parts::Part;
 use crate::config::kept_results::KeptResultsConfig;
 
@@ -32,9 +33,9 @@ pub(super) fn folder(config: &KeptResultsConfig) -> Arc<Path> {
 pub(super) struct Owner {
     pub(super) principal: Arc<str>,
     pub(super) profile: Option<Arc<str>>,
-    kind: TargetKind,
-    backend: Arc<str>,
-    name: Box<str>,
+    pub(super) kind: TargetKind,
+    pub(super) backend: Arc<str>,
+    pub(super) name: Box<str>,
 }
 
 impl Owner {
@@ -76,63 +77,99 @@ pub(super) enum Content {
 pub(super) struct Entry {
     pub(super) owner: Owner,
     pub(super) content: Content,
-    /// Exchanged once, when what was in memory is in a file.
-    body: Mutex<Body>,
-    expires: Instant,
-    room: Mutex<Room>,
-}
-
-impl Entry {
-    pub(super) fn new(
-        owner: Owner,
-        content: Content,
-        body: Body,
-        expires: Instant,
-        room: Room,
-    ) -> Self {
-        Self {
-            owner,
-            content,
-            body: Mutex::new(body),
-            expires,
-            room: Mutex::new(room),
-        }
-    }
-
-    pub(super) fn body(&self) -> Body {
-        self.body.lock().clone()
-    }
-
-    /// From now on it is in a file.
-    pub(super) fn moved(&self, body: Body) {
-        *self.body.lock() = body;
-        self.room.lock().in_memory(0);
-    }
+    pub(super) body: Body,
+    /// What is in it, in few words.
+    pub(super) shape: Box<str>,
+    /// Given back with it.
+    pub(super) _room: Room,
 }
 
 /// The results that are kept, by the id of each.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    all: HashMap<Arc<str>, Arc<Entry>>,
+    all: HashMap<Arc<str>, Held>,
+    by_digest: HashMap<Digest, Arc<str>>,
     /// A number tells those apart that expire in one moment.
-    expiries: BTreeMap<(Instant, u64), Arc<str>>,
+    expiries: BTreeMap<Expiry, Arc<str>>,
     next: u64,
 }
 
+type Expiry = (Instant, u64);
+
+#[derive(Debug)]
+struct Held {
+    entry: Arc<Entry>,
+    expiry: Expiry,
+    /// Of what it was made of.
+    digest: Option<Digest>,
+    /// How many results lead to it.
+    handles: usize,
+}
+
 impl Entries {
-    pub(super) fn insert(&mut self, id: Arc<str>, entry: Entry) -> Arc<Entry> {
-        self.expiries
-            .insert((entry.expires, self.next), Arc::clone(&id));
+    /// Adds one to which a result leads. `digest`: of what it was made of, if that is to be kept once.
+    pub(super) fn insert(
+        &mut self,
+        id: Arc<str>,
+        entry: Entry,
+        digest: Option<Digest>,
+        expires: Instant,
+    ) {
+        let expiry = self.expiry(expires);
+        self.expiries.insert(expiry, Arc::clone(&id));
+        if let Some(digest) = digest {
+            self.by_digest.insert(digest, Arc::clone(&id));
+        }
+        let held = Held {
+            entry: Arc::new(entry),
+            expiry,
+            digest,
+            handles: 1,
+        };
+        self.all.insert(id, held);
+    }
+
+    fn expiry(&mut self, at: Instant) -> Expiry {
         self.next += 1;
-        let entry = Arc::new(entry);
-        self.all.insert(id, Arc::clone(&entry));
-        entry
+        (at, self.next)
     }
 
     /// The result of this id, if it is the caller's and has not expired.
     pub(super) fn find(&self, id: &str, call: &Call, now: Instant) -> Option<Arc<Entry>> {
-        let entry = self.all.get(id)?;
-        (entry.owner.is(call) && now < entry.expires).then(|| Arc::clone(entry))
+        let held = self.all.get(id)?;
+        (held.entry.owner.is(call) && now < held.expiry.0).then(|| Arc::clone(&held.entry))
+    }
+
+    /// The result that was made of the same, unless it has expired; it stays until `expires` at least,
+    /// since one more leads to it.
+    pub(super) fn again(
+        &mut self,
+        digest: &Digest,
+        now: Instant,
+        expires: Instant,
+    ) -> Option<(Arc<str>, Arc<Entry>)> {
+        let id = Arc::clone(self.by_digest.get(digest)?);
+        let later = self.expiry(expires);
+        let held = self.all.get_mut(&id).filter(|held| now < held.expiry.0)?;
+        held.handles += 1;
+        if held.expiry.0 < expires {
+            self.expiries.remove(&held.expiry);
+            held.expiry = later;
+            self.expiries.insert(later, Arc::clone(&id));
+        }
+        Some((id, Arc::clone(&held.entry)))
+    }
+
+    /// Takes out the result of this id if nothing else leads to it.
+    pub(super) fn let_go(&mut self, id: &str) -> Option<Arc<Entry>> {
+        let held = self.all.get_mut(id)?;
+        held.handles -= 1;
+        if held.handles > 0 {
+            return None;
+        }
+        let expiry = held.expiry;
+        self.expiries.remove(&expiry);
+        self.take_out(id)
     }
 
     /// When the next one expires.
@@ -144,9 +181,20 @@ impl Entries {
     pub(super) fn expired(&mut self, now: Instant) -> Vec<Arc<Entry>> {
         let mut expired = Vec::new();
         while let Some(first) = self.expiries.first_entry().filter(|it| it.key().0 <= now) {
-            expired.extend(self.all.remove(&first.remove()));
+            let id = first.remove();
+            expired.extend(self.take_out(&id));
         }
         expired
+    }
+
+    fn take_out(&mut self, id: &str) -> Option<Arc<Entry>> {
+        let held = self.all.remove(id)?;
+        if let Some(digest) = held.digest
+            && self.by_digest.get(&digest).is_some_and(|it| **it == *id)
+        {
+            self.by_digest.remove(&digest);
+        }
+        Some(held.entry)
     }
 }
 
@@ -174,9 +222,16 @@ impl Accounts {
         self.0.lock().total
     }
 
-    /// Whether more of what is kept has to leave memory.
-    pub(super) fn is_memory_full(&self) -> bool {
-        self.0.lock().in_memory > MAX_IN_MEMORY
+    /// How much of it is in memory, in bytes.
+    #[cfg(test)]
+    pub(super) fn in_memory(&self) -> u64 {
+        self.0.lock().in_memory
+    }
+
+    /// Lets this much less stay in memory.
+    #[cfg(test)]
+    pub(super) fn fill_memory(&self, bytes: u64) {
+        self.0.lock().in_memory += bytes;
     }
 }
 
@@ -242,11 +297,17 @@ impl Room {
         Ok(())
     }
 
-    /// So much of it is in memory.
-    pub(super) fn in_memory(&mut self, bytes: u64) {
+    /// So much of it is in memory from now on; whether there is room for that. Else it has as much as
+    /// before.
+    pub(super) fn in_memory(&mut self, bytes: u64) -> bool {
         let mut used = self.accounts.0.lock();
-        used.in_memory = used.in_memory + bytes - self.in_memory;
-        self.in_memory = bytes;
+        let all = used.in_memory - self.in_memory + bytes;
+        let fits = bytes <= self.in_memory || all <= MAX_IN_MEMORY;
+        if fits {
+            used.in_memory = all;
+            self.in_memory = bytes;
+        }
+        fits
     }
 }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 use switchboard_protocol::call::{Outcome, Principal};
 use switchboard_protocol::delivery::{Cap, Over, Terms as DeliveryTerms};
@@ -17,6 +18,7 @@ use crate::config::kept_results::{PrincipalQuotaConfig, TotalQuotaConfig};
 use crate::config::profiles::ProfilesConfig;
 use crate::{DesiredState, Orchestrator, Parts, TracedCall};
 
+mod once;
 mod quota;
 mod reading;
 mod searching;
@@ -148,9 +150,33 @@ impl Scene {
         let mut keeping = self.kept().begin(&call, &TARGET)?;
         let json = Bytes::from(result.to_string());
         for piece in json.chunks(1000) {
-            keeping.push(&Bytes::copy_from_slice(piece)).await?;
+            keeping.push(piece).await?;
         }
-        Ok(keeping.finish(true).await)
+        keeping.finish(true).await
+    }
+
+    /// Keeps a whole result, once.
+    async fn keep_whole(
+        &self,
+        who: &str,
+        profile: Option<&str>,
+        result: &Value,
+    ) -> Result<KeptResult, NoRoom> {
+        let params = json!({ "uri": "db://rows" });
+        let call = call(who, profile, "resources/read", &params);
+        let result = result.to_string();
+        self.kept()
+            .keep_result(&call, &TARGET, result.as_bytes())
+            .await
+    }
+
+    /// Keeps an image of alice's, given in base64.
+    async fn keep_image(&self, base64: &str) -> Result<KeptResult, NoRoom> {
+        let params = json!({ "uri": "db://rows" });
+        let call = call("alice", None, "resources/read", &params);
+        let kept = self.kept();
+        kept.keep_content(&call, &TARGET, "image/png", base64.as_bytes())
+            .await
     }
 
     async fn ask(

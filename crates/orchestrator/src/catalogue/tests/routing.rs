@@ -44,6 +44,29 @@ fn a_uri_goes_to_the_backend_that_lists_it() {
 }
 
 #[test]
+fn a_result_of_an_older_catalogue_leads_home_by_this_one() {
+    let a = backend("a").resources(&["note:1"]);
+    let before = build(std::slice::from_ref(&a));
+    let now = build(&[a, backend("b").resources(&["note:1"])]);
+    let link = |uri: &str| json!({ "type": "resource_link", "uri": uri, "name": "n" });
+    let other = "switchboard://a/note%3A9";
+    let result = |uri: &str| {
+        json!({
+            "_meta": { "ui": { "resourceUri": uri } },
+            "content": [link(uri), link(other), { "type": "text", "text": "note:1" }],
+        })
+    };
+    let kept = Bytes::from(result("note:1").to_string());
+    let again = |snapshot, text| crate::results::readdressed(snapshot, "a", text);
+    assert_eq!(again(&before, &kept), None);
+    let changed = again(&now, &kept).unwrap();
+    let changed: Value = serde_json::from_slice(&changed).unwrap();
+    assert_eq!(changed, result("switchboard://a/note%3A1"));
+    let plain = Bytes::from_static(br#"{"content":[{"type":"text","text":"note:1"}]}"#);
+    assert_eq!(again(&now, &plain), None);
+}
+
+#[test]
 fn a_uri_goes_to_the_backend_whose_template_says_most() {
     let snapshot = build(&[
         backend("a").templates(&["file:///{+path}", "x://{id}"]),

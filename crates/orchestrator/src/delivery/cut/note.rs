@@ -7,7 +7,7 @@ use switchboard_protocol::method::Method;
 use switchboard_protocol::size::Size;
 
 use super::Cut;
-use crate::kept::KeptResult;
+use crate::kept::{KeptResult, NoRoom};
 
 /// The key of `_meta` under which a result says that it was cut.
 const KEY: &str = "dev.switchboard/truncated";
@@ -28,6 +28,16 @@ pub(crate) enum Rest {
         /// Whether all of it came.
         is_whole: bool,
     },
+}
+
+impl Rest {
+    /// What comes of keeping it.
+    pub(crate) fn of(kept: Result<KeptResult, NoRoom>, is_whole: bool) -> Self {
+        match kept {
+            Ok(result) => Self::Kept { result, is_whole },
+            Err(NoRoom) => Self::NoRoom,
+        }
+    }
 }
 
 /// What is known of a cut result in the end.

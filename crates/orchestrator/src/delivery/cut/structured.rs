@@ -1,11 +1,11 @@
 //! Structured content cut so that it fits: arrays at their end, outer ones first, then long strings.
 
-use switchboard_protocol::json::Scanner;
+use switchboard_protocol::json::{Scanner, Span};
 use switchboard_protocol::size::Size;
-use switchboard_protocol::splice::for_each_member;
 
 use super::room::{Room, longest};
 use super::{Beginning, inside};
+use crate::delivery::mend::string_end;
 
 /// How many arrays within arrays are cut one after the other before all of them are.
 const LEVELS: usize = 3;
@@ -29,7 +29,8 @@ struct Limits {
 
 /// The value, no larger than that; `None` if it does not get as small.
 pub(super) fn cut(beginning: &Beginning<'_>, value: &[u8], most: Size) -> Option<Vec<u8>> {
-    let written = |limits: Limits| written(beginning, value, limits, most);
+    let unfinished = unfinished(beginning, value);
+    let written = |limits: Limits| written(value, &unfinished, limits, most);
     let uncut = Limits {
         outer: 0,
         items: u64::MAX,
@@ -89,18 +90,50 @@ fn most_of(least: u64, most: u64, mut of: impl FnMut(u64) -> Option<Vec<u8>>) ->
     Some(best)
 }
 
-fn written(beginning: &Beginning<'_>, value: &[u8], limits: Limits, most: Size) -> Option<Vec<u8>> {
+/// Where the objects and arrays begin of which the end is missing, in the value, from the outermost on.
+fn unfinished(beginning: &Beginning<'_>, value: &[u8]) -> Vec<usize> {
+    let start = Span::of_part(beginning.text, value).start();
+    let sound = beginning.sound.saturating_sub(start).min(value.len());
+    let mut open = Vec::new();
+    let mut at = 0;
+    while at < sound {
+        match value[at] {
+            b'{' | b'[' => open.push(at),
+            b'}' | b']' => {
+                open.pop();
+            }
+            b'"' => match string_end(value, at) {
+                Some(end) => {
+                    at = end;
+                    continue;
+                }
+                None => break,
+            },
+            _ => {}
+        }
+        at += 1;
+    }
+    open
+}
+
+fn written(value: &[u8], unfinished: &[usize], limits: Limits, most: Size) -> Option<Vec<u8>> {
     let mut writer = Writer {
-        beginning,
+        value,
+        scanner: Scanner::over_utf8(value),
+        unfinished,
         limits,
         room: Room::new(most),
         out: Vec::new(),
     };
-    writer.value(value, 0).then_some(writer.out)
+    writer.value(0).then_some(writer.out)
 }
 
+/// Writes what the scanner comes by, which reads everything once.
 struct Writer<'a> {
-    beginning: &'a Beginning<'a>,
+    value: &'a [u8],
+    scanner: Scanner<'a>,
+    /// Where objects and arrays begin of which the end is missing.
+    unfinished: &'a [usize],
     limits: Limits,
     room: Room,
     out: Vec<u8>,
@@ -115,13 +148,16 @@ impl Writer<'_> {
         fits
     }
 
-    /// Whether it fits. `arrays`: in how many arrays it is.
-    fn value(&mut self, value: &[u8], arrays: usize) -> bool {
-        match value.first() {
-            Some(b'{') => self.object(value, arrays),
-            Some(b'[') => self.array(value, arrays),
-            Some(b'"') => self.string(value),
-            _ => self.put(value),
+    /// Whether the next value fits. `arrays`: in how many arrays it is.
+    fn value(&mut self, arrays: usize) -> bool {
+        match self.scanner.peek() {
+            Some(b'{') => self.object(arrays),
+            Some(b'[') => self.array(arrays),
+            first => match self.scanner.value() {
+                Ok(span) if first == Some(b'"') => self.string(span.of(self.value)),
+                Ok(span) => self.put(span.of(self.value)),
+                Err(_) => false,
+            },
         }
     }
 
@@ -135,48 +171,62 @@ impl Writer<'_> {
         self.put(b"\"") && self.put(&inside[..length]) && self.put(b"\"")
     }
 
-    fn object(&mut self, value: &[u8], arrays: usize) -> bool {
-        let mut fits = self.put(b"{");
+    fn object(&mut self, arrays: usize) -> bool {
+        if self.scanner.enter_object().is_err() || !self.put(b"{") {
+            return false;
+        }
+        let mut at_first = true;
         let mut is_first = true;
-        for_each_member(value, |_, text, member| {
+        while let Ok(Some(key)) = self.scanner.next_key(&mut at_first) {
+            let fits = (is_first || self.put(b","))
+                && self.put(b"\"")
+                && self.put(key.raw())
+                && self.put(b"\":")
+                && self.value(arrays);
             if !fits {
-                return;
+                return false;
             }
-            let key = &text[..text.len() - member.len()];
-            fits = (is_first || self.put(b",")) && self.put(key.trim_ascii_end());
-            fits = fits && self.value(member, arrays);
             is_first = false;
-        });
-        fits && self.put(b"}")
+        }
+        self.put(b"}")
     }
 
-    fn array(&mut self, value: &[u8], arrays: usize) -> bool {
+    fn array(&mut self, arrays: usize) -> bool {
         let Limits {
             outer, items, all, ..
         } = self.limits;
-        let most = match arrays {
+        let mut most = match arrays {
             _ if all => items,
             _ if arrays < outer => 1,
             _ if arrays == outer => items,
             _ => u64::MAX,
         };
-        let mut fits = self.put(b"[");
-        let mut count = 0;
-        let mut scanner = Scanner::over_utf8(value);
-        let mut at_first = true;
-        if scanner.enter_array().is_err() {
+        if self.scanner.enter_array().is_err() || !self.put(b"[") {
             return false;
         }
-        while fits && count < most && matches!(scanner.next_item(&mut at_first), Ok(true)) {
-            let Ok(span) = scanner.value() else { break };
-            let item = span.of(value);
+        let mut count = 0;
+        let mut at_first = true;
+        while let Ok(true) = self.scanner.next_item(&mut at_first) {
             // One whose end is missing may be without what it has to have.
-            if item.starts_with(b"{") && !self.beginning.is_whole(item) {
-                break;
+            if self.scanner.peek() == Some(b'{') && self.is_unfinished() {
+                most = count;
             }
-            fits = (count == 0 || self.put(b",")) && self.value(item, arrays + 1);
+            if count >= most {
+                if self.scanner.value().is_err() {
+                    return false;
+                }
+                continue;
+            }
+            if !((count == 0 || self.put(b",")) && self.value(arrays + 1)) {
+                return false;
+            }
             count += 1;
         }
-        fits && self.put(b"]")
+        self.put(b"]")
+    }
+
+    fn is_unfinished(&self) -> bool {
+        let at = self.scanner.position();
+        self.unfinished.binary_search(&at).is_ok()
     }
 }

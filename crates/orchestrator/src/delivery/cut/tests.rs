@@ -349,6 +349,33 @@ fn structured_content_loses_the_end_of_its_arrays_and_still_fits_its_schema() {
 }
 
 #[test]
+fn deep_structured_content_is_cut_like_any_other() {
+    let cap = cap(Some(4096), None);
+    // As deep as JSON may be in a message, with something long on each level.
+    let mut deep = json!({ "last": [1, 2, 3] });
+    for level in 0..55 {
+        deep = json!({ "level": level, "in": [deep, "x".repeat(200)], "more": [1, { "a": 2 }] });
+    }
+    let text = json!({ "content": [], "structuredContent": deep }).to_string();
+    for length in [text.len(), text.len() - 30, text.len() / 2, text.len() / 3] {
+        let cut = cut(
+            Method::ToolsCall,
+            cap,
+            &Rest::Lost,
+            None,
+            &text.as_bytes()[..length],
+        );
+        let value = checked(Method::ToolsCall, cap, &cut);
+        let structured = &value["structuredContent"];
+        assert!(structured.is_object(), "{length}: {value}");
+        if length == text.len() {
+            assert_eq!(structured["level"], 54);
+            assert_eq!(structured["in"][0]["in"][0]["more"][0], 1);
+        }
+    }
+}
+
+#[test]
 fn what_is_kept_is_linked_to() {
     let cap = cap(Some(4096), None);
     let text = json!({ "content": [{ "type": "text", "text": "x".repeat(9000) }] }).to_string();

@@ -70,7 +70,8 @@ async fn what_has_no_room_is_refused_and_what_is_there_stays() {
     );
     let image = scene
         .kept()
-        .keep_content(&call, &TARGET, "image/png", b"AAAA");
+        .keep_content(&call, &TARGET, "image/png", b"AAAA")
+        .await;
     assert_eq!(image, Err(NoRoom));
     assert!(
         scene.read(&first.uri).await.is_ok(),
@@ -105,7 +106,7 @@ async fn a_result_that_is_given_up_gives_its_room_back() {
     assert_eq!(used(&scene), Usage::default());
     let mut keeping = scene.kept().begin(&call, &TARGET).expect("room");
     keeping.push(&piece).await.expect("room");
-    let kept = keeping.finish(false).await;
+    let kept = keeping.finish(false).await.expect("room");
     assert_eq!(kept.size, 3_000_000);
     assert!(
         kept.shape.ends_with("the rest is missing"),

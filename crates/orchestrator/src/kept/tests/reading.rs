@@ -189,6 +189,7 @@ async fn binary_content_is_read_as_a_blob_as_a_whole_or_in_ranges() {
         let kept = scene
             .kept()
             .keep_content(&call, &TARGET, "image/png", base64.as_bytes())
+            .await
             .expect("room");
         assert_eq!(
             (kept.size, kept.media_type, &*kept.shape),
@@ -214,6 +215,7 @@ async fn binary_content_is_read_as_a_blob_as_a_whole_or_in_ranges() {
             scene
                 .kept()
                 .keep_content(&call, &TARGET, "image/png", b"no base64!")
+                .await
                 .is_err()
         );
         scene.end().await;

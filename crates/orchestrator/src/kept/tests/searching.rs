@@ -7,7 +7,7 @@ use super::super::search::{Found, search};
 use super::*;
 
 fn body(text: &str) -> Body {
-    let mut growing = Growing::new(std::env::temp_dir().into());
+    let mut growing = Growing::new(std::env::temp_dir().into(), true);
     growing.rest.extend_from_slice(text.as_bytes());
     growing.note();
     growing.finish()
@@ -106,9 +106,43 @@ async fn a_model_sees_line_place_and_surroundings() {
         .await;
     let said = answer["content"][0]["text"].as_str().expect("a text");
     assert!(
-        said.ends_with("1 match up to byte 39 of 53. Search on with offset 39."),
+        said.ends_with("1 match up to byte 39 of 53. There are more. Search on with offset 39."),
         "{said}"
     );
+    scene.end().await;
+}
+
+#[tokio::test]
+async fn where_room_is_short_all_are_told_with_less_around_them() {
+    let scene = Scene::new(|_| {}).await;
+    let kept = scene.keep(&"needle in a haystack; ".repeat(200)).await;
+    let cap = Cap {
+        bytes: Some(4096),
+        tokens: None,
+        over: Over::Truncate,
+    };
+    let rules = Rules {
+        cap: Some(cap),
+        ..Rules::default()
+    };
+    scene.reload(rules, Some(scene.config.clone())).await;
+    let ask = |most: u64| json!({ "uri": kept.uri, "search": "needle", "context": 1000, "max_matches": most });
+    for (most, told) in [(20, 20), (100, 33)] {
+        let answer = scene.tool(ask(most)).await;
+        let matches = meta(&answer)["matches"].as_array().expect("matches");
+        assert_eq!(matches.len(), told);
+        assert_eq!(meta(&answer)["hasMore"], true);
+        assert_eq!(meta(&answer)["nextOffset"], 22 * told);
+        let listing = answer["content"][0]["text"].as_str().expect("a text");
+        assert_eq!(listing.matches("line 1, byte ").count(), told, "{listing}");
+        assert!(listing.matches("needle").count() >= told, "{listing}");
+        assert!(listing.contains("There are more. Search on"), "{listing}");
+        assert!(
+            answer.to_string().len() <= 4096,
+            "{}",
+            answer.to_string().len()
+        );
+    }
     scene.end().await;
 }
 

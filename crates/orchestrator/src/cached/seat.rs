@@ -1,0 +1,158 @@
+//! A call that is made since nothing was found for it, and what becomes of its result.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use switchboard_protocol::call::{Outcome, Payload};
+use switchboard_protocol::delivery::Terms;
+use switchboard_protocol::error::CallError;
+use switchboard_protocol::result_cache::{CachedResult, Lookup, ResultCache, Served};
+
+use super::flights::{Landed, Lead};
+use super::recording::{Recorded, Recording};
+use super::{Answer, Question, now};
+use crate::delivery::{WayBack, redacted};
+
+/// A call that is made since nothing was found for it.
+pub(crate) struct Seat {
+    pub(super) question: Question,
+    pub(super) lead: Option<Lead>,
+    /// What was found and is fresh no longer.
+    pub(super) stale: Option<CachedResult>,
+    pub(super) store: Arc<dyn ResultCache>,
+    pub(super) max_entry: usize,
+    pub(super) recorded: Arc<Recorded>,
+}
+
+impl Seat {
+    pub(super) async fn look(&mut self) -> Option<Answer> {
+        for key in self.question.keys() {
+            let result = match self.store.get(&key) {
+                Lookup::Known(result) => result,
+                Lookup::Pending(result) => result.await,
+            };
+            let Some(result) = result else { continue };
+            if result.is_fresh(now()) && self.question.is_right(&result) {
+                return Some(Answer {
+                    result,
+                    served: Served::Hit,
+                });
+            }
+            if result.is_kept(now()) {
+                self.stale = Some(result);
+            }
+        }
+        None
+    }
+
+    /// Tells what came of the call, keeps it if it may be kept, and gives what the caller gets: the
+    /// outcome, or what was kept last in the place of a failure. `is_final`: whether a result is one,
+    /// and no task; `is_collected`: whether one that is still arriving is read at once, whoever reads
+    /// it.
+    fn told(mut self: Box<Self>, outcome: Outcome, is_final: bool, is_collected: bool) -> Told {
+        match outcome {
+            Outcome::Complete(completed) if !completed.is_error && is_final => {
+                let text = own(&completed.result, self.max_entry);
+                self.keep(text);
+                Told::Outcome(Outcome::Complete(completed))
+            }
+            Outcome::Arriving(result) => {
+                // Whoever reads slowly makes nobody wait.
+                if !is_collected && let Some(lead) = self.lead.take() {
+                    lead.land(None);
+                }
+                Told::Outcome(Outcome::Arriving(Box::new(Recording::new(result, self))))
+            }
+            Outcome::Failed(error) if is_failure(&error) => match self.stale() {
+                Some(result) => {
+                    if let Some(lead) = self.lead.take() {
+                        lead.land(Some(Landed {
+                            result: result.clone(),
+                            served: Served::Stale,
+                        }));
+                    }
+                    let served = Served::Stale;
+                    Told::Stale(Answer { result, served }, error)
+                }
+                None => self.for_nobody_else(Outcome::Failed(error)),
+            },
+            outcome => self.for_nobody_else(outcome),
+        }
+    }
+
+    /// Tells what came of the call, and gives what the caller gets under these terms; with the error
+    /// that it takes the place of, if it does.
+    /// `is_final`: whether a result is one, and no task.
+    pub(crate) async fn tell(
+        self: Box<Self>,
+        terms: Option<&Terms>,
+        outcome: Outcome,
+        is_final: bool,
+        way_back: WayBack<'_>,
+    ) -> (Outcome, Option<CallError>) {
+        // Nothing that was found may be in what is kept.
+        let outcome = match terms {
+            Some(terms) => redacted(terms, outcome),
+            None => outcome,
+        };
+        let is_collected = terms.is_some_and(|terms| terms.cap.is_some());
+        let metrics = self.question.metrics.clone();
+        let (outcome, error) = match self.told(outcome, is_final, is_collected) {
+            Told::Outcome(outcome) => (outcome, None),
+            Told::Stale(answer, error) => (answer.deliver(&metrics, way_back), Some(error)),
+        };
+        match terms {
+            Some(terms) => (way_back.fit(terms, outcome).await, error),
+            None => (outcome, error),
+        }
+    }
+
+    fn for_nobody_else(mut self: Box<Self>, outcome: Outcome) -> Told {
+        if let Some(lead) = self.lead.take() {
+            lead.land(None);
+        }
+        Told::Outcome(outcome)
+    }
+
+    /// What was found and still answers while the backend fails.
+    fn stale(&mut self) -> Option<CachedResult> {
+        let result = self.stale.take()?;
+        (!self.question.stale_for.is_zero() && result.is_kept(now())).then_some(result)
+    }
+
+    pub(super) fn keep(&mut self, text: Option<Bytes>) {
+        let kept = text.and_then(|text| self.question.kept(text));
+        let landed = kept.map(|(key, result)| {
+            self.store.put(&key, result.clone());
+            Landed {
+                result,
+                served: Served::Coalesced,
+            }
+        });
+        if let Some(lead) = self.lead.take() {
+            lead.land(landed);
+        }
+    }
+}
+
+/// What becomes of a call of which the cache was told.
+enum Told {
+    /// What came.
+    Outcome(Outcome),
+    /// What was kept last, in the place of this failure.
+    Stale(Answer, CallError),
+}
+
+/// A result in one piece of its own, unless it is larger than may be.
+fn own(result: &Payload, most: usize) -> Option<Bytes> {
+    (result.len() <= most).then(|| Vec::from(result.clone().into_contiguous()).into())
+}
+
+/// Whether an error says that the backend, or the way to it, does not work.
+fn is_failure(error: &CallError) -> bool {
+    match error {
+        CallError::Backend { is_failure, .. } => *is_failure,
+        CallError::Fault(fault) => fault.reason.is_failure_of_backend(),
+        CallError::Protocol(_) => false,
+    }
+}

@@ -1,0 +1,213 @@
+//! Results that are read while they arrive, up to their cap.
+
+use std::ops::ControlFlow;
+
+use switchboard_protocol::call::{Outcome, Piece, ResultStream};
+use switchboard_protocol::delivery::{Cap, Over};
+use switchboard_protocol::size::Size;
+
+use super::Delivery;
+use super::cap::{TooLarge, next};
+use super::convert::{convert, ends_in_converted};
+use super::links::Links;
+use super::mend::mend;
+
+/// How much more is read at least before it is counted again.
+const STEP: usize = 16 * 1024;
+/// Where content is converted, a part of what was read is read at least before all of it is looked at
+/// again, so that the work goes with the length: one of so many.
+const PART: usize = 4;
+/// Room for what mending adds to a beginning, for all but the deepest, in bytes.
+const MENDED: usize = 128;
+
+/// What was read so far.
+struct Reading {
+    text: Vec<u8>,
+    /// It is looked at once it is longer.
+    within: usize,
+    /// It is in the middle of something of which nothing is needed.
+    skips: bool,
+    /// How much was looked at in all, in bytes.
+    #[cfg(test)]
+    looked: usize,
+}
+
+/// What was found of a beginning.
+enum Look {
+    /// It may go on.
+    Within,
+    /// It is larger than its cap.
+    TooLarge,
+}
+
+impl Delivery<'_> {
+    /// Reads up to the cap.
+    pub(super) async fn arriving(
+        &self,
+        cap: &Cap,
+        mut stream: Box<dyn ResultStream>,
+        links: &mut Links<'_>,
+    ) -> ControlFlow<Outcome, TooLarge> {
+        let mut reading = Reading::new(cap);
+        loop {
+            match next(&mut *stream).await {
+                Ok(Piece::Bytes(piece)) => {
+                    if !reading.add(&piece) {
+                        stream.cut_off();
+                        self.tell(Over::Refuse);
+                        return ControlFlow::Break(self.refused(cap));
+                    }
+                    drop(piece);
+                    if reading.text.len() <= reading.within {
+                        continue;
+                    }
+                    if let Look::TooLarge = reading.look(self, cap, links).await {
+                        return ControlFlow::Continue(TooLarge {
+                            text: reading.text,
+                            total: None,
+                            stream: Some(stream),
+                            is_error: false,
+                        });
+                    }
+                }
+                Ok(Piece::End { is_error }) => {
+                    drop(stream);
+                    return self.measured(cap, reading.text, is_error, links).await;
+                }
+                Err(error) => return ControlFlow::Break(Outcome::Failed(error)),
+            }
+        }
+    }
+}
+
+impl Reading {
+    fn new(cap: &Cap) -> Self {
+        Self {
+            text: Vec::new(),
+            within: usize::try_from(cap.always_within()).unwrap_or(usize::MAX),
+            skips: false,
+            #[cfg(test)]
+            looked: 0,
+        }
+    }
+
+    /// Adds what is needed of a piece; whether that is certain: what is skipped and has an escape is no
+    /// base64, so it cannot be told where it ends.
+    fn add(&mut self, mut piece: &[u8]) -> bool {
+        if self.skips {
+            let Some(end) = memchr::memchr2(b'"', b'\\', piece) else {
+                return true;
+            };
+            if piece[end] == b'\\' {
+                return false;
+            }
+            self.skips = false;
+            piece = &piece[end..];
+        }
+        collect(&mut self.text, piece, self.within);
+        true
+    }
+
+    /// Looks whether it is within the cap; converts what has to be where it is not.
+    async fn look(&mut self, delivery: &Delivery<'_>, cap: &Cap, links: &mut Links<'_>) -> Look {
+        #[cfg(test)]
+        {
+            self.looked += self.text.len();
+        }
+        let text = &mut self.text;
+        let mut mended = mend(text);
+        let mut size = Size::of_beginning(text, mended.sound);
+        let converts = !delivery.terms.conversions.is_none();
+        if converts && !size.is_within(cap.most()) {
+            let before = text.len();
+            let (converted, sound) =
+                convert(delivery, links, std::mem::take(text), mended.sound).await;
+            mended = mended.changed(before, converted.len(), sound);
+            *text = converted;
+            size = Size::of_beginning(text, mended.sound);
+            if !size.is_within(cap.most()) && ends_in_converted(delivery, text, mended.sound) {
+                // All but its quote.
+                text.truncate(mended.sound + 1);
+                self.skips = true;
+                self.within = text.len() + (text.len() / PART).max(STEP);
+                return Look::Within;
+            }
+        }
+        mended.undo(text);
+        if !size.is_within(cap.most()) {
+            return Look::TooLarge;
+        }
+        let least = if converts { text.len() / PART } else { 0 };
+        self.within = text.len().saturating_add(more_within(cap, size).max(least));
+        Look::Within
+    }
+}
+
+/// How many more bytes are within the cap whatever they are, or what is worth another look.
+fn more_within(cap: &Cap, size: Size) -> usize {
+    let left = cap.most() - size;
+    let more = left.bytes().min(left.tokens().saturating_mul(2));
+    usize::try_from(more).unwrap_or(usize::MAX).max(STEP)
+}
+
+/// Adds a piece to what was read, without room for more than is read before the next look.
+fn collect(text: &mut Vec<u8>, piece: &[u8], within: usize) {
+    let length = text.len() + piece.len();
+    if length > text.capacity() {
+        // A vector would double beyond it.
+        let room = text.capacity().saturating_mul(2).min(within).max(length);
+        text.reserve_exact((room - text.len()).saturating_add(MENDED));
+    }
+    text.extend_from_slice(piece);
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_protocol::delivery::{Conversion, Over};
+
+    use super::super::tests::{Scene, images};
+    use super::*;
+
+    /// Images that are dropped leave the rest as near to the cap as it was.
+    #[tokio::test]
+    async fn what_is_looked_at_goes_with_the_length_however_near_the_cap() {
+        let cap = Cap {
+            bytes: Some(100 * 1024),
+            tokens: None,
+            over: Over::Truncate,
+        };
+        let scene = Scene::new(Conversion::Drop, Some(cap));
+        let delivery = scene.delivery();
+        for (count, bytes, each) in [(150, 4000, 4000), (250, 1500, 700), (10, 60_000, 4000)] {
+            let result = images(count, bytes, &"x".repeat(95 * 1024 - count * 117));
+            let mut links = Links::new(&scene.kept);
+            let mut reading = Reading::new(&cap);
+            for piece in result.chunks(each) {
+                assert!(reading.add(piece));
+                if reading.text.len() > reading.within {
+                    let look = reading.look(&delivery, &cap, &mut links).await;
+                    assert!(matches!(look, Look::Within));
+                }
+                assert!(reading.text.len() < 150 * 1024, "{}", reading.text.len());
+            }
+            let times = reading.looked / result.len();
+            assert!(times <= 2 * PART, "{times} times all of {count}");
+            let end = delivery
+                .measured(&cap, reading.text, false, &mut links)
+                .await;
+            assert!(matches!(end, ControlFlow::Break(Outcome::Complete(_))));
+        }
+    }
+
+    #[test]
+    fn what_is_read_takes_no_more_room_than_the_cap() {
+        let mut text = Vec::new();
+        for _ in 0..100 {
+            collect(&mut text, &[b'x'; 1000], 100_500);
+        }
+        assert_eq!(text.len(), 100_000);
+        assert!(text.capacity() <= 100_500 + MENDED, "{}", text.capacity());
+        collect(&mut text, &[b'x'; 3000], 100_500);
+        assert!(text.capacity() <= 103_000 + MENDED, "{}", text.capacity());
+    }
+}

@@ -1,0 +1,192 @@
+//! Results whose content is converted, and what is kept of it.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+use switchboard_protocol::call::{Piece, Principal, ResultStream};
+use switchboard_protocol::delivery::{Cap, Conversion, Over};
+use switchboard_protocol::envelope::Envelope;
+use switchboard_protocol::error::CallError;
+use switchboard_protocol::policy::TargetKind;
+
+use super::*;
+use crate::config::NamesConfig;
+use crate::config::kept_results::KeptResultsConfig;
+
+/// What results of a call of `b__t` are delivered with.
+pub(super) struct Scene {
+    pub(super) kept: Kept,
+    schemas: Schemas,
+    metrics: Metrics,
+    backend: Arc<str>,
+    call: Call,
+    terms: Terms,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    pub(super) fn new(image: Conversion, cap: Option<Cap>) -> Self {
+        let message = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "b__t" },
+        });
+        let request = Envelope::parse(Bytes::from(message.to_string())).expect("valid");
+        let principal = Arc::new(Principal::new("alice"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = KeptResultsConfig {
+            dir: Some(folder.path().to_owned()),
+            ..KeptResultsConfig::default()
+        };
+        let kept = Kept::default();
+        kept.configure(Some(&config), &NamesConfig::default());
+        Self {
+            kept,
+            schemas: Schemas::default(),
+            metrics: Metrics::new().expect("a registry"),
+            backend: "b".into(),
+            call: Call::new(request, Method::ToolsCall, principal, Version::LATEST),
+            terms: Terms {
+                conversions: Conversions {
+                    image,
+                    ..Conversions::default()
+                },
+                cap,
+                ..Terms::default()
+            },
+            _folder: folder,
+        }
+    }
+
+    pub(super) fn delivery(&self) -> Delivery<'_> {
+        Delivery {
+            terms: &self.terms,
+            call: &self.call,
+            method: Method::ToolsCall,
+            target: Target {
+                kind: TargetKind::Tool,
+                backend: "b",
+                name: "b__t",
+            },
+            backend: &self.backend,
+            tool: None,
+            kept: &self.kept,
+            schemas: &self.schemas,
+            metrics: &self.metrics,
+        }
+    }
+
+    async fn delivered(&self, outcome: Outcome) -> Value {
+        match self.delivery().capped(outcome).await {
+            Outcome::Complete(completed) => {
+                serde_json::from_slice(&completed.result.into_contiguous()).expect("JSON")
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A result in pieces.
+pub(super) struct Pieces {
+    pub(super) text: Bytes,
+    pub(super) each: usize,
+}
+
+impl ResultStream for Pieces {
+    fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
+        let length = self.each.min(self.text.len());
+        Poll::Ready(Ok(match length {
+            0 => Piece::End { is_error: false },
+            _ => Piece::Bytes(self.text.split_to(length)),
+        }))
+    }
+
+    fn keep(&mut self, _: Box<dyn Send>) {}
+}
+
+/// A result with so many different images, each of this many bytes.
+pub(super) fn images(count: usize, bytes: usize, before: &str) -> Bytes {
+    let data = "A".repeat(bytes / 3 * 4 - 4);
+    // Its type stands before its data, or nobody could tell in time what it is.
+    let image =
+        |at: usize| format!(r#",{{"type":"image","mimeType":"image/png","data":"{at:04}{data}"}}"#);
+    let images: String = (0..count).map(image).collect();
+    let text = json!({ "type": "text", "text": before });
+    format!(r#"{{"content":[{text}{images}]}}"#).into()
+}
+
+fn whole(result: &Bytes) -> Outcome {
+    Outcome::Complete(Completed {
+        result: result.clone().into(),
+        is_error: false,
+    })
+}
+
+fn arriving(result: &Bytes) -> Outcome {
+    Outcome::Arriving(Box::new(Pieces {
+        text: result.clone(),
+        each: 3000,
+    }))
+}
+
+fn bytes(bytes: u64, over: Over) -> Option<Cap> {
+    Some(Cap {
+        bytes: Some(bytes),
+        tokens: None,
+        over,
+    })
+}
+
+fn links(result: &Value) -> usize {
+    let blocks = result["content"].as_array().expect("content").iter();
+    let images = blocks.filter(|it| it["type"] == "resource_link" && it["mimeType"] == "image/png");
+    images.count()
+}
+
+#[tokio::test]
+async fn a_result_has_a_bounded_number_of_links_and_says_so() {
+    let result = images(20, 3000, "before");
+    let caps = [
+        None,
+        bytes(1 << 20, Over::Truncate),
+        bytes(16 << 10, Over::Truncate),
+    ];
+    for (cap, outcome) in caps
+        .iter()
+        .flat_map(|cap| [(*cap, whole(&result)), (*cap, arriving(&result))])
+    {
+        if cap.is_none() && matches!(outcome, Outcome::Arriving(_)) {
+            continue;
+        }
+        let scene = Scene::new(Conversion::Link, cap);
+        let delivered = scene.delivered(outcome).await;
+        assert_eq!(links(&delivered), 16, "{delivered}");
+        assert_eq!(scene.kept.count(), 16);
+        let last = delivered["content"][20]["text"].as_str().expect("a text");
+        assert!(last.contains("of one result it keeps 16"), "{last}");
+        // The same again leads to the same.
+        let again = scene.delivered(whole(&result)).await;
+        assert_eq!(again, delivered);
+        assert_eq!(scene.kept.count(), 16);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_can_reach_after_a_cut_is_let_go() {
+    let result = images(15, 3000, "before");
+    for outcome in [whole(&result), arriving(&result)] {
+        let scene = Scene::new(Conversion::Link, bytes(1500, Over::Truncate));
+        let delivered = scene.delivered(outcome).await;
+        let left = links(&delivered);
+        assert!((1..15).contains(&left), "{delivered}");
+        assert_eq!(scene.kept.count(), left);
+    }
+    // Refused, nothing is left; kept, what is kept leads to all of them.
+    let scene = Scene::new(Conversion::Link, bytes(1500, Over::Refuse));
+    let refused = scene.delivery().capped(whole(&result)).await;
+    assert!(matches!(refused, Outcome::Failed(_)));
+    assert_eq!(scene.kept.count(), 0);
+    let scene = Scene::new(Conversion::Link, bytes(1500, Over::Handle));
+    let delivered = scene.delivered(whole(&result)).await;
+    assert!(links(&delivered) < 15, "{delivered}");
+    assert_eq!(scene.kept.count(), 16);
+}
