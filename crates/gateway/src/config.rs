@@ -39,6 +39,7 @@ use crate::workers::MAX_WORKERS;
 mod named_profiles;
 mod patterns;
 mod sealing_keys;
+mod this_machine;
 
 /// The configuration of a gateway. Its parts are valid in themselves; [`Config::problems`] says
 /// whether they fit together.

@@ -85,6 +85,7 @@ pub(crate) async fn run(
     let remarks = unmatched
         .chain(config.unmatched_result_caps())
         .chain(config.unmatched_limits())
+        .chain(config.not_on_this_machine())
         .chain(config.secrets_left_out())
         .chain(config.hiding_rules());
     warnings.extend(remarks.map(|problem| index.finding(&problem.path, problem.message)));
