@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::super::class::WORD;
+use super::super::runs::Reach;
 use super::super::text::{Before, Stop, Text};
 use super::super::token::{Attempt, MAX_LENGTH, run};
 use super::super::work;
@@ -38,9 +39,9 @@ pub(super) fn jwt(text: &Text<'_>, place: usize) -> Attempt {
 #[derive(Clone, Copy, Default)]
 pub(in super::super) struct Headers {
     end: usize,
-    /// From where on none names an algorithm, by how many characters more than whole groups of Base64
-    /// they have.
-    nameless: [Option<usize>; 4],
+    /// Which name an algorithm, by how many characters more than whole groups of Base64 they have: of those
+    /// that begin at this place or behind it the ones of at least so many characters.
+    named: [Option<(usize, usize)>; 4],
     /// Where the parts behind end, once they were looked at; `None`: they are too few.
     parts: Option<Option<usize>>,
 }
@@ -66,13 +67,16 @@ fn end(text: &Text<'_>, place: usize) -> Result<Option<usize>, Stop> {
             ..Headers::default()
         };
     }
-    let nameless = &mut known.nameless[header.count % 4];
-    if nameless.is_some_and(|from| from <= place) {
-        return Ok(None);
-    }
-    if !names_algorithm(text, place, header.end) {
-        *nameless = Some(place);
-        text.memory.headers.set(known);
+    let named = &mut known.named[header.count % 4];
+    let least = match *named {
+        Some((from, least)) if from <= place => least,
+        _ => {
+            let least = least_with_algorithm(text, place, header);
+            named.insert((place, least)).1
+        }
+    };
+    text.memory.headers.set(known);
+    if header.count < least {
         return Ok(None);
     }
     let end = match known.parts {
@@ -83,11 +87,15 @@ fn end(text: &Text<'_>, place: usize) -> Result<Option<usize>, Stop> {
     Ok(end.filter(|end| end - place <= MAX_LENGTH))
 }
 
-fn names_algorithm(text: &Text<'_>, place: usize, end: usize) -> bool {
-    let (chars, _) = text.chars(place, end, MAX_HEADER);
+/// How many of the last characters of a header there must be, a multiple of four fewer than all, for an
+/// algorithm to be named in them.
+fn least_with_algorithm(text: &Text<'_>, place: usize, header: Reach) -> usize {
+    let (chars, _) = text.chars(place, header.end, MAX_HEADER);
     work::note(2 * chars.len());
-    let header = URL_SAFE_NO_PAD.decode(&chars).unwrap_or_default();
-    header.windows(5).any(|window| window == b"\"alg\"")
+    let decoded = URL_SAFE_NO_PAD.decode(&chars).unwrap_or_default();
+    let last = decoded.windows(5).rposition(|window| window == b"\"alg\"");
+    // Each group of four characters is three bytes.
+    last.map_or(usize::MAX, |last| header.count - last / 3 * 4)
 }
 
 /// Where the parts end that stand here, behind the header and its dot, if they are enough.

@@ -10,7 +10,7 @@ use super::*;
 const MOST_WORK: usize = 40;
 const MIB: usize = 1024 * 1024;
 /// Many times the longest that is looked for.
-const LONG: usize = 128 * 1024;
+const LONG: usize = 32 * 1024;
 /// Of these as much as a server may send at once.
 const LONGEST: &[&str] = &[
     "AKIA",
@@ -259,7 +259,7 @@ fn any_mixture() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
     fn pieces_and_steps_do_not_matter_in_mixtures_of_beginnings(
