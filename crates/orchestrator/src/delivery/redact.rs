@@ -229,3 +229,159 @@ impl ResultStream for RedactedStream {
         self.result.cut_off();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use futures_util::FutureExt as _;
+    use futures_util::future::poll_fn;
+    use futures_util::task::noop_waker_ref;
+    use switchboard_protocol::delivery::StepwiseRedaction;
+
+    use super::*;
+
+    /// Looks for nothing.
+    #[derive(Debug)]
+    struct Nothing;
+
+    struct Steps(Bytes, usize);
+
+    impl StepwiseRedaction for Steps {
+        fn step(&mut self) -> Option<Bytes> {
+            self.1 += STEP;
+            (self.1 >= self.0.len()).then(|| self.0.clone())
+        }
+    }
+
+    struct Pieces;
+
+    impl Redaction for Pieces {
+        fn push(&mut self, piece: Bytes, out: &mut Parts) {
+            assert!(piece.len() <= STEP, "a piece of {}", piece.len());
+            out.push(piece);
+        }
+
+        fn finish(&mut self, _: &mut Parts) {}
+    }
+
+    impl Redactor for Nothing {
+        fn rules(&self) -> &[u8; 32] {
+            &[0; 32]
+        }
+
+        fn redact(&self, text: Bytes) -> Bytes {
+            assert!(text.len() <= STEP, "{} at once", text.len());
+            text
+        }
+
+        fn begin_whole(&self, text: Bytes) -> Box<dyn StepwiseRedaction> {
+            Box::new(Steps(text, 0))
+        }
+
+        fn redact_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+            Cow::Borrowed(text)
+        }
+
+        fn begin(&self) -> Box<dyn Redaction> {
+            Box::new(Pieces)
+        }
+    }
+
+    fn complete(segments: impl IntoIterator<Item = Bytes>) -> Outcome {
+        let mut result = Payload::default();
+        for segment in segments {
+            result.push(segment);
+        }
+        Outcome::Complete(Completed {
+            result,
+            is_error: false,
+        })
+    }
+
+    /// How often others had their turn, and what became of it.
+    fn delivered(outcome: Outcome) -> (usize, Outcome) {
+        let redactor: Arc<dyn Redactor> = Arc::new(Nothing);
+        let mut large = match redacted(&redactor, outcome) {
+            Ok(outcome) => return (0, outcome),
+            Err(large) => large,
+        };
+        let mut turns = 0;
+        // Outside of a runtime one that has its turn is woken at once.
+        loop {
+            match large.poll_unpin(&mut Context::from_waker(noop_waker_ref())) {
+                Poll::Ready(outcome) => return (turns, outcome),
+                Poll::Pending => turns += 1,
+            }
+        }
+    }
+
+    #[test]
+    fn others_have_their_turn_between_the_steps_of_a_large_result() {
+        let text = Bytes::from(vec![b'1'; 10 * STEP]);
+        let half = text.slice(..5 * STEP);
+        let error = Outcome::Failed(CallError::Backend {
+            code: -32000,
+            error: text.clone(),
+            is_failure: false,
+        });
+        for (outcome, least) in [
+            (complete([text.slice(..STEP)]), 0),
+            (complete([half.slice(..9), half.slice(..9)]), 0),
+            (complete([text.clone()]), 9),
+            (complete([half.clone(), half]), 9),
+            (Outcome::InputRequired(text.clone().into()), 9),
+            (error, 9),
+        ] {
+            let (turns, outcome) = delivered(outcome);
+            assert!((least..=least + 1).contains(&turns), "{turns}: {outcome:?}");
+            let length = match outcome {
+                Outcome::Complete(completed) => completed.result.len(),
+                Outcome::InputRequired(result) => result.len(),
+                Outcome::Failed(CallError::Backend { error, .. }) => error.len(),
+                other => panic!("{other:?}"),
+            };
+            assert!(least == 0 || length == text.len(), "{length}");
+        }
+    }
+
+    /// Comes as one piece.
+    #[derive(Debug)]
+    struct OnePiece(Option<Bytes>);
+
+    impl ResultStream for OnePiece {
+        fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
+            Poll::Ready(Ok(match self.0.take() {
+                Some(piece) => Piece::Bytes(piece),
+                None => Piece::End { is_error: false },
+            }))
+        }
+
+        fn keep(&mut self, _: Box<dyn Send>) {}
+
+        fn cut_off(&mut self) {}
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_within_a_large_piece() {
+        let text = Bytes::from(vec![b'1'; 10 * STEP]);
+        let redactor: Arc<dyn Redactor> = Arc::new(Nothing);
+        let arriving = Outcome::Arriving(Box::new(OnePiece(Some(text.clone()))));
+        let Ok(Outcome::Arriving(mut result)) = redacted(&redactor, arriving) else {
+            panic!("it arrives");
+        };
+        let (mut turns, mut read) = (0, 0);
+        loop {
+            let piece = poll_fn(|context| {
+                let polled = result.poll_piece(context);
+                turns += usize::from(polled.is_pending());
+                polled
+            });
+            match piece.await.expect("a piece") {
+                Piece::Bytes(bytes) => read += bytes.len(),
+                Piece::End { .. } => break,
+            }
+        }
+        assert_eq!((turns, read), (9, text.len()));
+    }
+}
