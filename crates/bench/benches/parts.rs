@@ -262,6 +262,20 @@ fn redaction(criterion: &mut Criterion) {
         ),
         ("results", Bytes::from_static(RESULTS.as_bytes())),
     ];
+    // Written by servers that want it to take long, each 1 MiB.
+    let hostile = [
+        "AKIA",
+        "ghs_",
+        "fm2_",
+        "sl.",
+        "-eyJhbGciOi",
+        "eyJ.eyJ.",
+        "sk-ant-",
+        "Authorization=Bearer+",
+        "a",
+        "-----BEGIN PRIVATE ",
+        "a://user:",
+    ];
     let mut group = criterion.benchmark_group("redaction");
     for (name, text) in texts {
         group.throughput(Throughput::Bytes(text.len() as u64));
@@ -269,6 +283,13 @@ fn redaction(criterion: &mut Criterion) {
             bencher.iter(|| secrets_alone.redact(black_box(text.clone())));
         });
         group.bench_function(format!("20 secrets and all tokens, {name}"), |bencher| {
+            bencher.iter(|| all.redact(black_box(text.clone())));
+        });
+    }
+    for unit in hostile {
+        let text = Bytes::from(unit.repeat(1024 * 1024 / unit.len()));
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(format!("hostile, {unit}"), |bencher| {
             bencher.iter(|| all.redact(black_box(text.clone())));
         });
     }

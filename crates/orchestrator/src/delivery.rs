@@ -88,10 +88,16 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
 }
 
 /// The outcome without what the redactor finds, if there is one.
-pub(crate) fn redacted(terms: &Terms, outcome: Outcome) -> Outcome {
+///
+/// # Errors
+/// What will be it, of a large one.
+pub(crate) fn redacted(
+    terms: &Terms,
+    outcome: Outcome,
+) -> Result<Outcome, BoxFuture<'static, Outcome>> {
     match &terms.redactor {
         Some(redactor) => redact::redacted(redactor, outcome),
-        None => outcome,
+        None => Ok(outcome),
     }
 }
 
@@ -127,7 +133,10 @@ impl WayBack<'_> {
     /// The outcome under these terms. Order is behaviour, change it with an ADR.
     pub(crate) async fn deliver(self, terms: &Terms, outcome: Outcome) -> Outcome {
         // First, so that nothing behind it ever has a secret that was found.
-        let outcome = redacted(terms, outcome);
+        let outcome = match redacted(terms, outcome) {
+            Ok(outcome) => outcome,
+            Err(large) => large.await,
+        };
         self.fit(terms, outcome).await
     }
 
@@ -202,7 +211,11 @@ impl Deliverer {
             schemas: &self.schemas,
             metrics: &self.metrics,
         };
-        match redacted(&terms, outcome) {
+        let outcome = match redacted(&terms, outcome) {
+            Ok(outcome) => outcome,
+            Err(large) => large.await,
+        };
+        match outcome {
             Outcome::Complete(task) => delivery.capped_in_task(task).await,
             other => delivery.capped(other).await,
         }

@@ -4,22 +4,29 @@
 //! that their issuers' published formats tell ([`token_types`]), and the operator's own patterns. A text
 //! is looked at once, for four bytes with which any of them begins (`anchors`); only where those stand is
 //! more looked at, through the escapes of JSON and URLs (`text`). Everything has a bound, so of a text that
-//! comes in pieces only as much is held back as may begin something.
+//! comes in pieces only as much is held back as may begin something. Who writes the text may be hostile, so
+//! what was walked over for one beginning is not walked over again for the next (`memory`): the work
+//! grows with the length of the text alone.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use switchboard_protocol::delivery::{Redaction, Redactor};
+use switchboard_protocol::delivery::{Redaction, Redactor, StepwiseRedaction};
 
 mod anchors;
 mod class;
 pub mod config;
 mod detector;
+mod memory;
+mod named;
 pub mod names;
 mod patterns;
+mod plausible;
 mod replace;
+mod runs;
+mod search;
 mod secrets;
 mod shapes;
 mod stream;
@@ -27,8 +34,11 @@ mod strings;
 #[cfg(test)]
 mod tests;
 mod text;
+mod things;
 mod token;
 mod tokens;
+mod whole;
+mod work;
 
 pub use self::config::RedactionConfig;
 pub use self::detector::{Detector, SECRET};
@@ -36,10 +46,9 @@ pub use self::patterns::{MOST_PATTERN_BYTES, check_pattern};
 pub use self::replace::RedactionObserver;
 pub use self::secrets::{LEAST_SECRET_BYTES, Secrets};
 
-use self::replace::{Counts, replace};
+use self::replace::Counts;
 use self::stream::Stream;
-use self::strings::Strings;
-use self::text::Text;
+use self::whole::{Steps, Whole};
 
 /// The names of all types of tokens that are known, in order.
 #[must_use]
@@ -83,22 +92,9 @@ impl PlaceRedactor {
 
     /// The text without what was found; `None`: nothing was.
     fn without_findings(&self, text: &[u8], is_json: bool) -> Option<Vec<u8>> {
-        let mut findings = Vec::new();
-        self.detector.search(&Text::whole(text), 0, &mut findings);
-        if findings.is_empty() {
-            return None;
-        }
-        let mut strings = (is_json && self.detector.looks_beyond_strings).then(Strings::default);
-        let mut out = Vec::with_capacity(text.len());
-        let mut at = 0;
-        for finding in findings {
-            out.extend_from_slice(&text[at..finding.start]);
-            replace(&self.detector, text, finding, strings.as_mut(), &mut out);
-            self.counts.count(self.detector.name(finding.label));
-            at = finding.end;
-        }
-        out.extend_from_slice(&text[at..]);
-        Some(out)
+        let mut whole = Whole::new(&self.detector, is_json);
+        while !whole.go_on(&self.detector, &self.counts, text, usize::MAX) {}
+        whole.into_redacted(text)
     }
 }
 
@@ -158,6 +154,14 @@ impl Redactor for PlaceRedactor {
             Some(redacted) => Cow::Owned(String::from_utf8_lossy(&redacted).into_owned()),
             None => Cow::Borrowed(text),
         }
+    }
+
+    fn begin_whole(&self, text: Bytes) -> Box<dyn StepwiseRedaction> {
+        Box::new(Steps::new(
+            Arc::clone(&self.detector),
+            self.counts.clone(),
+            text,
+        ))
     }
 
     fn begin(&self) -> Box<dyn Redaction> {

@@ -138,11 +138,24 @@ pub trait Redactor: fmt::Debug + Send + Sync {
     /// The same JSON text without them; in the common case the very same bytes.
     fn redact(&self, text: Bytes) -> Bytes;
 
+    /// The same step by step, for a text that is longer than a [`STEP`].
+    fn begin_whole(&self, text: Bytes) -> Box<dyn StepwiseRedaction>;
+
     /// The same for a text that is no JSON.
     fn redact_text<'t>(&self, text: &'t str) -> Cow<'t, str>;
 
     /// Begins with a JSON text that comes in pieces.
     fn begin(&self) -> Box<dyn Redaction>;
+}
+
+/// How much of a text is looked through before others have their turn on the thread, in bytes.
+pub const STEP: usize = 64 * 1024;
+
+/// A JSON text that is there as a whole, of which its secrets are taken out step by step.
+pub trait StepwiseRedaction: Send {
+    /// Looks through about another [`STEP`] of it. `Some`: that was all, and this is the text
+    /// without them, in the common case the very same bytes; not to be called again.
+    fn step(&mut self) -> Option<Bytes>;
 }
 
 /// A text that comes in pieces, without its secrets, wherever the pieces end.

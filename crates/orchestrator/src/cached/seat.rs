@@ -92,7 +92,10 @@ impl Seat {
     ) -> (Outcome, Option<CallError>) {
         // Nothing that was found may be in what is kept.
         let outcome = match terms {
-            Some(terms) => redacted(terms, outcome),
+            Some(terms) => match redacted(terms, outcome) {
+                Ok(outcome) => outcome,
+                Err(large) => large.await,
+            },
             None => outcome,
         };
         let is_collected = terms.is_some_and(|terms| terms.cap.is_some());

@@ -7,6 +7,8 @@
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::work;
+
 /// Four bytes.
 pub(super) type Anchor = [u8; 4];
 
@@ -63,9 +65,10 @@ impl Anchors {
         self.beginners.get(&anchor).map_or(&[], |known| known)
     }
 
-    /// The first place from here on where an anchor stands.
-    pub(super) fn next(&self, text: &[u8], from: usize) -> Option<usize> {
-        let text = text.get(from..)?;
+    /// The first place from here on, and before another, where an anchor stands.
+    pub(super) fn next(&self, text: &[u8], from: usize, until: usize) -> Option<usize> {
+        // An anchor that begins before it may end behind.
+        let text = text.get(from..text.len().min(until + 3))?;
         let mut at = 0;
         // Several places for one branch.
         while let Some(window) = text.get(at..at + BLOCK + 3) {
@@ -76,6 +79,7 @@ impl Anchors {
             if any != 0 {
                 let mut places = window.windows(4).enumerate();
                 if let Some((place, _)) = places.find(|(_, place)| self.is_anchor(place)) {
+                    work::note(at + place);
                     return Some(from + at + place);
                 }
             }
@@ -83,6 +87,7 @@ impl Anchors {
         }
         let mut places = text[at..].windows(4).enumerate();
         let found = places.find(|(_, place)| self.is_anchor(place));
+        work::note(found.map_or(text.len(), |(place, _)| at + place));
         found.map(|(place, _)| from + at + place)
     }
 

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::detector::{Detector, Finding};
+use super::detector::Detector;
+use super::search::Finding;
 use super::strings::Strings;
 
 /// Is told of everything that was taken out, to count it.

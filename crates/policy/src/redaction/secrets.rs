@@ -97,9 +97,6 @@ impl Form {
 
     /// Whether it stands at this place.
     pub(super) fn at(&self, text: &Text<'_>, place: usize) -> Attempt {
-        if text.before(place) == Before::InEscape {
-            return Attempt::No;
-        }
         let rest = text.bytes.get(place..).unwrap_or_default();
         let end = if rest.starts_with(&self.bytes) {
             Ok(Some(place + self.bytes.len()))
@@ -109,9 +106,10 @@ impl Form {
             self.end_through_escapes(text, place)
         };
         match end {
+            Ok(None) | Err(Stop::End) => Attempt::No,
+            _ if text.before(place) == Before::InEscape => Attempt::No,
             Ok(Some(end)) => self.found(text, place, end),
-            Ok(None) => Attempt::No,
-            Err(stop) => stop.into(),
+            Err(Stop::More) => Attempt::Open,
         }
     }
 

@@ -6,10 +6,18 @@ use bytes::{Bytes, BytesMut};
 use switchboard_protocol::delivery::Redaction;
 use switchboard_protocol::passage::Parts;
 
-use super::detector::{Detector, Finding};
+use super::detector::Detector;
+use super::memory::Memory;
 use super::replace::{Counts, replace};
+use super::search::Search;
 use super::strings::Strings;
 use super::text::{CONTEXT, Text};
+
+/// How many bytes of what is held back may be looked at again for each that comes, lest pieces of a byte have
+/// all of it looked at each time.
+const CREDIT: usize = 4;
+/// How many at first.
+const FIRST_CREDIT: usize = 64 * 1024;
 
 /// A JSON text that comes in pieces.
 pub(super) struct Stream {
@@ -21,6 +29,8 @@ pub(super) struct Stream {
     held: BytesMut,
     /// How long that has to be before another look at it is worth it.
     look_again_at: usize,
+    /// How many bytes may be looked at again before that is so: each piece brings some.
+    credit: usize,
     strings: Strings,
 }
 
@@ -32,6 +42,7 @@ impl Stream {
             context: Vec::with_capacity(CONTEXT),
             held: BytesMut::new(),
             look_again_at: 0,
+            credit: FIRST_CREDIT,
             strings: Strings::default(),
         }
     }
@@ -74,12 +85,19 @@ impl Stream {
             before,
             bytes: buffer,
             is_whole,
+            memory: &Memory::default(),
         };
         let mut findings = Vec::new();
-        let decided = self.detector.search(&text, from, &mut findings);
+        let decided = Search::new(&self.detector, from).go_on(
+            &self.detector,
+            &text,
+            usize::MAX,
+            &mut findings,
+        );
         let decided = findings
             .last()
-            .map_or(decided, |last: &Finding| last.end.max(decided));
+            .map_or(from, |last| last.end)
+            .max(decided.unwrap_or(from));
         let mut at = from;
         for finding in &findings {
             if finding.start > at {
@@ -111,7 +129,6 @@ impl Stream {
         self.context.clear();
         self.context.extend_from_slice(&buffer[kept..decided]);
         self.held.extend_from_slice(&buffer[decided..]);
-        // Each look costs as much as is held: pieces of a byte are not looked at one by one.
         self.look_again_at = self.held.len() + self.held.len() / 4 + 1;
     }
 }
@@ -119,9 +136,15 @@ impl Stream {
 impl Redaction for Stream {
     fn push(&mut self, piece: Bytes, out: &mut Parts) {
         let goes_on = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=_.-".contains(byte);
-        if self.held.len() + piece.len() < self.look_again_at && piece.iter().all(goes_on) {
-            self.held.extend_from_slice(&piece);
-            return;
+        let length = self.held.len() + piece.len();
+        self.credit = self.credit.saturating_add(piece.len() * CREDIT);
+        if length < self.look_again_at {
+            // Each look costs as much as is held.
+            if length > self.credit || piece.iter().all(goes_on) {
+                self.held.extend_from_slice(&piece);
+                return;
+            }
+            self.credit -= length;
         }
         self.look(piece, false, out);
     }

@@ -7,6 +7,8 @@ use switchboard_protocol::passage::Parts;
 use super::config::PatternConfig;
 use super::*;
 
+mod hostile;
+
 fn redactor(secrets: &[&str], patterns: &[(&str, &str)]) -> PlaceRedactor {
     let types = token_types().into_iter().collect();
     with_types(secrets, &types, patterns)

@@ -1,5 +1,9 @@
 //! Text as it stands on the wire, read through its escapes: those of JSON, of JSON in JSON, and of URLs.
 
+use super::memory::Memory;
+use super::token::Chars;
+use super::work;
+
 /// How many backslashes in a row are looked at: those of a quote in JSON in JSON in JSON are seven.
 const MAX_BACKSLASHES: usize = 15;
 
@@ -15,6 +19,8 @@ pub(super) struct Text<'t> {
     pub(super) bytes: &'t [u8],
     /// Whether nothing comes behind it.
     pub(super) is_whole: bool,
+    /// What is known of it.
+    pub(super) memory: &'t Memory,
 }
 
 /// How many bytes before a text have to be known, to tell what something in it is.
@@ -34,11 +40,12 @@ pub(super) type Char = (u8, usize);
 
 impl<'t> Text<'t> {
     /// All of a text.
-    pub(super) fn whole(bytes: &'t [u8]) -> Self {
+    pub(super) fn whole(bytes: &'t [u8], memory: &'t Memory) -> Self {
         Self {
             before: &[],
             bytes,
             is_whole: true,
+            memory,
         }
     }
 
@@ -49,6 +56,7 @@ impl<'t> Text<'t> {
 
     /// The byte that stands `back` bytes before this place, at least 1.
     pub(super) fn back(&self, at: usize, back: usize) -> Option<u8> {
+        work::note(1);
         match at.checked_sub(back) {
             Some(at) => self.bytes.get(at).copied(),
             None => {
@@ -67,12 +75,28 @@ impl<'t> Text<'t> {
 
     /// The character at this place, through its escape.
     pub(super) fn char_at(&self, at: usize) -> Result<Char, Stop> {
-        match self.bytes.get(at) {
+        let found = match self.bytes.get(at) {
             None => Err(self.stop()),
             Some(b'\\') => self.escaped(at),
             Some(b'%') => self.url_escaped(at),
             Some(&byte) => Ok((byte, at + 1)),
+        };
+        work::note(found.map_or(1, |(_, next)| next - at));
+        found
+    }
+
+    /// The characters between these places, at most so many, and where the last of them ends.
+    pub(super) fn chars(&self, from: usize, end: usize, most: usize) -> (Chars, usize) {
+        let mut chars = Chars::new();
+        let mut at = from;
+        while at < end && chars.len() < most {
+            let Ok((found, next)) = self.char_at(at) else {
+                break;
+            };
+            chars.push(found);
+            at = next;
         }
+        (chars, at)
     }
 
     fn escaped(&self, at: usize) -> Result<Char, Stop> {

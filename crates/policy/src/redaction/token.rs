@@ -3,6 +3,8 @@
 use smallvec::SmallVec;
 
 use super::class::{ALNUM, Class};
+use super::plausible::is_plausible;
+use super::runs::Run;
 use super::text::{Before, Stop, Text};
 
 /// The characters of a candidate, escapes resolved.
@@ -19,8 +21,9 @@ pub(super) struct Token {
     pub(super) starts: &'static [&'static str],
     /// What follows.
     pub(super) rest: &'static [Part],
-    /// What else must be true of it; see [`plausible`] for what always must.
-    pub(super) check: Option<fn(&[u8]) -> Check>,
+    /// What else tells one; see [`is_plausible`] for what must be true of all but those that prove
+    /// themselves.
+    pub(super) check: Check,
 }
 
 /// A part of a token.
@@ -31,17 +34,18 @@ pub(super) enum Part {
     Run(Class, usize, usize),
 }
 
-/// What a check says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What tells a token besides its characters. Where nothing else is said, no letter or digit stands
+/// beside one.
+#[derive(Clone, Copy)]
 pub(super) enum Check {
-    /// It is one, wherever it stands: it proves itself.
-    Proven,
-    /// It may be one.
-    Possible,
-    /// It may be the end of one, of which the beginning is no secret.
-    Inside,
-    /// It is none.
-    No,
+    /// Nothing.
+    Form,
+    /// This must be true of it as well.
+    Also(fn(&[u8]) -> bool),
+    /// If it has so many characters and this is true of them, it proves itself, whatever stands beside it.
+    Proof(usize, fn(&[u8]) -> bool),
+    /// It is the end of one, of which the beginning is no secret: a letter may stand before it.
+    End,
 }
 
 /// Whether something that is looked for begins at a place.
@@ -84,46 +88,75 @@ impl Token {
     }
 
     fn with_start(&self, text: &Text<'_>, place: usize, start: &str) -> Attempt {
-        let mut chars = Chars::new();
-        let mut end = match literal(text, place, start, &mut chars) {
-            Ok(Some(end)) => end,
-            Ok(None) => return Attempt::No,
-            Err(stop) => return stop.into(),
+        match self.end(text, place, start) {
+            Ok(Some(end)) => Attempt::Found { start: place, end },
+            Ok(None) => Attempt::No,
+            Err(stop) => stop.into(),
+        }
+    }
+
+    /// Where one ends that begins so at this place. What costs least is looked at first.
+    fn end(&self, text: &Text<'_>, place: usize, start: &str) -> Result<Option<usize>, Stop> {
+        let Some(rest) = literal(text, place, start)? else {
+            return Ok(None);
         };
         let before = text.before(place);
-        if before == Before::InEscape {
-            return Attempt::No;
+        let begins = before != Before::Word || matches!(self.check, Check::End);
+        let may_begin = begins || matches!(self.check, Check::Proof(..));
+        if before == Before::InEscape || !may_begin {
+            return Ok(None);
         }
-        let prefix = chars.len();
-        for part in self.rest {
-            let next = match part {
-                Part::Text(literals) => literal(text, end, literals, &mut chars),
-                Part::Run(class, min, max) => run(text, end, *class, *min, *max, &mut chars),
-            };
-            end = match next {
-                Ok(Some(end)) => end,
-                Ok(None) => return Attempt::No,
-                Err(stop) => return stop.into(),
-            };
-        }
-        let next = match text.char_at(end) {
-            Ok((next, _)) => Some(next),
-            Err(Stop::More) => return Attempt::Open,
-            Err(Stop::End) => None,
+        let Some(end) = parts(text, rest, self.rest)? else {
+            return Ok(None);
         };
-        let check = self.check.map_or(Check::Possible, |check| check(&chars));
-        let ends = !next.is_some_and(|next| ALNUM.has(next));
-        let begins = check == Check::Inside || before != Before::Word;
-        let is_one = match check {
-            Check::Proven => true,
-            Check::Possible | Check::Inside => begins && ends && plausible(&chars[prefix..]),
-            Check::No => false,
-        };
-        if is_one && end - place <= MAX_LENGTH {
-            return Attempt::Found { start: place, end };
+        let ends = is_end(text, end)?;
+        if end - place > MAX_LENGTH {
+            return Ok(None);
         }
-        Attempt::No
+        if let Check::Proof(length, proves) = self.check {
+            let (chars, to) = text.chars(place, end, length);
+            if to == end && chars.len() == length && proves(&chars) {
+                return Ok(Some(end));
+            }
+        }
+        if !(begins && ends && is_plausible(text, rest, end)) {
+            return Ok(None);
+        }
+        let is_one = match self.check {
+            Check::Also(is_true) => is_true(&text.chars(place, end, usize::MAX).0),
+            Check::Form | Check::Proof(..) | Check::End => true,
+        };
+        Ok(is_one.then_some(end))
     }
+}
+
+/// Whether no letter or digit stands at this place.
+pub(super) fn is_end(text: &Text<'_>, place: usize) -> Result<bool, Stop> {
+    match text.char_at(place) {
+        Ok((next, _)) => Ok(!ALNUM.has(next)),
+        Err(Stop::End) => Ok(true),
+        Err(Stop::More) => Err(Stop::More),
+    }
+}
+
+/// Where these parts end, if they stand at this place.
+pub(super) fn parts(text: &Text<'_>, mut at: usize, parts: &[Part]) -> Result<Option<usize>, Stop> {
+    for (index, part) in parts.iter().enumerate() {
+        let next = match part {
+            Part::Text(characters) => literal(text, at, characters)?,
+            // Many may begin in the same run. Those behind are short, and begin where one ends.
+            Part::Run(class, min, max) if index == 0 => {
+                let reach = text.memory.runs.reach(text, at, *class, *max)?;
+                (reach.count >= *min).then_some(reach.end)
+            }
+            Part::Run(class, min, max) => run(text, at, *class, *min, *max)?,
+        };
+        match next {
+            Some(next) => at = next,
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(at))
 }
 
 /// Where these characters end, if they stand at this place.
@@ -131,94 +164,29 @@ pub(super) fn literal(
     text: &Text<'_>,
     mut at: usize,
     literal: &str,
-    chars: &mut Chars,
 ) -> Result<Option<usize>, Stop> {
     for wanted in literal.bytes() {
         let (found, next) = text.char_at(at)?;
         if found != wanted {
             return Ok(None);
         }
-        chars.push(found);
         at = next;
     }
     Ok(Some(at))
 }
 
-/// Where the characters of this set end, if there are enough of them. A dot or dash that ends a
-/// sentence is none of them.
+/// Where the characters of this set end, if there are enough of them: as many as there are, up to the
+/// most.
 pub(super) fn run(
     text: &Text<'_>,
     from: usize,
     class: Class,
     min: usize,
     max: usize,
-    chars: &mut Chars,
 ) -> Result<Option<usize>, Stop> {
-    let mut at = from;
-    let mut count = 0;
-    // Behind the last character that is no dot.
-    let mut last = (from, chars.len());
-    while count < max && at - from < MAX_LENGTH {
-        let (found, next) = match text.char_at(at) {
-            Ok(found) => found,
-            Err(Stop::End) => break,
-            Err(Stop::More) => return Err(Stop::More),
-        };
-        if !class.has(found) {
-            break;
-        }
-        chars.push(found);
-        at = next;
-        count += 1;
-        if found != b'.' {
-            last = (at, chars.len());
-        }
-    }
-    let dots = chars.len() - last.1;
-    if count - dots < min {
-        return Ok(None);
-    }
-    if class.has(b'.') {
-        chars.truncate(last.1);
-        return Ok(Some(last.0));
-    }
-    Ok(Some(at))
+    let reach = Run::new(class, from).reach(text, from, max)?;
+    Ok((reach.count >= min).then_some(reach.end))
 }
-
-/// Whether it looks as if it were made by chance, and not as what stands for a token in examples.
-pub(super) fn plausible(chars: &[u8]) -> bool {
-    let mut seen = 0_u128;
-    for byte in chars {
-        seen |= 1 << (byte & 127);
-    }
-    if seen.count_ones() < 6 {
-        return false;
-    }
-    let equal = |window: &[u8]| window.iter().all(|byte| *byte == window[0]);
-    if chars.windows(7).any(equal) {
-        return false;
-    }
-    let lower = chars.to_ascii_lowercase();
-    let is_in = |word: &&[u8]| lower.windows(word.len()).any(|window| window == *word);
-    !PLACEHOLDERS.iter().any(is_in)
-}
-
-/// Words that no chance makes.
-const PLACEHOLDERS: &[&[u8]] = &[
-    b"example",
-    b"placeholder",
-    b"your_",
-    b"your-",
-    b"yourtoken",
-    b"yourkey",
-    b"yourapi",
-    b"redacted",
-    b"changeme",
-    b"xxxxxx",
-    b"abcdefghij",
-    b"insert",
-    b"0123456789abcdef",
-];
 
 /// Whether GitHub, and who does as it does, made this: the last six characters are the CRC-32 of those
 /// before, behind the prefix, in base 62.

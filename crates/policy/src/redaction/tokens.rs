@@ -19,7 +19,7 @@ const fn token(
         name,
         starts,
         rest,
-        check: None,
+        check: Check::Form,
     }
 }
 
@@ -27,13 +27,13 @@ const fn checked(
     name: &'static str,
     starts: &'static [&'static str],
     rest: &'static [Part],
-    check: fn(&[u8]) -> Check,
+    check: Check,
 ) -> Token {
     Token {
         name,
         starts,
         rest,
-        check: Some(check),
+        check,
     }
 }
 
@@ -45,8 +45,8 @@ const UUID: Class = Class::new(b"0-9a-fA-F-");
 /// All of them that begin with something of their own.
 #[rustfmt::skip]
 pub(super) const TOKENS: &[Token] = &[
-    checked("github_token", &["ghp_", "gho_", "ghu_", "ghr_"], &[Run(ALNUM, 36, 251)], github),
-    checked("github_token", &["ghs_"], &[Run(DOTTED, 36, 2048)], github),
+    checked("github_token", &["ghp_", "gho_", "ghu_", "ghr_"], &[Run(ALNUM, 36, 251)], GITHUB),
+    checked("github_token", &["ghs_"], &[Run(DOTTED, 36, 2048)], GITHUB),
     token("github_fine_grained_token", &["github_pat_"], &[Run(ALNUM, 22, 22), Text("_"), Run(ALNUM, 59, 59)]),
     token("gitlab_token",
         &["glpat-", "gldt-", "glrt-", "glptt-", "glcbt-", "glft-", "glsoat-", "glagent-", "glimt-", "gloas-", "glffct-", "glwt-"],
@@ -63,15 +63,15 @@ pub(super) const TOKENS: &[Token] = &[
     token("stripe_webhook_secret", &["whsec_"], &[Run(BASE64_ANY, 24, 128)]),
     token("anthropic_key", &["sk-ant-"], &[Run(WORD, 40, 160)]),
     token("openai_key", &["sk-proj-", "sk-svcacct-", "sk-admin-", "sk-None-"], &[Run(WORD, 40, 220)]),
-    checked("openai_key", &["sk-"], &[Run(ALNUM, 48, 48)], |chars| contains(chars, b"T3BlbkFJ")),
+    checked("openai_key", &["sk-"], &[Run(ALNUM, 48, 48)], Check::Also(has_openai)),
     token("openrouter_key", &["sk-or-v1-"], &[Run(HEX, 64, 64)]),
     token("deepseek_key", &["sk-"], &[Run(HEX, 32, 32)]),
     token("google_api_key", &["AIza"], &[Run(WORD, 35, 35)]),
     token("google_oauth_client_secret", &["GOCSPX-"], &[Run(WORD, 28, 28)]),
     token("google_oauth_token", &["ya29."], &[Run(DOTTED, 30, 2048)]),
     token("google_oauth_token", &["1//0"], &[Run(WORD, 36, 256)]),
-    checked("azure_client_secret", &["0Q~", "1Q~", "2Q~", "3Q~", "4Q~", "5Q~", "6Q~", "7Q~", "8Q~", "9Q~"], &[Run(Class::new(b"A-Za-z0-9_.~-"), 31, 34)], |_| Check::Inside),
-    checked("npm_token", &["npm_"], &[Run(ALNUM, 36, 36)], github),
+    checked("azure_client_secret", &["0Q~", "1Q~", "2Q~", "3Q~", "4Q~", "5Q~", "6Q~", "7Q~", "8Q~", "9Q~"], &[Run(Class::new(b"A-Za-z0-9_.~-"), 31, 34)], Check::End),
+    checked("npm_token", &["npm_"], &[Run(ALNUM, 36, 36)], GITHUB),
     token("pypi_token", &["pypi-AgEIcHlwaS5vcmc", "pypi-AgENdGVzdC5weXBpLm9yZ"], &[Run(WORD, 50, 1000)]),
     token("docker_token", &["dckr_pat_"], &[Run(WORD, 27, 36)]),
     token("docker_token", &["dckr_oat_"], &[Run(WORD, 32, 40)]),
@@ -85,7 +85,7 @@ pub(super) const TOKENS: &[Token] = &[
     token("brevo_key", &["xkeysib-", "xsmtpsib-"], &[Run(HEX, 64, 64), Text("-"), Run(ALNUM, 16, 16)]),
     token("discord_webhook", &["discord.com/api/webhooks/", "discordapp.com/api/webhooks/"], &[Run(DIGIT, 17, 20), Text("/"), Run(WORD, 60, 80)]),
     token("shopify_token", &["shpat_", "shpca_", "shppa_", "shpss_", "shptka_", "shprt_"], &[Run(HEX_ANY, 32, 40)]),
-    checked("square_token", &["EAAA"], &[Run(WORD, 60, 60)], mixed),
+    checked("square_token", &["EAAA"], &[Run(WORD, 60, 60)], Check::Also(mixed)),
     token("square_token", &["sq0atp-"], &[Run(WORD, 22, 22)]),
     token("square_token", &["sq0csp-"], &[Run(WORD, 43, 43)]),
     token("dropbox_token", &["sl."], &[Run(DOTTED, 120, 2048)]),
@@ -98,9 +98,9 @@ pub(super) const TOKENS: &[Token] = &[
     token("postman_key", &["PMAK-"], &[Run(HEX, 24, 24), Text("-"), Run(HEX, 34, 34)]),
     token("databricks_token", &["dapi"], &[Run(HEX, 32, 32)]),
     token("vault_token", &["hvs.", "hvb.", "hvr."], &[Run(WORD, 24, 300)]),
-    checked("terraform_token", &[".atlasv1."], &[Run(WORD, 60, 80)], |_| Check::Inside),
+    checked("terraform_token", &[".atlasv1."], &[Run(WORD, 60, 80)], Check::End),
     token("grafana_token", &["glc_"], &[Run(BASE64_ANY, 32, 400)]),
-    checked("grafana_token", &["glsa_"], &[Run(ALNUM, 32, 32), Text("_"), Run(HEX_ANY, 8, 8)], grafana),
+    checked("grafana_token", &["glsa_"], &[Run(ALNUM, 32, 32), Text("_"), Run(HEX_ANY, 8, 8)], GRAFANA),
     token("new_relic_key", &["NRAK-", "NRII-", "NRIQ-", "NRRA-", "NRSP-"], &[Run(WORD, 24, 64)]),
     token("sentry_token", &["sntryu_"], &[Run(HEX, 64, 64)]),
     token("sentry_token", &["sntrys_"], &[Run(BASE64_ANY, 60, 600)]),
@@ -200,42 +200,28 @@ pub(super) const NAMED: &[Named] = &[
     Named { name: "okta_token", words: &["SSWS"], value: &[Text("00"), Run(WORD, 40, 40)] },
 ];
 
-fn github(chars: &[u8]) -> Check {
-    let is_proven = chars.len() == 40 && crc32_base62(&chars[4..]);
-    if is_proven {
-        Check::Proven
-    } else {
-        Check::Possible
-    }
-}
+const GITHUB: Check = Check::Proof(40, |chars| crc32_base62(&chars[4..]));
+const GRAFANA: Check = Check::Proof(46, grafana);
 
 /// The last eight digits are the CRC-32 of what is before them.
-fn grafana(chars: &[u8]) -> Check {
+fn grafana(chars: &[u8]) -> bool {
     let Some((token, checksum)) = chars.split_last_chunk::<9>() else {
-        return Check::No;
+        return false;
     };
     let digits = std::str::from_utf8(&checksum[1..]).ok();
     let known = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-    if known == Some(crc32(token)) {
-        Check::Proven
-    } else {
-        Check::Possible
-    }
+    known == Some(crc32(token))
 }
 
 /// As Base64 of zeros, as it is in images, never is.
-fn mixed(chars: &[u8]) -> Check {
+fn mixed(chars: &[u8]) -> bool {
     let seen = chars
         .iter()
         .fold(0_u128, |seen, byte| seen | (1 << (byte & 127)));
-    if seen.count_ones() < 24 {
-        Check::No
-    } else {
-        Check::Possible
-    }
+    seen.count_ones() >= 24
 }
 
-fn contains(chars: &[u8], part: &[u8]) -> Check {
-    let is_there = chars.windows(part.len()).any(|window| window == part);
-    if is_there { Check::Possible } else { Check::No }
+/// "OpenAI" in Base64.
+fn has_openai(chars: &[u8]) -> bool {
+    chars.windows(8).any(|window| window == b"T3BlbkFJ")
 }
