@@ -70,6 +70,7 @@ pub(crate) async fn run(
         files,
         index,
         mut downloads,
+        ..
     } = loaded;
     let mut text = String::new();
     let prepared = preparation.run(&mut downloads, &mut config, &mut text);
