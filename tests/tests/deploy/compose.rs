@@ -129,6 +129,16 @@ fn services_are_held_and_only_loopback_is_published() {
         }
     }
     assert!(services["redis"]["ports"].is_null());
+    // Prometheus finds the gateway by name: by one address, or it counts everything twice.
+    let networks = |service: &str| -> Vec<String> {
+        let named = services[service]["networks"].as_object().expect("networks");
+        named.keys().cloned().collect()
+    };
+    let gateway = networks("switchboard");
+    let shared = networks("prometheus")
+        .into_iter()
+        .filter(|network| gateway.contains(network));
+    assert_eq!(shared.count(), 1);
     for network in ["servers", "state", "watch"] {
         assert_eq!(file["networks"][network]["internal"], true, "{network}");
     }
