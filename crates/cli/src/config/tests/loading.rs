@@ -333,12 +333,14 @@ fn the_examples_of_the_repository_load() {
         .env("CI_NEXT_KEY_SHA256", &DIGEST.replace('9', "7"))
         .env("ROBOT_KEY_SHA256", &DIGEST.replace('9', "6"))
         .env("ADMIN_KEY_SHA256", &DIGEST.replace('9', "5"))
-        .env("AGENT_KEY_SHA256", DIGEST)
+        .env("AGENTS_KEY_SHA256", &DIGEST.replace('9', "4"))
+        .env("TEAM_KEY_SHA256", &DIGEST.replace('9', "3"))
+        .env("REDIS_URL", "redis://:a-password@redis:6379/0")
         .env("OIDC_ISSUER", "https://id.example.com/realms/team")
         .env("TRACKER_URL", "https://tracker.example.com/mcp")
         .env("TRACKER_CLIENT_SECRET", "a-secret-of-the-tracker")
         .env("GITHUB_TOKEN", "token")
-        .env("SWITCHBOARD_KEY", "0123456789abcdef0123456789abcdef");
+        .env("SEALING_KEY", "0123456789abcdef0123456789abcdef");
     let files = [
         ("quickstart", 2),
         ("team", 6),
