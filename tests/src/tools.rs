@@ -56,6 +56,19 @@ pub fn python_legacy() -> PathBuf {
     installed("python-legacy/bin/python")
 }
 
+/// A program that checks files for deployment: `docker-compose`, `hadolint`, `helm`, `kubectl`, or
+/// the `python` that knows the schemas of Kubernetes.
+///
+/// # Panics
+///
+/// If the test tools are not installed.
+pub fn deploy(program: &str) -> PathBuf {
+    match program {
+        "docker-compose" | "helm" => installed(&format!("deploy-bin/{program}")),
+        _ => installed(&format!("deploy/bin/{program}")),
+    }
+}
+
 fn installed(file: &str) -> PathBuf {
     let path = cache().join(file);
     assert!(

@@ -286,7 +286,7 @@ async fn good_files_are_valid() {
         let check = async |format: &str| {
             let mut command = switchboard(&["check", "-c", file, "--format", format]);
             // Digests of texts that nobody guesses: others are refused.
-            for name in ["AGENT", "CI", "CI_NEXT", "DEV", "ROBOT", "ADMIN"] {
+            for name in ["AGENTS", "TEAM", "CI", "CI_NEXT", "DEV", "ROBOT", "ADMIN"] {
                 command.env(format!("{name}_KEY_SHA256"), digest_of(&key_of(name)));
             }
             command.envs([
@@ -294,8 +294,9 @@ async fn good_files_are_valid() {
                 ("OIDC_ISSUER", "https://id.example.com/realms/team"),
                 ("TRACKER_URL", "https://tracker.example.com/mcp"),
                 ("TRACKER_CLIENT_SECRET", "of-the-client-51b2"),
+                ("REDIS_URL", "redis://:of-a-test-7f20@127.0.0.1:6379/0"),
                 (
-                    "SWITCHBOARD_KEY",
+                    "SEALING_KEY",
                     "o3cYPhBvyzSZ3Ypm0jvS7dNmYvXoUBHFgcnTSEAJY2E=",
                 ),
             ]);

@@ -4,6 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod backends;
 pub(crate) mod check;
 pub(crate) mod client;
+pub(crate) mod health;
 pub(crate) mod runners;
 pub(crate) mod serve;
 

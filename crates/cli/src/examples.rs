@@ -5,6 +5,7 @@
 //! written with rmcp, which shares no code with the gateway's own wire path, and answer clients of
 //! both eras.
 
+mod http;
 mod notes;
 mod table;
 mod toolbox;
@@ -24,6 +25,7 @@ use rmcp::{ErrorData, ServerHandler, ServiceExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::http::over_http;
 use self::notes::NotesServer;
 use self::toolbox::ToolboxServer;
 
@@ -45,6 +47,14 @@ pub(crate) enum ExampleError {
     /// The other side opened the connection with something that MCP does not allow there.
     #[error("the client did not open the connection as the Model Context Protocol asks")]
     Handshake(#[source] Box<ServerInitializeError>),
+    /// It could not listen there, or stopped to.
+    #[error("cannot serve {address}: {source}")]
+    Listen {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The task that serves the connection ended by a panic.
     #[error("the example server stopped unexpectedly")]
     Stopped(#[source] tokio::task::JoinError),

@@ -4,13 +4,14 @@ mod commands;
 mod config;
 mod examples;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::runners::Preparation;
-use crate::commands::{audit, backends, check, client, serve};
+use crate::commands::{audit, backends, check, client, health, serve};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -91,10 +92,23 @@ enum Command {
         #[command(flatten)]
         options: audit::Options,
     },
-    /// Run one of the built-in example servers over standard input and output: notes, toolbox.
+    /// Ask whether the gateway on this machine is well: the exit code is 0 if so, 1 if not. For
+    /// whoever watches over containers.
+    Health {
+        #[command(flatten)]
+        options: health::Options,
+    },
+    /// Run one of the built-in example servers: notes, toolbox. Over standard input and output, or
+    /// over HTTP with --listen.
     ExampleServer {
         /// Its name.
         name: String,
+        /// Serve HTTP at this address, under /mcp. Anybody who reaches it may call it.
+        #[arg(long, value_name = "ADDR")]
+        listen: Option<SocketAddr>,
+        /// A name that clients reach it by, beside localhost and the address; may repeat.
+        #[arg(long = "allowed-host", value_name = "NAME", requires = "listen")]
+        allowed_hosts: Vec<String>,
     },
     /// Print the reference of the configuration as Markdown.
     #[command(hide = true)]
@@ -149,13 +163,24 @@ fn main() -> ExitCode {
             } => client::call(&server, &name, &arguments, json).await,
             Command::Backends { action, options } => backends::run(action, &options).await,
             Command::Audit { options } => audit::run(options).await,
-            Command::ExampleServer { name } => match examples::run(&name).await {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(error @ examples::ExampleError::Unknown { .. }) => {
-                    commands::misused(&error.to_string())
+            Command::Health { options } => health::run(&options).await,
+            Command::ExampleServer {
+                name,
+                listen,
+                allowed_hosts,
+            } => {
+                let ended = match listen {
+                    None => examples::run(&name).await,
+                    Some(address) => examples::over_http(&name, address, allowed_hosts).await,
+                };
+                match ended {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(error @ examples::ExampleError::Unknown { .. }) => {
+                        commands::misused(&error.to_string())
+                    }
+                    Err(error) => commands::failed(&error.to_string()),
                 }
-                Err(error) => commands::failed(&error.to_string()),
-            },
+            }
             Command::ConfigReference => {
                 commands::print(&config::reference_markdown());
                 ExitCode::SUCCESS

@@ -71,6 +71,7 @@ pub(crate) async fn run(
         sections: _,
         index,
         mut downloads,
+        ..
     } = loaded;
     let mut text = String::new();
     let prepared = preparation.run(&mut downloads, &mut config, &mut text);

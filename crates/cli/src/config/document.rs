@@ -1,6 +1,7 @@
 //! One source of the configuration: a file, or a variable of the environment.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{self, PathBuf};
 
 use serde_json::Value as Json;
@@ -31,6 +32,8 @@ pub(super) struct Document {
     pub(super) root: Node,
     /// The keys whose values were taken out because of a mistake.
     pub(super) removed: Vec<Vec<String>>,
+    /// The files that its variables are read from.
+    pub(super) referenced: BTreeSet<PathBuf>,
     /// The folder that relative paths are meant from.
     folder: PathBuf,
     /// Whether this is a client's file.
@@ -83,6 +86,7 @@ impl Document {
             name,
             root,
             removed: Vec::new(),
+            referenced: BTreeSet::new(),
             folder: absolute.parent().unwrap_or(cwd).to_owned(),
             client: false,
         };
@@ -130,6 +134,7 @@ impl Document {
                     name: variable.clone(),
                     root,
                     removed: Vec::new(),
+                    referenced: BTreeSet::new(),
                     folder: cwd.to_owned(),
                     client: false,
                 })
@@ -205,12 +210,14 @@ impl Document {
         let is_wanted =
             |path: &Path| only.is_none_or(|only| only.iter().any(|key| is_in(path, key)));
         let mut failed = Vec::new();
-        Variables {
+        let variables = Variables {
             env,
             folder: &self.folder,
             client: self.client,
-        }
-        .expand_all(&mut self.root, &Path::default(), &mut failed);
+            files: RefCell::default(),
+        };
+        variables.expand_all(&mut self.root, &Path::default(), &mut failed);
+        self.referenced = variables.files.into_inner();
         for text in failed.into_iter().filter(|text| is_wanted(&text.path)) {
             let finding = self.finding(&text.path, text.line, text.message);
             findings.errors.push(finding);

@@ -51,6 +51,8 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Finding>,
     /// The files that were read, in the order in which they were laid over each other.
     pub(crate) files: Vec<PathBuf>,
+    /// The files that hold values of variables (`${file:…}`, `NAME_FILE`).
+    pub(crate) referenced: Vec<PathBuf>,
     /// Where each key stands, for what only comes to light later.
     pub(crate) index: Index,
     /// What runners fetch; the versions of the lock stand in the configuration already.
@@ -65,8 +67,8 @@ pub(crate) type Keys<'k> = &'k [&'k [&'k str]];
 impl Loaded {
     /// The files whose change is a reason to load again: the lock may be written later.
     pub(crate) fn watched(&self) -> Vec<PathBuf> {
-        let lock = self.downloads.lock.iter();
-        self.files.iter().chain(lock).cloned().collect()
+        let files = self.files.iter().chain(&self.referenced);
+        files.chain(self.downloads.lock.iter()).cloned().collect()
     }
 }
 
@@ -127,13 +129,19 @@ pub(crate) fn load_only(
     for document in &mut documents {
         document.check(&schema, &mut findings);
     }
+    let referenced: BTreeSet<PathBuf> = documents
+        .iter()
+        .flat_map(|document| document.referenced.iter().cloned())
+        .collect();
+    let referenced: Vec<PathBuf> = referenced.into_iter().collect();
     let index = Index::of(&documents);
     let mut config = compose(&documents, &index, &schema, complete, &mut findings);
     let downloads = Downloads::prepare(&mut config, &files, cwd).unwrap_or_else(|wrong| {
         findings.errors.push(wrong);
         Downloads::default()
     });
-    let mistakes = sandboxes::mistakes(&config, &files, &downloads, cwd, &index);
+    let deciding: Vec<PathBuf> = files.iter().chain(&referenced).cloned().collect();
+    let mistakes = sandboxes::mistakes(&config, &deciding, &downloads, cwd, &index);
     findings.errors.extend(mistakes);
 
     sort(&mut findings.errors, &files);
@@ -145,6 +153,7 @@ pub(crate) fn load_only(
         config,
         warnings: findings.warnings,
         files,
+        referenced,
         index,
         downloads,
         sections,

@@ -1,6 +1,7 @@
 //! `${NAME}` and its kin in the texts of a file.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{self, PathBuf};
@@ -9,6 +10,9 @@ use super::node::{Node, Path, Value};
 
 /// The largest file that `${file:…}` reads, in bytes.
 const LARGEST_FILE: u64 = 1024 * 1024;
+/// What the name of a variable ends with that says in which file the value of another is, as images
+/// of containers commonly have it: `GITHUB_TOKEN_FILE` for `GITHUB_TOKEN`.
+const IN_FILE: &str = "_FILE";
 
 /// Where the values of variables come from.
 pub(super) struct Variables<'a> {
@@ -17,6 +21,8 @@ pub(super) struct Variables<'a> {
     pub(super) folder: &'a path::Path,
     /// Whether the file is a client's: those also know `$NAME` and `${workspaceFolder}`.
     pub(super) client: bool,
+    /// The files that values were asked of, whether they could be read or not.
+    pub(super) files: RefCell<BTreeSet<PathBuf>>,
 }
 
 /// A text that could not be expanded: where it is and why.
@@ -97,8 +103,8 @@ impl Variables<'_> {
         if let Some((name, default)) = reference.split_once(":-") {
             let name = name.strip_prefix("env:").unwrap_or(name);
             check_name(name)?;
-            return match self.env.get(name) {
-                Some(value) if !value.is_empty() => Ok(value.clone()),
+            return match self.value(name)? {
+                Some(value) if !value.is_empty() => Ok(value),
                 _ => Ok(self.expand(default)?.unwrap_or_else(|| default.to_owned())),
             };
         }
@@ -121,14 +127,30 @@ impl Variables<'_> {
 
     fn variable(&self, name: &str) -> Result<String, String> {
         check_name(name)?;
-        self.env.get(name).cloned().ok_or_else(|| {
+        self.value(name)?.ok_or_else(|| {
             format!("the environment variable `{name}` is not set; expected a value for it, or a default as in `${{{name}:-default}}`")
         })
+    }
+
+    /// The value of a variable: its own, or what the file holds that `NAME_FILE` names.
+    fn value(&self, name: &str) -> Result<Option<String>, String> {
+        if let Some(value) = self.env.get(name) {
+            return Ok(Some(value.clone()));
+        }
+        let named = format!("{name}{IN_FILE}");
+        match self.env.get(&named).filter(|path| !path.is_empty()) {
+            None => Ok(None),
+            Some(path) => match self.file(path) {
+                Ok(value) => Ok(Some(value)),
+                Err(message) => Err(format!("{message}, as `{named}` says")),
+            },
+        }
     }
 
     fn file(&self, path: &str) -> Result<String, String> {
         let unreadable = |why: &str| format!("the file `{path}` can't be read: {why}");
         let absolute = self.folder.join(path);
+        self.files.borrow_mut().insert(absolute.clone());
         let mut bytes = Vec::new();
         File::open(&absolute)
             .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))

@@ -277,6 +277,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_change_of_a_volume_of_kubernetes_is_seen_once() {
+        use std::fs::{create_dir, remove_dir_all, rename, write};
+        use std::os::unix::fs::symlink;
+        // As the kubelet lays it out: files are links through `..data` to a folder, and the link
+        // to the folder is what it exchanges. Then it removes the old folder.
+        let volume = tempfile::tempdir().unwrap();
+        let at = |name: &str| volume.path().join(name);
+        let fill = |folder: &str, text: &str| {
+            create_dir(at(folder)).unwrap();
+            for name in ["config", "token"] {
+                write(at(folder).join(name), format!("{name}: {text}")).unwrap();
+            }
+        };
+        fill("..1", "old");
+        symlink("..1", at("..data")).unwrap();
+        for name in ["config", "token"] {
+            symlink(format!("..data/{name}"), at(name)).unwrap();
+        }
+        let mut watched = Watched::new(vec![at("config"), at("token")]).await;
+        assert!(!watched.have_changed().await);
+        fill("..2", "new");
+        symlink("..2", at("..data_tmp")).unwrap();
+        rename(at("..data_tmp"), at("..data")).unwrap();
+        remove_dir_all(at("..1")).unwrap();
+        assert!(!watched.have_changed().await);
+        assert!(watched.have_changed().await);
+        assert!(!watched.have_changed().await);
+        // The same again under another name, as when another key of the volume has changed.
+        fill("..3", "new");
+        symlink("..3", at("..data_tmp")).unwrap();
+        rename(at("..data_tmp"), at("..data")).unwrap();
+        remove_dir_all(at("..2")).unwrap();
+        assert!(!watched.have_changed().await);
+        assert!(!watched.have_changed().await);
+    }
+
+    #[tokio::test]
     async fn a_file_that_is_being_written_has_not_changed_yet() {
         let folder = tempfile::tempdir().unwrap();
         let [first, second] = ["first", "second"].map(|name| folder.path().join(name));

@@ -238,6 +238,52 @@ backends:
 }
 
 #[test]
+fn a_variable_whose_value_is_in_a_file() {
+    let text = r#"
+backends:
+  files:
+    command: npx
+    args: ["${TOKEN}", "${TOKEN:-none}", "${OTHER:-none}", "${EMPTY:-none}", "${UNNAMED:-none}"]
+    env: { SECRET: "${file:secret}" }
+"#;
+    let place = Place::new()
+        .file("conf/a.yaml", text)
+        .other_file("conf/token", "s3cret\n")
+        .other_file("conf/secret", "of a file")
+        .other_file("conf/empty", "\n")
+        .env("TOKEN_FILE", "token")
+        // Its own value counts.
+        .env("OTHER", "given")
+        .env("OTHER_FILE", "is not there")
+        .env("EMPTY_FILE", "empty")
+        .env("UNNAMED_FILE", "");
+    let loaded = place.load();
+    assert_eq!(
+        arguments(&loaded.config.backends["files"]),
+        ["s3cret", "s3cret", "given", "none", "none"]
+    );
+    let conf = place.path().join("conf");
+    let watched = loaded.watched();
+    for file in ["secret", "token", "empty"] {
+        assert!(watched.contains(&conf.join(file)), "{file}: {watched:?}");
+    }
+}
+
+#[test]
+fn a_file_with_the_value_of_a_variable_that_is_not_there() {
+    Place::new()
+        .file(
+            "a.yaml",
+            "backends: { a: { command: \"${TOKEN:-npx}\" } }\n",
+        )
+        .env("TOKEN_FILE", "missing")
+        .fails_with(
+            "a.yaml:1: backends.a.command: the file `missing` can't be read: No such file or \
+             directory, as `TOKEN_FILE` says",
+        );
+}
+
+#[test]
 fn yaml_anchors_and_scalars() {
     let text = r#"
 backends:
@@ -314,12 +360,14 @@ fn the_examples_of_the_repository_load() {
         .env("CI_NEXT_KEY_SHA256", &DIGEST.replace('9', "7"))
         .env("ROBOT_KEY_SHA256", &DIGEST.replace('9', "6"))
         .env("ADMIN_KEY_SHA256", &DIGEST.replace('9', "5"))
-        .env("AGENT_KEY_SHA256", DIGEST)
+        .env("AGENTS_KEY_SHA256", &DIGEST.replace('9', "4"))
+        .env("TEAM_KEY_SHA256", &DIGEST.replace('9', "3"))
+        .env("REDIS_URL", "redis://:a-password@redis:6379/0")
         .env("OIDC_ISSUER", "https://id.example.com/realms/team")
         .env("TRACKER_URL", "https://tracker.example.com/mcp")
         .env("TRACKER_CLIENT_SECRET", "a-secret-of-the-tracker")
         .env("GITHUB_TOKEN", "token")
-        .env("SWITCHBOARD_KEY", "0123456789abcdef0123456789abcdef");
+        .env("SEALING_KEY", "0123456789abcdef0123456789abcdef");
     let files = [
         ("quickstart", 2),
         ("team", 6),
