@@ -56,6 +56,15 @@ pub fn python_legacy() -> PathBuf {
     installed("python-legacy/bin/python")
 }
 
+/// `prometheus` or `promtool`.
+///
+/// # Panics
+///
+/// If the test tools are not installed.
+pub fn prometheus(program: &str) -> PathBuf {
+    installed(&format!("prometheus/bin/{program}"))
+}
+
 fn installed(file: &str) -> PathBuf {
     let path = cache().join(file);
     assert!(

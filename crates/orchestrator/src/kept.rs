@@ -254,6 +254,11 @@ impl Kept {
         }
     }
 
+    /// How much is kept, and being kept.
+    pub(crate) fn usage(&self) -> store::Usage {
+        self.0.accounts.total()
+    }
+
     /// Forgets everything that is kept.
     pub(crate) fn clear(&self) {
         let all = std::mem::take(&mut *self.0.entries.lock());
