@@ -13,11 +13,11 @@ use switchboard_tests::front::{Front, faulty, remote, until};
 use tempfile::TempDir;
 
 /// A part of everything that clients name as they like.
-pub const INVENTED: &str = "invented-by-a-client";
+pub(crate) const INVENTED: &str = "invented-by-a-client";
 const KEY: &str = "a key of the tests, 5c07e1d2";
 
 /// Two gateways: one with all kinds of backends, one that counts in a Redis.
-pub struct Loaded {
+pub(crate) struct Loaded {
     front: Front,
     counting: Front,
     legacy: LegacyClient,
@@ -29,7 +29,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut servers = Vec::new();
         for label in ["well", "fails", "one", "two", "slow"] {
             servers.push(FakeHttp::start(Transport::Modern, label).await);
@@ -70,12 +70,12 @@ impl Loaded {
         }
     }
 
-    pub fn metrics_urls(&self) -> [&str; 2] {
+    pub(crate) fn metrics_urls(&self) -> [&str; 2] {
         [self.front.metrics_url(), self.counting.metrics_url()]
     }
 
     /// The addresses to scrape.
-    pub fn targets(&self) -> Vec<String> {
+    pub(crate) fn targets(&self) -> Vec<String> {
         let hosts = self.metrics_urls().map(|url| {
             let host = url.trim_start_matches("http://");
             host.trim_end_matches("/metrics").to_owned()
@@ -84,7 +84,7 @@ impl Loaded {
     }
 
     /// Calls of everything, for about half a second.
-    pub async fn round(&self) {
+    pub(crate) async fn round(&self) {
         for _ in 0..5 {
             join3(self.calls(), self.inventions(), self.waiting()).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -115,7 +115,11 @@ impl Loaded {
     /// More at once than may be in it and wait.
     async fn waiting(&self) {
         let calls = (0..4).map(|_| self.front.client.call("slow__delay", json!({ "ms": 100 })));
-        join_all(calls).await;
+        // One more is given up by its caller.
+        let given_up = self.front.client.call("well__hang", json!({}));
+        let given_up = tokio::time::timeout(Duration::from_millis(50), given_up);
+        let (_, given_up) = tokio::join!(join_all(calls), given_up);
+        assert!(given_up.is_err(), "it never answers");
     }
 
     /// Names of tools, methods, clients, headers and keys that nobody has heard of.
@@ -150,7 +154,7 @@ impl Loaded {
         client.send(version).await.finish().await;
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self._stream);
         self.legacy.delete().await;
         self.front.gateway.stop().await;
@@ -188,5 +192,6 @@ fn config(servers: &[FakeHttp], folder: &TempDir) -> Value {
         "redaction": { "patterns": [{ "name": "employee", "regex": r"\bEMP-[0-9]{6}\b" }] },
         "audit": { "file": { "path": folder.path().join("audit.jsonl") } },
         "heartbeat": { "interval": "500ms" },
+        "telemetry": { "log": { "level": "error" } },
     })
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 /// A running Prometheus; it is killed with this.
-pub struct Prometheus {
+pub(crate) struct Prometheus {
     child: Child,
     url: String,
     http: reqwest::Client,
@@ -22,7 +22,7 @@ impl Prometheus {
     ///
     /// # Panics
     /// If it is not installed, or does not become ready.
-    pub async fn start(targets: &[String]) -> Self {
+    pub(crate) async fn start(targets: &[String]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let rules = tools::repository().join("deploy/prometheus/rules/*.yml");
         let config = serde_json::json!({
@@ -82,7 +82,7 @@ impl Prometheus {
     ///
     /// # Panics
     /// If it is no query.
-    pub async fn query(&self, query: &str) -> Vec<Value> {
+    pub(crate) async fn query(&self, query: &str) -> Vec<Value> {
         let data = self.get("query", &[("query", query)]).await;
         let mut found = data["result"].as_array().cloned().unwrap_or_default();
         found.retain(|sample| sample["value"][1] != "NaN");
@@ -90,7 +90,7 @@ impl Prometheus {
     }
 
     /// All rules.
-    pub async fn rules(&self) -> Vec<Value> {
+    pub(crate) async fn rules(&self) -> Vec<Value> {
         let data = self.get("rules", &[]).await;
         let groups = data["groups"].as_array().expect("groups");
         let rules = groups.iter().filter_map(|group| group["rules"].as_array());
@@ -98,14 +98,14 @@ impl Prometheus {
     }
 
     /// The values of a label, as variables of dashboards ask for them.
-    pub async fn label_values(&self, label: &str) -> Vec<Value> {
+    pub(crate) async fn label_values(&self, label: &str) -> Vec<Value> {
         let of = [("match[]", "switchboard_backend_state")];
         let data = self.get(&format!("label/{label}/values"), &of).await;
         data.as_array().cloned().unwrap_or_default()
     }
 
     /// Ends it, and waits until it has ended.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.child.kill().await.expect("it can be ended");
     }
 }

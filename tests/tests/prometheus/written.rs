@@ -10,14 +10,14 @@ fn read(file: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-pub fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     let text = value.as_str();
     text.unwrap_or_else(|| panic!("no text: {value}"))
         .to_owned()
 }
 
 /// The labels of each metric, by docs/metrics.md.
-pub fn families() -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn families() -> BTreeMap<String, BTreeSet<String>> {
     let reference = read("docs/metrics.md");
     let rows = reference.lines().filter_map(|line| {
         let mut cells = line.split(" | ");
@@ -35,7 +35,7 @@ pub fn families() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Every query of every dashboard, with what it is of.
-pub fn panels() -> Vec<(String, String)> {
+pub(crate) fn panels() -> Vec<(String, String)> {
     let folder = tools::repository().join("deploy/grafana");
     let mut queries = Vec::new();
     let mut boards = 0;
@@ -60,7 +60,7 @@ pub fn panels() -> Vec<(String, String)> {
 }
 
 /// The query of a panel as Grafana would send it, for the short time that there are data of.
-pub fn as_run(query: &str) -> String {
+pub(crate) fn as_run(query: &str) -> String {
     query
         .replace("$__rate_interval", "15s")
         .replace("$instance", ".*")
@@ -68,7 +68,7 @@ pub fn as_run(query: &str) -> String {
 }
 
 /// The metrics that a query names, recorded ones included.
-pub fn names(query: &str) -> BTreeSet<String> {
+pub(crate) fn names(query: &str) -> BTreeSet<String> {
     let is_part = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == ':';
     let words = query.split(|it| !is_part(it));
     let is_metric = |word: &&str| {
@@ -81,7 +81,7 @@ pub fn names(query: &str) -> BTreeSet<String> {
 }
 
 /// The series that a query looks at, each as a query of its own.
-pub fn selectors(query: &str) -> BTreeSet<String> {
+pub(crate) fn selectors(query: &str) -> BTreeSet<String> {
     let mut selectors = BTreeSet::new();
     for name in names(query) {
         for (at, _) in query.match_indices(&name) {
@@ -109,13 +109,13 @@ fn lines_of(file: &str, key: &str) -> Vec<String> {
 }
 
 /// What is recorded.
-pub fn recorded() -> BTreeSet<String> {
+pub(crate) fn recorded() -> BTreeSet<String> {
     let names = lines_of("deploy/prometheus/rules/recording.yml", "record");
     names.into_iter().collect()
 }
 
 /// Each alert, and where its runbook is.
-pub fn alerts() -> Vec<(String, String)> {
+pub(crate) fn alerts() -> Vec<(String, String)> {
     let file = "deploy/prometheus/rules/alerts.yml";
     let (names, urls) = (lines_of(file, "alert"), lines_of(file, "runbook_url"));
     assert_eq!(names.len(), urls.len());
