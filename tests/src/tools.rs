@@ -69,6 +69,15 @@ pub fn deploy(program: &str) -> PathBuf {
     }
 }
 
+/// `prometheus` or `promtool`.
+///
+/// # Panics
+///
+/// If the test tools are not installed.
+pub fn prometheus(program: &str) -> PathBuf {
+    installed(&format!("prometheus/bin/{program}"))
+}
+
 fn installed(file: &str) -> PathBuf {
     let path = cache().join(file);
     assert!(

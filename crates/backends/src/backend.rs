@@ -40,6 +40,7 @@ use crate::legacy::Shared;
 use crate::list_memory::ListMemory;
 use crate::lists::Lists;
 use crate::message::Rewrite;
+use crate::observe::shown_state;
 use crate::process::Supervisor;
 use crate::retry::{Backoff, RetryBudget};
 use crate::safety;
@@ -426,6 +427,17 @@ impl Backend {
         }
     }
 
+    /// The calls that are in it, and those that wait until they may be.
+    pub(crate) fn calls(&self) -> (usize, usize) {
+        let bulkhead = &self.inner.bulkhead;
+        (bulkhead.in_flight(), bulkhead.queued())
+    }
+
+    /// Its endpoints, but for those that are about to leave.
+    pub(crate) fn all_endpoints(&self) -> Arc<Vec<Endpoint>> {
+        self.inner.endpoints.load_full()
+    }
+
     /// Has it show and tell nothing any more, since it is no longer the one of its name. Calls are
     /// answered until [`Backend::shut_down`].
     pub fn retire(&self) {
@@ -672,14 +684,7 @@ impl Inner {
     /// Looks at all endpoints again, and tells whoever observes the backend.
     fn refresh_status(&self) {
         let status = self.aggregate_status();
-        self.metrics.set_state(match status.state {
-            State::Starting => BackendState::Starting,
-            State::Ready => BackendState::Ready,
-            State::Degraded => BackendState::Degraded,
-            State::Unavailable => BackendState::Unavailable,
-            State::NeedsAuth => BackendState::NeedsAuth,
-            State::NeedsAttention => BackendState::NeedsAttention,
-        });
+        self.metrics.set_state(shown_state(status.state));
         *self.status.lock() = status;
         self.changed.send_replace(());
         self.observer.changed(&self.name);

@@ -11,7 +11,9 @@ use switchboard_protocol::call::Call;
 use switchboard_protocol::credentials::Credentials;
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
-use switchboard_telemetry::{BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel};
+use switchboard_telemetry::{
+    AttemptCounts, AttemptTotals, BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel,
+};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -82,6 +84,8 @@ pub(crate) struct Inner {
     breaker_turned: Mutex<SystemTime>,
     /// Attempts that have not ended, results under way included.
     in_flight: Arc<AtomicUsize>,
+    /// Those that have.
+    ended: AttemptCounts,
     /// Wakes calls that wait for a connection.
     pub(crate) changed: watch::Sender<()>,
     /// The resources whose changes somebody wants to hear of.
@@ -182,6 +186,7 @@ impl Endpoint {
             breaker: Breaker::new(&config.breaker),
             breaker_turned: Mutex::new(SystemTime::now()),
             in_flight: Arc::default(),
+            ended: AttemptCounts::default(),
             changed: watch::Sender::new(()),
             watched: watch::Sender::default(),
             watching: watch::Sender::new(Some(BTreeSet::new())),
@@ -247,6 +252,16 @@ impl Endpoint {
     /// session, and no task is known that a client may come back for.
     pub(crate) fn is_idle(&self) -> bool {
         !self.inner.is_at_work()
+    }
+
+    /// Attempts that have not ended, results under way included.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.inner.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// How many have ended, and how.
+    pub(crate) fn ended(&self) -> AttemptTotals {
+        self.inner.ended.totals()
     }
 
     /// Whether both are handles of one endpoint.
@@ -758,6 +773,7 @@ impl Inner {
     /// Counts an attempt that was answered, or given up.
     pub(crate) fn count(&self, method: Method, took: Duration, error: Option<ErrorType>) {
         let method = MethodLabel::from_method(method.as_str());
+        self.ended.count(error);
         self.metrics.operation(method, error, took);
     }
 

@@ -104,6 +104,7 @@ impl Heartbeat {
         metrics: &Arc<Metrics>,
         orchestrator: &Orchestrator,
     ) -> Self {
+        metrics.set_health_round_interval(interval);
         Self {
             interval,
             target,

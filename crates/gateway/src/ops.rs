@@ -8,16 +8,30 @@ use axum::routing::get;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use switchboard_orchestrator::Orchestrator;
-use switchboard_telemetry::Metrics;
+use switchboard_policy::limits::Limits;
+use switchboard_telemetry::{Metrics, Observed};
+
+use crate::policy::LimitsInForce;
 
 /// The content type of the Prometheus text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How everything is that is looked at for a scrape.
+fn observe(orchestrator: &Orchestrator, limits: &Limits) -> Observed {
+    let mut observed = Observed::default();
+    orchestrator.observe(&mut observed);
+    for level in limits.levels() {
+        observed.limit(level.policy, &level.name, level.measure, level.level);
+    }
+    observed
+}
 
 /// `/healthz`: the process runs. `/readyz`: it takes calls, which it does as soon as every backend
 /// was tried once, and until it begins to drain. `/metrics`: Prometheus text.
 pub(crate) fn router(
     metrics: Arc<Metrics>,
     orchestrator: Orchestrator,
+    limits: LimitsInForce,
     draining: Arc<AtomicBool>,
 ) -> Router {
     // Backends that a reload adds start beside others that work.
@@ -37,9 +51,12 @@ pub(crate) fn router(
     };
     let scrape = move || {
         let (metrics, orchestrator) = (Arc::clone(&metrics), measured.clone());
+        let limits = limits.load_full();
         async move {
             orchestrator.measure_processes().await;
-            ([(CONTENT_TYPE, METRICS_TYPE)], metrics.render())
+            let observed = observe(&orchestrator, &limits);
+            let text = metrics.render_with(observed);
+            ([(CONTENT_TYPE, METRICS_TYPE)], text)
         }
     };
     Router::new()

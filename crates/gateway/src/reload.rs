@@ -144,6 +144,7 @@ impl Reloader {
         };
         self.shown.store(Arc::new(ConfigView::of(&next)));
         self.in_force = next;
+        limits.forget_others(&self.metrics);
         self.limits.store(limits);
         Ok(Reloaded {
             is_changed: true,

@@ -199,6 +199,7 @@ impl Gateway {
         let ops = ops::router(
             Arc::clone(&metrics),
             orchestrator.clone(),
+            Arc::clone(&limits),
             Arc::clone(&draining),
         );
         Ok(Self {

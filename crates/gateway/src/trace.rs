@@ -10,9 +10,10 @@ use switchboard_orchestrator::TracedCall;
 use switchboard_protocol::call::{Call, Outcome};
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
+use switchboard_protocol::version::Version;
 use switchboard_telemetry::{
-    CallSpan, ErrorType, GaugeGuard, IncomingCall, MethodLabel, Metrics, Network, Sampler, Target,
-    TraceContext,
+    CallSpan, ClientVersion, ErrorType, GaugeGuard, IncomingCall, MethodLabel, Metrics, Network,
+    Sampler, Target, TraceContext,
 };
 use tower::{Layer, Service};
 
@@ -58,6 +59,17 @@ const fn label_of(method: Method) -> MethodLabel {
     }
 }
 
+/// The label of the version that a client speaks.
+const fn client_version(version: Version) -> ClientVersion {
+    match version {
+        Version::V2024_11_05 => ClientVersion::V2024_11_05,
+        Version::V2025_03_26 => ClientVersion::V2025_03_26,
+        Version::V2025_06_18 => ClientVersion::V2025_06_18,
+        Version::V2025_11_25 => ClientVersion::V2025_11_25,
+        Version::V2026_07_28 => ClientVersion::V2026_07_28,
+    }
+}
+
 /// Traces and measures every call.
 #[derive(Clone)]
 pub(crate) struct Trace<S> {
@@ -78,6 +90,7 @@ where
     }
 
     fn call(&mut self, call: Box<Call>) -> Self::Future {
+        self.layer.metrics.client_call(client_version(call.version));
         let span = server_span(&self.layer.sampler, &call);
         let measured = Measured {
             metrics: Arc::clone(&self.layer.metrics),

@@ -5,7 +5,7 @@
 //! replaced as a whole.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::policy::{Policy, Unrestricted};
 use switchboard_protocol::version::Version;
+use switchboard_telemetry::ToolTable;
 use tokio::sync::watch;
 
 use crate::config::NamesConfig;
@@ -28,6 +29,7 @@ mod discover;
 mod page;
 mod resources;
 mod shown;
+mod sizes;
 mod skills;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,7 @@ mod watching;
 
 pub use build::{Collision, Entry, Kind, Shortened};
 pub use resources::{ADDRESS_SCHEME, Route};
+pub use sizes::ProfileSizes;
 pub use view::{View, ViewRef};
 pub use watching::Watching;
 
@@ -277,6 +280,7 @@ pub struct Snapshot {
     /// All of it, as who may see everything sees it.
     own: View,
     views: Views,
+    sizes: OnceLock<Vec<ProfileSizes>>,
 }
 
 impl Snapshot {
@@ -323,6 +327,7 @@ impl Snapshot {
             profiles: HashMap::new(),
             own: View::default(),
             views: Views::default(),
+            sizes: OnceLock::new(),
         };
         let profiles = settings.profiles.iter();
         this.profiles = profiles
@@ -330,6 +335,14 @@ impl Snapshot {
             .collect();
         this.own = View::build(&this, &Lens::EVERYTHING);
         this
+    }
+
+    /// Has calls of its tools counted there.
+    pub(crate) fn count_in(&mut self, table: &ToolTable) {
+        let entries = self.tools.entries().iter();
+        let named = entries.map(|entry| (&entry.backend, &entry.exposed));
+        let counted = table.listed(named);
+        self.tools.count_in(counted);
     }
 
     /// The tool that clients know by this name. An empty-prefix backend's tool also has its

@@ -24,6 +24,7 @@ use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results;
 use crate::settle::{settle, settle_unexecuted};
+use crate::tool_calls::CountedCall;
 
 impl Inner {
     pub(crate) async fn call(
@@ -119,9 +120,14 @@ impl Inner {
             let snapshot = self.catalogue.load_full();
             let source = match resolve(&snapshot, call)? {
                 Resolution::To(destination) => {
-                    return self
-                        .send(&snapshot, &destination, call, continuation, began, span)
-                        .await;
+                    let counted = destination.calls;
+                    let counted = counted.map(|calls| CountedCall::new(calls, began));
+                    let sent = self.send(&snapshot, &destination, call, continuation, began, span);
+                    let outcome = sent.await;
+                    return match counted {
+                        Some(counted) => counted.end(outcome),
+                        None => outcome,
+                    };
                 }
                 Resolution::MayBe(source) => source,
             };

@@ -287,7 +287,12 @@ impl Kept {
     /// How many results are kept.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        self.0.accounts.total().results
+        self.usage().results
+    }
+
+    /// How much is kept, and being kept.
+    pub(crate) fn usage(&self) -> store::Usage {
+        self.0.accounts.total()
     }
 
     /// Forgets everything that is kept.

@@ -15,6 +15,7 @@ mod home;
 pub mod hub;
 mod kept;
 pub mod names;
+mod observe;
 mod orchestrator;
 pub mod profiles;
 mod reload;
@@ -25,6 +26,7 @@ mod spent;
 pub mod start_order;
 mod task_news;
 mod tasks;
+mod tool_calls;
 
 pub use cached::CacheParts;
 pub use clock::{now_ms, rfc3339};

@@ -150,6 +150,7 @@ impl Orchestrator {
         let kept = Kept::default();
         kept.configure(parts.kept_results.as_ref(), &parts.names);
         let deliverer = Deliverer::new(kept.clone(), Arc::clone(&parts.metrics));
+        let metrics = Arc::clone(&parts.metrics);
         let starter = Starter {
             metrics: parts.metrics,
             observer: Arc::clone(&events) as Arc<dyn Observer>,
@@ -167,6 +168,7 @@ impl Orchestrator {
             parts.private,
             parts.policy,
             parts.profiles,
+            metrics,
         )
         .keeping(parts.kept_results);
         let all = backends.all();

@@ -251,6 +251,7 @@ impl Drop for Newcomers<'_> {
 /// Ends a backend that is in force no longer, as soon as its calls have.
 fn retire(inner: &Inner, old: Backend, drain_timeout: Duration) {
     let stop = inner.stop.clone();
+    let metrics = Arc::clone(&inner.backends.starter().metrics);
     let place = Arc::clone(&inner.reload_lock.retiring)
         .try_acquire_owned()
         .ok();
@@ -263,6 +264,10 @@ fn retire(inner: &Inner, old: Backend, drain_timeout: Duration) {
             }
         }
         old.shut_down().await;
+        let name = Arc::clone(old.name());
+        drop(old);
+        // What its last calls have brought back, if nobody has its name by now.
+        metrics.forget_ended_backend(&name);
     });
 }
 

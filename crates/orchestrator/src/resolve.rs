@@ -10,6 +10,7 @@ use switchboard_protocol::extension;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::param_header::ParamHeaders;
 use switchboard_protocol::policy::{Target, TargetKind};
+use switchboard_telemetry::ToolCalls;
 
 use crate::catalogue::{Entry, Route, Snapshot, Source};
 
@@ -24,6 +25,8 @@ pub(crate) struct Destination<'s> {
     pub(crate) param_headers: Option<&'s ParamHeaders>,
     /// What a tool says that it does to the world.
     pub(crate) effects: Option<Effects>,
+    /// What counts calls of it, if it is a tool.
+    pub(crate) calls: Option<&'s Arc<ToolCalls>>,
     kind: TargetKind,
     /// The name of a tool or prompt as the gateway lists it.
     exposed: Option<&'s Arc<str>>,
@@ -155,6 +158,7 @@ impl<'s> Asking<'s, '_> {
                 param_headers: (!entry.item.param_headers.is_empty())
                     .then_some(&*entry.item.param_headers),
                 effects: (kind == TargetKind::Tool).then_some(entry.item.effects),
+                calls: entry.calls.as_ref(),
                 kind,
                 exposed: Some(&entry.exposed),
             }));
@@ -178,6 +182,7 @@ impl<'s> Asking<'s, '_> {
                     target,
                     param_headers: None,
                     effects: None,
+                    calls: None,
                     kind,
                     exposed: None,
                 }))

@@ -20,6 +20,7 @@ use crate::store::{Store, memory};
 
 pub(crate) mod concerns;
 pub mod config;
+pub mod level;
 mod refusal;
 pub mod report;
 pub(crate) mod terms;

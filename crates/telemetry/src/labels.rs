@@ -16,6 +16,9 @@ macro_rules! label {
             /// Every value, in order of declaration; a value's place is its discriminant.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
+            /// The values as they stand in the metric, in the same order.
+            pub const NAMES: [&'static str; Self::ALL.len()] = [$($text,)+];
+
             /// The value as it stands in the metric.
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -348,5 +351,129 @@ label! {
         UnattributedLog = "unattributed_log",
         /// A notification with no addressee, or for a full sink.
         DroppedNotification = "dropped_notification",
+    }
+}
+
+label! {
+    /// `outcome` of an attempt at an endpoint.
+    AttemptOutcome {
+        /// There was a result, or a question.
+        Ok = "ok",
+        /// The result had `isError: true`.
+        ToolError = "tool_error",
+        /// The server answered with an error.
+        Error = "error",
+        /// There was no answer in time.
+        Timeout = "timeout",
+        /// There was no answer, or none that is one.
+        Failed = "failed",
+        /// The caller went away or cancelled.
+        Cancelled = "cancelled",
+    }
+}
+
+impl AttemptOutcome {
+    /// What an attempt came to that failed like this; `None`: it did not fail.
+    pub const fn of(error: Option<ErrorType>) -> Self {
+        let Some(error) = error else {
+            return Self::Ok;
+        };
+        match error {
+            ErrorType::ToolError => Self::ToolError,
+            ErrorType::Timeout | ErrorType::GatewayTimeout => Self::Timeout,
+            ErrorType::Cancelled => Self::Cancelled,
+            ErrorType::ParseError
+            | ErrorType::InvalidRequest
+            | ErrorType::MethodNotFound
+            | ErrorType::InvalidParams
+            | ErrorType::InternalError
+            | ErrorType::ResourceNotFound
+            | ErrorType::HeaderMismatch
+            | ErrorType::MissingCapability
+            | ErrorType::UnsupportedVersion
+            | ErrorType::Other => Self::Error,
+            ErrorType::SessionNotFound
+            | ErrorType::Unauthorized
+            | ErrorType::OverBudget
+            | ErrorType::Forbidden
+            | ErrorType::TooLarge
+            | ErrorType::ArgumentsRefused
+            | ErrorType::LimitReached
+            | ErrorType::BadGateway
+            | ErrorType::Unavailable => Self::Failed,
+        }
+    }
+}
+
+label! {
+    /// `outcome` of a call of a tool.
+    ToolOutcome {
+        /// There was a result, or a question.
+        Ok = "ok",
+        /// The result had `isError: true`.
+        ToolError = "tool_error",
+        /// There was no result.
+        Failed = "failed",
+        /// It was not made: by a rule, a limit or a budget, or for its arguments.
+        Refused = "refused",
+        /// The caller went away or cancelled.
+        Cancelled = "cancelled",
+    }
+}
+
+label! {
+    /// `state` of the breaker of an endpoint. It is in exactly one.
+    BreakerShown {
+        /// It lets all calls in.
+        Closed = "closed",
+        /// It lets none in.
+        Open = "open",
+        /// It lets one in, to see whether the endpoint is back.
+        HalfOpen = "half_open",
+    }
+}
+
+label! {
+    /// `outcome` of a call of a tool that took the place of another.
+    FallbackOutcome {
+        /// Its answer is the caller's.
+        Served = "served",
+        /// It failed too, or could not be called.
+        Failed = "failed",
+    }
+}
+
+label! {
+    /// `list`: what is listed.
+    ListKind {
+        Tools = "tools",
+        Prompts = "prompts",
+        Resources = "resources",
+        /// Of resources.
+        Templates = "templates",
+        Skills = "skills",
+    }
+}
+
+label! {
+    /// `version` of the protocol that a client speaks.
+    ClientVersion {
+        V2024_11_05 = "2024-11-05",
+        V2025_03_26 = "2025-03-26",
+        V2025_06_18 = "2025-06-18",
+        V2025_11_25 = "2025-11-25",
+        V2026_07_28 = "2026-07-28",
+    }
+}
+
+impl ClientVersion {
+    /// `era` of the version.
+    pub const fn era(self) -> &'static str {
+        match self {
+            Self::V2024_11_05 | Self::V2025_03_26 | Self::V2025_06_18 | Self::V2025_11_25 => {
+                "legacy"
+            }
+            Self::V2026_07_28 => "modern",
+        }
     }
 }

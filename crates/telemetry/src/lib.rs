@@ -18,13 +18,15 @@ pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filt
 pub use context::{Sampler, TraceContext, TraceParent};
 pub use init::{Guard, InitError, init};
 pub use labels::{
-    AuditDrop, AuthOutcome, BackendState, BreakerTurn, CacheOutcome, ErrorType, IgnoredMessage,
-    LimitDecision, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason,
-    StoreFailure,
+    AttemptOutcome, AuditDrop, AuthOutcome, BackendState, BreakerShown, BreakerTurn, CacheOutcome,
+    ClientVersion, ErrorType, FallbackOutcome, IgnoredMessage, LimitDecision, ListKind,
+    MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
+    ToolOutcome,
 };
 pub use metrics::{
-    BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, LimitMetrics, Metrics, ProcessMetrics,
-    StoreMetrics, reference,
+    AttemptCounts, AttemptTotals, BUCKETS, BackendLoad, BackendMetrics, EndpointObserved,
+    GaugeGuard, GaugeShare, LimitLevel, LimitMetrics, ListSize, Metrics, Observed, ProcessMetrics,
+    StoreMetrics, ToolCalls, ToolTable, reference,
 };
 pub use redaction::{Outlet, Redactor, redact_with, redacted};
 pub use span::{Attempt, CallSpan, IncomingCall, Network, Target};

@@ -3,35 +3,46 @@
 //! Labels are looked up by name once: a call counts through an index into handles, and takes no
 //! lock after the first call of its kind.
 
+mod backends;
 mod families;
 mod limits;
+mod observed;
+mod operations;
 mod processes;
 mod readings;
+mod reference;
 #[cfg(test)]
 mod tests;
+mod tools;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::labels::{
-    AuditDrop, AuthOutcome, BackendState, BreakerTurn, CacheOutcome, ErrorType, IgnoredMessage,
-    LimitDecision, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason,
-    StoreFailure,
+    AuditDrop, AuthOutcome, ClientVersion, ErrorType, MethodLabel, PolicyDecision, ReloadResult,
+    ShedReason,
 };
+use backends::BackendFamilies;
 use families::Family;
-use processes::ProcessFamilies;
+use operations::Operations;
 use readings::Reading;
 
-pub use families::reference;
+pub use backends::BackendMetrics;
 pub use limits::{LimitMetrics, StoreMetrics};
+pub use observed::{
+    AttemptCounts, AttemptTotals, BackendLoad, EndpointObserved, LimitLevel, ListSize, Observed,
+};
 pub use processes::ProcessMetrics;
+pub use reference::reference;
+pub use tools::{ToolCalls, ToolTable};
 
 /// Upper bounds of the histograms in seconds, from the OpenTelemetry conventions for MCP.
 pub const BUCKETS: [f64; 14] = [
@@ -49,18 +60,7 @@ const ACCESS: &str = "access";
 pub struct Metrics {
     registry: Registry,
     server: Operations,
-    client_duration: HistogramVec,
-    backend_state: IntGaugeVec,
-    backend_restarts: IntCounterVec,
-    backend_recycles: IntCounterVec,
-    backend_tools: IntGaugeVec,
-    backend_sessions: IntGaugeVec,
-    backend_ignored: IntCounterVec,
-    backend_refused: IntCounterVec,
-    backend_retries: IntCounterVec,
-    backend_breaker: IntCounterVec,
-    cache: IntCounterVec,
-    processes: ProcessFamilies,
+    backends: BackendFamilies,
     config_reloads: IntCounterVec,
     config_reloaded: IntGauge,
     connections: IntGauge,
@@ -76,6 +76,9 @@ pub struct Metrics {
     redactions: IntCounterVec,
     audit_dropped: Box<[IntCounter]>,
     authentications: Box<[IntCounter]>,
+    /// By version.
+    client_calls: Box<[IntCounter]>,
+    tools: ToolTable,
     health_round: IntGauge,
     http_requests: IntCounterVec,
     http_handles: Box<[OnceLock<IntCounter>]>,
@@ -95,6 +98,7 @@ impl Metrics {
         let policy_decisions = counters(&registry, &families::POLICY_DECISIONS)?;
         let audit_dropped = counters(&registry, &families::AUDIT_DROPPED)?;
         let authentications = counters(&registry, &families::AUTHENTICATIONS)?;
+        let client_calls = counters(&registry, &families::CLIENT_CALLS)?;
         let config_reloads = counters(&registry, &families::CONFIG_RELOADS)?;
         for result in ReloadResult::ALL {
             config_reloads.with_label_values(&[result.as_str()]);
@@ -106,18 +110,7 @@ impl Metrics {
         }
         Ok(Self {
             server: Operations::new(server_duration, None),
-            client_duration: histogram(&registry, &families::CLIENT_DURATION)?,
-            backend_state: gauges(&registry, &families::BACKEND_STATE)?,
-            backend_restarts: counters(&registry, &families::BACKEND_RESTARTS)?,
-            backend_recycles: counters(&registry, &families::BACKEND_RECYCLES)?,
-            backend_tools: gauges(&registry, &families::BACKEND_TOOLS)?,
-            backend_sessions: gauges(&registry, &families::BACKEND_SESSIONS)?,
-            backend_ignored: counters(&registry, &families::BACKEND_IGNORED)?,
-            backend_refused: counters(&registry, &families::BACKEND_REFUSED)?,
-            backend_retries: counters(&registry, &families::BACKEND_RETRIES)?,
-            backend_breaker: counters(&registry, &families::BACKEND_BREAKER)?,
-            cache: counters(&registry, &families::CACHE)?,
-            processes: ProcessFamilies::new(&registry)?,
+            backends: BackendFamilies::new(&registry)?,
             config_reloads,
             config_reloaded,
             connections: gauge(&registry, &families::CONNECTIONS)?,
@@ -144,6 +137,11 @@ impl Metrics {
                 .iter()
                 .map(|outcome| authentications.with_label_values(&[outcome.as_str()]))
                 .collect(),
+            client_calls: ClientVersion::ALL
+                .iter()
+                .map(|it| client_calls.with_label_values(&[it.era(), it.as_str()]))
+                .collect(),
+            tools: ToolTable::default(),
             health_round: gauge(&registry, &families::HEALTH_ROUND)?,
             http_requests: counters(&registry, &families::HTTP_REQUESTS)?,
             http_handles: STATUSES.map(|_| OnceLock::new()).collect(),
@@ -162,70 +160,6 @@ impl Metrics {
     ) {
         let error = error.filter(|error| !error.is_the_callers());
         self.server.observe(method, error, elapsed);
-    }
-
-    /// The handles of one backend. Asked for again under the same name it gives the same series.
-    pub fn backend(&self, name: &str) -> BackendMetrics {
-        BackendMetrics(Arc::new(BackendHandles {
-            name: name.to_owned(),
-            processes: self.processes.clone(),
-            client: Operations::new(self.client_duration.clone(), Some(name.to_owned())),
-            state: BackendState::ALL
-                .iter()
-                .map(|state| {
-                    self.backend_state
-                        .with_label_values(&[name, state.as_str()])
-                })
-                .collect(),
-            restarts: self.backend_restarts.with_label_values(&[name]),
-            recycles: self.backend_recycles.with_label_values(&[name]),
-            tools: self.backend_tools.with_label_values(&[name]),
-            sessions: self.backend_sessions.with_label_values(&[name]),
-            refused: Refusal::ALL
-                .iter()
-                .map(|reason| {
-                    self.backend_refused
-                        .with_label_values(&[name, reason.as_str()])
-                })
-                .collect(),
-            retries: Retry::ALL
-                .iter()
-                .map(|result| {
-                    self.backend_retries
-                        .with_label_values(&[name, result.as_str()])
-                })
-                .collect(),
-            breaker: BreakerTurn::ALL
-                .iter()
-                .map(|turn| {
-                    self.backend_breaker
-                        .with_label_values(&[name, turn.as_str()])
-                })
-                .collect(),
-            cache: CacheOutcome::ALL.iter().map(|_| OnceLock::new()).collect(),
-            cache_family: self.cache.clone(),
-            ignored: IgnoredMessage::ALL
-                .iter()
-                .map(|kind| {
-                    self.backend_ignored
-                        .with_label_values(&[name, kind.as_str()])
-                })
-                .collect(),
-        }))
-    }
-
-    /// Takes away what is shown of a backend that is no longer configured; what was counted stays.
-    pub fn forget_backend(&self, name: &str) {
-        for state in BackendState::ALL {
-            // The only error is that there is none.
-            let _ = self
-                .backend_state
-                .remove_label_values(&[name, state.as_str()]);
-        }
-        for gauges in [&self.backend_tools, &self.backend_sessions] {
-            let _ = gauges.remove_label_values(&[name]);
-        }
-        self.processes.forget(name);
     }
 
     /// Counts how a reload of the configuration ended.
@@ -307,6 +241,23 @@ impl Metrics {
         self.authentications[outcome as usize].inc();
     }
 
+    /// Counts a call of a client that speaks this version.
+    pub fn client_call(&self, version: ClientVersion) {
+        self.client_calls[version as usize].inc();
+    }
+
+    /// The tools that are listed, whose calls are counted.
+    pub fn tools(&self) -> &ToolTable {
+        &self.tools
+    }
+
+    /// Shows how often there is a health round.
+    pub fn set_health_round_interval(&self, interval: Duration) {
+        self.read_with(&families::HEALTH_ROUND_INTERVAL, &[], move || {
+            Some(interval.as_secs_f64())
+        });
+    }
+
     /// Notes that a health round was completed just now.
     pub fn health_round_completed(&self) {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -379,117 +330,32 @@ impl Metrics {
             .and_then(|reading| self.registry.register(Box::new(reading)));
     }
 
-    /// Every metric in the Prometheus text format, version 0.0.4. Reads a few files of procfs;
-    /// takes no other time.
+    /// Takes away the series of limits and budgets that are configured no longer.
+    pub fn retain_limits(&self, is_configured: impl Fn(&str, &str) -> bool) {
+        self.limits.retain(is_configured);
+    }
+
+    /// Every metric in the Prometheus text format, version 0.0.4, but for what is [`Observed`].
+    #[must_use]
     pub fn render(&self) -> String {
+        self.render_with(Observed::default())
+    }
+
+    /// Every metric in the Prometheus text format, version 0.0.4, with what was observed for this.
+    /// Reads a few files of procfs; takes no other time.
+    #[must_use]
+    pub fn render_with(&self, observed: Observed) -> String {
         let mut text = Vec::new();
-        // Writing to memory fails only on a family without a child, and those are not gathered.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        // Writing to memory fails only on a family without a child, and there is none.
+        let _ = TextEncoder::new().encode(&self.gather(observed), &mut text);
         String::from_utf8_lossy(&text).into_owned()
     }
-}
 
-/// The handles of one backend; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct BackendMetrics(Arc<BackendHandles>);
-
-#[derive(Debug)]
-struct BackendHandles {
-    name: String,
-    processes: ProcessFamilies,
-    client: Operations,
-    state: Box<[IntGauge]>,
-    restarts: IntCounter,
-    recycles: IntCounter,
-    tools: IntGauge,
-    sessions: IntGauge,
-    ignored: Box<[IntCounter]>,
-    refused: Box<[IntCounter]>,
-    retries: Box<[IntCounter]>,
-    breaker: Box<[IntCounter]>,
-    /// Made at the first use: most backends have no cache.
-    cache: Box<[OnceLock<IntCounter>]>,
-    cache_family: IntCounterVec,
-}
-
-impl BackendMetrics {
-    /// Counts one finished attempt in `mcp_client_operation_duration_seconds`.
-    pub fn operation(&self, method: MethodLabel, error: Option<ErrorType>, elapsed: Duration) {
-        self.0.client.observe(method, error, elapsed);
-    }
-
-    /// Shows the state that the backend is in now. One owner at a time may call this, or two states
-    /// may show as current.
-    pub fn set_state(&self, state: BackendState) {
-        for (each, gauge) in BackendState::ALL.iter().zip(&self.0.state) {
-            gauge.set(i64::from(*each == state));
-        }
-    }
-
-    /// Counts a start or a connection after the first.
-    pub fn restarted(&self) {
-        self.0.restarts.inc();
-    }
-
-    /// Counts a process that took the place of one that was worn.
-    pub fn recycled(&self) {
-        self.0.recycles.inc();
-    }
-
-    /// How often that was counted.
-    #[must_use]
-    pub fn restarts(&self) -> u64 {
-        self.0.restarts.get()
-    }
-
-    /// The handles for its processes, which are shown from now on.
-    #[must_use]
-    pub fn processes(&self) -> ProcessMetrics {
-        self.0.processes.of(&self.0.name)
-    }
-
-    /// Shows how many tools the backend's last complete list had.
-    pub fn set_tools(&self, count: usize) {
-        self.0.tools.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// One endpoint's share in the number of sessions for calls that the backend has.
-    pub fn sessions(&self) -> GaugeShare {
-        GaugeShare {
-            gauge: self.0.sessions.clone(),
-            share: AtomicI64::new(0),
-        }
-    }
-
-    /// Counts a call that was not let in.
-    pub fn refused(&self, reason: Refusal) {
-        self.0.refused[reason as usize].inc();
-    }
-
-    /// Counts a further attempt at a call, or that there was no budget for one.
-    pub fn retried(&self, result: Retry) {
-        self.0.retries[result as usize].inc();
-    }
-
-    /// Counts that the breaker of an endpoint opened or closed.
-    pub fn breaker_turned(&self, turn: BreakerTurn) {
-        self.0.breaker[turn as usize].inc();
-    }
-
-    /// Counts what was found for a call where results are kept.
-    pub fn looked_up(&self, outcome: CacheOutcome) {
-        self.0.cache[outcome as usize]
-            .get_or_init(|| {
-                self.0
-                    .cache_family
-                    .with_label_values(&[self.0.name.as_str(), outcome.as_str()])
-            })
-            .inc();
-    }
-
-    /// Counts a message that was not passed on.
-    pub fn ignored(&self, kind: IgnoredMessage) {
-        self.0.ignored[kind as usize].inc();
+    fn gather(&self, mut observed: Observed) -> Vec<MetricFamily> {
+        self.tools.observe(&mut observed);
+        let mut all = self.registry.gather();
+        all.extend(observed.into_families());
+        all
     }
 }
 
@@ -531,125 +397,6 @@ impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
-}
-
-/// The histograms of one side, a cell for each method and error.
-///
-/// A cell is filled at its first use: a family with every possible child would be thousands of
-/// lines a scrape.
-#[derive(Debug)]
-struct Operations {
-    family: HistogramVec,
-    backend: Option<String>,
-    cells: Box<[OnceLock<Histogram>]>,
-}
-
-impl Operations {
-    fn new(family: HistogramVec, backend: Option<String>) -> Self {
-        let cells = MethodLabel::ALL.len() * (ErrorType::ALL.len() + 1);
-        Self {
-            family,
-            backend,
-            cells: (0..cells).map(|_| OnceLock::new()).collect(),
-        }
-    }
-
-    fn observe(&self, method: MethodLabel, error: Option<ErrorType>, elapsed: Duration) {
-        let column = error.map_or(0, |error| error as usize + 1);
-        self.cells[method as usize * (ErrorType::ALL.len() + 1) + column]
-            .get_or_init(|| {
-                let (method, error) = (method.as_str(), error.map_or("", ErrorType::as_str));
-                match &self.backend {
-                    Some(backend) => self.family.with_label_values(&[method, backend, error]),
-                    None => self.family.with_label_values(&[method, error]),
-                }
-            })
-            .observe(elapsed.as_secs_f64());
-    }
-}
-
-/// The labels with a closed set of values, for the reference: each with the metric that it belongs
-/// to, where others have one of the same name.
-fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static str>)> {
-    fn values<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> Vec<&'static str> {
-        all.iter().copied().map(as_str).collect()
-    }
-    vec![
-        (
-            "mcp_method_name",
-            None,
-            values(MethodLabel::ALL, MethodLabel::as_str),
-        ),
-        (
-            "error_type",
-            None,
-            values(ErrorType::ALL, ErrorType::as_str),
-        ),
-        (
-            "outcome",
-            Some(&families::CACHE),
-            values(CacheOutcome::ALL, CacheOutcome::as_str),
-        ),
-        (
-            "state",
-            None,
-            values(BackendState::ALL, BackendState::as_str),
-        ),
-        (
-            "kind",
-            None,
-            values(IgnoredMessage::ALL, IgnoredMessage::as_str),
-        ),
-        (
-            "reason",
-            Some(&families::AUDIT_DROPPED),
-            values(AuditDrop::ALL, AuditDrop::as_str),
-        ),
-        (
-            "reason",
-            Some(&families::BACKEND_REFUSED),
-            values(Refusal::ALL, Refusal::as_str),
-        ),
-        (
-            "reason",
-            Some(&families::SHED),
-            values(ShedReason::ALL, ShedReason::as_str),
-        ),
-        ("policy", None, vec![ACCESS]),
-        (
-            "decision",
-            None,
-            values(PolicyDecision::ALL, PolicyDecision::as_str),
-        ),
-        (
-            "reason",
-            Some(&families::STORE_FAILURES),
-            values(StoreFailure::ALL, StoreFailure::as_str),
-        ),
-        ("policy", None, vec!["limit", "budget"]),
-        (
-            "decision",
-            None,
-            values(LimitDecision::ALL, LimitDecision::as_str),
-        ),
-        (
-            "outcome",
-            None,
-            values(AuthOutcome::ALL, AuthOutcome::as_str),
-        ),
-        (
-            "result",
-            Some(&families::BACKEND_RETRIES),
-            values(Retry::ALL, Retry::as_str),
-        ),
-        (
-            "result",
-            Some(&families::CONFIG_RELOADS),
-            values(ReloadResult::ALL, ReloadResult::as_str),
-        ),
-        ("to", None, values(BreakerTurn::ALL, BreakerTurn::as_str)),
-        ("signal", None, vec!["logs", "spans"]),
-    ]
 }
 
 fn register<C: Collector + Clone + 'static>(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use switchboard_backends::lists::{Item, Lists};
+use switchboard_telemetry::ToolCalls;
 
 use super::Source;
 use crate::kept::listed::OWN_PREFIX;
@@ -39,6 +40,8 @@ pub struct Entry {
     pub exposed: Arc<str>,
     /// What the server wrote; `item.key` is its own name for it.
     pub item: Item,
+    /// What counts its calls, if it is a tool and somebody wants to know.
+    pub(crate) calls: Option<Arc<ToolCalls>>,
 }
 
 impl Entry {
@@ -115,6 +118,13 @@ impl Registry {
 
     pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Has calls counted by these, in the order of the entries.
+    pub(super) fn count_in(&mut self, counted: Vec<Arc<ToolCalls>>) {
+        for (entry, calls) in self.entries.iter_mut().zip(counted) {
+            entry.calls = Some(calls);
+        }
     }
 }
 
@@ -285,6 +295,7 @@ impl Naming<'_, '_> {
                 backend,
                 exposed,
                 item: candidate.item.clone(),
+                calls: None,
             });
         }
         let by_name = self

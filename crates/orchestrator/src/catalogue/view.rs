@@ -120,7 +120,7 @@ pub(super) struct Lens<'a> {
 }
 
 /// What is the gateway's own in a list.
-fn own_item(snapshot: &Snapshot, list: List) -> Option<Vec<u8>> {
+pub(super) fn own_item(snapshot: &Snapshot, list: List) -> Option<Vec<u8>> {
     let reader = snapshot.kept_reader()?;
     match list {
         List::Tools => Some(listed::tool(reader)),
@@ -130,7 +130,7 @@ fn own_item(snapshot: &Snapshot, list: List) -> Option<Vec<u8>> {
 }
 
 impl Lens<'_> {
-    fn items(&self, snapshot: &Snapshot, list: List) -> Vec<Vec<u8>> {
+    pub(super) fn items(&self, snapshot: &Snapshot, list: List) -> Vec<Vec<u8>> {
         let Snapshot {
             sources, resources, ..
         } = snapshot;

@@ -7,7 +7,7 @@ use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, ProtocolError};
 use switchboard_protocol::json;
 use switchboard_protocol::splice::member;
-use switchboard_telemetry::CallSpan;
+use switchboard_telemetry::{CallSpan, FallbackOutcome};
 use tokio::time::Instant;
 
 use super::group::Group;
@@ -183,6 +183,10 @@ impl Inner {
                 None => step.is_some() && is_unsendable(&outcome),
             };
             let backend = self.backend_of(tool, &outcome);
+            if !told.is_empty() {
+                let has_failed = failure.is_some() || matches!(outcome, Outcome::Failed(_));
+                self.count_fallback(called, &backend, has_failed);
+            }
             if is_followed {
                 match step.is_none() && told.is_empty() {
                     true => told.first_failed(&backend, outcome, began.elapsed()),
@@ -279,6 +283,23 @@ impl Inner {
                 }
             }
             outcome => outcome,
+        }
+    }
+
+    /// Counts a call of another tool that was made after one had failed.
+    fn count_fallback(&self, called: &str, to: &str, has_failed: bool) {
+        let snapshot = self.catalogue.load();
+        let tools = (snapshot.tool(called), self.backends.get(to));
+        // Names that are configured and known, or that nobody shows.
+        let (Some(entry), Some(to)) = tools else {
+            return;
+        };
+        if let Some(from) = self.backends.get(&entry.backend) {
+            let outcome = match has_failed {
+                true => FallbackOutcome::Failed,
+                false => FallbackOutcome::Served,
+            };
+            from.metrics().fell_back(to.name(), outcome);
         }
     }
 

@@ -210,14 +210,13 @@ struct Used {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Usage {
-    pub(super) bytes: u64,
-    pub(super) results: usize,
+pub(crate) struct Usage {
+    pub(crate) bytes: u64,
+    pub(crate) results: usize,
 }
 
 impl Accounts {
     /// What all have together.
-    #[cfg(test)]
     pub(super) fn total(&self) -> Usage {
         self.0.lock().total
     }

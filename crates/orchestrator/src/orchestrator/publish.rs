@@ -12,6 +12,7 @@ use switchboard_backends::config::TransportConfig;
 use switchboard_backends::status::{ChangedLists, Observer};
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::policy::Policy;
+use switchboard_telemetry::Metrics;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
@@ -43,6 +44,8 @@ pub(crate) struct SnapshotInputs {
     /// As they are configured.
     wanted_profiles: ProfilesConfig,
     kept_results: Option<KeptResultsConfig>,
+    /// Where calls of tools are counted.
+    metrics: Arc<Metrics>,
     /// Those that any backend was ever learned to have.
     extensions: Extensions,
     hysteresis: ListingHysteresis,
@@ -55,9 +58,11 @@ impl SnapshotInputs {
         private: bool,
         policy: Arc<dyn Policy>,
         profiles: ProfilesConfig,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             names,
+            metrics,
             private,
             chains: Arc::new(chains),
             policy,
@@ -97,7 +102,9 @@ impl SnapshotInputs {
                 .then(|| tool_name(&self.names).into()),
             ..SnapshotSettings::new(env!("CARGO_PKG_VERSION"))
         };
-        Snapshot::build(&self.names, sources, &settings)
+        let mut snapshot = Snapshot::build(&self.names, sources, &settings);
+        snapshot.count_in(self.metrics.tools());
+        snapshot
     }
 }
 

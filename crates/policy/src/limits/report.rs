@@ -81,7 +81,7 @@ fn millis(at: Nanos) -> u64 {
 }
 
 impl Terms {
-    fn uses(&self, state: &super::terms::State, now: Nanos) -> Vec<Use> {
+    pub(super) fn uses(&self, state: &super::terms::State, now: Nanos) -> Vec<Use> {
         let mut uses = Vec::new();
         match self {
             Self::Limit(limit) => {

@@ -130,6 +130,15 @@ impl Table {
         found
     }
 
+    /// Looks at all counts, those of the rest last; shard by shard, so that no call waits for all.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&Entry)) {
+        for shard in &self.shards {
+            let entries: Vec<Arc<Entry>> = shard.lock().entries.iter().cloned().collect();
+            entries.iter().for_each(|entry| look(entry));
+        }
+        self.rests.iter().for_each(|entry| look(entry));
+    }
+
     fn warn_once(&self) {
         if !self.was_full.swap(true, Ordering::Relaxed) {
             tracing::warn!(

@@ -1,8 +1,6 @@
 //! The table of all metrics: names, labels and meaning. The registry and docs/metrics.md are both
 //! built from it.
 
-use std::fmt::Write as _;
-
 /// One metric family.
 pub(super) struct Family {
     pub(super) name: &'static str,
@@ -53,12 +51,50 @@ families! {
         "Further attempts at calls that failed.";
     BACKEND_BREAKER: "counter" "switchboard_backend_breaker_turns_total" ["backend", "to"]
         "Times that the breaker of one of the backend's endpoints opened or closed.";
+    BACKEND_IN_FLIGHT: "gauge" "switchboard_backend_calls_in_flight" ["backend"]
+        "Calls that are in the backend.";
+    BACKEND_IN_FLIGHT_MAX: "gauge" "switchboard_backend_calls_in_flight_max" ["backend"]
+        "How many may be, by its bulkhead.";
+    BACKEND_QUEUE: "gauge" "switchboard_backend_queue" ["backend"]
+        "Calls that wait to be let in to the backend.";
+    BACKEND_QUEUE_MAX: "gauge" "switchboard_backend_queue_max" ["backend"]
+        "How many may wait, by its bulkhead.";
+    ENDPOINT_CALLS: "counter" "switchboard_endpoint_calls_total" ["backend", "endpoint", "outcome"]
+        "Attempts at an endpoint that have ended.";
+    ENDPOINT_IN_FLIGHT: "gauge" "switchboard_endpoint_calls_in_flight" ["backend", "endpoint"]
+        "Attempts at an endpoint that have not ended.";
+    ENDPOINT_STATE: "gauge" "switchboard_endpoint_state" ["backend", "endpoint", "state"]
+        "1 for the state that the endpoint is in, by its breaker first, 0 for the others.";
+    ENDPOINT_BREAKER: "gauge" "switchboard_endpoint_breaker_state" ["backend", "endpoint", "state"]
+        "1 for the state that the breaker of the endpoint is in, 0 for the others.";
+    FALLBACKS: "counter" "switchboard_fallbacks_total" ["backend", "to", "outcome"]
+        "Calls of tools that took the place of another that had failed: backend is whose tool was called, to whose tool took its place.";
+    TOOL_CALLS: "counter" "switchboard_tool_calls_total" ["backend", "tool", "outcome"]
+        "Calls of each tool, answers from the cache and each substitute of a fallback included.";
+    TOOL_SECONDS: "counter" "switchboard_tool_call_seconds_total" ["backend", "tool"]
+        "Time that these calls took together, in seconds.";
+    LIST_ITEMS: "gauge" "switchboard_list_items" ["backend", "list"]
+        "Items of each list of the backend, as it was read last, after include_tools and exclude_tools.";
+    LIST_BYTES: "gauge" "switchboard_list_bytes" ["backend", "list"]
+        "Bytes of these items, as the server wrote them.";
+    LIST_TOKENS: "gauge" "switchboard_list_tokens" ["backend", "list"]
+        "An estimate of what these items cost the context of a model, in tokens: one for four bytes of ASCII, one for any other character.";
+    PROFILE_LIST_ITEMS: "gauge" "switchboard_profile_list_items" ["profile", "list"]
+        "Items of each list of a profile, as a client gets them who may see all that is in it.";
+    PROFILE_LIST_BYTES: "gauge" "switchboard_profile_list_bytes" ["profile", "list"]
+        "Bytes of these items.";
+    PROFILE_LIST_TOKENS: "gauge" "switchboard_profile_list_tokens" ["profile", "list"]
+        "An estimate of what these items cost the context of a client's model, in tokens, counted as switchboard_list_tokens.";
     CACHE: "counter" "switchboard_cache_total" ["backend", "outcome"]
         "Calls of backends with a `cache`, by what was found for them. bypassed: nothing may be kept of such a call.";
     CACHE_ENTRIES: "gauge" "switchboard_cache_entries" []
         "Results that are kept in memory.";
     CACHE_BYTES: "gauge" "switchboard_cache_bytes" []
         "Their bytes, with what each needs beside them.";
+    KEPT_RESULTS: "gauge" "switchboard_kept_results" []
+        "Results that were too large to send and are kept, or being kept, for their callers.";
+    KEPT_RESULT_BYTES: "gauge" "switchboard_kept_result_bytes" []
+        "Their bytes, in memory and in files.";
     CONFIG_RELOADS: "counter" "switchboard_config_reloads_total" ["result"]
         "Times that the configuration was read again: it changed something (ok), nothing (unchanged), or was refused (failed).";
     CONFIG_RELOADED: "gauge" "switchboard_config_last_reload_successful" []
@@ -83,6 +119,12 @@ families! {
         "Results that were larger than they may be, by what became of them: truncate, handle or refuse.";
     LIMIT_DECISIONS: "counter" "switchboard_limit_decisions_total" ["policy", "name", "decision"]
         "Decisions of each limit and budget: policy is limit or budget, name its name in the configuration. unchecked and unavailable are those made while the store was away.";
+    LIMIT_SIZE: "gauge" "switchboard_limit_size" ["policy", "name", "measure"]
+        "How much there is of each limit and budget: of a rate its burst, of a budget what it has for a window.";
+    LIMIT_LEFT: "gauge" "switchboard_limit_left" ["policy", "name", "measure"]
+        "How much is left: where principals, profiles, backends, tools or conversations are counted apart, of the one that has least. Not with a Redis.";
+    LIMIT_EXHAUSTED: "gauge" "switchboard_limit_exhausted" ["policy", "name", "measure"]
+        "How many of those that are counted apart have nothing left. Not with a Redis.";
     STORE_UP: "gauge" "switchboard_store_up" []
         "1 while the store of limits and budgets answers, 0 while it does not. Only with a Redis.";
     STORE_FAILURES: "counter" "switchboard_store_failures_total" ["reason"]
@@ -93,8 +135,12 @@ families! {
         "Records of the audit that are lost.";
     AUTHENTICATIONS: "counter" "switchboard_authentications_total" ["outcome"]
         "Requests to the endpoint by what their credential was worth, where one is needed.";
+    CLIENT_CALLS: "counter" "switchboard_client_calls_total" ["era", "version"]
+        "Calls by the version of the protocol that their clients speak.";
     HEALTH_ROUND: "gauge" "switchboard_health_round_completed_timestamp_seconds" []
         "When everything in the gateway last answered in time, in seconds since 1970; 0 before.";
+    HEALTH_ROUND_INTERVAL: "gauge" "switchboard_health_round_interval_seconds" []
+        "The time between two health rounds, in seconds.";
     HTTP_REQUESTS: "counter" "switchboard_http_requests_total" ["status"]
         "Answered HTTP requests by status code.";
     TELEMETRY_DROPPED: "counter" "switchboard_telemetry_dropped_total" ["signal"]
@@ -115,43 +161,4 @@ families! {
         "Threads of the process.";
     PROCESS_START: "gauge" "process_start_time_seconds" []
         "When the process set up its metrics, in seconds since 1970.";
-}
-
-/// The reference of all metrics as Markdown, the text of docs/metrics.md.
-pub fn reference() -> String {
-    let mut text = String::from(
-        "# Metrics\n\n\
-         Served in the Prometheus text format on `/metrics` of `server.ops_listen`. This page is generated from the code: \
-         `UPDATE=1 cargo nextest run -p switchboard-telemetry reference` rewrites it.\n\n\
-         No label takes a value that a client chooses. `backend`, `switchboard_backend` and `name` are names from the configuration.\n\n\
-         | metric | type | labels | meaning |\n|---|---|---|---|\n",
-    );
-    for family in ALL {
-        let labels: Vec<_> = family
-            .labels
-            .iter()
-            .map(|label| format!("`{label}`"))
-            .collect();
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | {} | {} |",
-            family.name,
-            family.kind,
-            labels.join(", "),
-            family.help
-        );
-    }
-    let buckets: Vec<_> = super::BUCKETS.iter().map(ToString::to_string).collect();
-    let _ = write!(
-        text,
-        "\nBuckets of the histograms, in seconds: {}.\n\n| label | values |\n|---|---|\n",
-        buckets.join(", ")
-    );
-    for (label, family, values) in super::closed_labels() {
-        let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
-        let of = family.map_or(String::new(), |family| format!(" of `{}`", family.name));
-        let _ = writeln!(text, "| `{label}`{of} | {} |", values.join(", "));
-    }
-    text.push_str("| `status` | a status code that the gateway answers with, such as `200`, `401` or `503` |\n");
-    text
 }

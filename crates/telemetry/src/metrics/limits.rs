@@ -1,5 +1,8 @@
 //! What limits and budgets decide, and whether their store answers.
 
+use std::collections::HashMap;
+
+use prometheus::core::Collector as _;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
 use super::{counters, families, gauges};
@@ -29,6 +32,22 @@ impl LimitFamilies {
                 .with_label_values(&[policy, name, decision.as_str()])
         });
         LimitMetrics(decisions.collect())
+    }
+
+    /// Takes away the series of those that are not configured, by policy and name.
+    pub(super) fn retain(&self, is_configured: impl Fn(&str, &str) -> bool) {
+        for shown in self.decisions.collect() {
+            for metric in shown.get_metric() {
+                let labels = metric.get_label().iter();
+                let labels: HashMap<&str, &str> =
+                    labels.map(|pair| (pair.name(), pair.value())).collect();
+                let of = |label| labels.get(label).copied().unwrap_or_default();
+                if !is_configured(of("policy"), of("name")) {
+                    // The only error is that it is gone already.
+                    let _ = self.decisions.remove(&labels);
+                }
+            }
+        }
     }
 
     pub(super) fn store(&self) -> StoreMetrics {

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{Counter, CounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use super::backends::forget_series;
 use super::families;
 use super::{gauges, register};
 
@@ -40,7 +41,7 @@ impl ProcessFamilies {
         }
     }
 
-    /// Takes away what is shown of a backend; what was counted stays.
+    /// Takes away all series of a backend.
     pub(super) fn forget(&self, backend: &str) {
         for gauges in [
             &self.processes,
@@ -48,9 +49,9 @@ impl ProcessFamilies {
             &self.start,
             &self.write_queue,
         ] {
-            // The only error is that there is none.
-            let _ = gauges.remove_label_values(&[backend]);
+            forget_series(gauges, "backend", backend);
         }
+        forget_series(&self.cpu, "backend", backend);
     }
 }
 

@@ -1,8 +1,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::*;
+use crate::labels::{
+    BackendState, BreakerShown, CacheOutcome, FallbackOutcome, ListKind, Refusal, StoreFailure,
+    ToolOutcome,
+};
 
 fn metrics() -> Metrics {
     Metrics::new().expect("the table of metrics is consistent")
@@ -33,7 +38,55 @@ fn all_in_use() -> Metrics {
     metrics.count_cache_with(|| Some((4, 5)));
     metrics.count_dropped_with("logs", || 1);
     metrics.count_dropped_with("spans", || 2);
+    metrics.set_health_round_interval(Duration::from_secs(30));
+    backend.fell_back("others", FallbackOutcome::Served);
+    let (name, tool): (Arc<str>, Arc<str>) = ("files".into(), "files__read".into());
+    let [calls] = &metrics.tools().listed([(&name, &tool)].into_iter())[..] else {
+        unreachable!("one is listed");
+    };
+    calls.ended(ToolOutcome::Ok, Duration::from_millis(15));
+    // Its handle is the catalogue's from here on.
     metrics
+}
+
+fn all_observed() -> Observed {
+    let mut observed = Observed::default();
+    observed.backend(
+        "files",
+        BackendLoad {
+            in_flight: 1,
+            in_flight_max: 2,
+            queued: 3,
+            queued_max: 4,
+        },
+    );
+    observed.endpoints("files", &[endpoint("", 1)]);
+    let size = ListSize {
+        items: 1,
+        bytes: 400,
+        tokens: 100,
+    };
+    observed.list("files", ListKind::Tools, size);
+    observed.profile_list("", ListKind::Tools, size);
+    let level = LimitLevel {
+        size: 10,
+        left: Some((4, 0)),
+    };
+    observed.limit("budget", "daily", "calls", level);
+    observed.kept_results(1, 100);
+    observed
+}
+
+fn endpoint(label: &str, calls: u64) -> EndpointObserved {
+    let counts = AttemptCounts::default();
+    (0..calls).for_each(|_| counts.count(None));
+    EndpointObserved {
+        label: label.to_owned(),
+        state: BackendState::Ready,
+        breaker: BreakerShown::Closed,
+        in_flight: 0,
+        ended: counts.totals(),
+    }
 }
 
 #[test]
@@ -52,7 +105,7 @@ fn the_reference_is_up_to_date() {
 #[test]
 fn the_table_and_the_registry_agree() {
     let mut registered = BTreeMap::new();
-    for family in all_in_use().registry.gather() {
+    for family in all_in_use().gather(all_observed()) {
         let metric = &family.get_metric()[0];
         let labels: Vec<_> = metric
             .get_label()
@@ -186,4 +239,83 @@ fn the_process_reads_itself() {
             .find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
         assert!(value.is_some_and(|value| value > 0.0), "{name}: {value:?}");
     }
+}
+
+#[test]
+fn nothing_is_left_of_a_backend_that_is_gone() {
+    let metrics = all_in_use();
+    metrics.backend("others").refused(Refusal::Full);
+    let old = metrics.backend("files");
+    assert!(metrics.render().contains("\"files\""));
+    metrics.forget_backend("files");
+    // A call that has not ended yet is the first of its kind.
+    old.operation(MethodLabel::PromptsGet, None, Duration::ZERO);
+    drop(old);
+    metrics.forget_ended_backend("files");
+    metrics.tools().listed(std::iter::empty());
+    let text = metrics.render();
+    assert!(!text.contains("\"files\""), "{text}");
+    assert!(text.contains("\"others\""), "{text}");
+}
+
+#[test]
+fn a_backend_that_is_back_is_not_forgotten_with_the_one_before() {
+    let metrics = metrics();
+    let old = metrics.backend("files");
+    old.restarted();
+    metrics.forget_backend("files");
+    let new = metrics.backend("files");
+    new.restarted();
+    drop(old);
+    metrics.forget_ended_backend("files");
+    let text = metrics.render();
+    assert!(text.contains(r#"switchboard_backend_restarts_total{backend="files"} 1"#));
+}
+
+#[test]
+fn limits_that_are_gone_are_not_shown() {
+    let metrics = metrics();
+    let _ = (metrics.limit("limit", "a"), metrics.limit("budget", "a"));
+    metrics.retain_limits(|policy, name| (policy, name) == ("budget", "a"));
+    let text = metrics.render();
+    assert!(text.contains(r#"name="a",policy="budget""#), "{text}");
+    assert!(!text.contains(r#"policy="limit""#), "{text}");
+}
+
+#[test]
+fn a_list_costs_a_token_for_four_bytes_or_a_character_of_another_script() {
+    let items = ["{\"name\":\"a\"}", "{\"name\":\"日本\"}"];
+    let size = ListSize::of(items.iter().map(|item| item.as_bytes()));
+    // Of 12 + 11 bytes of ASCII, and of two characters.
+    let (bytes, tokens) = (29, 6 + 2);
+    let expected = ListSize {
+        items: 2,
+        bytes,
+        tokens,
+    };
+    assert_eq!(size, expected);
+    assert_eq!(ListSize::of(std::iter::empty()), ListSize::default());
+}
+
+#[test]
+fn no_two_endpoints_have_one_label_and_they_are_not_many() {
+    let metrics = metrics();
+    let mut endpoints = vec![endpoint("same:80", 1), endpoint("same:80", 2)];
+    endpoints.extend((0..100).map(|n| endpoint(&format!("host{n}:80"), 1)));
+    let mut observed = Observed::default();
+    observed.endpoints("files", &endpoints);
+    let text = metrics.render_with(observed);
+    let calls = |label: &str| {
+        let start = format!(
+            r#"switchboard_endpoint_calls_total{{backend="files",endpoint="{label}",outcome="ok"}} "#
+        );
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(&start));
+        let value = values.next().map(str::to_owned);
+        assert_eq!(values.next(), None, "{label}");
+        value
+    };
+    assert_eq!(calls("same:80").as_deref(), Some("1"));
+    assert_eq!(calls("same:80 #2").as_deref(), Some("2"));
+    assert_eq!(calls("other").as_deref(), Some("38"));
+    assert_eq!(calls("host62:80"), None);
 }
