@@ -14,6 +14,7 @@ use switchboard_protocol::json::Span;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::policy::Target;
 use switchboard_protocol::splice::member;
+use switchboard_protocol::trail::{Incident, Trail};
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::Metrics;
 
@@ -120,12 +121,48 @@ impl WayBack<'_> {
     /// The outcome under these terms. Order is behaviour, change it with an ADR.
     pub(crate) async fn deliver(self, terms: &Terms, outcome: Outcome) -> Outcome {
         // First, so that nothing behind it ever has a secret that was found.
-        let outcome = redacted(terms, outcome);
+        let outcome = match self.watched_trail(terms) {
+            Some(trail) => self.redacted_and_told(trail, terms, outcome),
+            None => redacted(terms, outcome),
+        };
         match passed(terms, outcome) {
             Ok(outcome) => outcome,
             Err(outcome) => self.deliverer.fitted(terms, self, outcome).await,
         }
     }
+
+    /// The trail of a call that is traced, if anything may be taken out of its result.
+    fn watched_trail(&self, terms: &Terms) -> Option<&Trail> {
+        let trail = self.call.trail.as_deref()?;
+        (terms.redactor.is_some() && trail.is_watched()).then_some(trail)
+    }
+
+    /// The outcome without what the redactor finds; its trace says whether that is anything. What is
+    /// still arriving is not known yet.
+    fn redacted_and_told(&self, trail: &Trail, terms: &Terms, outcome: Outcome) -> Outcome {
+        let text = |outcome: &Outcome| match outcome {
+            Outcome::Complete(completed) => Some(completed.result.clone()),
+            Outcome::InputRequired(result) => Some(result.clone()),
+            Outcome::Arriving(_) | Outcome::Failed(_) => None,
+        };
+        let before = text(&outcome);
+        let outcome = redacted(terms, outcome);
+        if let Some((before, after)) = before.zip(text(&outcome))
+            && !is_same(&before, &after)
+        {
+            trail.tell(Incident::Redacted {
+                backend: &self.destination.backend,
+            });
+        }
+        outcome
+    }
+}
+
+/// Whether both are the same bytes.
+fn is_same(one: &Payload, other: &Payload) -> bool {
+    let (segments, others) = (one.segments(), other.segments());
+    let bytes = |segments: &[Bytes]| segments.concat();
+    one.len() == other.len() && (segments == others || bytes(segments) == bytes(others))
 }
 
 impl Deliverer {

@@ -6,28 +6,42 @@
 
 mod config;
 mod context;
+mod current;
+mod event;
 mod export;
 mod init;
 mod labels;
+mod late;
+mod log_control;
 mod logs;
 mod metrics;
 mod redaction;
+mod sampler;
 mod span;
 
-pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filter};
-pub use context::{Sampler, TraceContext, TraceParent};
+pub use config::{
+    LogConfig, LogFormat, TelemetryConfig, TracesConfig, TracesProtocol, check_filter,
+};
+pub use context::{Incoming, TraceContext, TraceParent};
+pub use current::InTrace;
+pub use event::CallEvent;
+pub use export::ExportError;
 pub use init::{Guard, InitError, init};
 pub use labels::{
     AuditDrop, AuthOutcome, BackendState, BreakerTurn, CacheOutcome, ErrorType, IgnoredMessage,
     LimitDecision, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason,
     StoreFailure,
 };
+pub use late::{EndedCall, LateSpans};
+pub use log_control::{LogControl, LogControlError, LogLevels};
 pub use metrics::{
     BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, LimitMetrics, Metrics, ProcessMetrics,
     StoreMetrics, reference,
 };
+pub use opentelemetry::trace::TraceId;
 pub use redaction::{Outlet, Redactor, redact_with, redacted};
-pub use span::{Attempt, CallSpan, IncomingCall, Network, Target};
+pub use sampler::Sampler;
+pub use span::{Attempt, CallSpan, IncomingCall, Network, Target, Wait, Waiting};
 
 /// The target of every span of a call. The trace layer takes these and nothing else, the log takes
 /// everything else.

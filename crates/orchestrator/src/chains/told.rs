@@ -188,6 +188,7 @@ impl Told {
                 true => Effect::Failed,
             },
             attempts: self.attempts,
+            trace_id: None,
         }
     }
 }
