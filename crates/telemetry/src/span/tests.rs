@@ -322,3 +322,12 @@ fn a_span_made_afterwards_has_the_same_attributes() {
     let took = late.end_time.duration_since(late.start_time);
     assert_eq!(took.ok(), Some(ended.took));
 }
+
+#[test]
+fn every_name_stands_in_the_document() {
+    let document = include_str!("../../../../docs/tracing.md");
+    let waits = Wait::ALL.map(Wait::name);
+    for name in waits.iter().chain(&CallEvent::NAMES) {
+        assert!(document.contains(&format!("| `{name}` |")), "{name}");
+    }
+}
