@@ -363,7 +363,13 @@ impl Account {
     /// It ended before the server had said all. The client cannot be told why, so the log is.
     fn given_up(&mut self, mut error: CallError) -> CallError {
         self.end();
-        self.span.record_arrived(Some("_OTHER"));
+        let code = match &error {
+            CallError::Fault(fault) => i64::from(fault.code),
+            CallError::Backend { code, .. } => *code,
+            CallError::Protocol(error) => error.code,
+        };
+        self.span
+            .record_arrived(Some(ErrorType::from_code(code).as_str()));
         self.inner
             .count_failed(self.method, self.started.elapsed(), &mut error);
         if let CallError::Fault(fault) = &error {

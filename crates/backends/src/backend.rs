@@ -13,8 +13,10 @@ use parking_lot::Mutex;
 use smallvec::SmallVec;
 use switchboard_protocol::call::{Call, Sink};
 use switchboard_protocol::credentials::Credentials;
-use switchboard_protocol::error::{CallError, Effect};
-use switchboard_telemetry::{BackendMetrics, BackendState, CallSpan, Refusal, Retry};
+use switchboard_protocol::error::{CallError, Effect, Reason};
+use switchboard_telemetry::{
+    BackendMetrics, BackendState, CallEvent, CallSpan, Refusal, Retry, Wait,
+};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -282,7 +284,7 @@ impl Backend {
     ) -> Result<Reply, CallError> {
         let backend = &*self.inner;
         // Before anything is tried: what does not fit waits for a bounded time, or is refused.
-        let permit = backend.enter(call).await?;
+        let permit = backend.enter(call, parent).await?;
         backend.budget.count_call(Instant::now());
         let mut attempts = CallAttempts::new();
         // Around all that may differ from attempt to attempt.
@@ -301,7 +303,18 @@ impl Backend {
                 false => None,
             };
             match pause {
-                Some(pause) => Box::pin(sleep(pause)).await,
+                Some(pause) => {
+                    let name = &*backend.name;
+                    if let CallError::Fault(fault) = &error {
+                        let reason = fault.reason.as_str();
+                        parent.event(CallEvent::Retry {
+                            backend: name,
+                            reason,
+                            pause,
+                        });
+                    }
+                    Box::pin(parent.around(Wait::Retry, name, sleep(pause))).await;
+                }
                 None => return Err(attempts.into_error(error)),
             }
         }
@@ -470,15 +483,20 @@ impl Backend {
 
 impl Inner {
     /// A place among the calls that are in the backend.
-    async fn enter(&self, call: &Call) -> Result<Permit, CallError> {
+    async fn enter(&self, call: &Call, parent: &CallSpan) -> Result<Permit, CallError> {
         if let Some(permit) = self.bulkhead.try_enter() {
             return Ok(permit);
         }
         let deadline = call.deadline.map(|deadline| Instant::from_std(deadline.at));
         // Boxed, since it is rare.
-        let entered = Box::pin(self.bulkhead.enter(deadline)).await;
+        let entering = self.bulkhead.enter(deadline);
+        let entered = Box::pin(parent.around(Wait::Place, &self.name, entering)).await;
         entered.map_err(|full| {
             self.metrics.refused(Refusal::Full);
+            parent.event(CallEvent::Refused {
+                backend: &self.name,
+                reason: Reason::Overloaded.as_str(),
+            });
             answer::full(&self.name, full.retry_after).into()
         })
     }
@@ -493,7 +511,8 @@ impl Inner {
     ) -> Result<Reply, CallError> {
         let started = Instant::now();
         loop {
-            let endpoint = self.choose(call, rewrite, attempts, started)?;
+            let endpoint = self.choose(call, rewrite, attempts, started);
+            let endpoint = endpoint.inspect_err(|error| self.tell_refusal(parent, error))?;
             // Refused only if another call has become the probe since it was chosen.
             if let Ok(admission) = endpoint.breaker().admit(started) {
                 let attempt = endpoint.attempt(call, rewrite, parent, started, admission);
@@ -503,6 +522,18 @@ impl Inner {
                 }
                 return result;
             }
+        }
+    }
+
+    /// Has the call's span say that no breaker let it in.
+    fn tell_refusal(&self, parent: &CallSpan, error: &CallError) {
+        if let CallError::Fault(fault) = error
+            && fault.reason == Reason::BreakerOpen
+        {
+            parent.event(CallEvent::Refused {
+                backend: &self.name,
+                reason: fault.reason.as_str(),
+            });
         }
     }
 

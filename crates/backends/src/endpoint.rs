@@ -13,6 +13,7 @@ use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{
     AttemptCounts, AttemptTotals, BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel,
+    Wait,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
@@ -373,11 +374,12 @@ impl Endpoint {
             started,
             answered: false,
         };
-        let connection = match inner.connection_within(limit, rewrite).await {
+        let connection = match inner.connection_within(limit, rewrite, parent).await {
             Ok(connection) => connection,
             // Nothing was tried, so nothing is known of the endpoint that its keeper does not know.
             Err(mut error) => {
                 abandoned.answered();
+                inner.leave_unsent(call, rewrite, parent, &error);
                 inner.count_failed(call.method, started.elapsed(), &mut error);
                 return Err(error);
             }
@@ -678,6 +680,7 @@ impl Inner {
         &self,
         limit: Duration,
         rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
     ) -> Result<Option<Arc<Connection>>, CallError> {
         if let Some(connection) = self.connection.load_full() {
             return Ok(Some(connection));
@@ -685,7 +688,9 @@ impl Inner {
         if legacy::is_parked(self, rewrite) {
             return Ok(None);
         }
-        match tokio::time::timeout(limit, self.connected()).await {
+        let connected = tokio::time::timeout(limit, self.connected());
+        // Boxed, since it is rare.
+        match Box::pin(parent.around(Wait::Start, &self.name, connected)).await {
             Ok(connected) => connected.map(Some),
             Err(_) => Err(answer::not_connected(&self.name, State::Starting, "").into()),
         }

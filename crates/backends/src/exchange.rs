@@ -1,12 +1,16 @@
 //! One exchange with a server: a message, its answer, and the span of both.
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use http::{HeaderMap, HeaderValue};
 use switchboard_protocol::call::Call;
 use switchboard_protocol::credentials::OnBehalf;
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::CallError;
+use switchboard_protocol::header;
 use switchboard_protocol::method::Method;
+use switchboard_protocol::version::Version;
 use switchboard_telemetry::{CallSpan, Network, Target};
 
 use crate::answer::{self, Answer};
@@ -92,8 +96,9 @@ impl Inner {
     ) -> (Outgoing, AttemptSpan) {
         let id = next_id();
         let span = AttemptSpan {
-            span: self.span(call, rewrite, parent, connection, id),
+            span: self.span(call, rewrite, parent, Some((connection, id))),
             answered: false,
+            ends_at: call.deadline.map(|deadline| deadline.at),
         };
         let traceparent = span.span.traceparent();
         let mut out = if connection.wire.version.is_modern() {
@@ -102,7 +107,24 @@ impl Inner {
             message::legacy(call, rewrite, id, traceparent.as_deref())
         };
         out.on_behalf = self.on_behalf(call);
+        out.trace = traceparent.and_then(|parent| TraceHeaders::of(&parent, &span.span));
         (out, span)
+    }
+
+    /// Leaves the span of an attempt that ended before there was anything to send it on.
+    pub(crate) fn leave_unsent(
+        &self,
+        call: &Call,
+        rewrite: &Rewrite<'_>,
+        parent: &CallSpan,
+        error: &CallError,
+    ) {
+        if let CallError::Fault(fault) = error
+            && parent.is_recording()
+        {
+            let span = self.span(call, rewrite, parent, None);
+            span.record_outcome(Some(&fault.code.to_string()), None);
+        }
     }
 
     /// Whose call the server is told it is; `None` where that is the gateway's.
@@ -122,12 +144,13 @@ impl Inner {
         call: &Call,
         rewrite: &Rewrite<'_>,
         parent: &CallSpan,
-        connection: &Connection,
-        id: u64,
+        sent: Option<(&Connection, u64)>,
     ) -> CallSpan {
         if !parent.is_recording() {
             return CallSpan::none();
         }
+        let id = sent.map(|(_, id)| id.to_string());
+        let version = sent.map(|(connection, _)| connection.wire.version);
         let named = call.target();
         let name = rewrite.target.or(named.as_deref());
         let target = match call.method {
@@ -143,14 +166,16 @@ impl Inner {
         parent.client(&switchboard_telemetry::Attempt {
             method: call.method.as_str(),
             target,
-            request_id: Some(&id.to_string()),
-            protocol_version: Some(connection.wire.version.as_str()),
+            request_id: id.as_deref(),
+            protocol_version: version.map(Version::as_str),
             network: if address.is_some() {
                 Network::Http
             } else {
                 Network::Pipe
             },
             backend: &self.name,
+            endpoint: self.spec.label.as_deref(),
+            era: version.map(|version| version.era().as_str()),
             server_address: address,
             server_port: port,
         })
@@ -161,6 +186,8 @@ impl Inner {
 pub(crate) struct AttemptSpan {
     span: CallSpan,
     answered: bool,
+    /// When an answer is too late.
+    ends_at: Option<Instant>,
 }
 
 impl AttemptSpan {
@@ -169,7 +196,13 @@ impl AttemptSpan {
         Self {
             span: CallSpan::none(),
             answered: true,
+            ends_at: None,
         }
+    }
+
+    /// The span itself, for what belongs to it.
+    pub(crate) fn span(&self) -> &CallSpan {
+        &self.span
     }
 
     pub(crate) fn record(mut self, result: &Result<Response, LinkError>) {
@@ -181,14 +214,22 @@ impl AttemptSpan {
     pub(crate) fn record_arrived(&mut self, error: Option<&str>) {
         self.answered = true;
         self.span.record_outcome(error, None);
+        self.span.end();
     }
 }
 
 impl Drop for AttemptSpan {
     fn drop(&mut self) {
-        if !self.answered {
-            self.span.record_outcome(Some("cancelled"), None);
+        if !self.span.is_recording() {
+            return;
         }
+        if !self.answered {
+            let is_late = self.ends_at.is_some_and(|end| Instant::now() >= end);
+            let error = if is_late { "timeout" } else { "cancelled" };
+            self.span.record_outcome(Some(error), None);
+        }
+        // Others may hold it for what they link to it.
+        self.span.end();
     }
 }
 
@@ -205,6 +246,33 @@ fn record(span: &CallSpan, result: &Result<Response, LinkError>) {
         Err(LinkError::Unauthorized(status) | LinkError::Status { status, .. }) => {
             span.record_outcome(Some(&status.to_string()), None)
         }
-        Err(_) => span.record_outcome(Some("_OTHER"), None),
+        Err(error) => {
+            let code = answer::fault(&Arc::from(""), error).code;
+            span.record_outcome(Some(&code.to_string()), None)
+        }
+    }
+}
+
+/// The headers by which an HTTP request belongs to a span (W3C Trace Context).
+pub(crate) struct TraceHeaders {
+    traceparent: HeaderValue,
+    tracestate: Option<HeaderValue>,
+}
+
+impl TraceHeaders {
+    fn of(traceparent: &str, span: &CallSpan) -> Option<Box<Self>> {
+        let value = |text: &str| HeaderValue::from_str(text).ok();
+        Some(Box::new(Self {
+            traceparent: value(traceparent)?,
+            tracestate: span.tracestate().as_deref().and_then(value),
+        }))
+    }
+
+    /// Puts them among those of a request.
+    pub(crate) fn put_into(self, headers: &mut HeaderMap) {
+        headers.insert(header::TRACEPARENT, self.traceparent);
+        if let Some(tracestate) = self.tracestate {
+            headers.insert(header::TRACESTATE, tracestate);
+        }
     }
 }

@@ -28,6 +28,7 @@ use switchboard_protocol::passage::Refusal;
 use switchboard_protocol::version::Version;
 
 use self::watch::Watch;
+use crate::exchange::TraceHeaders;
 
 /// Gives out the ids of all requests of this process, which serve as progress tokens too: no two
 /// requests to any server ever share one, so that not even a server that mixes up its clients can
@@ -49,6 +50,8 @@ pub(crate) struct Outgoing {
     pub(crate) param_headers: Vec<(HeaderName, HeaderValue)>,
     /// Whose call it is, if the server is shown a credential for each caller; else the gateway's.
     pub(crate) on_behalf: Option<Arc<OnBehalf>>,
+    /// The headers of its span, if it has one.
+    pub(crate) trace: Option<Box<TraceHeaders>>,
     /// The whole message.
     pub(crate) body: Bytes,
 }

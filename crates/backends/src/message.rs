@@ -86,6 +86,7 @@ pub(crate) fn modern(
         name: name_header(call, rewrite),
         param_headers: rewrite.param_headers.clone(),
         on_behalf: None,
+        trace: None,
         body: out.into(),
     }
 }
@@ -120,6 +121,7 @@ pub(crate) fn legacy(
         name: None,
         param_headers: Vec::new(),
         on_behalf: None,
+        trace: None,
         body: out.into(),
     }
 }
@@ -241,6 +243,7 @@ pub(crate) fn own(method: &'static str, id: u64, meta: &str, params: &str) -> Ou
         name: None,
         param_headers: Vec::new(),
         on_behalf: None,
+        trace: None,
         body: Bytes::from(body),
     }
 }

@@ -22,7 +22,7 @@ use switchboard_orchestrator::Orchestrator;
 use switchboard_orchestrator::config::did_you_mean;
 use switchboard_policy::authenticate::AuthError;
 use switchboard_protocol::call::Principal;
-use switchboard_telemetry::Metrics;
+use switchboard_telemetry::{LogControl, Metrics};
 use tokio::sync::Semaphore;
 use tower::{Service, ServiceBuilder};
 
@@ -47,6 +47,7 @@ use crate::policy::LimitsInForce;
 
 mod answer;
 mod config;
+mod log;
 mod openapi;
 mod reload;
 mod report;
@@ -71,6 +72,8 @@ pub(crate) struct AdminApi {
     pub(crate) sessions: Arc<dyn OpenSessions>,
     pub(crate) config: Arc<ArcSwap<ConfigView>>,
     pub(crate) limits: LimitsInForce,
+    /// Changes what is logged.
+    pub(crate) log: LogControl,
     pub(crate) reloads: ReloadSender,
 }
 
@@ -125,7 +128,10 @@ impl Service<Request<Incoming>> for AdminService {
                 let path = request.uri().path().to_owned();
                 async move {
                     let change = asked.changes();
-                    let response = api.answer(&who, asked).await;
+                    let response = match asked {
+                        Asked::SetLog => api.set_log(&who, request).await,
+                        asked => api.answer(&who, asked).await,
+                    };
                     if let (Some(log), Some(method)) = (&api.audit, change) {
                         let status = response.status().as_u16();
                         log.changed_by(&who, Some(peer.ip()), method, path, status);
@@ -193,6 +199,8 @@ impl AdminApi {
                 Ok(json(StatusCode::OK, &view))
             }
             Asked::Audit(filter) => self.search(*filter).await,
+            // What it is to be stands in the body.
+            Asked::Log | Asked::SetLog => Ok(log::view(&self.log.levels())),
         };
         answer.unwrap_or_else(|refusal| *refusal)
     }

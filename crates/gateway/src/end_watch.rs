@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use pin_project_lite::pin_project;
 use switchboard_protocol::call::{Outcome, Piece, ResultStream};
 use switchboard_protocol::error::CallError;
+use switchboard_telemetry::InTrace;
 
 /// Is told of the end of one call. Dropped without it: nobody waited for the end any more.
 pub(crate) trait EndWatcher: Send + 'static {
@@ -16,10 +17,15 @@ pub(crate) trait EndWatcher: Send + 'static {
 
     /// The call has ended. Called once.
     fn ended(&mut self, ending: Ending<'_>);
+
+    /// To be held while the call is worked for.
+    fn enter(&self) -> Option<InTrace> {
+        None
+    }
 }
 
 /// How a call ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) enum Ending<'e> {
     /// With a whole result.
     Complete {
@@ -28,8 +34,8 @@ pub(crate) enum Ending<'e> {
     },
     /// With a question of the server's.
     InputRequired,
-    /// With none of these.
-    Failed(&'e CallError),
+    /// With none of these. Something may be added to what the caller is told of it.
+    Failed(&'e mut CallError),
 }
 
 pin_project! {
@@ -61,7 +67,11 @@ where
         if this.watcher.is_none() {
             return this.inner.poll(context);
         }
-        let Ok(outcome) = ready!(this.inner.poll(context));
+        let polled = {
+            let _in_trace = this.watcher.as_ref().and_then(EndWatcher::enter);
+            this.inner.poll(context)
+        };
+        let Ok(outcome) = ready!(polled);
         Poll::Ready(Ok(match this.watcher.take() {
             Some(watcher) => watch(outcome, watcher),
             None => outcome,
@@ -70,21 +80,25 @@ where
 }
 
 fn watch(outcome: Outcome, mut watcher: impl EndWatcher) -> Outcome {
-    match outcome {
+    let mut outcome = match outcome {
         Outcome::Arriving(result) => {
             return Outcome::Arriving(Box::new(WatchedStream { result, watcher }));
         }
-        Outcome::Complete(ref completed) => {
+        outcome => outcome,
+    };
+    match &mut outcome {
+        Outcome::Arriving(_) => {}
+        Outcome::Complete(completed) => {
             watcher.handed_on(completed.result.len());
             watcher.ended(Ending::Complete {
                 is_error: completed.is_error,
             });
         }
-        Outcome::InputRequired(ref result) => {
+        Outcome::InputRequired(result) => {
             watcher.handed_on(result.len());
             watcher.ended(Ending::InputRequired);
         }
-        Outcome::Failed(ref error) => {
+        Outcome::Failed(error) => {
             if let CallError::Backend { error, .. } = error {
                 watcher.handed_on(error.len());
             }
@@ -103,8 +117,12 @@ struct WatchedStream<W> {
 
 impl<W: EndWatcher> ResultStream for WatchedStream<W> {
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
-        let piece = ready!(self.result.poll_piece(context));
-        match &piece {
+        let polled = {
+            let _in_trace = self.watcher.enter();
+            self.result.poll_piece(context)
+        };
+        let mut piece = ready!(polled);
+        match &mut piece {
             Ok(Piece::Bytes(bytes)) => self.watcher.handed_on(bytes.len()),
             Ok(Piece::End { is_error }) => self.watcher.ended(Ending::Complete {
                 is_error: *is_error,

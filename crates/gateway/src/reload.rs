@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use switchboard_orchestrator::config::ConfigProblem;
 use switchboard_orchestrator::{BackendChanges, DesiredState, Orchestrator};
 use switchboard_policy::origin::HostPolicyError;
-use switchboard_telemetry::Metrics;
+use switchboard_telemetry::{LogConfig, LogControl, Metrics, TelemetryConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Access, AccessInForce};
@@ -35,6 +35,8 @@ pub struct Reloader {
     /// What was counted goes on under the next configuration.
     pub(crate) limits: LimitsInForce,
     pub(crate) metrics: Arc<Metrics>,
+    /// Changes what is logged.
+    pub(crate) log: LogControl,
     /// Cancelled when the gateway begins to shut down.
     pub(crate) drain: CancellationToken,
 }
@@ -114,6 +116,9 @@ impl Reloader {
                 ..Reloaded::default()
             });
         }
+        if let Err(error) = self.log.configure(&next.telemetry.log.level) {
+            tracing::warn!("telemetry.log.level stays as it is: {error}");
+        }
         let limits = self.limits.load();
         let limits = Arc::new(limits.next(next.limits(), &self.metrics));
         let policy = next.policy(Arc::clone(&limits), &self.metrics);
@@ -192,15 +197,21 @@ fn without_restart(in_force: &Config, wanted: &Config, has_admin: bool) -> Confi
         heartbeat: old.heartbeat,
         kept_results: new.kept_results,
         parked_calls: old.parked_calls,
-        telemetry: old.telemetry,
+        telemetry: TelemetryConfig {
+            log: LogConfig {
+                level: new.telemetry.log.level,
+                ..old.telemetry.log
+            },
+            ..old.telemetry
+        },
     }
 }
 
 /// The names of those of these fields that differ. They have to be all of the type's, so that none is
 /// forgotten.
 macro_rules! differing {
-    ($prefix:literal, $type:ident { $($key:ident,)* } except { $($other:ident)? }, $a:expr, $b:expr) => {{
-        let $type { $($key,)* $($other: _,)? } = $a;
+    ($prefix:literal, $type:ident { $($key:ident,)* } except { $($other:ident),* }, $a:expr, $b:expr) => {{
+        let $type { $($key,)* $($other: _,)* } = $a;
         [$(($key != &$b.$key).then_some(concat!($prefix, stringify!($key))),)*]
     }};
 }
@@ -256,10 +267,23 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             heartbeat,
             kept_results,
             parked_calls,
-            telemetry,
-        } except { server },
+        } except { server, telemetry },
         next,
         wanted
     );
-    of_server.into_iter().chain(others).flatten().collect()
+    let of_telemetry = differing!(
+        "telemetry.",
+        TelemetryConfig { traces, } except { log },
+        &next.telemetry,
+        &wanted.telemetry
+    );
+    let of_log = differing!(
+        "telemetry.log.",
+        LogConfig { format, level, } except {},
+        &next.telemetry.log,
+        &wanted.telemetry.log
+    );
+    let all = of_server.into_iter().chain(others);
+    let all = all.chain(of_telemetry).chain(of_log);
+    all.flatten().collect()
 }

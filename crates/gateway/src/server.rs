@@ -19,7 +19,7 @@ use switchboard_policy::limits::Limits as CallLimits;
 use switchboard_policy::origin::HostPolicyError;
 use switchboard_policy::store::Store;
 use switchboard_protocol::token::{KeyError, SealError, Sealer};
-use switchboard_telemetry::{Metrics, Sampler};
+use switchboard_telemetry::{LogControl, Metrics, Sampler};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +98,7 @@ pub struct Gateway {
     admin: Option<AdminApi>,
     facade: Arc<FacadeMemory>,
     shown: Arc<ArcSwap<ConfigView>>,
+    log: LogControl,
     reload_requests: ReloadRequests,
     draining: Arc<AtomicBool>,
     drain: CancellationToken,
@@ -116,6 +117,7 @@ impl Gateway {
         config: Config,
         metrics: Arc<Metrics>,
         sampler: Sampler,
+        log: LogControl,
     ) -> Result<Self, StartError> {
         // All that can fail comes before anything is started.
         let server = &config.server;
@@ -193,6 +195,7 @@ impl Gateway {
             sessions: Arc::new(app.legacy.clone()),
             config: Arc::clone(&shown),
             limits: Arc::clone(&limits),
+            log: log.clone(),
             reloads,
         });
         let draining = Arc::new(AtomicBool::new(false));
@@ -212,6 +215,7 @@ impl Gateway {
             admin,
             facade,
             shown,
+            log,
             reload_requests,
             draining,
             drain: CancellationToken::new(),
@@ -272,6 +276,7 @@ impl Gateway {
             orchestrator: self.orchestrator.clone(),
             limits: Arc::clone(&self.limits),
             metrics: Arc::clone(&self.metrics),
+            log: self.log.clone(),
             drain: self.drain.clone(),
         }
     }
@@ -302,6 +307,7 @@ impl Gateway {
             admin,
             facade: _,
             shown: _,
+            log: _,
             reload_requests: _,
             draining,
             drain,

@@ -128,7 +128,7 @@ pub(crate) fn call_stack(
 ) -> CallService {
     ServiceBuilder::new()
         // Sees how every call ends, also one that nobody waits for any more.
-        .layer(TraceLayer { sampler, metrics })
+        .layer(TraceLayer::new(sampler, metrics))
         // Before anything can refuse the call: what was refused, and why, is asked first afterwards.
         .layer(AuditLayer { log: audit })
         // Before anything is done for a call: who made it, on whatever connection, does not matter.

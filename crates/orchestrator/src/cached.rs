@@ -18,7 +18,7 @@ use switchboard_protocol::policy::TargetKind;
 use switchboard_protocol::result_cache::{
     CacheKey, CachedResult, Lookup, Places, ResultCache, Served,
 };
-use switchboard_protocol::trail::Step;
+use switchboard_protocol::trail::{Incident, Step};
 use switchboard_telemetry::{BackendMetrics, CacheOutcome};
 use tokio::time::timeout_at;
 
@@ -235,6 +235,11 @@ impl Cached {
             return Ok(answer);
         }
         seat.question.metrics.looked_up(CacheOutcome::Miss);
+        if let Some(trail) = &call.trail {
+            trail.tell(Incident::CacheMiss {
+                backend: &seat.question.backend,
+            });
+        }
         // It may have waited until now.
         seat.question.asked_at = now();
         Err(Found::Nothing(seat))

@@ -13,6 +13,7 @@ use switchboard_protocol::json::Span;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::policy::Target;
 use switchboard_protocol::splice::member;
+use switchboard_protocol::trail::{Incident, Trail};
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::Metrics;
 
@@ -91,7 +92,7 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
 ///
 /// # Errors
 /// What will be it, of a large one.
-pub(crate) fn redacted(
+fn redacted(
     terms: &Terms,
     outcome: Outcome,
 ) -> Result<Outcome, BoxFuture<'static, Outcome>> {
@@ -133,11 +134,19 @@ impl WayBack<'_> {
     /// The outcome under these terms. Order is behaviour, change it with an ADR.
     pub(crate) async fn deliver(self, terms: &Terms, outcome: Outcome) -> Outcome {
         // First, so that nothing behind it ever has a secret that was found.
-        let outcome = match redacted(terms, outcome) {
+        let outcome = self.redacted(terms, outcome).await;
+        self.fit(terms, outcome).await
+    }
+
+    /// The outcome without what the redactor finds, if there is one.
+    pub(crate) async fn redacted(&self, terms: &Terms, outcome: Outcome) -> Outcome {
+        if let Some(trail) = self.watched_trail(terms) {
+            return Box::pin(self.redacted_and_told(trail, terms, outcome)).await;
+        }
+        match redacted(terms, outcome) {
             Ok(outcome) => outcome,
             Err(large) => large.await,
-        };
-        self.fit(terms, outcome).await
+        }
     }
 
     /// An outcome without secrets, in a form that its caller can use, and no larger than it may be.
@@ -147,6 +156,42 @@ impl WayBack<'_> {
             Err(outcome) => self.deliverer.fitted(terms, self, outcome).await,
         }
     }
+
+    /// The trail of a call that is traced, if anything may be taken out of its result.
+    fn watched_trail(&self, terms: &Terms) -> Option<&Trail> {
+        let trail = self.call.trail.as_deref()?;
+        (terms.redactor.is_some() && trail.is_watched()).then_some(trail)
+    }
+
+    /// The outcome without what the redactor finds; its trace says whether that is anything. What is
+    /// still arriving is not known yet.
+    async fn redacted_and_told(&self, trail: &Trail, terms: &Terms, outcome: Outcome) -> Outcome {
+        let text = |outcome: &Outcome| match outcome {
+            Outcome::Complete(completed) => Some(completed.result.clone()),
+            Outcome::InputRequired(result) => Some(result.clone()),
+            Outcome::Arriving(_) | Outcome::Failed(_) => None,
+        };
+        let before = text(&outcome);
+        let outcome = match redacted(terms, outcome) {
+            Ok(outcome) => outcome,
+            Err(large) => large.await,
+        };
+        if let Some((before, after)) = before.zip(text(&outcome))
+            && !is_same(&before, &after)
+        {
+            trail.tell(Incident::Redacted {
+                backend: &self.destination.backend,
+            });
+        }
+        outcome
+    }
+}
+
+/// Whether both are the same bytes.
+fn is_same(one: &Payload, other: &Payload) -> bool {
+    let (segments, others) = (one.segments(), other.segments());
+    let bytes = |segments: &[Bytes]| segments.concat();
+    one.len() == other.len() && (segments == others || bytes(segments) == bytes(others))
 }
 
 impl Deliverer {

@@ -13,7 +13,7 @@ use switchboard_protocol::method::Method;
 use switchboard_protocol::millis;
 use switchboard_protocol::policy::{Admission, Permit, Target};
 use switchboard_protocol::trail::{Step, Trail};
-use switchboard_telemetry::CallSpan;
+use switchboard_telemetry::{CallSpan, Wait};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::cached::Found;
@@ -147,8 +147,12 @@ impl Inner {
                 .map_or(FIRST_MOMENTS, |backend| backend.config().timeout);
             let limit = began + limit;
             let deadline = ends_at(call).map_or(limit, |deadline| deadline.min(limit));
+            let name = Arc::clone(&source.name);
             drop(snapshot);
-            if !matches!(timeout_at(deadline, changed.changed()).await, Ok(Ok(()))) {
+            // Boxed, since it is rare.
+            let waiting = timeout_at(deadline, changed.changed());
+            let waiting = Box::pin(span.around(Wait::Start, &name, waiting));
+            if !matches!(waiting.await, Ok(Ok(()))) {
                 return Err(fault.into());
             }
         }

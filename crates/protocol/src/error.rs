@@ -152,6 +152,9 @@ pub struct Fault {
     pub effect: Effect,
     /// Every try, in order.
     pub attempts: Vec<Attempt>,
+    /// The trace that the call belongs to, in hexadecimal digits, where it is traced or its caller named
+    /// one.
+    pub trace_id: Option<Box<str>>,
 }
 
 impl Fault {
@@ -169,6 +172,7 @@ impl Fault {
             retry_after_ms: None,
             effect: Effect::Unknown,
             attempts: Vec::new(),
+            trace_id: None,
         }
     }
 
@@ -243,7 +247,12 @@ impl Fault {
             }
             attempt.write_json(&mut out);
         }
-        out.extend_from_slice(format!("],\"outcome\":\"{}\"}}", self.effect.as_str()).as_bytes());
+        out.extend_from_slice(format!("],\"outcome\":\"{}\"", self.effect.as_str()).as_bytes());
+        if let Some(trace_id) = &self.trace_id {
+            out.extend_from_slice(b",\"traceId\":");
+            write_str(&mut out, trace_id);
+        }
+        out.push(b'}');
         out
     }
 }

@@ -23,6 +23,10 @@ pub const NAME: HeaderName = HeaderName::from_static("mcp-name");
 pub const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// `Last-Event-ID`: where a legacy stream is to be resumed.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+/// `traceparent`: the span that an HTTP request belongs to (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// `tracestate`: what goes with it.
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// What the name of every header that mirrors a tool's parameter begins with, in lower case.
 pub const PARAM_PREFIX: &str = "mcp-param-";
 

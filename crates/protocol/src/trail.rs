@@ -1,5 +1,6 @@
 //! What became of a call on its way, for whoever has to answer for it: the audit, and traces.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Reason;
@@ -10,7 +11,35 @@ const MAX_STEPS: usize = 64;
 
 /// What became of a call on its way. Shared by the call and its substitutes.
 #[derive(Debug, Default)]
-pub struct Trail(Mutex<Steps>);
+pub struct Trail {
+    steps: Mutex<Steps>,
+    watcher: Option<Box<dyn Watcher>>,
+}
+
+/// Is told of what becomes of a call while it happens: who traces it. Told on the path of the call, so
+/// nothing may wait.
+pub trait Watcher: fmt::Debug + Send + Sync {
+    /// A step was noted.
+    fn noted(&self, step: &Step);
+
+    /// Something happened that is no step.
+    fn happened(&self, incident: Incident<'_>);
+}
+
+/// What happens to a call and is not noted, but told to who watches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incident<'a> {
+    /// No kept result was found.
+    CacheMiss {
+        /// Of which backend.
+        backend: &'a str,
+    },
+    /// Secrets were taken out of the result.
+    Redacted {
+        /// Of which backend.
+        backend: &'a str,
+    },
+}
 
 /// The steps of a call, in order.
 #[derive(Clone, Debug, Default)]
@@ -90,9 +119,34 @@ impl Decision {
 }
 
 impl Trail {
+    /// One of which this is told.
+    #[must_use]
+    pub fn watched(watcher: Box<dyn Watcher>) -> Self {
+        Self {
+            steps: Mutex::default(),
+            watcher: Some(watcher),
+        }
+    }
+
+    /// Tells who watches, if somebody does.
+    pub fn tell(&self, incident: Incident<'_>) {
+        if let Some(watcher) = &self.watcher {
+            watcher.happened(incident);
+        }
+    }
+
+    /// Whether somebody watches.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        self.watcher.is_some()
+    }
+
     /// Notes a step.
     pub fn note(&self, step: Step) {
-        let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(watcher) = &self.watcher {
+            watcher.noted(&step);
+        }
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         if steps.steps.len() < MAX_STEPS {
             steps.steps.push(step);
         } else {
@@ -102,14 +156,14 @@ impl Trail {
 
     /// Notes what the call cost.
     pub fn charge(&self, cost: u64) {
-        let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.cost = steps.cost.saturating_add(cost);
     }
 
     /// Everything noted so far.
     #[must_use]
     pub fn steps(&self) -> Steps {
-        let steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         steps.clone()
     }
 }

@@ -1,4 +1,4 @@
-//! W3C trace context as it travels in `params._meta`, and the decision whether to trace.
+//! W3C trace context as it travels in `params._meta` and in the headers of HTTP.
 
 use std::fmt;
 
@@ -45,6 +45,26 @@ impl TraceParent {
     /// Whether the caller records this trace.
     pub fn sampled(&self) -> bool {
         self.sampled
+    }
+
+    /// The trace that it belongs to.
+    pub fn trace_id(&self) -> TraceId {
+        self.trace_id
+    }
+
+    pub(crate) fn span_id(&self) -> SpanId {
+        self.span_id
+    }
+
+    /// The same for the OpenTelemetry library, without `tracestate`.
+    pub(crate) fn to_remote(self) -> SpanContext {
+        SpanContext::new(
+            self.trace_id,
+            self.span_id,
+            TraceFlags::default().with_sampled(self.sampled),
+            true,
+            TraceState::default(),
+        )
     }
 
     pub(crate) fn of(span: &SpanContext) -> Option<Self> {
@@ -114,36 +134,26 @@ impl<'a> TraceContext<'a> {
     }
 }
 
-/// Decides whether a call is traced, before there is any span: the caller's decision counts if it
-/// made one, else chance does.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sampler {
-    enabled: bool,
-    ratio: f64,
+/// The trace contexts that a call came with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Incoming<'a> {
+    /// That of the message, in `params._meta`.
+    pub message: Option<TraceContext<'a>>,
+    /// That of the HTTP request that carried it.
+    pub http: Option<TraceContext<'a>>,
 }
 
-impl Sampler {
-    /// Traces nothing, whatever a caller says.
-    pub const OFF: Self = Self {
-        enabled: false,
-        ratio: 0.0,
-    };
-
-    /// Traces this share (0.0 to 1.0) of the calls whose caller has not decided.
-    pub fn new(ratio: f64) -> Self {
-        Self {
-            enabled: true,
-            ratio,
-        }
+impl<'a> Incoming<'a> {
+    /// The caller's span: the message's, or where it names none, that of its HTTP request.
+    pub fn parent(&self) -> Option<&TraceContext<'a>> {
+        self.message.as_ref().or(self.http.as_ref())
     }
 
-    /// Decides for one call. Allocates nothing and takes no lock.
-    pub fn sample(&self, context: Option<&TraceContext<'_>>) -> bool {
-        self.enabled
-            && match context {
-                Some(context) => context.parent.sampled,
-                None => fastrand::f64() < self.ratio,
-            }
+    /// The HTTP request's own span, where the message has another.
+    pub(crate) fn link(&self) -> Option<&TraceContext<'a>> {
+        let message = self.message.as_ref()?;
+        let http = self.http.as_ref();
+        http.filter(|http| http.parent.span_id != message.parent.span_id)
     }
 }
 
@@ -220,19 +230,27 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_decides_and_then_chance() {
-        let sampled = TraceContext::parse(VALID, None, None);
-        let unsampled = TraceContext::parse(&VALID.replace("-01", "-00"), None, None);
-        assert!(sampled.is_some() && unsampled.is_some());
-
-        assert!(Sampler::new(0.0).sample(sampled.as_ref()));
-        assert!(!Sampler::new(1.0).sample(unsampled.as_ref()));
-        assert!(Sampler::new(1.0).sample(None));
-        assert!(!Sampler::new(0.0).sample(None));
-        assert!(!Sampler::OFF.sample(sampled.as_ref()));
-
-        let half = Sampler::new(0.5);
-        let taken = (0..10_000).filter(|_| half.sample(None)).count();
-        assert!((4_000..6_000).contains(&taken), "{taken}");
+    fn the_message_comes_before_its_carrier() {
+        let message = TraceContext::parse(VALID, None, None);
+        let other = VALID.replace("00f067aa0ba902b7", "00f067aa0ba902b8");
+        let http = TraceContext::parse(&other, None, None);
+        let both = Incoming { message, http };
+        assert_eq!(
+            (both.parent(), both.link()),
+            (message.as_ref(), http.as_ref())
+        );
+        let message_only = Incoming {
+            message,
+            http: message,
+        };
+        assert_eq!(message_only.link(), None);
+        let http_only = Incoming {
+            message: None,
+            http,
+        };
+        assert_eq!(
+            (http_only.parent(), http_only.link()),
+            (http.as_ref(), None)
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The way of a finished span to the collector: a bounded queue, a thread, OTLP over HTTP.
+//! The way of a finished span to the collector: a bounded queue, a thread, OTLP over HTTP or gRPC.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::Status;
-use opentelemetry::{Context, Value};
+use opentelemetry::{Context, Key, KeyValue, Value};
 use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -16,7 +16,11 @@ use opentelemetry_sdk::trace::{
 };
 use url::Url;
 
+use self::grpc::GrpcExporter;
+use crate::config::TracesProtocol;
 use crate::redaction::{Outlet, redacted};
+
+mod grpc;
 
 /// Spans that may wait for the collector, those being sent included.
 const MAX_QUEUED: usize = 2048;
@@ -24,28 +28,51 @@ const MAX_QUEUED: usize = 2048;
 /// Time that the collector has to take one batch.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A provider that sends to the collector at `endpoint`. Dropped spans are added to `dropped`.
-///
-/// # Errors
-/// The HTTP client cannot be made.
-pub(crate) fn otlp(
-    endpoint: &Url,
-    dropped: &Arc<AtomicU64>,
-) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_http()
-        .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(traces_url(endpoint))
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()?;
-    Ok(provider(exporter, dropped))
+/// Why the exporter of spans cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The client of the collector cannot be made.
+    #[error(transparent)]
+    Client(#[from] ExporterBuildError),
+    /// There is no thread to send on.
+    #[error("no thread can be started: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
-/// A provider that hands batches of spans to `exporter` on a thread of its own.
-pub(crate) fn provider(
+/// Where spans go that are to be exported: those that the provider makes, and whole ones.
+pub(crate) struct Exporting {
+    pub(crate) provider: SdkTracerProvider,
+    pub(crate) processor: Arc<BoundedProcessor>,
+}
+
+/// What sends to the collector at `endpoint`. Dropped spans are added to `dropped`.
+///
+/// # Errors
+/// The client cannot be made.
+pub(crate) fn otlp(
+    endpoint: &Url,
+    protocol: TracesProtocol,
+    dropped: &Arc<AtomicU64>,
+) -> Result<Exporting, ExportError> {
+    Ok(match protocol {
+        TracesProtocol::Http => {
+            let exporter = opentelemetry_otlp::SpanExporter::builder()
+                .with_http()
+                .with_protocol(Protocol::HttpBinary)
+                .with_endpoint(traces_url(endpoint))
+                .with_timeout(EXPORT_TIMEOUT)
+                .build()?;
+            exporting(exporter, dropped)
+        }
+        TracesProtocol::Grpc => exporting(GrpcExporter::new(endpoint)?, dropped),
+    })
+}
+
+/// What hands batches of spans to `exporter` on a thread of its own.
+pub(crate) fn exporting(
     exporter: impl SpanExporter + 'static,
     dropped: &Arc<AtomicU64>,
-) -> SdkTracerProvider {
+) -> Exporting {
     let queue = Arc::new(Queue {
         length: AtomicUsize::new(0),
         dropped: Arc::clone(dropped),
@@ -53,26 +80,40 @@ pub(crate) fn provider(
     let batch = BatchConfigBuilder::default()
         .with_max_queue_size(MAX_QUEUED)
         .build();
-    let inner = BatchSpanProcessor::builder(CountingExporter {
+    let mut inner = BatchSpanProcessor::builder(CountingExporter {
         inner: exporter,
         queue: Arc::clone(&queue),
     })
     .with_batch_config(batch)
     .build();
-    SdkTracerProvider::builder()
+    let resource = resource();
+    // The provider would do that, and cannot any more once the processor is shared.
+    inner.set_resource(&resource);
+    let processor = Arc::new(BoundedProcessor { inner, queue });
+    let provider = SdkTracerProvider::builder()
         // Whether a call is traced was decided before its span was made.
         .with_sampler(Sampler::AlwaysOn)
-        .with_resource(
-            Resource::builder()
-                .with_service_name("switchboard")
-                .with_attribute(opentelemetry::KeyValue::new(
-                    "service.version",
-                    env!("CARGO_PKG_VERSION"),
-                ))
-                .build(),
-        )
-        .with_span_processor(BoundedProcessor { inner, queue })
-        .build()
+        .with_resource(resource)
+        .with_span_processor(SharedProcessor(Arc::clone(&processor)))
+        .build();
+    Exporting {
+        provider,
+        processor,
+    }
+}
+
+/// What all spans have in common: what the environment says (`OTEL_SERVICE_NAME`,
+/// `OTEL_RESOURCE_ATTRIBUTES`), and else the name and version of this program.
+fn resource() -> Resource {
+    let builder = Resource::builder()
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    let named = Resource::builder().build();
+    let name = named.get(&Key::from_static_str("service.name"));
+    let is_named = name.is_some_and(|name| !name.as_str().starts_with("unknown_service"));
+    match is_named {
+        true => builder.build(),
+        false => builder.with_service_name("switchboard").build(),
+    }
 }
 
 /// A bare address means the path that OTLP over HTTP gives to traces; any other path is taken as it
@@ -97,9 +138,31 @@ struct Queue {
 
 /// Drops and counts the spans for which the queue of the processor inside has no place.
 #[derive(Debug)]
-struct BoundedProcessor {
+pub(crate) struct BoundedProcessor {
     inner: BatchSpanProcessor,
     queue: Arc<Queue>,
+}
+
+/// The provider's hold on it.
+#[derive(Debug)]
+struct SharedProcessor(Arc<BoundedProcessor>);
+
+impl SpanProcessor for SharedProcessor {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.0.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        self.0.on_end(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
 }
 
 impl SpanProcessor for BoundedProcessor {
@@ -122,10 +185,6 @@ impl SpanProcessor for BoundedProcessor {
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
         self.inner.shutdown_with_timeout(timeout)
-    }
-
-    fn set_resource(&mut self, resource: &Resource) {
-        self.inner.set_resource(resource);
     }
 }
 

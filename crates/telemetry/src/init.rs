@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::ExporterBuildError;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -18,10 +17,13 @@ use tracing_subscriber::{Layer, Registry};
 
 use crate::CALL_TARGET;
 use crate::config::{LogFormat, TelemetryConfig};
-use crate::context::Sampler;
-use crate::export;
+use crate::export::{self, ExportError, Exporting};
+use crate::late::LateSpans;
+use crate::log_control::LogControl;
 use crate::logs::{self, LogQueue};
 use crate::metrics::Metrics;
+use crate::sampler::Sampler;
+use crate::span::SCOPE;
 
 /// How long a dropped [`Guard`] waits for the collector.
 const FLUSH_SPANS: Duration = Duration::from_secs(5);
@@ -37,8 +39,8 @@ pub enum InitError {
     #[error("the log filter is not valid")]
     Filter(#[from] ParseError),
     /// The exporter of spans cannot be made.
-    #[error("the exporter of traces cannot be set up")]
-    Exporter(#[from] ExporterBuildError),
+    #[error("the exporter of traces cannot be set up: {0}")]
+    Exporter(#[from] ExportError),
     /// The thread that writes the log cannot be started.
     #[error("the log cannot be started")]
     Log(#[from] io::Error),
@@ -65,28 +67,35 @@ fn build(
     log: impl Write + Send + 'static,
 ) -> Result<(impl Subscriber + Send + Sync, Guard), InitError> {
     let dropped = Arc::new(AtomicU64::new(0));
-    let provider = match &config.traces.endpoint {
-        Some(endpoint) => Some(export::otlp(endpoint, &dropped)?),
+    let traces = &config.traces;
+    let exporting = match &traces.endpoint {
+        Some(endpoint) => Some(export::otlp(endpoint, traces.protocol, &dropped)?),
         None => None,
     };
     let queue = LogQueue::start(log, config.log.format == LogFormat::Json)?;
+    let (log_layer, filter) = logs::layer(&config.log, queue.clone())?;
     // A list and not an `Option`: an absent layer counts as one that wants everything.
-    let mut layers = vec![logs::layer(&config.log, queue.clone())?];
-    layers.extend(
-        provider
-            .as_ref()
-            .map(|provider| trace_layer(provider).boxed()),
-    );
+    let mut layers = vec![log_layer];
+    let mut sampler = Sampler::OFF;
+    let mut provider = None;
+    if let Some(exporting) = exporting {
+        let Exporting {
+            provider: made,
+            processor,
+        } = exporting;
+        layers.push(trace_layer(&made).boxed());
+        let late = LateSpans::new(traces, processor);
+        sampler = Sampler::new(traces.sample_ratio).with_late(Arc::new(late));
+        provider = Some(made);
+    }
     let subscriber = Registry::default().with(layers);
 
     let lines = queue.clone();
     metrics.count_dropped_with("logs", move || lines.dropped());
     metrics.count_dropped_with("spans", move || dropped.load(Ordering::Relaxed));
     let guard = Guard {
-        sampler: match provider {
-            Some(_) => Sampler::new(config.traces.sample_ratio),
-            None => Sampler::OFF,
-        },
+        sampler,
+        log: LogControl::of(filter, &config.log.level),
         provider,
         queue,
     };
@@ -100,7 +109,7 @@ where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
     tracing_opentelemetry::layer()
-        .with_tracer(provider.tracer("switchboard"))
+        .with_tracer(provider.tracer(SCOPE))
         .with_location(false)
         .with_threads(false)
         .with_target(false)
@@ -123,6 +132,7 @@ where
 #[must_use = "logs and traces end when this is dropped"]
 pub struct Guard {
     sampler: Sampler,
+    log: LogControl,
     provider: Option<SdkTracerProvider>,
     queue: LogQueue,
 }
@@ -130,7 +140,12 @@ pub struct Guard {
 impl Guard {
     /// Decides which calls are traced: none without an endpoint for traces.
     pub fn sampler(&self) -> Sampler {
-        self.sampler
+        self.sampler.clone()
+    }
+
+    /// Changes what is logged.
+    pub fn log_control(&self) -> LogControl {
+        self.log.clone()
     }
 }
 

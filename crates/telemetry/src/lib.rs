@@ -6,16 +6,26 @@
 
 mod config;
 mod context;
+mod current;
+mod event;
 mod export;
 mod init;
 mod labels;
+mod late;
+mod log_control;
 mod logs;
 mod metrics;
 mod redaction;
+mod sampler;
 mod span;
 
-pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filter};
-pub use context::{Sampler, TraceContext, TraceParent};
+pub use config::{
+    LogConfig, LogFormat, TelemetryConfig, TracesConfig, TracesProtocol, check_filter,
+};
+pub use context::{Incoming, TraceContext, TraceParent};
+pub use current::InTrace;
+pub use event::CallEvent;
+pub use export::ExportError;
 pub use init::{Guard, InitError, init};
 pub use labels::{
     AttemptOutcome, AuditDrop, AuthOutcome, BackendState, BreakerShown, BreakerTurn, CacheOutcome,
@@ -23,13 +33,17 @@ pub use labels::{
     MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
     ToolOutcome,
 };
+pub use late::{EndedCall, LateSpans};
+pub use log_control::{LogControl, LogControlError, LogLevels};
 pub use metrics::{
     AttemptCounts, AttemptTotals, BUCKETS, BackendLoad, BackendMetrics, EndpointObserved,
     GaugeGuard, GaugeShare, LimitLevel, LimitMetrics, ListSize, Metrics, Observed, ProcessMetrics,
     StoreMetrics, ToolCalls, ToolTable, reference,
 };
+pub use opentelemetry::trace::TraceId;
 pub use redaction::{Outlet, Redactor, redact_with, redacted};
-pub use span::{Attempt, CallSpan, IncomingCall, Network, Target};
+pub use sampler::Sampler;
+pub use span::{Attempt, CallSpan, IncomingCall, Network, Target, Wait, Waiting};
 
 /// The target of every span of a call. The trace layer takes these and nothing else, the log takes
 /// everything else.

@@ -1,5 +1,6 @@
 //! The log: lines on standard error, written by a thread of its own.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::Arc;
@@ -8,31 +9,31 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tracing::Subscriber;
 use tracing::field::Field;
 use tracing::level_filters::LevelFilter;
-use tracing_subscriber::field::MakeExt as _;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::field::{MakeExt as _, RecordFields};
 use tracing_subscriber::filter::{FilterExt as _, ParseError, filter_fn};
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer, debug_fn};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Layer};
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
-use crate::CALL_TARGET;
 use crate::config::{LogConfig, LogFormat};
 use crate::redaction::{Outlet, redacted};
+use crate::{CALL_TARGET, current};
 
 /// Bytes of log that may wait for standard error.
 const MAX_PENDING: usize = 4 * 1024 * 1024;
 
-/// The layer that writes the log.
+/// The layer that writes the log, and what changes its filter while it does.
 ///
 /// # Errors
 /// A filter that cannot be read.
 pub(crate) fn layer<S>(
     config: &LogConfig,
     queue: LogQueue,
-) -> Result<Box<dyn Layer<S> + Send + Sync>, ParseError>
+) -> Result<(LogLayer<S>, FilterHandle<S>), ParseError>
 where
     S: Subscriber + for<'span> LookupSpan<'span> + Send + Sync,
 {
@@ -40,22 +41,75 @@ where
         // Without a hint of its own it would take away that of the other filter, which spares a
         // look at every event.
         .with_max_level_hint(LevelFilter::TRACE);
-    let filter = EnvFilter::try_new(&config.level)?.and(no_calls);
+    // Asked once for each place that logs, and again when it is another: what is not logged costs no
+    // look into it.
+    let (filter, handle) = reload::Layer::new(EnvFilter::try_new(&config.level)?);
+    let filter = filter.and(no_calls);
     let layer = tracing_subscriber::fmt::layer().with_writer(queue);
-    Ok(match config.format {
+    let layer = match config.format {
         LogFormat::Human => layer
             .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-            .fmt_fields(debug_fn(write_field).delimited(" "))
+            .fmt_fields(WithTrace(debug_fn(write_field).delimited(" ")))
             .with_filter(filter)
             .boxed(),
-        // JSON strings escape what the human form has to escape itself.
         LogFormat::Json => layer
             .json()
             .flatten_event(true)
             .with_span_list(false)
+            .map_event_format(WithTrace)
             .with_filter(filter)
             .boxed(),
-    })
+    };
+    Ok((layer, handle))
+}
+
+/// The layer that writes the log.
+pub(crate) type LogLayer<S> = Box<dyn Layer<S> + Send + Sync>;
+
+/// What changes the filter of the log.
+pub(crate) type FilterHandle<S> = reload::Handle<EnvFilter, S>;
+
+/// Adds the trace of the call that a line is about.
+struct WithTrace<F>(F);
+
+/// In the form for people, behind the fields of the event.
+impl<'w, F> FormatFields<'w> for WithTrace<F>
+where
+    F: for<'any> FormatFields<'any>,
+{
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        self.0.format_fields(writer.by_ref(), fields)?;
+        match current::current() {
+            Some(trace) => write!(writer, " trace_id={trace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// In JSON, as the last member.
+impl<S, N, F> FormatEvent<S, N> for WithTrace<F>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'w> FormatFields<'w> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let Some(trace) = current::current() else {
+            return self.0.format_event(context, writer, event);
+        };
+        let mut line = String::new();
+        self.0
+            .format_event(context, Writer::new(&mut line), event)?;
+        match line.trim_end().strip_suffix('}') {
+            Some(members) => writeln!(writer, "{members},\"trace_id\":\"{trace}\"}}"),
+            None => writer.write_str(&line),
+        }
+    }
 }
 
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
@@ -84,6 +138,25 @@ impl<W: fmt::Write> fmt::Write for Escaped<'_, W> {
         }
         Ok(())
     }
+}
+
+/// Lines of JSON, with what JSON may have in a string as it is, and a terminal would obey, in JSON's own
+/// escaped form.
+fn escaped_json(text: Cow<'_, str>) -> Cow<'_, str> {
+    let is_unsafe = |character: char| character != '\n' && is_unsafe(character);
+    if !text.contains(is_unsafe) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 64);
+    for character in text.chars() {
+        if is_unsafe(character) {
+            // Outside of strings there is none. Writing to a string cannot fail.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 fn is_unsafe(character: char) -> bool {
@@ -160,6 +233,10 @@ impl Shared {
 
             let text = String::from_utf8_lossy(&batch);
             let text = redacted(Outlet::Logs, &text, is_json);
+            let text = match is_json {
+                true => escaped_json(text),
+                false => text,
+            };
             // There is nowhere left to report that the log itself cannot be written.
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
             batch.clear();

@@ -1,15 +1,25 @@
 //! The spans of a call, with the names and attributes of the OpenTelemetry conventions for MCP.
 
 use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{self, Poll};
 
 use opentelemetry::Context;
-use opentelemetry::trace::{Status, TraceContextExt as _};
+use opentelemetry::trace::{SpanContext, Status, TraceContextExt as _, TraceId};
+use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 use tracing::{Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::CALL_TARGET;
-use crate::context::{TraceContext, TraceParent};
+use crate::context::{Incoming, TraceParent};
+use crate::current::InTrace;
+use crate::event::CallEvent;
 use crate::labels::ErrorType;
+
+/// The instrumentation scope of all spans.
+pub(crate) const SCOPE: &str = "switchboard";
 
 /// Names and addresses are cut to this many bytes, so that a waiting span stays small.
 const MAX_TEXT: usize = 256;
@@ -35,14 +45,14 @@ pub enum Network {
 }
 
 impl Network {
-    fn transport(self) -> &'static str {
+    pub(crate) fn transport(self) -> &'static str {
         match self {
             Self::Http => "tcp",
             Self::Pipe => "pipe",
         }
     }
 
-    fn protocol(self) -> Option<&'static str> {
+    pub(crate) fn protocol(self) -> Option<&'static str> {
         (self == Self::Http).then_some("http")
     }
 }
@@ -79,32 +89,92 @@ pub struct Attempt<'a> {
     pub network: Network,
     /// The backend's name in the configuration.
     pub backend: &'a str,
+    /// Which of its endpoints, where there are several.
+    pub endpoint: Option<&'a str>,
+    /// The era of its server, `modern` or `legacy`, if it is known.
+    pub era: Option<&'static str>,
     /// The backend's host, or its command for a process.
     pub server_address: Option<&'a str>,
     /// The backend's port.
     pub server_port: Option<u16>,
 }
 
-/// A span of a call, or nothing at all if the call is not sampled. It ends when its last clone is
-/// dropped.
+/// What a call waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A place among the calls that are in a backend.
+    Place,
+    /// A session with a legacy server that is free, or opened.
+    Session,
+    /// A connection to a backend, or the start of its process.
+    Start,
+    /// The next attempt, after one that failed.
+    Retry,
+    /// The client, whose answer a legacy server needs in the middle of the call.
+    Client,
+}
+
+impl Wait {
+    /// Every one.
+    pub const ALL: [Self; 5] = [
+        Self::Place,
+        Self::Session,
+        Self::Start,
+        Self::Retry,
+        Self::Client,
+    ];
+
+    /// The name of its spans.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Place => "wait for place",
+            Self::Session => "wait for session",
+            Self::Start => "wait for start",
+            Self::Retry => "wait to retry",
+            Self::Client => "wait for client",
+        }
+    }
+}
+
+/// A span of a call, or nothing at all if the call is not sampled. It ends with [`CallSpan::end`], or
+/// when its last clone is dropped.
 #[derive(Clone, Debug)]
 pub struct CallSpan {
-    span: Span,
-    server: bool,
+    recorded: Option<Arc<Recorded>>,
+    /// Of a call that is not sampled as well, if it has one.
+    trace: TraceId,
+}
+
+#[derive(Debug)]
+struct Recorded {
+    /// Until it ends. Never inside of the span that is its parent: there is no telling which of them
+    /// ends first.
+    open: Mutex<Option<Span>>,
+    context: SpanContext,
+    is_server: bool,
 }
 
 impl CallSpan {
-    /// The span of a call that is not sampled: nothing is recorded, nothing is allocated.
+    /// The span of a call that is not sampled and belongs to no trace: nothing is recorded, nothing is
+    /// allocated.
     pub const fn none() -> Self {
         Self {
-            span: Span::none(),
-            server: true,
+            recorded: None,
+            trace: TraceId::INVALID,
+        }
+    }
+
+    /// The span of a call that is not sampled, of this trace.
+    pub const fn unsampled(trace: TraceId) -> Self {
+        Self {
+            recorded: None,
+            trace,
         }
     }
 
     /// Begins the server span of a call that is sampled (see [`Sampler::sample`](crate::Sampler::sample)), a child of the
     /// caller's span.
-    pub fn server(parent: Option<&TraceContext<'_>>, call: &IncomingCall<'_>) -> Self {
+    pub fn server(incoming: &Incoming<'_>, call: &IncomingCall<'_>) -> Self {
         let target = TargetFields::new(call.target);
         let span = info_span!(
             target: CALL_TARGET,
@@ -123,23 +193,22 @@ impl CallSpan {
             network.protocol.name = call.network.protocol(),
             client.address = call.client_address.map(tracing::field::display),
         );
-        if let Some(parent) = parent {
-            let remote = Context::new().with_remote_span_context(parent.to_remote());
-            // It fails only where no trace layer listens, and there the parent does not matter.
-            let _ = span.set_parent(remote);
+        if let Some(link) = incoming.link() {
+            span.add_link(link.to_remote());
         }
-        Self { span, server: true }
+        let parent = incoming.parent().map(|parent| parent.to_remote());
+        Self::begin(span, parent, true)
     }
 
     /// Begins the client span of one attempt, a child of this span; nothing if this one is nothing.
     pub fn client(&self, attempt: &Attempt<'_>) -> Self {
-        if !self.is_recording() {
-            return Self::none();
-        }
+        let Some(parent) = self.context() else {
+            return self.clone();
+        };
         let target = TargetFields::new(attempt.target);
         let span = info_span!(
             target: CALL_TARGET,
-            parent: &self.span,
+            parent: None,
             "client",
             otel.name = target.span_name(attempt.method),
             otel.kind = "client",
@@ -155,26 +224,121 @@ impl CallSpan {
             server.address = attempt.server_address.map(short),
             server.port = attempt.server_port.map(i64::from),
             switchboard.backend = short(attempt.backend),
+            switchboard.endpoint = attempt.endpoint.map(short),
+            switchboard.era = attempt.era,
         );
+        Self::begin(span, Some(parent.clone()), false)
+    }
+
+    /// Begins the span of a wait, a child of this span; nothing if this one is nothing.
+    pub fn wait(&self, wait: Wait, backend: &str) -> Self {
+        let Some(parent) = self.context() else {
+            return self.clone();
+        };
+        let span = info_span!(
+            target: CALL_TARGET,
+            parent: None,
+            "wait",
+            otel.name = wait.name(),
+            otel.kind = "internal",
+            switchboard.backend = short(backend),
+        );
+        Self::begin(span, Some(parent.clone()), false)
+    }
+
+    /// The future with a span around it from when it first has to wait, a child of this one.
+    pub fn around<'a, F: Future>(
+        &'a self,
+        wait: Wait,
+        backend: &'a str,
+        inner: F,
+    ) -> Waiting<'a, F> {
+        Waiting {
+            inner,
+            parent: self,
+            wait,
+            backend,
+            span: None,
+        }
+    }
+
+    fn begin(span: Span, parent: Option<SpanContext>, is_server: bool) -> Self {
+        if span.is_disabled() {
+            return Self::none();
+        }
+        if let Some(parent) = parent {
+            // It fails only where no trace layer listens, and there the parent does not matter.
+            let _ = span.set_parent(Context::new().with_remote_span_context(parent));
+        }
+        let context = span.context().span().span_context().clone();
+        if !context.is_valid() {
+            return Self::none();
+        }
         Self {
-            span,
-            server: false,
+            trace: context.trace_id(),
+            recorded: Some(Arc::new(Recorded {
+                open: Mutex::new(Some(span)),
+                context,
+                is_server,
+            })),
+        }
+    }
+
+    fn context(&self) -> Option<&SpanContext> {
+        self.recorded.as_ref().map(|recorded| &recorded.context)
+    }
+
+    /// Does this to the span, if it has not ended.
+    fn with(&self, act: impl FnOnce(&Span)) {
+        if let Some(recorded) = &self.recorded
+            && let Some(span) = &*recorded.open.lock()
+        {
+            act(span);
         }
     }
 
     /// Whether there is a span.
+    #[inline]
     pub fn is_recording(&self) -> bool {
-        !self.span.is_disabled()
+        self.recorded.is_some()
+    }
+
+    /// The trace that it belongs to, sampled or not.
+    pub fn trace_id(&self) -> Option<TraceId> {
+        (self.trace != TraceId::INVALID).then_some(self.trace)
+    }
+
+    /// Has the log lines of this thread belong to its trace until what is returned is dropped.
+    #[inline]
+    pub fn enter(&self) -> InTrace {
+        InTrace::enter(self.trace)
     }
 
     /// The `traceparent` that names this span as the parent, for the request sent upstream. `None`
     /// if nothing is recorded: then the caller's own `traceparent` goes on unchanged.
     pub fn traceparent(&self) -> Option<String> {
-        if !self.is_recording() {
-            return None;
-        }
-        let parent = TraceParent::of(self.span.context().span().span_context())?;
-        Some(parent.to_string())
+        Some(TraceParent::of(self.context()?)?.to_string())
+    }
+
+    /// The `tracestate` that goes with it; `None` for none.
+    pub fn tracestate(&self) -> Option<String> {
+        let state = self.context()?.trace_state().header();
+        (!state.is_empty()).then_some(state)
+    }
+
+    /// Notes a link to another span, in the same trace or another.
+    pub fn link(&self, to: &TraceParent) {
+        self.with(|span| span.add_link(to.to_remote()));
+    }
+
+    /// The span as others name it, to be linked to.
+    pub fn as_parent(&self) -> Option<TraceParent> {
+        TraceParent::of(self.context()?)
+    }
+
+    /// Notes that something happened just now.
+    pub fn event(&self, event: CallEvent<'_>) {
+        self.with(|span| span.add_event(event.name(), event.attributes()));
     }
 
     /// Records how the call or the attempt ended. `code` is that of the JSON-RPC error, if there
@@ -182,33 +346,72 @@ impl CallSpan {
     ///
     /// A server span shows no error for a code that [is the caller's](ErrorType::is_the_callers).
     pub fn record_outcome(&self, error_type: Option<&str>, code: Option<i64>) {
-        if !self.is_recording() {
+        let Some(recorded) = &self.recorded else {
             return;
+        };
+        let excused = recorded.is_server
+            && code.is_some_and(|code| ErrorType::from_code(code).is_the_callers());
+        self.with(|span| {
+            if let Some(code) = code {
+                span.set_attribute("rpc.response.status_code", code.to_string());
+            }
+            if let Some(error_type) = error_type.filter(|_| !excused) {
+                span.set_attribute("error.type", short(error_type).to_owned());
+                span.set_status(Status::error(""));
+            }
+        });
+    }
+
+    /// Ends it now, though others still hold it: nothing more is noted of it.
+    pub fn end(&self) {
+        if let Some(recorded) = &self.recorded {
+            let open = recorded.open.lock().take();
+            drop(open);
         }
-        if let Some(code) = code {
-            self.span
-                .set_attribute("rpc.response.status_code", code.to_string());
+    }
+}
+
+pin_project! {
+    /// A future with a span around it from when it first has to wait.
+    pub struct Waiting<'a, F> {
+        #[pin]
+        inner: F,
+        parent: &'a CallSpan,
+        wait: Wait,
+        backend: &'a str,
+        span: Option<CallSpan>,
+    }
+}
+
+impl<F: Future> Future for Waiting<'_, F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let output = this.inner.poll(context);
+        if this.parent.is_recording() {
+            match output {
+                Poll::Pending if this.span.is_none() => {
+                    *this.span = Some(this.parent.wait(*this.wait, this.backend));
+                }
+                Poll::Pending => {}
+                Poll::Ready(_) => *this.span = None,
+            }
         }
-        let excused =
-            self.server && code.is_some_and(|code| ErrorType::from_code(code).is_the_callers());
-        if let Some(error_type) = error_type.filter(|_| !excused) {
-            self.span
-                .set_attribute("error.type", short(error_type).to_owned());
-            self.span.set_status(Status::error(""));
-        }
+        output
     }
 }
 
 /// A target, sorted into the attributes that it fills.
 #[derive(Default)]
-struct TargetFields<'a> {
-    tool: Option<&'a str>,
-    prompt: Option<&'a str>,
-    resource: Option<&'a str>,
+pub(crate) struct TargetFields<'a> {
+    pub(crate) tool: Option<&'a str>,
+    pub(crate) prompt: Option<&'a str>,
+    pub(crate) resource: Option<&'a str>,
 }
 
 impl<'a> TargetFields<'a> {
-    fn new(target: Option<Target<'a>>) -> Self {
+    pub(crate) fn new(target: Option<Target<'a>>) -> Self {
         let mut fields = Self::default();
         match target {
             Some(Target::Tool(name)) => fields.tool = Some(short(name)),
@@ -219,19 +422,19 @@ impl<'a> TargetFields<'a> {
         fields
     }
 
-    fn span_name(&self, method: &str) -> String {
+    pub(crate) fn span_name(&self, method: &str) -> String {
         match self.tool.or(self.prompt) {
             Some(name) => format!("{} {name}", short(method)),
             None => short(method).to_owned(),
         }
     }
 
-    fn operation(&self) -> Option<&'static str> {
+    pub(crate) fn operation(&self) -> Option<&'static str> {
         self.tool.map(|_| "execute_tool")
     }
 }
 
-fn short(text: &str) -> &str {
+pub(crate) fn short(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT)]
 }
 

@@ -6,7 +6,7 @@ use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::LogLevel;
 use switchboard_protocol::version::Version;
-use switchboard_telemetry::CallSpan;
+use switchboard_telemetry::{CallEvent, CallSpan, Wait};
 
 use super::call::{Ended, Failed, Leg, ParkedCall, Resumed, gone, own};
 use super::parked::Ticket;
@@ -37,7 +37,7 @@ pub(crate) async fn attempt(
     let mut again = None;
     if let RequestState::Restore(state) = rewrite.request_state {
         if let Some(ticket) = Ticket::parse(state) {
-            return resume(inner, call, ticket).await;
+            return resume(inner, call, ticket, parent).await;
         }
         let made_before = Again::parse(state).ok_or_else(gone)?;
         if let Some(response) = made_before.answered(&inner.shared.lot, call)? {
@@ -47,7 +47,9 @@ pub(crate) async fn attempt(
     }
     let mut forgotten_before = false;
     loop {
-        let lease = inner.pool.lease(inner, call).await?;
+        let lease = inner.pool.lease(inner, call);
+        let lease = parent.around(Wait::Session, &inner.name, lease).await;
+        let lease = lease.inspect_err(|error| inner.leave_unsent(call, rewrite, parent, error))?;
         let connection = Arc::clone(lease.connection());
         let ended = match &plan {
             Plan::AsTask(task) => tasks::create(inner, call, rewrite, parent, lease, task).await,
@@ -80,11 +82,22 @@ pub(crate) fn is_parked(inner: &Inner, rewrite: &Rewrite<'_>) -> bool {
 }
 
 /// The client comes back to a call that waits for it.
-async fn resume(inner: &Inner, call: &Call, ticket: Ticket) -> Result<Answer, CallError> {
+async fn resume(
+    inner: &Inner,
+    call: &Call,
+    ticket: Ticket,
+    span: &CallSpan,
+) -> Result<Answer, CallError> {
     let parked = inner.shared.lot.find(ticket);
     let parked = parked
         .filter(|parked| parked.belongs_to(&inner.name, &call.principal.id))
         .ok_or_else(gone)?;
+    span.event(CallEvent::Resumed {
+        backend: &inner.name,
+    });
+    if let Some(attempt) = parked.span().as_parent() {
+        span.link(&attempt);
+    }
     let ended = match parked.resume(ticket.round, call)? {
         Resumed::Waiting(leg) => leg.ended().await,
         Resumed::Ended(ended) => *ended,
@@ -150,6 +163,7 @@ pub(super) fn park(
         out.id,
         connection.wire.version,
         relay.cloned(),
+        span.span().clone(),
     );
     let watch = Watch::of_parked(Arc::clone(&parked));
     let elsewhere = Watch::of_parked(Arc::clone(&parked));

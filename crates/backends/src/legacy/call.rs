@@ -21,6 +21,7 @@ use switchboard_protocol::capabilities::{ClientCapabilities, Question};
 use switchboard_protocol::envelope::{Envelope, Response};
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::version::Version;
+use switchboard_telemetry::{CallSpan, Wait};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -70,6 +71,8 @@ pub(crate) struct ParkedCall {
     number: u64,
     /// The id of the request at the server.
     id: u64,
+    /// The span of the attempt.
+    span: CallSpan,
     state: Mutex<State>,
     /// Tells the owner that something is other than before.
     changed: Notify,
@@ -124,6 +127,7 @@ impl ParkedCall {
         id: u64,
         version: Version,
         relay: Option<Arc<Relay>>,
+        span: CallSpan,
     ) -> (Arc<Self>, Leg) {
         let parked = Arc::new(Self {
             lot: Arc::clone(lot),
@@ -134,6 +138,7 @@ impl ParkedCall {
             version,
             number: lot.number(),
             id,
+            span,
             state: Mutex::default(),
             changed: Notify::new(),
             replied: Notify::new(),
@@ -152,6 +157,11 @@ impl ParkedCall {
         self.version
     }
 
+    /// The span of the attempt.
+    pub(crate) fn span(&self) -> &CallSpan {
+        &self.span
+    }
+
     /// Whether the call is one of this principal at this backend.
     pub(crate) fn belongs_to(&self, backend: &str, principal: &str) -> bool {
         &*self.backend == backend && self.principal == principal
@@ -164,6 +174,7 @@ impl ParkedCall {
         state.legs.push(WaitingLeg { number, sender });
         state.hear_for(call, self.id);
         state.expires = None;
+        state.parked = None;
         Leg {
             call: Arc::clone(self),
             number,
@@ -365,6 +376,7 @@ impl ParkedCall {
         if let Some(outcome) = outcome {
             // The server is done, so nothing more is asked or heard.
             state.hear_for(call, self.id);
+            state.parked = None;
             if !matches!(state.rounds[last - 1].outcome, Kept::TooLarge(None)) {
                 state.place = None;
             }
@@ -435,6 +447,7 @@ impl ParkedCall {
         };
         let keys = state.open.iter().map(|open| open.key).collect();
         self.end_legs(state, &Ok(response));
+        state.parked = Some(self.span.wait(Wait::Client, &self.backend));
         state.rounds.push(Round {
             keys,
             answers: None,

@@ -358,11 +358,15 @@ impl HttpLink {
         mut out: Outgoing,
     ) -> Result<HttpResponse<ResponseBody>, LinkError> {
         let caller = out.on_behalf.take();
-        let request = if wire.version.is_modern() {
+        let trace = out.trace.take();
+        let mut request = if wire.version.is_modern() {
             self.modern_request(wire, out)
         } else {
             self.request_of(HttpMethod::POST, wire, out.body)
         };
+        if let Some(trace) = trace {
+            trace.put_into(request.headers_mut());
+        }
         // Sent in each arm: the future is large, and would be moved from one place to the next.
         let answer = match (self.inner.bounds.first_byte, &self.inner.credentials) {
             (None, None) => self.send_bare(request).await?,

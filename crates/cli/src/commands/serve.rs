@@ -61,11 +61,16 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
     remove_abandoned_folders();
     let needs_key = loaded.config.auth.is_some();
     let begun = SystemTime::now();
-    let mut gateway =
-        match Gateway::start(loaded.config, Arc::clone(&metrics), telemetry.sampler()).await {
-            Ok(gateway) => gateway,
-            Err(error) => return failed(&error.to_string()),
-        };
+    let started = Gateway::start(
+        loaded.config,
+        Arc::clone(&metrics),
+        telemetry.sampler(),
+        telemetry.log_control(),
+    );
+    let mut gateway = match started.await {
+        Ok(gateway) => gateway,
+        Err(error) => return failed(&error.to_string()),
+    };
     let screen = match gateway.url() {
         Ok(url) => first_screen(&gateway, url, needs_key, begun),
         Err(error) => return failed(&format!("the listener has no address: {error}")),

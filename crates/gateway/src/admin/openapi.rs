@@ -77,7 +77,14 @@ fn operation(route: &Route, problem: &Value, generator: &mut SchemaGenerator) ->
         json!({ "name": name, "in": "query", "description": description, "schema": schema })
     });
     let parameters: Vec<Value> = in_path.into_iter().chain(in_query).collect();
-    json!({ "summary": route.summary, "parameters": parameters, "responses": responses })
+    let mut operation =
+        json!({ "summary": route.summary, "parameters": parameters, "responses": responses });
+    if let Some(takes) = route.takes {
+        let schema = takes(generator).to_value();
+        operation["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+    }
+    operation
 }
 
 /// The schema of a type as the document has it.
@@ -122,11 +129,12 @@ mod tests {
 
     /// What runs is decided by the configuration alone.
     #[test]
-    fn no_route_takes_a_body_a_command_or_its_arguments() {
+    fn no_route_takes_a_command_or_its_arguments() {
         let document = document();
         for (path, operations) in document["paths"].as_object().expect("paths") {
-            for operation in operations.as_object().expect("operations").values() {
-                assert!(operation["requestBody"].is_null(), "{path}");
+            for (method, operation) in operations.as_object().expect("operations") {
+                let takes_body = (&**path, &**method) == ("/api/v1/log", "put");
+                assert_eq!(operation["requestBody"].is_object(), takes_body, "{path}");
                 for parameter in operation["parameters"].as_array().expect("parameters") {
                     let name = parameter["name"].as_str().expect("a name");
                     assert!(

@@ -9,6 +9,7 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 
 use super::answer::problem;
 use super::config::ConfigView;
+use super::log::{LogRequest, LogView};
 use super::reload::ReloadView;
 use super::report::{BackendView, BackendsView};
 use super::sessions::SessionsView;
@@ -32,6 +33,8 @@ pub(super) struct Route {
     pub(super) query: &'static [(&'static str, &'static str)],
     /// The status of success.
     pub(super) status: u16,
+    /// The body that it takes; `None`: none.
+    pub(super) takes: Option<fn(&mut SchemaGenerator) -> Schema>,
     /// The body of success; `None`: there is none.
     pub(super) schema: Option<fn(&mut SchemaGenerator) -> Schema>,
     /// The statuses of failure, beside those of every request.
@@ -55,6 +58,8 @@ pub(super) enum Asked {
     Principals,
     Limits,
     Audit(Box<Filter>),
+    Log,
+    SetLog,
 }
 
 /// All of them.
@@ -65,6 +70,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "This document",
         query: &[],
         status: 200,
+        takes: None,
         schema: Some(|_| json_schema!({ "type": "object" })),
         problems: &[],
         asked: |_, _| Ok(Asked::OpenApi),
@@ -75,6 +81,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "All backends, and how they are doing",
         query: &[],
         status: 200,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<BackendsView>),
         problems: &[],
         asked: |_, _| Ok(Asked::Backends),
@@ -85,6 +92,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "One backend",
         query: &[],
         status: 200,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<BackendView>),
         problems: &[404],
         asked: |name, _| Ok(Asked::Backend(name)),
@@ -95,6 +103,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "Begins a backend anew, and answers with how it is doing",
         query: &[],
         status: 202,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<BackendView>),
         problems: &[404],
         asked: |name, _| Ok(Asked::Restart(name)),
@@ -105,6 +114,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "The tools and prompts that clients see, whose they are, and names that collide",
         query: &[],
         status: 200,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<CatalogueView>),
         problems: &[],
         asked: |_, _| Ok(Asked::Catalogue),
@@ -115,6 +125,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "What of the configuration is in force, without secrets",
         query: &[],
         status: 200,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<ConfigView>),
         problems: &[],
         asked: |_, _| Ok(Asked::Config),
@@ -125,6 +136,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "Reads the configuration again, as SIGHUP does, and answers with what has changed",
         query: &[],
         status: 200,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<ReloadView>),
         problems: &[422, 503],
         asked: |_, _| Ok(Asked::Reload),
@@ -135,6 +147,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "The sessions of clients that speak 2025-11-25 or older, the oldest first",
         query: &[],
         status: 200,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<SessionsView>),
         problems: &[],
         asked: |_, _| Ok(Asked::Sessions),
@@ -145,6 +158,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "Ends a session",
         query: &[],
         status: 204,
+        takes: None,
         schema: None,
         problems: &[404],
         asked: |digest, _| Ok(Asked::EndSession(digest)),
@@ -155,6 +169,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "The principals that the configuration names",
         query: &[],
         status: 200,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<PrincipalsView>),
         problems: &[],
         asked: |_, _| Ok(Asked::Principals),
@@ -165,6 +180,7 @@ pub(super) const ROUTES: &[Route] = &[
         summary: "Limits and budgets, and what is left of them",
         query: &[],
         status: 200,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<LimitsView>),
         problems: &[],
         asked: |_, _| Ok(Asked::Limits),
@@ -193,9 +209,32 @@ pub(super) const ROUTES: &[Route] = &[
             ("limit", "The most records, from 1 to 1000; 100 by default"),
         ],
         status: 200,
+        takes: None,
         schema: Some(SchemaGenerator::subschema_for::<AuditView>),
         problems: &[400, 404, 500, 503],
         asked: |_, uri| filter(uri).map(|filter| Asked::Audit(Box::new(filter))),
+    },
+    Route {
+        method: "GET",
+        path: "/api/v1/log",
+        summary: "What is logged",
+        query: &[],
+        status: 200,
+        takes: None,
+        schema: Some(SchemaGenerator::subschema_for::<LogView<'_>>),
+        problems: &[],
+        asked: |_, _| Ok(Asked::Log),
+    },
+    Route {
+        method: "PUT",
+        path: "/api/v1/log",
+        summary: "Changes what is logged, until it is changed again or the configuration says something else",
+        query: &[],
+        status: 200,
+        takes: Some(SchemaGenerator::subschema_for::<LogRequest>),
+        schema: Some(SchemaGenerator::subschema_for::<LogView<'_>>),
+        problems: &[400, 413, 503],
+        asked: |_, _| Ok(Asked::SetLog),
     },
 ];
 
@@ -231,6 +270,7 @@ impl Asked {
         match self {
             Self::Restart(_) | Self::Reload => Some("POST"),
             Self::EndSession(_) => Some("DELETE"),
+            Self::SetLog => Some("PUT"),
             _ => None,
         }
     }
@@ -339,6 +379,9 @@ mod tests {
         let end = Ok(Asked::EndSession("ab".to_owned()));
         assert_eq!(asked(&Method::DELETE, "/api/v1/sessions/ab"), end);
         assert_eq!(asked(post, "/api/v1/reload"), Ok(Asked::Reload));
+        assert_eq!(asked(get, "/api/v1/log"), Ok(Asked::Log));
+        assert_eq!(asked(&Method::PUT, "/api/v1/log"), Ok(Asked::SetLog));
+        assert_eq!(Asked::SetLog.changes(), Some("PUT"));
         assert_eq!(asked(get, "/api/v1/audit?outcome=bogus"), Err(400));
         let refused = Filter {
             outcome: Some("refused".to_owned()),

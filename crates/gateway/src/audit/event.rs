@@ -12,6 +12,7 @@ use switchboard_protocol::json::Span;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::trail::Trail;
 use switchboard_protocol::version::Version;
+use switchboard_telemetry::TraceId;
 
 use super::subscription::SubscriptionEvent;
 
@@ -56,8 +57,8 @@ pub(crate) struct CallEvent {
     pub(super) session: Option<Box<str>>,
     pub(super) peer: Option<IpAddr>,
     pub(super) trail: Arc<Trail>,
-    /// That of its span, if it has one.
-    pub(super) traceparent: Option<String>,
+    /// The trace that it belongs to, sampled or not.
+    pub(super) trace: Option<TraceId>,
     pub(super) result_bytes: u64,
     pub(super) end: CallEnd,
 }
@@ -68,7 +69,6 @@ pub(crate) struct Quotes {
     pub(super) target: Option<Span>,
     pub(super) arguments: Option<Span>,
     pub(super) client_info: Option<Span>,
-    pub(super) traceparent: Option<Span>,
 }
 
 impl Quotes {
@@ -83,7 +83,6 @@ impl Quotes {
             target: request.params.target(call.method).or(of_reference),
             arguments: request.params.arguments,
             client_info: request.meta.client_info,
-            traceparent: request.meta.traceparent,
         }
     }
 

@@ -72,8 +72,9 @@ impl AuditedCall {
         if !log.includes_method(call.method) {
             return None;
         }
-        let trail = Arc::new(Trail::default());
-        call.trail = Some(Arc::clone(&trail));
+        // One that is traced has a trail.
+        let trail = call.trail.get_or_insert_with(|| Arc::new(Trail::default()));
+        let trail = Arc::clone(trail);
         let event = CallEvent {
             at: SystemTime::now(),
             began: Instant::now(),
@@ -86,7 +87,7 @@ impl AuditedCall {
             session: call.client.as_ref().map(|client| client.id().into()),
             peer: call.peer,
             trail,
-            traceparent: traced.span.traceparent(),
+            trace: traced.span.trace_id(),
             result_bytes: 0,
             end: CallEnd::Cancelled,
         };

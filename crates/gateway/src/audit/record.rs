@@ -9,7 +9,6 @@ use switchboard_protocol::method::Method;
 use switchboard_protocol::pattern;
 use switchboard_protocol::trail::{Step, Steps};
 use switchboard_protocol::{json, trail};
-use switchboard_telemetry::TraceParent;
 
 use super::arguments;
 use super::event::{AdminEvent, CallEnd, CallEvent, Event, RefusalEvent};
@@ -210,7 +209,7 @@ impl Record {
             result_bytes: Some(call.result_bytes),
             cost: Some(steps.cost).filter(|cost| *cost > 0),
             ms: Some((call.took.as_secs_f64() * 1e6).round() / 1e3),
-            trace_id: trace_id(call),
+            trace_id: call.trace.map(|trace| trace.to_string()),
             ..Self::default()
         };
         record.add_end(&call.end);
@@ -543,18 +542,6 @@ fn client_name(info: &[u8]) -> Option<String> {
         Some(version) => format!("{name} {version}"),
         None => name.to_owned(),
     })
-}
-
-/// That of the span, or of the caller's where there is none.
-fn trace_id(call: &CallEvent) -> Option<String> {
-    let quotes = &call.quotes;
-    let own = call.traceparent.as_deref().and_then(TraceParent::parse);
-    let parent = own.or_else(|| {
-        let text = json::as_str(quotes.slice(quotes.traceparent)?)?;
-        TraceParent::parse(&text)
-    })?;
-    // `00-TRACE-SPAN-FLAGS`
-    parent.to_string().split('-').nth(1).map(str::to_owned)
 }
 
 #[cfg(test)]

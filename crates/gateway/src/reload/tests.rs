@@ -1,6 +1,7 @@
 use super::*;
 
 use serde_json::json;
+use switchboard_telemetry::LogFormat;
 
 #[test]
 fn keys_that_need_a_restart_are_named_and_others_are_not() {
@@ -23,7 +24,16 @@ fn keys_that_need_a_restart_are_named_and_others_are_not() {
     new.server.listen.set_port(1);
     new.server.sealing_keys =
         serde_json::from_value(json!(["0123456789abcdefghijklmnopqrstuv"])).expect("a key");
+    new.telemetry.log.format = LogFormat::Json;
+    new.telemetry.traces.sample_ratio = 0.5;
     new.telemetry.log.level = "debug".to_owned();
-    let keys = ["server.listen", "server.sealing_keys", "telemetry"];
+    let keys = [
+        "server.listen",
+        "server.sealing_keys",
+        "telemetry.traces",
+        "telemetry.log.format",
+    ];
     assert_eq!(named(&new), keys);
+    let changed = differing_keys(&old, &without_restart(&old, &new, true));
+    assert_eq!(changed.last(), Some(&"telemetry.log.level"));
 }

@@ -11,7 +11,7 @@ use switchboard_protocol::result_cache::{CachedResult, Lookup, ResultCache, Serv
 use super::flights::{Landed, Lead};
 use super::recording::{Recorded, Recording};
 use super::{Answer, Question, now};
-use crate::delivery::{WayBack, redacted};
+use crate::delivery::WayBack;
 
 /// A call that is made since nothing was found for it.
 pub(crate) struct Seat {
@@ -92,10 +92,7 @@ impl Seat {
     ) -> (Outcome, Option<CallError>) {
         // Nothing that was found may be in what is kept.
         let outcome = match terms {
-            Some(terms) => match redacted(terms, outcome) {
-                Ok(outcome) => outcome,
-                Err(large) => large.await,
-            },
+            Some(terms) => way_back.redacted(terms, outcome).await,
             None => outcome,
         };
         let is_collected = terms.is_some_and(|terms| terms.cap.is_some());

@@ -7,7 +7,7 @@ use switchboard_protocol::call::{Call, Completed, Outcome};
 use switchboard_protocol::error::{CallError, ProtocolError};
 use switchboard_protocol::json;
 use switchboard_protocol::splice::member;
-use switchboard_telemetry::{CallSpan, FallbackOutcome};
+use switchboard_telemetry::{CallEvent, CallSpan, FallbackOutcome};
 use tokio::time::Instant;
 
 use super::group::Group;
@@ -25,6 +25,8 @@ struct Chained<'a> {
     called: &'a str,
     route: Route<'a>,
     span: &'a CallSpan,
+    /// Why the first of them failed, if it has.
+    failed: Option<When>,
 }
 
 impl Inner {
@@ -86,6 +88,7 @@ impl Inner {
             called: &called,
             route: Route::Fallback(fallback),
             span,
+            failed: failure.map(|failure| failure.when),
         };
         self.call_from(&chained, 1, told).await
     }
@@ -117,6 +120,7 @@ impl Inner {
             called: &called,
             route,
             span,
+            failed: None,
         };
         self.call_from(&chained, 0, Told::default()).await
     }
@@ -128,7 +132,9 @@ impl Inner {
             called,
             route,
             span,
+            failed,
         } = chained;
+        let mut failed = *failed;
         for at in first..route.len() {
             let began = Instant::now();
             if let Some(deadline) = call.deadline
@@ -142,6 +148,13 @@ impl Inner {
             // Nothing is said of it either.
             if step.is_some() && self.hides_tool(call, tool) {
                 continue;
+            }
+            if step.is_some() {
+                span.event(CallEvent::Fallback {
+                    from: called,
+                    to: tool,
+                    reason: failed.map(When::as_str),
+                });
             }
             let attempt = match step {
                 None => Ok((*call).clone()),
@@ -188,6 +201,7 @@ impl Inner {
                 self.count_fallback(called, &backend, has_failed);
             }
             if is_followed {
+                failed = failure.map(|failure| failure.when);
                 match step.is_none() && told.is_empty() {
                     true => told.first_failed(&backend, outcome, began.elapsed()),
                     false => told.failed(&backend, outcome, began.elapsed()),

@@ -193,6 +193,7 @@ impl Told {
                 true => Effect::Failed,
             },
             attempts: self.attempts,
+            trace_id: None,
         }
     }
 }

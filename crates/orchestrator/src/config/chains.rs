@@ -97,6 +97,20 @@ pub enum When {
     Error,
 }
 
+impl When {
+    /// The word in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Limit => "limit",
+            Self::Budget => "budget",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// Which of several equivalent tools is called first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

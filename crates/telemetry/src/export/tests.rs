@@ -33,7 +33,7 @@ fn slow() -> (Slow, Receiver<usize>, SyncSender<OTelSdkResult>) {
 fn spans_beyond_the_queue_are_dropped_and_counted() {
     let (exporter, batches, answer) = slow();
     let dropped = Arc::new(AtomicU64::new(0));
-    let provider = provider(exporter, &dropped);
+    let provider = exporting(exporter, &dropped).provider;
     let tracer = provider.tracer("test");
     for _ in 0..MAX_QUEUED + 100 {
         drop(tracer.start("span"));
@@ -49,7 +49,7 @@ fn spans_beyond_the_queue_are_dropped_and_counted() {
 fn spans_that_the_collector_refuses_are_counted() {
     let (exporter, batches, answer) = slow();
     let dropped = Arc::new(AtomicU64::new(0));
-    let provider = provider(exporter, &dropped);
+    let provider = exporting(exporter, &dropped).provider;
     let tracer = provider.tracer("test");
     drop(tracer.start("span"));
     let refusal = OTelSdkError::InternalFailure("refused".into());

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::*;
-use crate::context::TraceContext;
+use crate::context::{Incoming, TraceContext};
 use crate::span::{Attempt, CallSpan, IncomingCall, Network};
 use crate::{LogConfig, TracesConfig};
 
@@ -16,7 +16,13 @@ fn server(
     call: &IncomingCall<'_>,
 ) -> CallSpan {
     match sampler.sample(parent) {
-        true => CallSpan::server(parent, call),
+        true => CallSpan::server(
+            &Incoming {
+                message: parent.copied(),
+                http: None,
+            },
+            call,
+        ),
         false => CallSpan::none(),
     }
 }
@@ -35,7 +41,7 @@ fn config(endpoint: Option<&str>) -> TelemetryConfig {
         log: LogConfig::default(),
         traces: TracesConfig {
             endpoint: endpoint.map(|url| url.parse().expect("a URL")),
-            sample_ratio: 1.0,
+            ..TracesConfig::default()
         },
     }
 }
@@ -94,6 +100,8 @@ async fn spans_reach_the_collector_when_the_guard_is_dropped() {
         protocol_version: None,
         network: Network::Pipe,
         backend: "files",
+        endpoint: None,
+        era: None,
         server_address: None,
         server_port: None,
     });
@@ -133,7 +141,7 @@ async fn a_silent_collector_holds_up_nothing_for_long() {
 fn without_an_endpoint_nothing_is_sampled() {
     let metrics = Metrics::new().expect("consistent");
     let (subscriber, guard) = build(&config(None), &metrics, io::sink()).expect("set up");
-    assert_eq!(guard.sampler(), Sampler::OFF);
+    assert!(!guard.sampler().is_on());
     assert_eq!(subscriber.max_level_hint(), Some(LevelFilter::INFO));
     tracing::subscriber::with_default(subscriber, || {
         assert!(!server(&guard.sampler(), None, &CALL).is_recording());

@@ -3,8 +3,9 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData
 use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::*;
-use crate::context::Sampler;
+use crate::context::TraceContext;
 use crate::init::trace_layer;
+use crate::sampler::Sampler;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -14,8 +15,12 @@ fn server(
     parent: Option<&TraceContext<'_>>,
     call: &IncomingCall<'_>,
 ) -> CallSpan {
+    let incoming = Incoming {
+        message: parent.copied(),
+        http: None,
+    };
     match sampler.sample(parent) {
-        true => CallSpan::server(parent, call),
+        true => CallSpan::server(&incoming, call),
         false => CallSpan::none(),
     }
 }
@@ -36,6 +41,8 @@ const ATTEMPT: Attempt<'_> = Attempt {
     protocol_version: Some("2025-11-25"),
     network: Network::Http,
     backend: "files",
+    endpoint: Some("b"),
+    era: Some("legacy"),
     server_address: Some("files.example"),
     server_port: Some(8000),
 };
@@ -115,6 +122,8 @@ fn a_call_and_its_attempt_follow_the_conventions() {
             "server.address=files.example",
             "server.port=8000",
             "switchboard.backend=files",
+            "switchboard.endpoint=b",
+            "switchboard.era=legacy",
         ]
     );
     let expected = format!(
@@ -209,4 +218,116 @@ fn what_a_client_chose_is_cut() {
     });
     assert_eq!(spans[0].name.len(), 2 * MAX_TEXT + 1);
     assert!(attributes(&spans[0]).iter().all(|each| each.len() < 300));
+}
+
+#[test]
+fn the_http_request_is_linked_where_the_message_has_a_parent_and_the_parent_where_it_has_none() {
+    let other = PARENT.replace("00f067aa0ba902b7", "00f067aa0ba902b8");
+    let message = TraceContext::parse(PARENT, None, None);
+    let http = TraceContext::parse(&other, Some("vendor=2"), None);
+    let spans = spans_of(|| {
+        drop(CallSpan::server(&Incoming { message, http }, &CALL));
+        let http_only = Incoming {
+            message: None,
+            http,
+        };
+        drop(CallSpan::server(&http_only, &CALL));
+    });
+    let [both, http_only] = spans.as_slice() else {
+        panic!("two spans, not {spans:?}");
+    };
+    assert_eq!(both.parent_span_id.to_string(), "00f067aa0ba902b7");
+    let [link] = &*both.links.links else {
+        panic!("one link, not {:?}", both.links);
+    };
+    assert_eq!(link.span_context.span_id().to_string(), "00f067aa0ba902b8");
+    assert_eq!(http_only.parent_span_id.to_string(), "00f067aa0ba902b8");
+    assert_eq!(http_only.span_context.trace_state().header(), "vendor=2");
+    assert!(http_only.links.links.is_empty());
+}
+
+#[test]
+fn a_span_ends_when_it_is_told_to_whoever_still_holds_it_and_whatever_is_below_it() {
+    let mut at_the_end = Vec::new();
+    let spans = spans_of(|| {
+        let call = server(&Sampler::new(1.0), None, &CALL);
+        let kept = call.clone();
+        let attempt = call.client(&ATTEMPT);
+        call.event(CallEvent::Resumed { backend: "files" });
+        call.end();
+        kept.event(CallEvent::Resumed { backend: "late" });
+        kept.record_outcome(Some("late"), None);
+        at_the_end.push(attempt.is_recording());
+        drop((attempt, kept));
+    });
+    let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names, ["tools/call files__read", "tools/call read"]);
+    assert_eq!(spans[0].events.events.len(), 1);
+    assert!(!spans[1].parent_span_is_remote);
+    assert_eq!(spans[0].status, Status::Unset);
+}
+
+#[test]
+fn only_a_wait_has_a_span() {
+    let spans = spans_of(|| {
+        let call = server(&Sampler::new(1.0), None, &CALL);
+        let mut context = task::Context::from_waker(task::Waker::noop());
+        let ready = call.around(Wait::Session, "files", std::future::ready(1));
+        assert_eq!(std::pin::pin!(ready).poll(&mut context), Poll::Ready(1));
+        let mut times = 0;
+        let later = std::future::poll_fn(|_| {
+            times += 1;
+            if times < 3 {
+                Poll::Pending
+            } else {
+                Poll::Ready(2)
+            }
+        });
+        let mut later = std::pin::pin!(call.around(Wait::Place, "files", later));
+        assert_eq!(later.as_mut().poll(&mut context), Poll::Pending);
+        assert_eq!(later.as_mut().poll(&mut context), Poll::Pending);
+        assert_eq!(later.poll(&mut context), Poll::Ready(2));
+    });
+    let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(names, ["wait for place", "tools/call files__read"]);
+    assert_eq!(spans[0].span_kind, SpanKind::Internal);
+    assert_eq!(spans[0].parent_span_id, spans[1].span_context.span_id());
+    assert_eq!(attributes(&spans[0]), ["switchboard.backend=files"]);
+}
+
+/// What is exported afterwards says what the span of a sampled call would.
+#[test]
+fn a_span_made_afterwards_has_the_same_attributes() {
+    let context = TraceContext::parse(PARENT, None, None).expect("valid");
+    let spans = spans_of(|| {
+        let call = server(&Sampler::new(0.0), Some(&context), &CALL);
+        call.record_outcome(Some("504"), Some(504));
+    });
+    let ended = crate::late::EndedCall {
+        trace: context.parent.trace_id(),
+        parent: Some(context.parent),
+        call: CALL,
+        took: std::time::Duration::from_millis(1500),
+        error: Some(ErrorType::GatewayTimeout),
+        code: Some(504),
+    };
+    let late = crate::late::span_of(&ended, std::time::SystemTime::now());
+    let mut expected = attributes(&spans[0]);
+    expected.push("switchboard.sampled_late=true".to_owned());
+    assert_eq!(attributes(&late), expected);
+    assert_eq!(late.name, spans[0].name);
+    assert_eq!(late.status, spans[0].status);
+    assert_eq!(late.parent_span_id, spans[0].parent_span_id);
+    assert_eq!(late.span_context.trace_id(), context.parent.trace_id());
+    let took = late.end_time.duration_since(late.start_time);
+    assert_eq!(took.ok(), Some(ended.took));
+}
+
+#[test]
+fn every_name_stands_in_the_document() {
+    let document = include_str!("../../../../docs/tracing.md");
+    let waits = Wait::ALL.map(Wait::name);
+    for name in waits.iter().chain(&CallEvent::NAMES) {
+        assert!(document.contains(&format!("| `{name}` |")), "{name}");
+    }
 }

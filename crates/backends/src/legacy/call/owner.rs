@@ -200,6 +200,7 @@ impl Drop for Found {
         // These would wait in vain.
         state.legs.clear();
         state.place = None;
+        state.parked = None;
         drop(state);
         self.0.lot.leave(self.0.number);
     }

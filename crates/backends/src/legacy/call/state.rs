@@ -8,6 +8,7 @@ use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::{Fault, ProtocolError, Reason, code};
 use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
+use switchboard_telemetry::CallSpan;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) expires: Option<Instant>,
     pub(super) replies: VecDeque<Bytes>,
     pub(super) place: Option<Place>,
+    /// The span of the wait for its client, while there is no leg.
+    pub(super) parked: Option<CallSpan>,
     /// The server is done with it.
     pub(super) closed: bool,
     /// Nobody waits any more, or nobody may.

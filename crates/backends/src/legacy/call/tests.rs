@@ -171,6 +171,7 @@ impl Gateway {
             id,
             version,
             server.relay.clone(),
+            CallSpan::none(),
         );
         let out = Outgoing {
             id,
@@ -178,6 +179,7 @@ impl Gateway {
             name: None,
             param_headers: Vec::new(),
             on_behalf: None,
+            trace: None,
             body: json!({"jsonrpc": "2.0", "id": id, "method": "tools/call"})
                 .to_string()
                 .into(),

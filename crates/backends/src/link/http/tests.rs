@@ -66,6 +66,7 @@ async fn call(link: &HttpLink, id: u64) -> Result<Response, LinkError> {
         name: None,
         param_headers: Vec::new(),
         on_behalf: None,
+        trace: None,
         body: format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\"}}").into(),
     };
     link.request(&wire(), out, Watch::deaf()).await

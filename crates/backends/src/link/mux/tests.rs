@@ -129,6 +129,7 @@ impl Request {
             name: None,
             param_headers: Vec::new(),
             on_behalf: None,
+            trace: None,
             body: body.clone().into(),
         };
         let mux = mux.clone();

@@ -8,6 +8,7 @@ use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::Reason;
 use switchboard_protocol::trail::{Decision, Trail};
 use switchboard_protocol::version::Version;
+use switchboard_telemetry::TraceId;
 
 #[expect(clippy::needless_pass_by_value, reason = "callers write literals")]
 fn event(params: Value, end: CallEnd) -> CallEvent {
@@ -30,7 +31,7 @@ fn event(params: Value, end: CallEnd) -> CallEvent {
         session: None,
         peer: Some([127, 0, 0, 1].into()),
         trail: Arc::default(),
-        traceparent: None,
+        trace: None,
         result_bytes: 7,
         end,
     }
@@ -48,7 +49,6 @@ fn a_call_has_all_of_its_members() {
             "name": "t", "arguments": { "city": "Bern" },
             "_meta": {
                 "io.modelcontextprotocol/clientInfo": { "name": "c", "version": "2" },
-                "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             },
         }),
         CallEnd::Fault {
@@ -71,6 +71,7 @@ fn a_call_has_all_of_its_members() {
     });
     trail.charge(3);
     event.trail = Arc::new(trail);
+    event.trace = Some(TraceId::from(0x0af7651916cd43dd8448eb211c80319c_u128));
     let bytes = event.quotes.raw.len();
     let record: Value = serde_json::from_str(&line(event, &["a__*"])).expect("JSON");
     let expected = json!({

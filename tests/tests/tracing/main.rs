@@ -1,20 +1,10 @@
 //! The spans of a call, as a collector of OpenTelemetry's own protocol receives them, and the trace
 //! context that goes on to the server.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::routing::post;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use prost::Message;
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, message};
 use switchboard_testkit::conformance::{Era, HttpServer};
@@ -22,125 +12,19 @@ use switchboard_testkit::fake::RESOURCE_URI;
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
 use switchboard_tests::front::{Front, faulty, remote, until};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+
+use self::collector::{Collector, hex};
+
+mod collector;
+mod late;
+mod logs;
+mod tree;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 const STATE: &str = "vendor=1,other=2";
 const BAGGAGE: &str = "team=blue";
 const DROPPED: &str = "switchboard_telemetry_dropped_total{signal=\"spans\"}";
-
-/// A span, with its attributes as text.
-struct Seen {
-    span: Span,
-    attributes: BTreeMap<String, String>,
-}
-
-impl fmt::Debug for Seen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seen")
-            .field("name", &self.span.name)
-            .field("kind", &self.span.kind())
-            .field("trace", &hex(&self.span.trace_id))
-            .field("id", &hex(&self.span.span_id))
-            .field("parent", &hex(&self.span.parent_span_id))
-            .field("status", &self.span.status)
-            .field("attributes", &self.attributes)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Seen {
-    fn of(span: Span) -> Self {
-        let attributes = span.attributes.iter().filter_map(|attribute| {
-            let value = attribute.value.as_ref()?.value.as_ref()?;
-            let text = match value {
-                any_value::Value::StringValue(text) => text.clone(),
-                any_value::Value::IntValue(number) => number.to_string(),
-                any_value::Value::BoolValue(truth) => truth.to_string(),
-                other => format!("{other:?}"),
-            };
-            Some((attribute.key.clone(), text))
-        });
-        Self {
-            attributes: attributes.collect(),
-            span,
-        }
-    }
-
-    fn assert_attributes(&self, expected: &[(&str, &str)]) {
-        for (key, value) in expected {
-            let found = self.attributes.get(*key).map(String::as_str);
-            assert_eq!(found, Some(*value), "{key} of {self:#?}");
-        }
-    }
-
-    fn has_failed(&self) -> bool {
-        let status = self.span.status.as_ref();
-        status.is_some_and(|status| status.code == StatusCode::Error as i32)
-    }
-}
-
-/// Takes traces over HTTP on the loopback; stops when it is dropped.
-struct Collector {
-    url: String,
-    spans: Arc<Mutex<Vec<Span>>>,
-    task: JoinHandle<()>,
-}
-
-impl Collector {
-    async fn start() -> Self {
-        let spans: Arc<Mutex<Vec<Span>>> = Arc::default();
-        let taken = Arc::clone(&spans);
-        let take = async move |body: Bytes| {
-            let request = ExportTraceServiceRequest::decode(body).expect("OTLP in protobuf");
-            let batch = request
-                .resource_spans
-                .into_iter()
-                .flat_map(|resource| resource.scope_spans)
-                .flat_map(|scope| scope.spans);
-            taken
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .extend(batch);
-        };
-        let router = Router::new().route("/v1/traces", post(take));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a free port");
-        let address = listener.local_addr().expect("a bound address");
-        let task = tokio::spawn(async move {
-            axum::serve(listener, router).await.expect("a collector");
-        });
-        Self {
-            url: format!("http://{address}/v1/traces"),
-            spans,
-            task,
-        }
-    }
-
-    /// What came so far. The gateway sends the rest when it stops.
-    fn spans(&self) -> Vec<Seen> {
-        let spans = self.spans.lock().unwrap_or_else(PoisonError::into_inner);
-        spans.iter().cloned().map(Seen::of).collect()
-    }
-
-    /// The one span of this kind.
-    fn one(&self, kind: SpanKind) -> Seen {
-        let mut spans = self.spans();
-        spans.retain(|seen| seen.span.kind == kind as i32);
-        match (spans.pop(), spans.is_empty()) {
-            (Some(span), true) => span,
-            other => panic!("not one {kind:?}: {other:#?}"),
-        }
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
 
 /// A gateway that traces what its callers trace, and nothing else.
 async fn front(collector: &str, backends: Value) -> Front {
@@ -184,10 +68,6 @@ fn forwarded(fake: &FakeHttp) -> (Value, Value) {
     };
     let message = call.json();
     (message["id"].clone(), message["params"]["_meta"].clone())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[tokio::test]
@@ -273,7 +153,8 @@ async fn a_call_to_a_process_travels_through_a_pipe() {
     }
     front.gateway.stop().await;
     let mut spans = collector.spans();
-    assert_eq!(spans.len(), 4, "{spans:#?}");
+    let calls = |seen: &&collector::Seen| seen.span.kind != SpanKind::Internal as i32;
+    assert_eq!(spans.iter().filter(calls).count(), 4, "{spans:#?}");
     spans.retain(|seen| seen.span.kind == SpanKind::Client as i32);
     let versions: BTreeSet<&str> = spans
         .iter()
