@@ -393,6 +393,7 @@ impl Endpoint {
             }
             Ok(Exchanged::Whole(mut answer)) => {
                 answer.endpoint = self.key();
+                answer.stays |= inner.config.is_process();
                 Ok(answer)
             }
             Err(error) => Err(error),

@@ -25,6 +25,7 @@ use tokio::task::{spawn_blocking, yield_now};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::at::KeptAt;
 use self::body::{Body, Growing, SPILL};
 use self::decode::Decoder;
 use self::store::{Accounts, Content, Entries, Entry, Owner, Room};
@@ -32,6 +33,7 @@ use crate::config::NamesConfig;
 use crate::config::kept_results::KeptResultsConfig;
 
 mod answer;
+mod at;
 mod body;
 mod decode;
 pub(crate) mod listed;
@@ -66,6 +68,8 @@ struct Shared {
     /// Wakes the task that lets results expire.
     changed: Notify,
     reading: Arc<Semaphore>,
+    /// `None`: there are no other replicas.
+    at: Option<KeptAt>,
 }
 
 /// What holds for what is kept from now on.
@@ -112,17 +116,33 @@ pub(crate) struct KeptResult {
 
 impl Default for Kept {
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Kept {
+    /// Where nothing is kept yet; `at` is this replica, if there are others.
+    pub(crate) fn new(at: Option<KeptAt>) -> Self {
         Self(Arc::new(Shared {
             terms: ArcSwapOption::empty(),
             accounts: Arc::default(),
             entries: Mutex::default(),
             changed: Notify::new(),
             reading: Arc::new(Semaphore::new(MAX_READING)),
+            at,
         }))
     }
-}
 
-impl Kept {
+    /// A new id, for a result of this principal that is kept by these terms.
+    fn new_id(&self, owner: &Owner, terms: &Terms) -> Result<Arc<str>, NoRoom> {
+        let id = match &self.0.at {
+            None => random_id(),
+            // It expires that long after it is whole, which may be a while from now.
+            Some(at) => at.id(&owner.principal, 2 * terms.config.ttl),
+        };
+        Ok(id.map_err(|_| NoRoom)?.into())
+    }
+
     /// Puts these bounds in force, for what is kept from now on; `None`: nothing is kept any more, and
     /// what was is forgotten.
     pub(crate) fn configure(&self, config: Option<&KeptResultsConfig>, names: &NamesConfig) {
@@ -164,9 +184,9 @@ impl Kept {
         let room = Room::take(&self.0.accounts, &terms.config, &owner.principal)?;
         Ok(Keeping {
             kept: self.clone(),
+            id: self.new_id(&owner, &terms)?,
             owner,
             room,
-            id: random_id().map_err(|_| NoRoom)?.into(),
             decoder: Decoder::new(),
             growing: Growing::new(Arc::clone(&terms.folder)),
             is_broken: false,
@@ -193,7 +213,7 @@ impl Kept {
         let content = Bytes::from(STANDARD.decode(base64).map_err(|_| NoRoom)?);
         let size = content.len() as u64;
         room.in_memory(size);
-        let id: Arc<str> = random_id().map_err(|_| NoRoom)?.into();
+        let id = self.new_id(&owner, &terms)?;
         let body = Body::of_bytes(content);
         let entry = Entry::new(
             owner,

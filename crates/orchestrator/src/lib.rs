@@ -18,6 +18,7 @@ pub mod names;
 mod orchestrator;
 pub mod profiles;
 mod reload;
+mod replicas;
 mod resolve;
 mod results;
 mod settle;

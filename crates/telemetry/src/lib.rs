@@ -18,9 +18,9 @@ pub use config::{LogConfig, LogFormat, TelemetryConfig, TracesConfig, check_filt
 pub use context::{Sampler, TraceContext, TraceParent};
 pub use init::{Guard, InitError, init};
 pub use labels::{
-    AuditDrop, AuthOutcome, BackendState, BreakerTurn, CacheOutcome, ErrorType, IgnoredMessage,
-    LimitDecision, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason,
-    StoreFailure,
+    AuditDrop, AuthOutcome, BackendState, BreakerTurn, CacheOutcome, ErrorType, ForwardOutcome,
+    IgnoredMessage, LimitDecision, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry,
+    ShedReason, StoreFailure,
 };
 pub use metrics::{
     BUCKETS, BackendMetrics, GaugeGuard, GaugeShare, LimitMetrics, Metrics, ProcessMetrics,

@@ -21,9 +21,9 @@ use prometheus::{
 };
 
 use crate::labels::{
-    AuditDrop, AuthOutcome, BackendState, BreakerTurn, CacheOutcome, ErrorType, IgnoredMessage,
-    LimitDecision, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason,
-    StoreFailure,
+    AuditDrop, AuthOutcome, BackendState, BreakerTurn, CacheOutcome, ErrorType, ForwardOutcome,
+    IgnoredMessage, LimitDecision, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry,
+    ShedReason, StoreFailure,
 };
 use families::Family;
 use processes::ProcessFamilies;
@@ -69,6 +69,7 @@ pub struct Metrics {
     legacy_streams: IntGauge,
     calls_in_flight: IntGauge,
     shed: Box<[IntCounter]>,
+    forwarded: Box<[IntCounter]>,
     /// By policy, and by decision in each.
     access_decisions: Box<[IntCounter]>,
     results_capped: IntCounterVec,
@@ -92,6 +93,7 @@ impl Metrics {
         let build = gauges(&registry, &families::BUILD_INFO)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let shed = counters(&registry, &families::SHED)?;
+        let forwarded = counters(&registry, &families::FORWARDED)?;
         let policy_decisions = counters(&registry, &families::POLICY_DECISIONS)?;
         let audit_dropped = counters(&registry, &families::AUDIT_DROPPED)?;
         let authentications = counters(&registry, &families::AUTHENTICATIONS)?;
@@ -128,6 +130,10 @@ impl Metrics {
             shed: ShedReason::ALL
                 .iter()
                 .map(|reason| shed.with_label_values(&[reason.as_str()]))
+                .collect(),
+            forwarded: ForwardOutcome::ALL
+                .iter()
+                .map(|outcome| forwarded.with_label_values(&[outcome.as_str()]))
                 .collect(),
             access_decisions: PolicyDecision::ALL
                 .iter()
@@ -267,6 +273,11 @@ impl Metrics {
     /// Counts a call, or a request before it became one, that the gateway did not take on.
     pub fn shed(&self, reason: ShedReason) {
         self.shed[reason as usize].inc();
+    }
+
+    /// Counts a request that was to be passed on to another replica.
+    pub fn forwarded(&self, outcome: ForwardOutcome) {
+        self.forwarded[outcome as usize].inc();
     }
 
     /// Counts what the rules of who may do what said of a call.
@@ -589,6 +600,11 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "outcome",
             Some(&families::CACHE),
             values(CacheOutcome::ALL, CacheOutcome::as_str),
+        ),
+        (
+            "outcome",
+            Some(&families::FORWARDED),
+            values(ForwardOutcome::ALL, ForwardOutcome::as_str),
         ),
         (
             "state",
