@@ -37,7 +37,8 @@ impl Inner {
         }
         let continuation = self.continuation(call)?;
         let outcome = self.try_once(call, continuation.as_ref(), span).await;
-        if continuation.is_some() && did_nothing(&outcome) {
+        // Another use than the first takes nothing of what that one has.
+        if continuation.as_ref().is_some_and(|it| it.is_first_use) && did_nothing(&outcome) {
             self.forget_use(call);
         }
         let outcome = outcome?;
