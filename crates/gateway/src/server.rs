@@ -144,6 +144,12 @@ impl Gateway {
             }
             None => (None, None),
         };
+        let counts = !config.limits.is_empty() || !config.budgets.is_empty();
+        if cluster.is_some() && counts && config.store.redis.is_none() {
+            tracing::warn!(
+                "server.cluster: without `store.redis` each replica counts limits and budgets for itself"
+            );
+        }
         let workers = Workers::start(server.worker_threads).map_err(StartError::Workers)?;
 
         let runtime = Handle::current();
@@ -173,12 +179,12 @@ impl Gateway {
             &config,
             access,
             session_sealer,
-            cluster,
             sampler,
             &metrics,
             audit_log.clone(),
             &orchestrator,
-        );
+        )
+        .passing_on(cluster);
         let heartbeat = Heartbeat::new(
             config.heartbeat.interval,
             target,
@@ -447,9 +453,9 @@ impl Listeners {
             Some(config) => {
                 let identity = Identity::new(config.secret.expose())?;
                 let certificate = Arc::new(Certificate::fixed(identity.server.clone()));
-                // Beside what the client sent there is what its replica says of it.
+                // Beside what the client sent there is what its replica says, and what HTTP/2 has no headers for.
                 let limits = Limits {
-                    max_headers: limits.max_headers + 1,
+                    max_headers: limits.max_headers + 3,
                     max_header_bytes: limits.max_header_bytes * 2,
                     ..limits
                 };
@@ -568,7 +574,6 @@ impl App {
         config: &Config,
         access: Access,
         session_sealer: Sealer,
-        cluster: Option<Arc<Cluster>>,
         sampler: Sampler,
         metrics: &Arc<Metrics>,
         audit: Option<AuditLog>,
@@ -619,9 +624,15 @@ impl App {
                 audit,
             }),
             http_sse: server.legacy.http_sse,
-            cluster,
+            cluster: None,
         };
         Self { http, legacy }
+    }
+
+    /// The same, with a way to other replicas, if there are any.
+    fn passing_on(mut self, cluster: Option<Arc<Cluster>>) -> Self {
+        self.http.cluster = cluster;
+        self
     }
 }
 

@@ -9,6 +9,7 @@ use switchboard_testkit::legacy_client::{LegacyClient, Reply, Setup, Wire};
 use switchboard_tests::front::until;
 use switchboard_tests::replicas::Replicas;
 
+mod certificates;
 mod intruders;
 mod killed;
 mod owned;
