@@ -11,6 +11,7 @@ pub mod fixture;
 pub mod front;
 pub mod gateway;
 pub mod process;
+pub mod replicas;
 pub mod scripted;
 pub mod servers;
 pub mod tools;

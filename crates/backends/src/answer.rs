@@ -27,6 +27,9 @@ pub struct Answer {
     pub missing_members: &'static str,
     /// The endpoint that gave it, which is where what it began goes on; 0 where there is but one.
     pub endpoint: u64,
+    /// Whether what it began goes on in this process of the gateway alone: in a local server, or in
+    /// its session with a legacy one.
+    pub stays: bool,
 }
 
 impl Answer {
@@ -78,6 +81,7 @@ pub(crate) fn interpret(
         result,
         missing_members,
         endpoint: 0,
+        stays: !version.is_modern(),
     })
 }
 

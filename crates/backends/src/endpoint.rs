@@ -410,6 +410,7 @@ impl Endpoint {
             }
             Ok(Exchanged::Whole(mut answer)) => {
                 answer.endpoint = self.key();
+                answer.stays |= inner.config.is_process();
                 Ok(answer)
             }
             Err(error) => Err(error),

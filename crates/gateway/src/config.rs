@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -31,6 +32,7 @@ use url::Url;
 pub use self::sealing_keys::{LEAST_SEALING_KEY_BYTES, SealingKeys, check_sealing_key};
 pub use crate::audit::config as audit;
 pub use crate::audit::config::AuditConfig;
+pub use crate::cluster::{ClusterConfig, parse_cluster_address};
 pub use crate::heartbeat::HeartbeatConfig;
 pub use crate::legacy::LegacyClientsConfig;
 use crate::tls;
@@ -181,6 +183,10 @@ pub struct ServerConfig {
         extend("default" = [], "writeOnly" = true, "items" = {"type": "string", "format": "sealing-key"})
     )]
     pub sealing_keys: SealingKeys,
+    /// The other replicas of this gateway. Without this section there are none, or a proxy before
+    /// them sends each client to the same one.
+    #[schemars(with = "ClusterConfig")]
+    pub cluster: Option<ClusterConfig>,
     /// The most connections that are open at once, at least 1. More wait to be accepted.
     #[serde(deserialize_with = "count::deserialize")]
     #[schemars(range(min = 1))]
@@ -278,6 +284,7 @@ impl Default for ServerConfig {
             cache_dir: None,
             drain_timeout: Duration::from_secs(30),
             sealing_keys: SealingKeys::default(),
+            cluster: None,
             max_connections: 10_000,
             max_in_flight: 10_000,
             max_queue_delay: Duration::from_secs(1),
@@ -291,6 +298,14 @@ impl Default for ServerConfig {
     }
 }
 
+impl ServerConfig {
+    /// The address at which other replicas reach this one, if there are any.
+    pub(crate) fn replica(&self) -> Option<Arc<str>> {
+        let cluster = self.cluster.as_ref()?;
+        Some(Arc::clone(cluster.advertise.text()))
+    }
+}
+
 impl Config {
     /// Everything that does not fit together; empty if a gateway can start with this.
     pub fn problems(&self) -> Vec<ConfigProblem> {
@@ -301,6 +316,7 @@ impl Config {
             .chain(self.tokens_without_address())
             .chain(self.facade_in_the_open())
             .chain(self.certificates_without_authority())
+            .chain(self.replicas_without_keys())
             .chain(self.equal_listeners())
             .chain(self.equal_prefixes())
             .chain(self.wrong_dependencies())
@@ -379,6 +395,21 @@ impl Config {
             message: format!(
                 "people would log in at {url}, where anybody on the way reads and changes what they                  do; expected a `server.public_url` that begins with https"
             ),
+        })
+    }
+
+    /// What a replica seals the others have to open.
+    fn replicas_without_keys(&self) -> Option<ConfigProblem> {
+        self.server.cluster.as_ref()?;
+        if !self.server.sealing_keys.expose().is_empty() {
+            return None;
+        }
+        Some(ConfigProblem {
+            path: path(&["server", "cluster"]),
+            other: Some(path(&["server", "sealing_keys"])),
+            message: "replicas have to open what others of them have sealed; expected \
+                      `server.sealing_keys`, the same for all"
+                .to_owned(),
         })
     }
 
@@ -521,6 +552,10 @@ impl Config {
             ("listen", Some(self.server.listen)),
             ("ops_listen", self.server.ops_listen),
             ("admin_listen", self.admin_address()),
+            (
+                "cluster.listen",
+                self.server.cluster.as_ref().map(ClusterConfig::address),
+            ),
         ];
         let mut problems = Vec::new();
         for (at, (key, address)) in listeners.iter().enumerate() {
@@ -534,9 +569,10 @@ impl Config {
                 })
             });
             if let Some((other, _)) = taken.next() {
+                let path = path(&["server"]).into_iter();
                 problems.push(ConfigProblem {
-                    path: path(&["server", key]),
-                    other: Some(path(&["server", other])),
+                    path: path.chain(key.split('.').map(str::to_owned)).collect(),
+                    other: Some(vec!["server".to_owned(), (*other).to_owned()]),
                     message: format!(
                         "{address} is taken by `server.{other}`; expected another port, or `off`"
                     ),

@@ -6,9 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::ALLOW;
+use http::request::Parts as Head;
 use http::{HeaderValue, Method as HttpMethod, StatusCode, Version};
 use switchboard_orchestrator::Orchestrator;
 use switchboard_protocol::call::Call;
@@ -19,11 +22,12 @@ use tower::Service;
 use crate::access::AccessInForce;
 use crate::audit::AuditLog;
 use crate::authenticate::Authenticated;
+use crate::cluster::{InSession, Relay};
 use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
 use crate::edge::{listen, refuse, respond};
 use crate::in_place;
-use crate::legacy;
+use crate::legacy::{self, Posted};
 use crate::paths;
 use crate::stack::CallService;
 use crate::subject;
@@ -33,6 +37,8 @@ use crate::subject;
 pub(crate) struct Endpoint {
     parts: Arc<EndpointParts>,
     peer: IpAddr,
+    /// `None`: there are no other replicas, or none that a request may be passed on to.
+    relay: Option<Relay>,
 }
 
 /// What the endpoint is made of.
@@ -48,8 +54,8 @@ pub(crate) struct EndpointParts {
 }
 
 impl Endpoint {
-    pub(crate) fn new(parts: Arc<EndpointParts>, peer: IpAddr) -> Self {
-        Self { parts, peer }
+    pub(crate) fn new(parts: Arc<EndpointParts>, peer: IpAddr, relay: Option<Relay>) -> Self {
+        Self { parts, peer, relay }
     }
 }
 
@@ -64,7 +70,8 @@ impl Service<Authenticated> for Endpoint {
 
     fn call(&mut self, request: Authenticated) -> Self::Future {
         let (parts, peer) = (Arc::clone(&self.parts), self.peer);
-        Answering(in_place::pinned(|| parts.serve(request, peer)))
+        let relay = self.relay.clone();
+        Answering(in_place::pinned(|| parts.serve(request, peer, relay)))
     }
 }
 
@@ -86,6 +93,7 @@ impl EndpointParts {
         self: Arc<Self>,
         asked: Authenticated,
         peer: IpAddr,
+        relay: Option<Relay>,
     ) -> Result<Response, Rejection> {
         let Authenticated {
             principal,
@@ -105,6 +113,7 @@ impl EndpointParts {
             return Ok(response);
         }
         let (mut head, body) = request.into_parts();
+        let relay = relay.as_ref().map(|relay| (relay, peer));
         let peer = Some(peer);
         let subject_token = subject::take(&mut head.extensions);
         let caller = legacy::Caller {
@@ -112,6 +121,11 @@ impl EndpointParts {
             profile: profile.as_ref(),
         };
         if is_legacy {
+            if let Some(relay) = relay
+                && let Some(owner) = self.legacy.owner(&head, &principal)
+            {
+                return Box::pin(self.pass_on_unread(relay, &owner, &head, body)).await;
+            }
             let serving = self.legacy.serve(head, body, caller, peer, subject_token);
             return Box::pin(serving).await;
         }
@@ -125,6 +139,18 @@ impl EndpointParts {
         let request = match decode::parse(&head.headers, &body)? {
             Parsed::Modern(request) => request,
             Parsed::Legacy(posted) => {
+                if let Some((relay, peer)) = relay
+                    && legacy::is_of_a_session(&posted)
+                    && let Some(owner) = self.legacy.owner(&head, &principal)
+                {
+                    let posted = match &posted {
+                        Posted::One(message) => InSession::of_message(message),
+                        Posted::Batch(_) => InSession::Batch,
+                    };
+                    let sending = relay.in_session(&owner, &head, body, &posted, peer);
+                    let answer = Box::pin(sending).await?;
+                    return answer.ok_or_else(legacy::no_session);
+                }
                 let answer = in_place::pinned(|| {
                     self.legacy
                         .post(&head.headers, caller, peer, subject_token, posted)
@@ -134,17 +160,41 @@ impl EndpointParts {
         };
         match decode::decode(&head.headers, request, principal, peer)? {
             Incoming::Notification => Ok(respond::accepted()),
-            Incoming::Call(mut call) if call.method == Method::Listen => {
-                call.profile = profile;
-                listen::respond(&self, &call).await
-            }
             Incoming::Call(mut call) => {
                 call.profile = profile;
+                if let Some((relay, peer)) = relay
+                    && let Some(owner) = self.orchestrator.owner(&call)
+                    && let Some(answer) = Box::pin(relay.call(&owner, &head, &call, peer)).await
+                {
+                    return Ok(answer);
+                }
+                if call.method == Method::Listen {
+                    return listen::respond(&self, &call).await;
+                }
                 call.headers = std::mem::take(&mut head.headers);
                 call.subject_token = subject_token;
                 Ok(stream::respond(self.run(call)).await)
             }
         }
+    }
+
+    /// Passes on a request of a session that is another replica's, and not a message posted to the
+    /// endpoint.
+    async fn pass_on_unread(
+        &self,
+        (relay, peer): (&Relay, IpAddr),
+        owner: &Arc<str>,
+        head: &Head,
+        body: Body,
+    ) -> Result<Response, Rejection> {
+        let body = match head.method {
+            HttpMethod::POST => decode::read_body(body, self.limits).await?,
+            _ => Bytes::new(),
+        };
+        // What is posted beside the stream of a session is answered on that.
+        let posted = InSession::Nothing;
+        let answer = relay.in_session(owner, head, body, &posted, peer).await?;
+        answer.ok_or_else(legacy::no_session)
     }
 
     fn run(&self, mut call: Box<Call>) -> Running {

@@ -56,6 +56,16 @@ use crate::edge::respond;
 use crate::paths::is_endpoint;
 use crate::stack::CallService;
 
+/// Whether what was posted belongs to a session, and does not begin one.
+pub(crate) fn is_of_a_session(posted: &Posted) -> bool {
+    !matches!(posted, Posted::One(message) if is_beginning(message))
+}
+
+fn is_beginning(message: &Message) -> bool {
+    matches!(message, Message::Request(request)
+        if request.is_request() && &*request.method_name() == b"initialize")
+}
+
 /// Where clients of HTTP+SSE open their stream.
 pub(crate) const SSE: &str = "/sse";
 /// Where they post their messages.
@@ -71,6 +81,8 @@ pub(crate) struct Parts {
     pub(crate) ask_timeout: Duration,
     /// Seals session ids.
     pub(crate) sealer: Sealer,
+    /// The address at which other replicas reach this one, if there are any.
+    pub(crate) replica: Option<Arc<str>>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) orchestrator: Orchestrator,
     pub(crate) calls: CallService,
@@ -124,6 +136,7 @@ impl Edge {
             limits,
             ask_timeout,
             sealer,
+            replica,
             metrics,
             orchestrator,
             calls,
@@ -132,7 +145,7 @@ impl Edge {
         let inner = Arc::new(Inner {
             limits,
             ask_timeout,
-            sessions: Sessions::new(config, sealer, Arc::clone(&metrics)),
+            sessions: Sessions::new(config, sealer, replica, Arc::clone(&metrics)),
             metrics,
             orchestrator,
             calls,
@@ -165,6 +178,16 @@ impl Edge {
         let id = headers.get(header::SESSION_ID);
         let id = id.and_then(|id| id.to_str().ok());
         id.is_some_and(|id| self.inner.sessions.is_open(id))
+    }
+
+    /// The address of the replica that has the session which a request names, if another one gave it
+    /// to this caller.
+    pub(crate) fn owner(&self, head: &Head, principal: &Principal) -> Option<Arc<str>> {
+        let id = match head.uri.path() {
+            MESSAGES => http_sse::session_id(&head.uri)?,
+            _ => head.headers.get(header::SESSION_ID)?.to_str().ok()?,
+        };
+        self.inner.sessions.owner(principal, id)
     }
 
     /// Answers a posted message of a session, or one that begins a session.
@@ -268,8 +291,7 @@ impl Inner {
         message: &Message,
     ) -> Result<Response, Rejection> {
         if let Message::Request(request) = message
-            && request.is_request()
-            && &*request.method_name() == b"initialize"
+            && is_beginning(message)
         {
             return self.initialize(caller, request).await;
         }
@@ -353,7 +375,8 @@ impl Inner {
     }
 }
 
-fn no_session() -> Rejection {
+/// The answer to a request of a session that is not there.
+pub(crate) fn no_session() -> Rejection {
     Rejection::new(
         StatusCode::NOT_FOUND,
         code::INVALID_REQUEST,

@@ -8,6 +8,7 @@ mod admin;
 pub mod audit;
 mod authenticate;
 mod check;
+mod cluster;
 pub mod config;
 mod count;
 mod counted;
@@ -36,6 +37,7 @@ mod well_known;
 mod workers;
 
 pub use admin::{ReloadAnswer, ReloadRequest, ReloadRequests};
+pub use cluster::IdentityError;
 pub use reload::{ReloadError, Reloaded, Reloader};
 pub use server::{Gateway, StartError};
 pub use tls::TlsError;

@@ -23,6 +23,12 @@ pub(crate) fn is_endpoint(path: &str) -> bool {
     path == ENDPOINT || profile_in(path).is_some()
 }
 
+/// Whether what is posted to this path may be for a session: the endpoint, and with `http_sse` the path
+/// beside the stream.
+pub(crate) fn may_be_of_a_session(path: &str, http_sse: bool) -> bool {
+    is_endpoint(path) || (http_sse && path == MESSAGES)
+}
+
 /// The name of the profile that a path leads to, whether there is one of this name or not; `None` for
 /// every other path.
 pub(crate) fn profile_in(path: &str) -> Option<&str> {

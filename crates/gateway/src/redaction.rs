@@ -84,6 +84,12 @@ impl Config {
                 &String::from_utf8_lossy(key),
             );
         }
+        if let Some(cluster) = &self.server.cluster {
+            for secret in cluster.secret.expose() {
+                let secret = String::from_utf8_lossy(secret);
+                found.add(&["server", "cluster", "secret"], &secret);
+            }
+        }
         if let Some(facade) = self.auth.as_ref().and_then(|auth| auth.facade.as_ref()) {
             found.add(
                 &["auth", "facade", "client_secret"],

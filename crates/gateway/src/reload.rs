@@ -231,6 +231,7 @@ fn differing_keys(next: &Config, wanted: &Config) -> Vec<&'static str> {
             cache_dir,
             drain_timeout,
             sealing_keys,
+            cluster,
             tls,
             max_connections,
             max_in_flight,

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Access, AccessInForce};
 use crate::admin::{AdminApi, ConfigView, ReloadRequests, ReloadSender};
 use crate::audit::{self, AuditError, AuditLog, AuditWriter};
+use crate::cluster::{Cluster, Door, Identity, IdentityError};
 use crate::config::{Config, ServerConfig};
 use crate::edge::decode::BodyLimits;
 use crate::endpoint::EndpointParts;
@@ -76,6 +77,9 @@ pub enum StartError {
     /// The certificate of the listener is not usable.
     #[error("server.tls: {0}")]
     Tls(#[from] TlsError),
+    /// Nothing can be made for replicas to know each other by.
+    #[error("server.cluster: {0}")]
+    Cluster(#[from] IdentityError),
     /// There is nothing to call the URL of the heartbeat with.
     #[error("heartbeat: {0}")]
     Heartbeat(#[source] reqwest::Error),
@@ -130,6 +134,10 @@ impl Gateway {
             None => None,
         };
         let (sealer, session_sealer) = sealers(server)?;
+        let cluster = match &listeners.cluster {
+            Some((_, identity)) => Some(Arc::new(Cluster::new(identity, Arc::clone(&metrics))?)),
+            None => None,
+        };
         let target = Target::new(&config.heartbeat).map_err(StartError::Heartbeat)?;
         let (audit_log, audit) = match &config.audit {
             Some(config) => {
@@ -138,6 +146,12 @@ impl Gateway {
             }
             None => (None, None),
         };
+        let counts = !config.limits.is_empty() || !config.budgets.is_empty();
+        if cluster.is_some() && counts && config.store.redis.is_none() {
+            tracing::warn!(
+                "server.cluster: without `store.redis` each replica counts limits and budgets for itself"
+            );
+        }
         let workers = Workers::start(server.worker_threads).map_err(StartError::Workers)?;
 
         let runtime = Handle::current();
@@ -159,6 +173,7 @@ impl Gateway {
             profiles: config.profiles.clone(),
             kept_results: config.kept_results(),
             sealer,
+            replica: server.replica(),
             metrics: Arc::clone(&metrics),
             runtimes: workers.runtimes().cloned().collect(),
         });
@@ -170,7 +185,8 @@ impl Gateway {
             &metrics,
             audit_log.clone(),
             &orchestrator,
-        );
+        )
+        .passing_on(cluster);
         let heartbeat = Heartbeat::new(
             config.heartbeat.interval,
             target,
@@ -319,7 +335,13 @@ impl Gateway {
         let end = CancellationToken::new();
         let certificate = listeners.main.certificate.clone();
         let main = listeners.main;
-        let serving = main.serve(app.http, Some(metrics), &workers, drain.clone());
+        let serving_replicas = async {
+            if let Some((listener, _)) = listeners.cluster {
+                let door = Door::new(app.http.clone());
+                listener.serve(door, None, &workers, drain.clone()).await;
+            }
+        };
+        let serving = main.serve(app.http.clone(), Some(metrics), &workers, drain.clone());
         let serving_ops = async {
             if let Some(listener) = listeners.ops {
                 let here = Workers::here();
@@ -347,7 +369,13 @@ impl Gateway {
         };
         let main = async {
             let beating = drain.run_until_cancelled(heartbeat.beat());
-            tokio::join!(serving, draining, watching_certificate, beating);
+            tokio::join!(
+                serving,
+                serving_replicas,
+                draining,
+                watching_certificate,
+                beating
+            );
             // Before the backends, since calls that lost their client may run there.
             app.legacy.shut_down().await;
             orchestrator.shut_down().await;
@@ -372,6 +400,8 @@ struct Listeners {
     main: Bound,
     ops: Option<Bound>,
     admin: Option<Bound>,
+    /// That of replicas, and what they know each other by.
+    cluster: Option<(Bound, Identity)>,
 }
 
 /// A socket that is bound, and what its connections may cost.
@@ -426,6 +456,22 @@ impl Listeners {
             }
             None => None,
         };
+        let cluster = match &server.cluster {
+            Some(config) => {
+                let identity = Identity::new(config.secret.expose())?;
+                let certificate = Arc::new(Certificate::fixed(identity.server.clone()));
+                // Beside what the client sent there is what its replica says, and what HTTP/2 has no headers for.
+                let limits = Limits {
+                    max_headers: limits.max_headers + 3,
+                    max_header_bytes: limits.max_header_bytes * 2,
+                    ..limits
+                };
+                let key = "server.cluster.listen";
+                let bound = Bound::bind(key, config.address(), Some(certificate), limits).await?;
+                Some((bound, identity))
+            }
+            None => None,
+        };
         let address = main
             .listener
             .local_addr()
@@ -439,6 +485,7 @@ impl Listeners {
             main,
             ops,
             admin,
+            cluster,
         })
     }
 
@@ -563,6 +610,7 @@ impl App {
             limits,
             ask_timeout: config.parked_calls.timeout,
             sealer: session_sealer,
+            replica: server.replica(),
             metrics: Arc::clone(metrics),
             orchestrator: orchestrator.clone(),
             calls: calls.clone(),
@@ -583,8 +631,15 @@ impl App {
                 audit,
             }),
             http_sse: server.legacy.http_sse,
+            cluster: None,
         };
         Self { http, legacy }
+    }
+
+    /// The same, with a way to other replicas, if there are any.
+    fn passing_on(mut self, cluster: Option<Arc<Cluster>>) -> Self {
+        self.http.cluster = cluster;
+        self
     }
 }
 

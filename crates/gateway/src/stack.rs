@@ -22,6 +22,7 @@ use crate::access::AccessInForce;
 use crate::audit::{Audit, AuditLayer, AuditLog, Refusals};
 use crate::authenticate::AuthenticateLayer;
 use crate::check::CheckLayer;
+use crate::cluster::{Cluster, Relay};
 use crate::count::CountLayer;
 use crate::deadline::{Deadline, DeadlineLayer};
 use crate::edge::decode::Rejection;
@@ -55,6 +56,8 @@ pub(crate) struct HttpParts {
     pub(crate) endpoint: Arc<EndpointParts>,
     /// Whether the paths of HTTP+SSE are served too.
     pub(crate) http_sse: bool,
+    /// The way to other replicas, if there are any.
+    pub(crate) cluster: Option<Arc<Cluster>>,
 }
 
 impl HttpApp for HttpParts {
@@ -72,6 +75,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
         admission,
         endpoint,
         http_sse,
+        cluster,
     } = parts;
     let facade = FacadeDoor {
         access: Arc::clone(&access),
@@ -83,6 +87,10 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
     let cors = cors.map(|cors| (MapFutureLayer::new(boxed), cors));
     let in_force = Arc::clone(&access);
     let sessions = endpoint.legacy.clone();
+    let relay = cluster.map(|cluster| Relay {
+        cluster,
+        standing: standing.clone(),
+    });
     let layers = ServiceBuilder::new()
         // Sees every answer of the endpoint, whoever below gives it.
         .layer(CountLayer {
@@ -109,7 +117,7 @@ fn http_stack(parts: HttpParts, peer: SocketAddr, standing: Standing) -> impl Ht
             orchestrator: endpoint.orchestrator.clone(),
             refusals: Refusals::of_endpoint(audit, peer.ip()),
         });
-    let endpoint = Endpoint::new(endpoint, peer.ip());
+    let endpoint = Endpoint::new(endpoint, peer.ip(), relay);
     Paths::new(layers.service(endpoint), facade, http_sse)
 }
 

@@ -144,7 +144,8 @@ fn wrong_file(path: &Path, error: &pem::Error, wanted: &Content) -> String {
 
 /// The certificate of the listener, as of the last time that its files held a valid pair.
 pub(crate) struct Certificate {
-    files: TlsConfig,
+    /// `None`: it has none.
+    files: Option<TlsConfig>,
     current: ArcSwap<ServerConfig>,
     /// When the files were written that were looked at last, valid or not.
     seen: Mutex<Written>,
@@ -164,8 +165,17 @@ impl Certificate {
         Ok(Self {
             current: ArcSwap::from_pointee(read(&files)?),
             seen: Mutex::new(seen),
-            files,
+            files: Some(files),
         })
+    }
+
+    /// One that is never exchanged.
+    pub(crate) fn fixed(config: ServerConfig) -> Self {
+        Self {
+            files: None,
+            current: ArcSwap::from_pointee(config),
+            seen: Mutex::default(),
+        }
     }
 
     /// What a handshake that begins now uses.
@@ -186,11 +196,12 @@ impl Certificate {
     /// Takes a changed pair if it is valid. A pair that is not is reported once: while the files stay
     /// as they are, they are not read again.
     fn reload_if_changed(&self) {
-        let now = written(&self.files);
+        let Some(files) = &self.files else { return };
+        let now = written(files);
         if std::mem::replace(&mut *self.seen.lock(), now) == now {
             return;
         }
-        match read(&self.files) {
+        match read(files) {
             Ok(config) => {
                 self.current.store(Arc::new(config));
                 tracing::info!("the listener's certificate was exchanged");

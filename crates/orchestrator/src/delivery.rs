@@ -92,10 +92,7 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
 ///
 /// # Errors
 /// What will be it, of a large one.
-fn redacted(
-    terms: &Terms,
-    outcome: Outcome,
-) -> Result<Outcome, BoxFuture<'static, Outcome>> {
+fn redacted(terms: &Terms, outcome: Outcome) -> Result<Outcome, BoxFuture<'static, Outcome>> {
     match &terms.redactor {
         Some(redactor) => redact::redacted(redactor, outcome),
         None => Ok(outcome),

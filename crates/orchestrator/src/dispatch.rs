@@ -21,8 +21,9 @@ use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
 use crate::delivery::{self, WayBack, redacting};
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
+use crate::replicas::owner_away;
 use crate::resolve::{Destination, Resolution, resolve};
-use crate::results;
+use crate::results::{self, SealedAt};
 use crate::settle::{settle, settle_unexecuted};
 use crate::tool_calls::CountedCall;
 
@@ -37,7 +38,8 @@ impl Inner {
         }
         let continuation = self.continuation(call)?;
         let outcome = self.try_once(call, continuation.as_ref(), span).await;
-        if continuation.is_some() && did_nothing(&outcome) {
+        // Another use than the first takes nothing of what that one has.
+        if continuation.as_ref().is_some_and(|it| it.is_first_use) && did_nothing(&outcome) {
             self.forget_use(call);
         }
         let outcome = outcome?;
@@ -180,6 +182,11 @@ impl Inner {
             )
             .into());
         }
+        if let Some(continuation) = continuation
+            && continuation.home.is_elsewhere(self.replica.as_ref())
+        {
+            return Err(owner_away(backend.name()).into());
+        }
         let param_headers = mirrored(destination, call)?;
         let is_continuation = continuation.is_some_and(|it| it.is_first_use);
         let target = destination.policy_target();
@@ -267,7 +274,11 @@ impl Inner {
     ) -> Outcome {
         let outcome = match reply {
             Ok(Reply::Whole(answer)) => {
-                results::outcome(snapshot, &self.sealer, call, target, backend, &answer)
+                let sealed_at = SealedAt {
+                    sealer: &self.sealer,
+                    replica: self.replica.as_ref(),
+                };
+                results::outcome(snapshot, sealed_at, call, target, backend, &answer)
             }
             Ok(Reply::Arriving(arriving)) => {
                 Outcome::Arriving(arriving.edited(results::Edits::new(snapshot, backend)))

@@ -17,12 +17,14 @@ use parking_lot::Mutex;
 use switchboard_backends::config::limits::show_size;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::policy::Target;
+use switchboard_protocol::token::random_id;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::at::KeptAt;
 use self::decode::Decoder;
 use self::filling::Filling;
 use self::store::{Accounts, Content, Entries, Entry, Owner};
@@ -31,6 +33,7 @@ use crate::config::NamesConfig;
 use crate::config::kept_results::KeptResultsConfig;
 
 mod answer;
+mod at;
 mod body;
 mod decode;
 mod digest;
@@ -73,6 +76,8 @@ struct Shared {
     changed: Notify,
     reading: Turns,
     searching: Turns,
+    /// `None`: there are no other replicas.
+    at: Option<KeptAt>,
 }
 
 /// What holds for what is kept from now on.
@@ -114,6 +119,13 @@ pub(crate) struct KeptResult {
 
 impl Default for Kept {
     fn default() -> Self {
+        Self::new(None)
+    }
+}
+
+impl Kept {
+    /// Where nothing is kept yet; `at` is this replica, if there are others.
+    pub(crate) fn new(at: Option<KeptAt>) -> Self {
         Self(Arc::new(Shared {
             terms: ArcSwapOption::empty(),
             accounts: Arc::default(),
@@ -121,11 +133,19 @@ impl Default for Kept {
             changed: Notify::new(),
             reading: Turns::new(MAX_READING),
             searching: Turns::new(MAX_SEARCHING),
+            at,
         }))
     }
-}
 
-impl Kept {
+    /// A new id, for a result of this principal.
+    fn new_id(&self, owner: &Owner) -> Result<Arc<str>, NoRoom> {
+        let id = match &self.0.at {
+            None => random_id(),
+            Some(at) => at.id(&owner.principal),
+        };
+        Ok(id.map_err(|_| NoRoom)?.into())
+    }
+
     /// Puts these bounds in force, for what is kept from now on; `None`: nothing is kept any more, and
     /// what was is forgotten.
     pub(crate) fn configure(&self, config: Option<&KeptResultsConfig>, names: &NamesConfig) {

@@ -19,6 +19,7 @@ mod observe;
 mod orchestrator;
 pub mod profiles;
 mod reload;
+mod replicas;
 mod resolve;
 mod results;
 mod settle;

@@ -36,7 +36,7 @@ use crate::config::kept_results::KeptResultsConfig;
 use crate::config::profiles::ProfilesConfig;
 use crate::delivery::Deliverer;
 use crate::hub::{Filter, Hub, ListenError, Listener};
-use crate::kept::Kept;
+use crate::kept::{Kept, KeptAt};
 use crate::profiles::enter;
 use crate::reload::ReloadLock;
 use crate::spent::SpentStates;
@@ -81,6 +81,8 @@ pub struct Parts {
     pub kept_results: Option<KeptResultsConfig>,
     /// Seals `requestState`.
     pub sealer: Sealer,
+    /// The address at which other replicas reach this one; `None`: there are no others.
+    pub replica: Option<Arc<str>>,
     /// Where is counted.
     pub metrics: Arc<Metrics>,
     /// The runtimes that calls are served on: each process is kept on one of them, in turn, since
@@ -104,6 +106,7 @@ impl Parts {
             profiles: ProfilesConfig::new(),
             kept_results: None,
             sealer,
+            replica: None,
             metrics,
             runtimes: Vec::new(),
         }
@@ -124,7 +127,8 @@ pub(crate) struct Inner {
     pub(crate) catalogue: Catalogue,
     pub(crate) cached: Option<Cached>,
     pub(crate) hub: Hub,
-    pub(crate) sealer: Sealer,
+    pub(crate) sealer: Arc<Sealer>,
+    pub(crate) replica: Option<Arc<str>>,
     pub(crate) spent: SpentStates,
     pub(crate) kept: Kept,
     pub(crate) deliverer: Deliverer,
@@ -147,7 +151,11 @@ impl Orchestrator {
         parts
             .metrics
             .count_parked_calls_with(move || counted.parked_calls());
-        let kept = Kept::default();
+        let sealer = Arc::new(parts.sealer);
+        let kept = Kept::new(parts.replica.clone().map(|address| KeptAt {
+            address,
+            sealer: Arc::clone(&sealer),
+        }));
         kept.configure(parts.kept_results.as_ref(), &parts.names);
         let deliverer = Deliverer::new(kept.clone(), Arc::clone(&parts.metrics));
         let metrics = Arc::clone(&parts.metrics);
@@ -181,7 +189,8 @@ impl Orchestrator {
             catalogue,
             cached,
             hub: Hub::default(),
-            sealer: parts.sealer,
+            sealer,
+            replica: parts.replica,
             spent: SpentStates::default(),
             kept: kept.clone(),
             deliverer,

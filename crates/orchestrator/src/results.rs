@@ -23,16 +23,24 @@ use crate::continuation::{self, Continuation};
 use crate::home::Home;
 use crate::tasks;
 
+/// What tokens are sealed with, and where: the address of this replica, if there are others.
+#[derive(Clone, Copy)]
+pub(crate) struct SealedAt<'s> {
+    pub(crate) sealer: &'s Sealer,
+    pub(crate) replica: Option<&'s Arc<str>>,
+}
+
 /// Makes the outcome of a call of `target` out of what `backend` answered. `target` is the name that
 /// policies know it by.
 pub(crate) fn outcome(
     snapshot: &Snapshot,
-    sealer: &Sealer,
+    sealed_at: SealedAt<'_>,
     call: &Call,
     target: &str,
     backend: &Arc<str>,
     answer: &Answer,
 ) -> Outcome {
+    let SealedAt { sealer, replica } = sealed_at;
     let response = &answer.response;
     let raw = &response.raw;
     let result = answer.result;
@@ -56,7 +64,7 @@ pub(crate) fn outcome(
         None
     };
     if call.method == Method::ToolsCall && result_type.as_deref() == Some("task") {
-        return tasks::created(sealer, call, target, backend, answer, splice);
+        return tasks::created(sealed_at, call, target, backend, answer, splice);
     }
     if result_type.as_deref() == Some("input_required") {
         if let Some(error) = undeclared(call, result.of(raw)) {
@@ -66,10 +74,7 @@ pub(crate) fn outcome(
             .text(keys.request_state)
             .map(|state| state.into_owned());
         let continuation = Continuation {
-            home: Home {
-                backend: Arc::clone(backend),
-                endpoint: answer.endpoint,
-            },
+            home: Home::of(backend, answer, replica),
             state,
             is_first_use: true,
         };

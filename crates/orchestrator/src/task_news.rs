@@ -31,10 +31,8 @@ use crate::delivery::terms;
 use crate::home::Home;
 use crate::orchestrator::{Inner, Orchestrator};
 use crate::results::asks_undeclared;
-use crate::tasks::{self, Task};
+use crate::tasks::{self, MAX_LISTENED, Task};
 
-/// The most tasks that one stream may name.
-const MAX_TASKS: usize = 100;
 /// The most bytes of news that wait for one stream. What does not fit is dropped: the client asks.
 const MAX_WAITING: usize = 16 * 1024 * 1024;
 /// How long a stream waits for the backends' word on what they tell.
@@ -161,9 +159,9 @@ impl Orchestrator {
         if !call.declares(extension::TASKS) {
             return Err(tasks::undeclared_extension());
         }
-        if names.len() > MAX_TASKS {
+        if names.len() > MAX_LISTENED {
             return Err(ProtocolError::invalid_params(format!(
-                "a subscription may name at most {MAX_TASKS} tasks"
+                "a subscription may name at most {MAX_LISTENED} tasks"
             )));
         }
         let inner = self.inner();
@@ -181,6 +179,10 @@ impl Orchestrator {
                 .iter()
                 .filter_map(|name| {
                     let task = tasks::open(&inner.sealer, call, name)?;
+                    // News of it come from its replica alone.
+                    if task.home.is_elsewhere(inner.replica.as_ref()) {
+                        return None;
+                    }
                     task.is_shown_or_told(&snapshot, call)
                         .then(|| (task, name.clone()))
                 })

@@ -27,7 +27,8 @@ use crate::clock::now_ms;
 use crate::dispatch::admit;
 use crate::home::Home;
 use crate::orchestrator::Inner;
-use crate::results::{Addresses, undeclared};
+use crate::replicas::owner_away;
+use crate::results::{Addresses, SealedAt, undeclared};
 
 mod policy;
 #[cfg(test)]
@@ -39,6 +40,8 @@ use policy::has_result;
 /// server says of its life may change while it lives, and the token cannot.
 const MIN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The most tasks that one stream of news may name.
+pub(crate) const MAX_LISTENED: usize = 100;
 /// The longest identifier of a server's that is passed on, in bytes: it travels in a header.
 const MAX_ID_LEN: usize = 2 * 1024;
 
@@ -129,6 +132,9 @@ impl Inner {
                 Some((task, backend))
             })
             .ok_or_else(unknown)?;
+        if task.home.is_elsewhere(self.replica.as_ref()) {
+            return Err(owner_away(backend.name()).into());
+        }
         let target = task.target(&snapshot);
         let permit = admit(&snapshot, &target, call, true).await?;
         call.end_by(Deadline {
@@ -190,13 +196,14 @@ pub(crate) fn undeclared_extension() -> ProtocolError {
 /// The outcome of a call of `tool` that is answered later (`resultType: "task"`). `splice` holds
 /// what was changed about the result so far.
 pub(crate) fn created(
-    sealer: &Sealer,
+    sealed_at: SealedAt<'_>,
     call: &Call,
     tool: &str,
     backend: &Arc<str>,
     answer: &Answer,
     mut splice: Splice<'_>,
 ) -> Outcome {
+    let SealedAt { sealer, replica } = sealed_at;
     let response = &answer.response;
     if !call.declares(extension::TASKS) {
         return invalid(
@@ -210,10 +217,8 @@ pub(crate) fn created(
     };
     let ttl_ms = member(answer.result.of(&response.raw), "ttlMs").and_then(number);
     let task = Task {
-        home: Home {
-            backend: Arc::clone(backend),
-            endpoint: answer.endpoint,
-        },
+        // What a server has that is reached from everywhere is asked for from anywhere.
+        home: Home::of(backend, answer, replica).anywhere_else(),
         tool: tool.to_owned(),
         id: id.into_owned(),
     };

@@ -61,11 +61,13 @@ pub enum Purpose {
     AuthorizationCode,
     /// A refresh token.
     RefreshToken,
+    /// The id of a result that is kept for its caller to read on in.
+    KeptResult,
 }
 
 impl Purpose {
     /// In the order of their declaration, by which [`Key::cipher`] finds a purpose's cipher.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::RequestState,
         Self::Session,
         Self::Task,
@@ -73,6 +75,7 @@ impl Purpose {
         Self::Login,
         Self::AuthorizationCode,
         Self::RefreshToken,
+        Self::KeptResult,
     ];
 
     /// What separates the purpose's keys from the others'. A label that was in use never gets
@@ -86,6 +89,7 @@ impl Purpose {
             Self::Login => "switchboard token 1 login",
             Self::AuthorizationCode => "switchboard token 1 authorization-code",
             Self::RefreshToken => "switchboard token 1 refresh-token",
+            Self::KeptResult => "switchboard token 1 kept-result",
         }
     }
 }

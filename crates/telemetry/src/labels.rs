@@ -477,3 +477,17 @@ impl ClientVersion {
         }
     }
 }
+
+label! {
+    /// `outcome` of a request that was passed on to the replica that has what it is about.
+    ForwardOutcome {
+        /// The owner answered, whatever it said.
+        Answered = "answered",
+        /// It could not be reached: nothing was sent.
+        Unreachable = "unreachable",
+        /// It was lost before it answered.
+        Lost = "lost",
+        /// As many were on their way as may be: nothing was sent.
+        Overloaded = "overloaded",
+    }
+}

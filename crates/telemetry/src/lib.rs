@@ -29,8 +29,8 @@ pub use export::ExportError;
 pub use init::{Guard, InitError, init};
 pub use labels::{
     AttemptOutcome, AuditDrop, AuthOutcome, BackendState, BreakerShown, BreakerTurn, CacheOutcome,
-    ClientVersion, ErrorType, FallbackOutcome, IgnoredMessage, LimitDecision, ListKind,
-    MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
+    ClientVersion, ErrorType, FallbackOutcome, ForwardOutcome, IgnoredMessage, LimitDecision,
+    ListKind, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
     ToolOutcome,
 };
 pub use late::{EndedCall, LateSpans};

@@ -27,8 +27,8 @@ use prometheus::{
 };
 
 use crate::labels::{
-    AuditDrop, AuthOutcome, ClientVersion, ErrorType, MethodLabel, PolicyDecision, ReloadResult,
-    ShedReason,
+    AuditDrop, AuthOutcome, ClientVersion, ErrorType, ForwardOutcome, MethodLabel, PolicyDecision,
+    ReloadResult, ShedReason,
 };
 use backends::BackendFamilies;
 use families::Family;
@@ -69,6 +69,7 @@ pub struct Metrics {
     legacy_streams: IntGauge,
     calls_in_flight: IntGauge,
     shed: Box<[IntCounter]>,
+    forwarded: Box<[IntCounter]>,
     /// By policy, and by decision in each.
     access_decisions: Box<[IntCounter]>,
     results_capped: IntCounterVec,
@@ -95,6 +96,7 @@ impl Metrics {
         let build = gauges(&registry, &families::BUILD_INFO)?;
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let shed = counters(&registry, &families::SHED)?;
+        let forwarded = counters(&registry, &families::FORWARDED)?;
         let policy_decisions = counters(&registry, &families::POLICY_DECISIONS)?;
         let audit_dropped = counters(&registry, &families::AUDIT_DROPPED)?;
         let authentications = counters(&registry, &families::AUTHENTICATIONS)?;
@@ -121,6 +123,10 @@ impl Metrics {
             shed: ShedReason::ALL
                 .iter()
                 .map(|reason| shed.with_label_values(&[reason.as_str()]))
+                .collect(),
+            forwarded: ForwardOutcome::ALL
+                .iter()
+                .map(|outcome| forwarded.with_label_values(&[outcome.as_str()]))
                 .collect(),
             access_decisions: PolicyDecision::ALL
                 .iter()
@@ -201,6 +207,11 @@ impl Metrics {
     /// Counts a call, or a request before it became one, that the gateway did not take on.
     pub fn shed(&self, reason: ShedReason) {
         self.shed[reason as usize].inc();
+    }
+
+    /// Counts a request that was to be passed on to another replica.
+    pub fn forwarded(&self, outcome: ForwardOutcome) {
+        self.forwarded[outcome as usize].inc();
     }
 
     /// Counts what the rules of who may do what said of a call.

@@ -57,6 +57,11 @@ const FORMATS: &[Format] = &[
         check: |text| limits::parse_size(text).map(drop),
     },
     Format {
+        name: "cluster-address",
+        expected: "the address of this replica for the others, such as `https://10.0.0.7:8082`",
+        check: |text| gateway::parse_cluster_address(text).map(drop),
+    },
+    Format {
         name: "cores-or-none",
         expected: "a number of cores such as `1.5`, or `none`",
         check: backends::limits::check_none,

@@ -10,6 +10,7 @@ mod limits;
 mod loading;
 mod pages;
 mod reference;
+mod replicas;
 mod results;
 
 use std::collections::BTreeMap;

@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::StatusCode;
 use http::request::Parts as Head;
+use http::{StatusCode, Uri};
 use hyper::body::Frame;
 use switchboard_protocol::call::Principal;
 use switchboard_protocol::credentials::SubjectToken;
@@ -25,6 +25,12 @@ use super::{
 };
 use crate::edge::decode::{self, Rejection};
 use crate::edge::respond;
+
+/// The session that a message is posted to.
+pub(super) fn session_id(uri: &Uri) -> Option<&str> {
+    let mut pairs = uri.query()?.split('&');
+    pairs.find_map(|pair| pair.strip_prefix("sessionId="))
+}
 
 impl Inner {
     /// Opens a stream, and a session that ends with it.
@@ -67,11 +73,7 @@ impl Inner {
         subject_token: Option<Arc<SubjectToken>>,
     ) -> Result<Response, Rejection> {
         decode::check_content_type(&head.headers)?;
-        let query = head.uri.query().unwrap_or_default();
-        let id = query
-            .split('&')
-            .find_map(|pair| pair.strip_prefix("sessionId="));
-        let session = id
+        let session = session_id(&head.uri)
             .and_then(|id| self.sessions.find(principal, id))
             .filter(|session| session.transport() == Transport::HttpSse)
             .ok_or_else(no_session)?;

@@ -32,6 +32,10 @@ const FIRST_USE: Duration = Duration::from_secs(60);
 /// The longest session id that is looked at, in bytes: ours are far shorter.
 const MAX_ID_LEN: usize = 512;
 
+/// What an id holds before the address of its replica, if there is one.
+const OWNER_LEN: usize = 16;
+const NUMBER_LEN: usize = 8;
+
 /// Why a session cannot begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum CannotBegin {
@@ -55,7 +59,9 @@ pub(super) struct Sessions {
     sealer: Sealer,
     metrics: Arc<Metrics>,
     /// Names this process in its session ids.
-    owner: [u8; 16],
+    owner: [u8; OWNER_LEN],
+    /// Where others reach it, if there are any: part of its ids as well.
+    replica: Option<Arc<str>>,
     memory: Memory,
     clients: KnownClients,
     table: Mutex<Table>,
@@ -74,13 +80,20 @@ struct Table {
 }
 
 impl Sessions {
-    pub(super) fn new(config: LegacyClientsConfig, sealer: Sealer, metrics: Arc<Metrics>) -> Self {
+    /// `replica` is the address at which others reach this one, if there are any.
+    pub(super) fn new(
+        config: LegacyClientsConfig,
+        sealer: Sealer,
+        replica: Option<Arc<str>>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let owner = fastrand::u128(..).to_be_bytes();
         Self {
             config,
             sealer,
             metrics,
             owner,
+            replica,
             memory: Memory::default(),
             clients: KnownClients::default(),
             table: Mutex::default(),
@@ -176,6 +189,22 @@ impl Sessions {
         Some(session)
     }
 
+    /// The address of the replica that has the session of this id, if another one gave it to this
+    /// principal.
+    pub(super) fn owner(&self, principal: &Principal, id: &str) -> Option<Arc<str>> {
+        let here = self.replica.as_deref()?;
+        // One of this process needs no seal opened.
+        if id.len() > MAX_ID_LEN || self.is_open(id) {
+            return None;
+        }
+        let payload = self
+            .sealer
+            .open(Purpose::Session, &binding(principal), now_ms(), id)
+            .ok()?;
+        let owner = std::str::from_utf8(payload.get(OWNER_LEN + NUMBER_LEN..)?).ok()?;
+        (!owner.is_empty() && owner != here).then(|| owner.into())
+    }
+
     /// Ends a session; answers whether it was there.
     pub(super) fn end(&self, session: &Session) -> bool {
         let mut table = self.table.lock();
@@ -252,7 +281,9 @@ impl Sessions {
     }
 
     fn payload(&self, number: u64) -> Vec<u8> {
-        [&self.owner[..], &number.to_be_bytes()].concat()
+        let replica = self.replica.as_deref().unwrap_or_default();
+        let number = number.to_be_bytes();
+        [&self.owner[..], &number, replica.as_bytes()].concat()
     }
 }
 

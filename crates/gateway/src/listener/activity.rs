@@ -308,6 +308,17 @@ impl Standing {
         Self(Arc::clone(activity))
     }
 
+    /// That of a client whose request came by way of another replica, with what its certificate says
+    /// there: it has no connection here that anything could be done with.
+    pub(crate) fn of_client(certificate: Option<ClientCertificate>) -> Self {
+        let activity = Activity::new(&Limits::default(), Instant::now());
+        let standing = Self(Arc::new(activity));
+        if let Some(certificate) = certificate {
+            standing.has_certificate(certificate);
+        }
+        standing
+    }
+
     /// The handshake has accepted this certificate of the peer's.
     pub(super) fn has_certificate(&self, certificate: ClientCertificate) {
         // A connection has one handshake.

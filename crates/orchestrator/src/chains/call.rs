@@ -16,6 +16,7 @@ use super::substitute::{Change, substitute_in_profile};
 use super::told::Told;
 use super::{Chains, Route, state};
 use crate::config::chains::When;
+use crate::continuation::invalid;
 use crate::orchestrator::Inner;
 use crate::results::unsealable;
 
@@ -27,6 +28,12 @@ struct Chained<'a> {
     span: &'a CallSpan,
     /// Why the first of them failed, if it has.
     failed: Option<When>,
+}
+
+/// A call of a tool that stands in for another.
+pub(crate) struct Substitute {
+    pub(crate) tool: String,
+    pub(crate) call: Call,
 }
 
 impl Inner {
@@ -223,30 +230,41 @@ impl Inner {
         told.ended()
     }
 
+    /// The call of the tool that asked what this one answers, if that is not the one that it names.
+    ///
+    /// # Errors
+    /// −32602 for a token that does not open, or of a tool that no longer stands in.
+    pub(crate) fn substitute_of(&self, call: &Call) -> Result<Option<Substitute>, ProtocolError> {
+        if !state::is_of_substitute(call) {
+            return Ok(None);
+        }
+        let (tool, token) = state::open(&self.sealer, call)?;
+        let called = call.target().unwrap_or_default();
+        let chains = self.chains.load_full();
+        let attempt = chains.mappings(&called, &tool).and_then(|mappings| {
+            let change = Change {
+                called: &called,
+                tool: &tool,
+                mappings,
+            };
+            let snapshot = self.catalogue.load();
+            substitute_in_profile(&snapshot, call, change, Some(&token)).ok()
+        });
+        let call = attempt.ok_or_else(|| {
+            let gone = "requestState belongs to a tool that no longer stands in for this one";
+            ProtocolError::invalid_params(gone)
+        })?;
+        Ok(Some(Substitute { tool, call }))
+    }
+
     /// The question's answer goes to the tool that asked, which is not the one that the call names.
     async fn go_on(&self, call: &Call, span: &CallSpan) -> Outcome {
-        let (tool, token) = match state::open(&self.sealer, call) {
-            Ok(opened) => opened,
+        let (tool, mut attempt) = match self.substitute_of(call) {
+            Ok(Some(substitute)) => (substitute.tool, substitute.call),
+            Ok(None) => return Outcome::Failed(invalid().into()),
             Err(error) => return Outcome::Failed(error.into()),
         };
         let called = call.target().unwrap_or_default();
-        let chains = self.chains.load_full();
-        let attempt = match chains.mappings(&called, &tool) {
-            Some(mappings) => {
-                let change = Change {
-                    called: &called,
-                    tool: &tool,
-                    mappings,
-                };
-                let snapshot = self.catalogue.load();
-                substitute_in_profile(&snapshot, call, change, Some(&token)).ok()
-            }
-            None => None,
-        };
-        let Some(mut attempt) = attempt else {
-            let gone = "requestState belongs to a tool that no longer stands in for this one";
-            return Outcome::Failed(ProtocolError::invalid_params(gone).into());
-        };
         attempt.reserved = Told::default().reserved(&self.owner_of(&tool), &tool);
         let outcome = self.call_once(&mut attempt, span).await;
         let backend = self.backend_of(&tool, &outcome);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use switchboard_protocol::token::random_id;
 use tokio::time::Instant;
 
 use super::body::{Growing, SPILL};
@@ -32,8 +31,8 @@ impl Filling {
         Ok(Self {
             kept: kept.clone(),
             room: Room::take(&kept.0.accounts, &terms.config, &owner.principal)?,
+            id: kept.new_id(&owner)?,
             owner,
-            id: random_id().map_err(|_| NoRoom)?.into(),
             growing: Growing::new(Arc::clone(&terms.folder), is_text),
             digest: None,
             terms,

@@ -171,6 +171,20 @@ impl Kept {
         }
     }
 
+    /// The address of the replica that keeps what this call reads, if it is not kept here.
+    pub(crate) fn owner(&self, call: &Call) -> Option<Arc<str>> {
+        let at = self.0.at.as_ref()?;
+        let request = match call.method {
+            Method::ToolsCall => Request::of_arguments(call.arguments()),
+            _ => Request::of_uri(&call.target()?),
+        };
+        let id = request.ok()?.id;
+        if self.find(&id, call).is_some() {
+            return None;
+        }
+        at.owner(&call.principal.id, &id)
+    }
+
     fn find(&self, id: &str, call: &Call) -> Option<Arc<Entry>> {
         self.0.entries.lock().find(id, call, Instant::now())
     }

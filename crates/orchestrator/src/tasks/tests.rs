@@ -26,6 +26,7 @@ fn task(id: &str) -> Task {
     Task {
         home: Home {
             backend: "b".into(),
+            replica: None,
             endpoint: 0,
         },
         tool: "b__later".to_owned(),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use switchboard_protocol::call::Principal;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -18,7 +19,8 @@ const MAX_KNOWN: usize = 10_000;
 const MAX_NAME_LEN: usize = 1024;
 
 /// What a certificate says that a certification authority has vouched for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct ClientCertificate {
     names: Vec<(CertificateName, String)>,
     /// In seconds since 1970.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 use url::{Host, Url};
 
 /// An authorization server whose access tokens are accepted: JWTs that its published keys vouch for.
@@ -90,7 +90,7 @@ impl Default for MtlsConfig {
 }
 
 /// A kind of name in a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CertificateName {
     /// A URI among the alternative names, such as a SPIFFE id.

@@ -113,6 +113,8 @@ families! {
         "Calls that have begun and not ended.";
     SHED: "counter" "switchboard_shed_total" ["reason"]
         "Calls and requests refused because the gateway has as much to do as it may, or answers dropped because it keeps as many as it may (`answers`).";
+    FORWARDED: "counter" "switchboard_forwarded_total" ["outcome"]
+        "Requests about what another replica has, by what came of passing them on. Only with `server.cluster`.";
     POLICY_DECISIONS: "counter" "switchboard_policy_decisions_total" ["policy", "decision"]
         "Decisions of a policy about calls. would_deny: allowed, since the policy is in shadow mode.";
     RESULTS_CAPPED: "counter" "switchboard_results_capped_total" ["over", "backend"]

@@ -6,8 +6,8 @@ use super::families::{self, Family};
 use super::{ACCESS, BUCKETS};
 use crate::labels::{
     AttemptOutcome, AuditDrop, AuthOutcome, BackendState, BreakerShown, BreakerTurn, CacheOutcome,
-    ClientVersion, ErrorType, FallbackOutcome, IgnoredMessage, LimitDecision, ListKind,
-    MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
+    ClientVersion, ErrorType, FallbackOutcome, ForwardOutcome, IgnoredMessage, LimitDecision,
+    ListKind, MethodLabel, PolicyDecision, Refusal, ReloadResult, Retry, ShedReason, StoreFailure,
     ToolOutcome,
 };
 
@@ -77,6 +77,11 @@ fn closed_labels() -> Vec<(&'static str, Option<&'static Family>, Vec<&'static s
             "outcome",
             Some(&families::CACHE),
             values(CacheOutcome::ALL, CacheOutcome::as_str),
+        ),
+        (
+            "outcome",
+            Some(&families::FORWARDED),
+            values(ForwardOutcome::ALL, ForwardOutcome::as_str),
         ),
         (
             "outcome",

@@ -10,6 +10,7 @@ fn sessions(max: usize, per_principal: usize) -> Sessions {
     Sessions::new(
         config,
         sealer,
+        None,
         Arc::new(Metrics::new().expect("a registry")),
     )
 }
@@ -60,13 +61,35 @@ async fn another_process_with_the_same_keys_does_not_know_the_session() {
     let of_process = || {
         let sealer = Sealer::new(&key).expect("a key");
         let metrics = Arc::new(Metrics::new().expect("a registry"));
-        Sessions::new(LegacyClientsConfig::default(), sealer, metrics)
+        Sessions::new(LegacyClientsConfig::default(), sealer, None, metrics)
     };
     let (one, other) = (of_process(), of_process());
     let (_, id) = begin(&one, "ada").expect("room");
     begin(&other, "ada").expect("room");
     assert!(one.find(&principal("ada"), &id).is_some());
     assert!(other.find(&principal("ada"), &id).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_id_leads_to_the_replica_that_gave_it_out() {
+    let key = [&[7_u8; 32][..]];
+    let at = |address: Option<&str>| {
+        let sealer = Sealer::new(&key).expect("a key");
+        let metrics = Arc::new(Metrics::new().expect("a registry"));
+        let address = address.map(Arc::from);
+        Sessions::new(LegacyClientsConfig::default(), sealer, address, metrics)
+    };
+    let (one, other, alone) = (at(Some("https://a:1")), at(Some("https://b:1")), at(None));
+    let (_, id) = begin(&one, "ada").expect("room");
+    assert!(id.len() <= MAX_ID_LEN);
+    let ada = principal("ada");
+    assert_eq!(other.owner(&ada, &id).as_deref(), Some("https://a:1"));
+    assert_eq!(other.owner(&principal("eve"), &id), None);
+    assert_eq!(one.owner(&ada, &id), None);
+    assert_eq!(alone.owner(&ada, &id), None);
+    // One that began where there was only one.
+    let (_, id) = begin(&alone, "ada").expect("room");
+    assert_eq!(other.owner(&ada, &id), None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,291 @@
+//! Requests to other replicas.
+
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, DATE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts as Head;
+use http::{HeaderMap, HeaderName, Request, Uri, Version};
+use http_body_util::Full;
+use hyper::body::{Frame, Incoming, SizeHint};
+use hyper_rustls::{
+    FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream,
+};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use switchboard_telemetry::{ForwardOutcome, Metrics};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tower::Service;
+
+use super::identity::{Identity, IdentityError, NAME, error};
+use super::origin::{FORWARDED, Origin};
+use super::places::{Place, Places};
+
+/// How long it may take until a replica has proved itself: long enough for a lost packet to be sent
+/// again, which is done after a second.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// Connections that wait for the next request to a replica, and how long: less than the replica keeps
+/// one that is idle.
+const MAX_IDLE: usize = 32;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// When a host is asked whether it is still there, how often, and after how many times it is not: a
+/// stream may be silent for long, and one that vanished says nothing.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
+/// How long bytes that were sent may stay without a word that they came.
+const UNHEARD: Duration = Duration::from_secs(30);
+
+/// What concerns one hop alone (RFC 9110, section 7.6.1), and what each hop says anew.
+const OF_THE_HOP: [HeaderName; 13] = [
+    CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    HOST,
+    EXPECT,
+    DATE,
+    FORWARDED,
+];
+
+/// The way to the other replicas. One for the process.
+pub(crate) struct Cluster {
+    client: Client<Connector, Full<Bytes>>,
+    places: Places,
+    metrics: Arc<Metrics>,
+}
+
+/// Why another replica did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoAnswer {
+    /// There was no connection in time, or nobody at the address that belongs to this cluster:
+    /// nothing was sent.
+    Unreachable,
+    /// As many requests are on their way as may be: nothing was sent.
+    Overloaded,
+    /// It may have got the request.
+    Lost,
+}
+
+impl Cluster {
+    /// # Errors
+    /// If the name of replicas is none.
+    pub(crate) fn new(identity: &Identity, metrics: Arc<Metrics>) -> Result<Self, IdentityError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(PROBE_AFTER));
+        tcp.set_keepalive_interval(Some(PROBE_INTERVAL));
+        tcp.set_keepalive_retries(Some(PROBES));
+        #[cfg(target_os = "linux")]
+        tcp.set_tcp_user_timeout(Some(UNHEARD));
+        let name = ServerName::try_from(NAME).map_err(error)?;
+        let tls = HttpsConnectorBuilder::new()
+            .with_tls_config(identity.client.clone())
+            .https_only()
+            .with_server_name_resolver(FixedServerNameResolver::new(name))
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .build(Connector(tls));
+        Ok(Self {
+            client,
+            places: Places::default(),
+            metrics,
+        })
+    }
+
+    /// Sends a request as it came to the replica at this address. Dropping the future, or the body of
+    /// the answer, closes the connection, which tells the replica that nobody waits any more.
+    pub(super) async fn send(
+        &self,
+        owner: &Arc<str>,
+        head: &Head,
+        body: Bytes,
+        origin: &Origin,
+    ) -> Result<Response, NoAnswer> {
+        let sent = self.try_send(owner, head, body, origin).await;
+        self.metrics.forwarded(match &sent {
+            Ok(_) => ForwardOutcome::Answered,
+            Err(NoAnswer::Unreachable) => ForwardOutcome::Unreachable,
+            Err(NoAnswer::Overloaded) => ForwardOutcome::Overloaded,
+            Err(NoAnswer::Lost) => ForwardOutcome::Lost,
+        });
+        sent
+    }
+
+    async fn try_send(
+        &self,
+        owner: &Arc<str>,
+        head: &Head,
+        body: Bytes,
+        origin: &Origin,
+    ) -> Result<Response, NoAnswer> {
+        let place = self.places.take(owner).ok_or(NoAnswer::Overloaded)?;
+        let request = request(owner, head, body, origin).ok_or(NoAnswer::Unreachable)?;
+        let answered = self.client.request(request).await.map_err(|error| {
+            let source = error.source().map(ToString::to_string);
+            tracing::warn!(%owner, %error, source, "another replica gave no answer");
+            match error.is_connect() {
+                true => NoAnswer::Unreachable,
+                false => NoAnswer::Lost,
+            }
+        })?;
+        let (mut head, body) = answered.into_parts();
+        drop_hop(&mut head.headers);
+        head.version = Version::HTTP_11;
+        let body = Relayed {
+            body,
+            _place: place,
+        };
+        Ok(Response::from_parts(head, Body::new(body)))
+    }
+}
+
+/// The request that goes to a replica: the same, but for what concerns the hop alone.
+fn request(owner: &str, head: &Head, body: Bytes, origin: &Origin) -> Option<Request<Full<Bytes>>> {
+    let path = head.uri.path_and_query()?;
+    let uri: Uri = format!("{owner}{path}").parse().ok()?;
+    let mut headers = head.headers.clone();
+    drop_hop(&mut headers);
+    // That of the body, which is here as a whole, is written anew.
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(FORWARDED, origin.to_header()?);
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    Some(request)
+}
+
+/// Takes out what concerns one hop alone, also what `Connection` names so.
+fn drop_hop(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in OF_THE_HOP.iter().chain(&named) {
+        headers.remove(name);
+    }
+}
+
+/// The body of an answer on its way; its place is free again when it has ended.
+struct Relayed {
+    body: Incoming,
+    _place: Place,
+}
+
+impl hyper::body::Body for Relayed {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+type Connection = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// Connects, and proves itself, within a time.
+#[derive(Clone)]
+struct Connector(HttpsConnector<HttpConnector>);
+
+impl Service<Uri> for Connector {
+    type Response = Connection;
+    type Error = Box<dyn Error + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Connection, Self::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let connecting = self.0.call(uri);
+        Box::pin(async move {
+            match timeout(CONNECT_WITHIN, connecting).await {
+                Ok(connected) => connected,
+                Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn head(headers: &[(&'static str, &'static str)]) -> Head {
+        let mut request = Request::post("/mcp/coding?x=1").body(()).expect("valid");
+        for (name, value) in headers {
+            let name = HeaderName::from_static(name);
+            request
+                .headers_mut()
+                .append(name, HeaderValue::from_static(value));
+        }
+        request.into_parts().0
+    }
+
+    #[test]
+    fn a_request_goes_on_as_it_came_but_for_the_hop() {
+        let head = head(&[
+            ("authorization", "Bearer key"),
+            ("mcp-session-id", "s"),
+            ("host", "mcp.example.com"),
+            ("connection", "keep-alive, x-mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("content-length", "2"),
+            ("transfer-encoding", "chunked"),
+            ("switchboard-forwarded", "invented"),
+        ]);
+        let origin = Origin {
+            peer: [203, 0, 113, 9].into(),
+            certificate: None,
+        };
+        let sent = request("https://10.0.0.7:8082", &head, Bytes::from("{}"), &origin);
+        let mut sent = sent.expect("a request");
+        assert_eq!(sent.uri(), "https://10.0.0.7:8082/mcp/coding?x=1");
+        assert_eq!(Origin::take(sent.headers_mut()), Some(origin));
+        let mut left: Vec<_> = sent.headers().keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["authorization", "mcp-session-id"]);
+    }
+}
