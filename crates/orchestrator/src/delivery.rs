@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use switchboard_backends::Take;
 use switchboard_protocol::call::{Call, Completed, Outcome, Payload};
