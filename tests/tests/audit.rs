@@ -103,6 +103,24 @@ async fn searched(path: &Path, arguments: &[&str]) -> Vec<Value> {
 }
 
 #[tokio::test]
+async fn a_record_names_the_trace_of_the_http_request_where_the_message_names_none() {
+    let fake = FakeHttp::start(Transport::Modern, "a").await;
+    let audited = Audited::of(json!({ "a": remote(fake.url()) })).await;
+    audited.front.gateway.wait_for_backends().await;
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let client = &audited.front.client;
+    let draft = client.draft(&call("a__echo", &json!({})));
+    let header = format!("00-{trace}-b7ad6b7169203331-01");
+    let draft = draft.with_header("traceparent", &header);
+    client.send(draft).await.finish().await;
+    assert_eq!(audited.only().await["trace_id"], trace);
+    client.call("a__echo", json!({})).await;
+    let records = audited.records(2).await;
+    assert_eq!(records[1]["trace_id"], Value::Null, "{}", records[1]);
+    audited.front.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_call_of_either_era_is_noted_with_who_what_where_and_how_it_ended() {
     let fake = FakeHttp::start(Transport::Modern, "a").await;
     let names = ["ann".to_owned()];

@@ -240,6 +240,33 @@ async fn a_limit_a_shadow_and_a_redaction_are_events() {
 }
 
 #[tokio::test]
+async fn a_breaker_that_lets_nobody_in_says_so() {
+    let collector = Collector::start().await;
+    let near = fake("near").await;
+    let config = json!({ "backends": { "near": {
+        "url": near.url(),
+        "breaker": { "consecutive_failures": 2, "open_for": "60s" },
+        "retry": { "max_attempts": 1 },
+    } } });
+    let front = traced(&collector, config).await;
+    near.fail_calls(Fault::Status(500));
+    for _ in 0..2 {
+        call(&front, "near__echo", "01").await;
+    }
+    let answer = call(&front, "near__echo", "01").await;
+    assert_eq!(answer.fault()["reason"], "breaker_open", "{}", answer.raw);
+    front.gateway.stop().await;
+
+    let servers = collector.of_kind(SpanKind::Server);
+    let refused = attributes(&[
+        ("switchboard.backend", "near"),
+        ("switchboard.reason", "breaker_open"),
+    ]);
+    assert_eq!(servers[2].events_of("refused"), [refused]);
+    assert_eq!(collector.of_kind(SpanKind::Client).len(), 2);
+}
+
+#[tokio::test]
 async fn who_waits_for_its_turn_or_finds_none_says_so() {
     let collector = Collector::start().await;
     let near = fake("near").await;

@@ -76,3 +76,13 @@ fn a_bare_address_gets_the_usual_path() {
         assert_eq!(traces_url(&endpoint), expected);
     }
 }
+
+/// Nobody is asked before there is something to send, but what is needed to trust somebody is there.
+#[test]
+fn a_collector_over_grpc_may_be_encrypted() {
+    for endpoint in ["http://collector:4317", "https://collector.example:4317"] {
+        let endpoint = Url::parse(endpoint).expect("a URL");
+        let exporter = GrpcExporter::new(&endpoint).expect("a client");
+        drop(exporter);
+    }
+}
