@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::future::{join_all, select_all};
+use futures_util::future::{BoxFuture, join_all, select_all};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use switchboard_protocol::call::{Call, Sink};
@@ -303,18 +303,7 @@ impl Backend {
                 false => None,
             };
             match pause {
-                Some(pause) => {
-                    let name = &*backend.name;
-                    if let CallError::Fault(fault) = &error {
-                        let reason = fault.reason.as_str();
-                        parent.event(CallEvent::Retry {
-                            backend: name,
-                            reason,
-                            pause,
-                        });
-                    }
-                    Box::pin(parent.around(Wait::Retry, name, sleep(pause))).await;
-                }
+                Some(pause) => backend.before_retry(parent, &error, pause).await,
                 None => return Err(attempts.into_error(error)),
             }
         }
@@ -511,8 +500,9 @@ impl Inner {
     ) -> Result<Reply, CallError> {
         let started = Instant::now();
         loop {
-            let endpoint = self.choose(call, rewrite, attempts, started);
-            let endpoint = endpoint.inspect_err(|error| self.tell_refusal(parent, error))?;
+            let endpoint = self
+                .choose(call, rewrite, attempts, started)
+                .inspect_err(|error| self.tell_refusal(parent, error))?;
             // Refused only if another call has become the probe since it was chosen.
             if let Ok(admission) = endpoint.breaker().admit(started) {
                 let attempt = endpoint.attempt(call, rewrite, parent, started, admission);
@@ -523,6 +513,23 @@ impl Inner {
                 return result;
             }
         }
+    }
+
+    /// Waits before the next attempt. Boxed, since it is rare.
+    fn before_retry<'a>(
+        &'a self,
+        parent: &'a CallSpan,
+        error: &CallError,
+        pause: Duration,
+    ) -> BoxFuture<'a, ()> {
+        if let CallError::Fault(fault) = error {
+            parent.event(CallEvent::Retry {
+                backend: &self.name,
+                reason: fault.reason.as_str(),
+                pause,
+            });
+        }
+        Box::pin(parent.around(Wait::Retry, &self.name, sleep(pause)))
     }
 
     /// Has the call's span say that no breaker let it in.

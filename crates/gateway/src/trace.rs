@@ -271,7 +271,8 @@ impl EndWatcher for Measured {
                     && (is_exported || self.is_given)
                 {
                     let trace = self.span.trace_id();
-                    fault.trace_id = trace.map(|trace| trace.to_string().into());
+                    fault.trace_id =
+                        trace.map(|trace| u128::from_be_bytes(trace.to_bytes()).into());
                 }
             }
         }

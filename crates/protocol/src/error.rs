@@ -152,9 +152,8 @@ pub struct Fault {
     pub effect: Effect,
     /// Every try, in order.
     pub attempts: Vec<Attempt>,
-    /// The trace that the call belongs to, in hexadecimal digits, where it is traced or its caller named
-    /// one.
-    pub trace_id: Option<Box<str>>,
+    /// The trace that the call belongs to, where it is traced or its caller named one.
+    pub trace_id: Option<Box<u128>>,
 }
 
 impl Fault {
@@ -249,8 +248,7 @@ impl Fault {
         }
         out.extend_from_slice(format!("],\"outcome\":\"{}\"", self.effect.as_str()).as_bytes());
         if let Some(trace_id) = &self.trace_id {
-            out.extend_from_slice(b",\"traceId\":");
-            write_str(&mut out, trace_id);
+            out.extend_from_slice(format!(",\"traceId\":\"{:032x}\"", **trace_id).as_bytes());
         }
         out.push(b'}');
         out

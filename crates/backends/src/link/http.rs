@@ -355,18 +355,9 @@ impl HttpLink {
     async fn post(
         &self,
         wire: &Wire,
-        mut out: Outgoing,
+        out: Outgoing,
     ) -> Result<HttpResponse<ResponseBody>, LinkError> {
-        let caller = out.on_behalf.take();
-        let trace = out.trace.take();
-        let mut request = if wire.version.is_modern() {
-            self.modern_request(wire, out)
-        } else {
-            self.request_of(HttpMethod::POST, wire, out.body)
-        };
-        if let Some(trace) = trace {
-            trace.put_into(request.headers_mut());
-        }
+        let (request, caller) = self.posted(wire, out);
         // Sent in each arm: the future is large, and would be moved from one place to the next.
         let answer = match (self.inner.bounds.first_byte, &self.inner.credentials) {
             (None, None) => self.send_bare(request).await?,
@@ -379,6 +370,26 @@ impl HttpLink {
             return Err(Box::pin(refused(answer)).await);
         }
         Ok(answer)
+    }
+
+    /// The request that is posted, and whose it is. Apart, since what is borrowed where is waited makes
+    /// the future of every call larger.
+    fn posted(
+        &self,
+        wire: &Wire,
+        mut out: Outgoing,
+    ) -> (Request<Full<Bytes>>, Option<Arc<OnBehalf>>) {
+        let caller = out.on_behalf.take();
+        let trace = out.trace.take();
+        let mut request = if wire.version.is_modern() {
+            self.modern_request(wire, out)
+        } else {
+            self.request_of(HttpMethod::POST, wire, out.body)
+        };
+        if let Some(trace) = trace {
+            trace.put_into(request.headers_mut());
+        }
+        (request, caller)
     }
 
     /// Reads the response to the request of this id.
