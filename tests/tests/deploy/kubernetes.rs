@@ -53,7 +53,7 @@ fn secrets() -> BTreeMap<String, Value> {
 
 /// Whether the program knows replicas that pass on to each other.
 fn knows_replicas() -> bool {
-    !output_of(switchboard().arg("config-reference")).contains("`server.cluster` is refused")
+    output_of(switchboard().arg("config-reference")).contains("`server.cluster.advertise`")
 }
 
 /// That the gateway finds its configuration and its secrets where they are mounted, and that they are
