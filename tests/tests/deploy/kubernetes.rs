@@ -2,295 +2,20 @@
 //! Kubernetes, against what is good practice, and against each other.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 use switchboard_tests::tools;
 use tempfile::TempDir;
 
-use crate::{in_repository, is_pinned, items, output_of, read, switchboard, text};
-
-/// The oldest version that the manifests are for, and the newest that there is a schema for.
-const VERSIONS: [&str; 2] = ["1.30", "1.37"];
+use crate::manifests::{chart, documents, named, of_kind, overlay, pods};
+use crate::practice::check_pods;
+use crate::references::check_references;
+use crate::{in_repository, items, output_of, read, switchboard, text};
 
 /// What a pod's end takes after its calls have ended, in seconds (docs/operations.md, Shutdown).
 const AFTER_DRAIN: u64 = 15;
-
-/// The manifests in a YAML, each valid by the schemas.
-fn documents(yaml: &str) -> Vec<Value> {
-    let mut found = Vec::new();
-    for version in VERSIONS {
-        let mut child = Command::new(tools::deploy("python"))
-            .arg(in_repository("tests/real/documents.py"))
-            .arg(version)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("Python starts");
-        let mut stdin = child.stdin.take().expect("stdin is piped");
-        stdin.write_all(yaml.as_bytes()).expect("it reads all");
-        drop(stdin);
-        let output = child.wait_with_output().expect("it ends");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "Kubernetes {version}: {said}");
-        let unknown: Vec<&str> = said
-            .lines()
-            .filter(|line| line.ends_with(": no schema"))
-            .collect();
-        let expected = unknown
-            .iter()
-            .all(|line| line.starts_with("ServiceMonitor/"));
-        assert!(expected, "Kubernetes {version}: {said}");
-        found = serde_json::from_slice(&output.stdout).expect("JSON");
-    }
-    found
-}
-
-fn overlay(name: &str) -> Vec<Value> {
-    let folder = in_repository("deploy/kubernetes/overlays").join(name);
-    documents(&output_of(
-        Command::new(tools::deploy("kubectl"))
-            .arg("kustomize")
-            .arg(folder),
-    ))
-}
-
-fn chart(options: &[&str]) -> Vec<Value> {
-    let mut helm = Command::new(tools::deploy("helm"));
-    helm.args(["template", "switchboard", "-n", "switchboard"])
-        .arg(in_repository("deploy/helm/switchboard"))
-        .args(options)
-        .current_dir(in_repository("deploy/helm/switchboard"));
-    documents(&output_of(&mut helm))
-}
-
-fn of_kind<'a>(documents: &'a [Value], kind: &str) -> Vec<&'a Value> {
-    documents
-        .iter()
-        .filter(|document| document["kind"] == kind)
-        .collect()
-}
-
-fn named<'a>(documents: &'a [Value], kind: &str, name: &str) -> &'a Value {
-    let found = of_kind(documents, kind);
-    let mut named = found
-        .into_iter()
-        .filter(|document| document["metadata"]["name"] == name);
-    named.next().unwrap_or_else(|| panic!("no {kind} {name}"))
-}
-
-/// The name of a workload, and its pods.
-fn pods(documents: &[Value]) -> Vec<(&str, &Value)> {
-    let workloads = documents
-        .iter()
-        .filter(|document| document["spec"]["template"]["spec"].is_object());
-    workloads
-        .map(|workload| {
-            (
-                text(&workload["metadata"]["name"]),
-                &workload["spec"]["template"],
-            )
-        })
-        .collect()
-}
-
-/// Whether a selector's labels are all among these.
-fn selects(selector: &Value, labels: &Value) -> bool {
-    let selector = selector.as_object().expect("labels");
-    !selector.is_empty() && selector.iter().all(|(key, value)| labels[key] == *value)
-}
-
-fn ports(container: &Value) -> BTreeMap<&str, &Value> {
-    items(&container["ports"])
-        .map(|port| (text(&port["name"]), &port["containerPort"]))
-        .collect()
-}
-
-/// That every pod is held as the restricted profile of Kubernetes asks, and can be relied on.
-fn check_pods(documents: &[Value]) {
-    for (name, pod) in pods(documents) {
-        let spec = &pod["spec"];
-        let security = &spec["securityContext"];
-        assert_eq!(security["runAsNonRoot"], true, "{name}");
-        assert!(
-            security["runAsUser"].as_u64().is_some_and(|user| user > 0),
-            "{name}"
-        );
-        assert_eq!(
-            security["seccompProfile"]["type"], "RuntimeDefault",
-            "{name}"
-        );
-        assert_eq!(spec["automountServiceAccountToken"], false, "{name}");
-        for field in ["hostNetwork", "hostPID", "hostIPC"] {
-            assert!(spec[field].is_null(), "{name}: {field}");
-        }
-        for volume in items(&spec["volumes"]) {
-            assert!(volume["hostPath"].is_null(), "{name}: {volume}");
-        }
-        assert!(
-            spec["initContainers"].is_null(),
-            "{name}: not looked at here"
-        );
-        for container in items(&spec["containers"]) {
-            check_container(name, container);
-        }
-    }
-}
-
-fn check_container(name: &str, container: &Value) {
-    assert!(
-        is_pinned(text(&container["image"])),
-        "{name}: {}",
-        container["image"]
-    );
-    let security = &container["securityContext"];
-    assert_eq!(security["readOnlyRootFilesystem"], true, "{name}");
-    assert_eq!(security["allowPrivilegeEscalation"], false, "{name}");
-    assert_eq!(
-        security["capabilities"],
-        serde_json::json!({ "drop": ["ALL"] }),
-        "{name}"
-    );
-    let resources = &container["resources"];
-    for (kind, resource) in [
-        ("requests", "cpu"),
-        ("requests", "memory"),
-        ("limits", "memory"),
-    ] {
-        assert!(
-            !resources[kind][resource].is_null(),
-            "{name}: {kind}.{resource}"
-        );
-    }
-    let ports = ports(container);
-    for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-        let asked = &container[probe];
-        let is_answered = match asked["httpGet"]["port"].as_str() {
-            Some(port) => ports.contains_key(port),
-            None => asked["exec"]["command"].is_array(),
-        };
-        assert!(is_answered, "{name}: {probe} {asked}");
-    }
-}
-
-/// That what refers to pods means some, and ports that they have.
-fn check_references(documents: &[Value]) {
-    let pods = pods(documents);
-    let meant = |selector: &Value| -> Vec<&Value> {
-        let fit = pods
-            .iter()
-            .filter(|(_, pod)| selects(selector, &pod["metadata"]["labels"]));
-        fit.map(|(_, pod)| *pod).collect()
-    };
-    let has_port = |pod: &Value, wanted: &Value| {
-        items(&pod["spec"]["containers"])
-            .flat_map(ports)
-            .any(|(name, number)| {
-                wanted
-                    .as_str()
-                    .map_or(number == wanted, |wanted| wanted == name)
-            })
-    };
-    for workload in documents
-        .iter()
-        .filter(|document| document["spec"]["template"]["spec"].is_object())
-    {
-        let labels = &workload["spec"]["template"]["metadata"]["labels"];
-        assert!(
-            selects(&workload["spec"]["selector"]["matchLabels"], labels),
-            "{workload}"
-        );
-    }
-    for service in of_kind(documents, "Service") {
-        let meant = meant(&service["spec"]["selector"]);
-        assert!(!meant.is_empty(), "{service}");
-        for port in items(&service["spec"]["ports"]) {
-            assert!(
-                meant.iter().all(|pod| has_port(pod, &port["targetPort"])),
-                "{service}: {port}"
-            );
-        }
-    }
-    for policy in of_kind(documents, "NetworkPolicy") {
-        let held = meant(&policy["spec"]["podSelector"]["matchLabels"]);
-        assert!(!held.is_empty(), "{policy}");
-        for rule in items(&policy["spec"]["ingress"]) {
-            for port in items(&rule["ports"]) {
-                assert!(
-                    held.iter().any(|pod| has_port(pod, &port["port"])),
-                    "{policy}: {port}"
-                );
-            }
-        }
-        for rule in items(&policy["spec"]["egress"]) {
-            for peer in items(&rule["to"]).filter(|peer| peer["podSelector"].is_object()) {
-                let meant = meant(&peer["podSelector"]["matchLabels"]);
-                for port in items(&rule["ports"]) {
-                    assert!(
-                        meant.iter().any(|pod| has_port(pod, &port["port"])),
-                        "{policy}: {peer}"
-                    );
-                }
-            }
-        }
-    }
-    // Nobody is left out: a pod that no policy holds may do everything.
-    for (name, pod) in &pods {
-        let is_held = of_kind(documents, "NetworkPolicy")
-            .into_iter()
-            .any(|policy| {
-                selects(
-                    &policy["spec"]["podSelector"]["matchLabels"],
-                    &pod["metadata"]["labels"],
-                )
-            });
-        assert!(is_held, "{name}");
-    }
-    for budget in of_kind(documents, "PodDisruptionBudget") {
-        assert!(
-            !meant(&budget["spec"]["selector"]["matchLabels"]).is_empty(),
-            "{budget}"
-        );
-        assert!(
-            budget["spec"]["maxUnavailable"]
-                .as_u64()
-                .is_some_and(|many| many > 0),
-            "{budget}"
-        );
-    }
-    for scaler in of_kind(documents, "HorizontalPodAutoscaler") {
-        let target = &scaler["spec"]["scaleTargetRef"];
-        let scaled = named(documents, text(&target["kind"]), text(&target["name"]));
-        // Else each apply would undo what was scaled.
-        assert!(scaled["spec"]["replicas"].is_null(), "{scaler}");
-        for metric in items(&scaler["spec"]["metrics"]).filter(|metric| metric["type"] == "Pods") {
-            let name = text(&metric["pods"]["metric"]["name"]);
-            let known = read(&in_repository("docs/metrics.md"));
-            assert!(known.contains(&format!("`{name}`")), "{name}");
-        }
-    }
-    for monitor in of_kind(documents, "ServiceMonitor") {
-        let services = of_kind(documents, "Service");
-        let mut watched = services.into_iter().filter(|service| {
-            selects(
-                &monitor["spec"]["selector"]["matchLabels"],
-                &service["metadata"]["labels"],
-            )
-        });
-        let service = watched.next().expect("a service that is watched");
-        assert!(watched.next().is_none(), "each pod is scraped once");
-        for endpoint in items(&monitor["spec"]["endpoints"]) {
-            let mut ports = items(&service["spec"]["ports"]);
-            assert!(
-                ports.any(|port| port["name"] == endpoint["port"]),
-                "{endpoint}"
-            );
-        }
-    }
-}
 
 /// That the gateway has the time it takes to end.
 fn check_end(documents: &[Value]) {
@@ -328,13 +53,12 @@ fn secrets() -> BTreeMap<String, Value> {
 
 /// Whether the program knows replicas that pass on to each other.
 fn knows_replicas() -> bool {
-    !output_of(switchboard().arg("config-reference")).contains("`server.cluster` is refused")
+    output_of(switchboard().arg("config-reference")).contains("`server.cluster.advertise`")
 }
 
 /// That the gateway finds its configuration and its secrets where they are mounted, and that they are
 /// valid together. The volume is laid out in a folder as the kubelet does.
-fn check_configuration(documents: &[Value]) {
-    let secrets = secrets();
+fn check_configuration(documents: &[Value], secrets: &BTreeMap<String, Value>) {
     let spec = &named(documents, "Deployment", "switchboard")["spec"]["template"]["spec"];
     let container = &spec["containers"][0];
     let volume = items(&spec["volumes"])
@@ -385,20 +109,21 @@ fn check_configuration(documents: &[Value]) {
 }
 
 fn check(documents: &[Value]) {
+    let secrets = secrets();
     check_pods(documents);
     check_references(documents);
     check_end(documents);
     let has_replicas =
         !named(documents, "ConfigMap", "switchboard")["data"]["replicas.yaml"].is_null();
     if !has_replicas || knows_replicas() {
-        check_configuration(documents);
+        check_configuration(documents, &secrets);
     }
     for workload in pods(documents)
         .into_iter()
         .flat_map(|(_, pod)| items(&pod["spec"]["volumes"]))
     {
         if let Some(name) = workload["secret"]["secretName"].as_str() {
-            assert!(secrets().contains_key(name), "make-secrets makes no {name}");
+            assert!(secrets.contains_key(name), "make-secrets makes no {name}");
         }
     }
 }

@@ -5,6 +5,9 @@
 mod compose;
 mod container;
 mod kubernetes;
+mod manifests;
+mod practice;
+mod references;
 mod reload;
 
 use std::path::{Path, PathBuf};
