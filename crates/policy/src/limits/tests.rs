@@ -145,6 +145,37 @@ fn a_call_takes_from_all_or_none() {
 }
 
 #[test]
+fn what_is_left_is_told_of_who_has_least_and_for_how_many_nothing_is() {
+    let sections = Sections::new(
+        json!([{ "name": "c", "concurrency": 10 }]),
+        json!([{ "name": "b", "per": ["principal"], "calls": 3, "window": "1h" }]),
+        json!({}),
+    );
+    let (limits, now) = manual(&sections);
+    let levels = || -> Vec<(&str, &str, u64, Option<(u64, usize)>)> {
+        let each = limits.levels().into_iter();
+        let each = each.map(|it| (it.policy, it.measure, it.level.size, it.level.left));
+        each.collect()
+    };
+    let untouched = [
+        ("limit", "concurrency", 10, Some((10, 0))),
+        ("budget", "calls", 3, Some((3, 0))),
+    ];
+    assert_eq!(levels(), untouched);
+    for user in ["anna", "anna", "anna", "ben", "ben", "ben", "cleo"] {
+        admit(&limits, user).unwrap().settle(DONE);
+    }
+    let _held = admit(&limits, "cleo").unwrap();
+    let used = [
+        ("limit", "concurrency", 10, Some((9, 0))),
+        ("budget", "calls", 3, Some((0, 2))),
+    ];
+    assert_eq!(levels(), used);
+    now.fetch_add(3_600_000_000_000, Ordering::SeqCst);
+    assert_eq!(levels()[1], untouched[1]);
+}
+
+#[test]
 fn what_did_nothing_is_given_back_and_what_was_given_up_is_not() {
     let sections = Sections::new(
         json!([{ "name": "c", "concurrency": 2, "rate": "2/1h" }]),
