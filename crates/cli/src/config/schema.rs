@@ -12,10 +12,6 @@ use super::node::{Entry, Node, Path, Value};
 use super::parse;
 use super::shape::{Shape, expected, names};
 
-/// Keys of the contract that have no effect yet. `*` stands for any key. They are refused, for
-/// a gateway that starts without them would do less than its file says.
-const NOT_BUILT: &[&[&str]] = &[&["server", "cluster"]];
-
 /// A mistake, and where it is.
 pub(super) struct Mistake {
     pub(super) path: Path,
@@ -86,24 +82,14 @@ impl Checker {
 
     /// Reports a key that is not known; returns the one that was probably meant.
     fn unknown_key<'a>(&mut self, entry: &Entry, shape: Shape<'a>, path: &Path) -> Option<&'a str> {
-        let not_built = NOT_BUILT.iter().any(|keys| {
-            let same = |(known, key): (&&str, &String)| *known == "*" || *known == key;
-            keys.len() == path.keys.len() && keys.iter().zip(&path.keys).all(same)
-        });
         let known: Vec<&str> = shape.keys().map(|(key, _)| key).collect();
-        let (message, meant) = if not_built {
-            let message =
-                "is not built yet, so it would have no effect; expected a file without it";
-            (message.to_owned(), None)
-        } else {
-            let all = quoted(&known);
-            match nearest(&entry.key, known) {
-                Some(near) => {
-                    let message = format!("is not a known key; did you mean `{near}`?");
-                    (message, Some(near))
-                }
-                None => (format!("is not a known key; expected one of {all}"), None),
+        let all = quoted(&known);
+        let (message, meant) = match nearest(&entry.key, known) {
+            Some(near) => {
+                let message = format!("is not a known key; did you mean `{near}`?");
+                (message, Some(near))
             }
+            None => (format!("is not a known key; expected one of {all}"), None),
         };
         self.removed.push(path.keys.clone());
         self.mistake(path, entry.line, message);

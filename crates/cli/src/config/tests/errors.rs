@@ -130,12 +130,12 @@ a.yaml:1: server.admin_listen: 127.0.0.1:8081 is taken by `server.listen`; expec
 }
 
 #[test]
-fn keys_that_are_unknown_or_not_built_yet() {
+fn keys_that_are_unknown_and_values_that_are_wrong() {
     let text = r#"[server]
 lisen = "127.0.0.1:1"
 "drain-timeout" = "1s"
 admin_listen = "127.0.0.1:8081"
-cluster = { advertise = "http://10.0.0.7:8082" }
+clustre = { advertise = "http://10.0.0.7:8082" }
 [backends.files]
 command = "npx"
 argz = []
@@ -157,7 +157,7 @@ command = "x"
         r#"
 a.toml:2: server.lisen: is not a known key; did you mean `listen`?
 a.toml:3: server.drain-timeout: is not a known key; did you mean `drain_timeout`?
-a.toml:5: server.cluster: is not built yet, so it would have no effect; expected a file without it
+a.toml:5: server.clustre: is not a known key; did you mean `cluster`?
 a.toml:8: backends.files.argz: is not a known key; did you mean `args`?
 a.toml:9: backends.files.instances: `65` is too large; expected a whole number from 1 to 64
 a.toml:10: backends.files.start: is `lasy`; expected one of `eager`, `lazy`; did you mean `lazy`?
