@@ -569,10 +569,13 @@ impl Config {
                 })
             });
             if let Some((other, _)) = taken.next() {
-                let path = path(&["server"]).into_iter();
+                let at = |key: &str| {
+                    let keys = ["server"].into_iter().chain(key.split('.'));
+                    keys.map(str::to_owned).collect::<Vec<_>>()
+                };
                 problems.push(ConfigProblem {
-                    path: path.chain(key.split('.').map(str::to_owned)).collect(),
-                    other: Some(vec!["server".to_owned(), (*other).to_owned()]),
+                    path: at(key),
+                    other: Some(at(other)),
                     message: format!(
                         "{address} is taken by `server.{other}`; expected another port, or `off`"
                     ),

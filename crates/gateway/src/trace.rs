@@ -125,7 +125,6 @@ where
             method: label_of(call.method),
             started: Instant::now(),
             error: Some(ErrorType::Cancelled),
-            code: None,
             span: span.clone(),
             unsampled,
             is_given,
@@ -248,7 +247,6 @@ pub(crate) struct Measured {
     method: MethodLabel,
     started: Instant,
     error: Option<ErrorType>,
-    code: Option<i64>,
     span: CallSpan,
     /// Taken when the call has ended.
     unsampled: Option<Unsampled>,
@@ -295,7 +293,7 @@ pub(crate) fn error_code(error: &CallError) -> i64 {
 impl Measured {
     /// Takes note of how it ended; whether anything of it is exported.
     fn record(&mut self, error: Option<ErrorType>, code: Option<i64>) -> bool {
-        (self.error, self.code) = (error, code);
+        self.error = error;
         if self.span.is_recording() {
             self.span.record_outcome(error.map(ErrorType::as_str), code);
             self.span.end();

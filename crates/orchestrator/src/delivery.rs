@@ -187,9 +187,7 @@ impl WayBack<'_> {
 
 /// Whether both are the same bytes.
 fn is_same(one: &Payload, other: &Payload) -> bool {
-    let (segments, others) = (one.segments(), other.segments());
-    let bytes = |segments: &[Bytes]| segments.concat();
-    one.len() == other.len() && (segments == others || bytes(segments) == bytes(others))
+    one.len() == other.len() && one.segments().iter().flatten().eq(other.segments().iter().flatten())
 }
 
 impl Deliverer {

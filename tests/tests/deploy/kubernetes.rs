@@ -51,11 +51,6 @@ fn secrets() -> BTreeMap<String, Value> {
     .collect()
 }
 
-/// Whether the program knows replicas that pass on to each other.
-fn knows_replicas() -> bool {
-    output_of(switchboard().arg("config-reference")).contains("`server.cluster.advertise`")
-}
-
 /// That the gateway finds its configuration and its secrets where they are mounted, and that they are
 /// valid together. The volume is laid out in a folder as the kubelet does.
 fn check_configuration(documents: &[Value], secrets: &BTreeMap<String, Value>) {
@@ -113,11 +108,7 @@ fn check(documents: &[Value]) {
     check_pods(documents);
     check_references(documents);
     check_end(documents);
-    let has_replicas =
-        !named(documents, "ConfigMap", "switchboard")["data"]["replicas.yaml"].is_null();
-    if !has_replicas || knows_replicas() {
-        check_configuration(documents, &secrets);
-    }
+    check_configuration(documents, &secrets);
     for workload in pods(documents)
         .into_iter()
         .flat_map(|(_, pod)| items(&pod["spec"]["volumes"]))
