@@ -187,7 +187,12 @@ impl WayBack<'_> {
 
 /// Whether both are the same bytes.
 fn is_same(one: &Payload, other: &Payload) -> bool {
-    one.len() == other.len() && one.segments().iter().flatten().eq(other.segments().iter().flatten())
+    one.len() == other.len()
+        && one
+            .segments()
+            .iter()
+            .flatten()
+            .eq(other.segments().iter().flatten())
 }
 
 impl Deliverer {

@@ -1,7 +1,6 @@
 //! A replica that is killed: only what it had going fails, and clients go on.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use rmcp::model::{CallToolRequestParams, ClientCapabilities, ClientConfig, Implementation};
@@ -15,7 +14,7 @@ use switchboard_tests::front::remote;
 use switchboard_tests::scripted::{Scripted, pieces};
 use switchboard_tests::tools;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::*;
 

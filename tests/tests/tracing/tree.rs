@@ -321,8 +321,7 @@ async fn collector_of_start(front: &Front, collector: &Collector) -> Seen {
         tokio::time::sleep(Duration::from_millis(300)).await;
         call(front, "f__echo", "01").await;
         let mut spans = collector.spans().into_iter();
-        spans
-            .find(|seen| seen.span.name == "wait for start")
+        spans.find(|seen| seen.span.name == "wait for start")
     })
     .await
 }

@@ -68,7 +68,6 @@ pub(crate) async fn run(
         mut config,
         mut warnings,
         files,
-        sections: _,
         index,
         mut downloads,
         ..

@@ -130,12 +130,7 @@ impl Relay {
 
 fn overloaded() -> Fault {
     let message = "Too many requests are on their way to the replica of the gateway that has this. Nothing was executed: try again in a second.";
-    let fault = Fault::not_sent(Reason::Overloaded, message);
-    Fault {
-        retryable: true,
-        retry_after_ms: Some(1000),
-        ..fault
-    }
+    Fault::not_sent(Reason::Overloaded, message)
 }
 
 fn lost() -> Fault {
