@@ -137,7 +137,7 @@ where
 struct Begun {
     span: CallSpan,
     /// What is needed if it turns out to be worth a span.
-    unsampled: Option<Unsampled>,
+    unsampled: Option<Box<Unsampled>>,
     /// Whether its caller named a trace.
     is_given: bool,
 }
@@ -170,7 +170,7 @@ fn begin(sampler: &Sampler, call: &Call) -> Begun {
     let late = trace.filter(|_| sampler.late().is_some());
     Begun {
         span: trace.map_or(CallSpan::none(), CallSpan::unsampled),
-        unsampled: late.map(|trace| Unsampled::new(trace, &incoming, call)),
+        unsampled: late.map(|trace| Box::new(Unsampled::new(trace, &incoming, call))),
         is_given,
     }
 }
@@ -249,7 +249,7 @@ pub(crate) struct Measured {
     error: Option<ErrorType>,
     span: CallSpan,
     /// Taken when the call has ended.
-    unsampled: Option<Unsampled>,
+    unsampled: Option<Box<Unsampled>>,
     is_given: bool,
 }
 

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use switchboard_backends::Take;
 use switchboard_protocol::call::{Call, Completed, Outcome, Payload};
@@ -131,9 +130,19 @@ pub(crate) struct WayBack<'w> {
 impl WayBack<'_> {
     /// The outcome under these terms. Order is behaviour, change it with an ADR.
     pub(crate) async fn deliver(self, terms: &Terms, outcome: Outcome) -> Outcome {
-        // First, so that nothing behind it ever has a secret that was found.
-        let outcome = self.redacted(terms, outcome).await;
-        self.fit(terms, outcome).await
+        // First, so that nothing behind it ever has a secret that was found. What is rare is boxed, since
+        // it would make the future of every call larger.
+        let outcome = match self.watched_trail(terms) {
+            Some(trail) => Box::pin(self.redacted_and_told(trail, terms, outcome)).await,
+            None => match redacted(terms, outcome) {
+                Ok(outcome) => outcome,
+                Err(large) => large.await,
+            },
+        };
+        match passed(terms, outcome) {
+            Ok(outcome) => outcome,
+            Err(outcome) => self.deliverer.fitted(terms, self, outcome).await,
+        }
     }
 
     /// The outcome without what the redactor finds, if there is one.

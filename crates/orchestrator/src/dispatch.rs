@@ -122,14 +122,11 @@ impl Inner {
             let snapshot = self.catalogue.load_full();
             let source = match resolve(&snapshot, call)? {
                 Resolution::To(destination) => {
-                    let counted = destination.calls;
-                    let counted = counted.map(|calls| CountedCall::new(calls, began));
-                    let sent = self.send(&snapshot, &destination, call, continuation, began, span);
-                    let outcome = sent.await;
-                    return match counted {
-                        Some(counted) => counted.end(outcome),
-                        None => outcome,
-                    };
+                    let counted = CountedCall::new(destination.calls, began);
+                    let outcome = self
+                        .send(&snapshot, &destination, call, continuation, began, span)
+                        .await;
+                    return counted.end(outcome);
                 }
                 Resolution::MayBe(source) => source,
             };

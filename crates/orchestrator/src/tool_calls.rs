@@ -8,30 +8,33 @@ use switchboard_protocol::error::CallError;
 use switchboard_telemetry::{ToolCalls, ToolOutcome};
 use tokio::time::Instant;
 
-/// A call of a tool that is counted when this is dropped: as cancelled, unless its end was seen.
-pub(crate) struct CountedCall {
-    calls: Arc<ToolCalls>,
+/// A call of a tool that is counted when its end is seen, or as cancelled when this is dropped before.
+pub(crate) struct CountedCall<'c> {
+    calls: Option<&'c Arc<ToolCalls>>,
     began: Instant,
-    outcome: ToolOutcome,
 }
 
-impl CountedCall {
-    pub(crate) fn new(calls: &Arc<ToolCalls>, began: Instant) -> Self {
-        Self {
-            calls: Arc::clone(calls),
-            began,
-            outcome: ToolOutcome::Cancelled,
-        }
+impl<'c> CountedCall<'c> {
+    /// `calls`: where it is counted, if anywhere.
+    pub(crate) const fn new(calls: Option<&'c Arc<ToolCalls>>, began: Instant) -> Self {
+        Self { calls, began }
     }
 
-    /// Takes note of how the call ended; of a result that is arriving, with its end. An error beside
-    /// the outcome says that the call was not made.
+    /// Counts how the call ended; a result that is arriving, with its end. An error beside the outcome
+    /// says that the call was not made.
     pub(crate) fn end(mut self, outcome: Result<Outcome, CallError>) -> Result<Outcome, CallError> {
-        self.outcome = match outcome {
+        let Some(calls) = self.calls.take() else {
+            return outcome;
+        };
+        let ended = match outcome {
             Ok(Outcome::Arriving(result)) => {
                 return Ok(Outcome::Arriving(Box::new(CountedStream {
                     result,
-                    counted: self,
+                    counted: CountedEnd {
+                        calls: Arc::clone(calls),
+                        began: self.began,
+                        outcome: ToolOutcome::Cancelled,
+                    },
                 })));
             }
             Ok(Outcome::Complete(ref completed)) => of_result(completed.is_error),
@@ -39,13 +42,16 @@ impl CountedCall {
             Ok(Outcome::Failed(_)) => ToolOutcome::Failed,
             Err(_) => ToolOutcome::Refused,
         };
+        calls.ended(ended, self.began.elapsed());
         outcome
     }
 }
 
-impl Drop for CountedCall {
+impl Drop for CountedCall<'_> {
     fn drop(&mut self) {
-        self.calls.ended(self.outcome, self.began.elapsed());
+        if let Some(calls) = self.calls {
+            calls.ended(ToolOutcome::Cancelled, self.began.elapsed());
+        }
     }
 }
 
@@ -60,7 +66,20 @@ const fn of_result(is_error: bool) -> ToolOutcome {
 struct CountedStream {
     // Dropped before the count.
     result: Box<dyn ResultStream>,
-    counted: CountedCall,
+    counted: CountedEnd,
+}
+
+/// The end of such a result, which is counted when this is dropped.
+struct CountedEnd {
+    calls: Arc<ToolCalls>,
+    began: Instant,
+    outcome: ToolOutcome,
+}
+
+impl Drop for CountedEnd {
+    fn drop(&mut self) {
+        self.calls.ended(self.outcome, self.began.elapsed());
+    }
 }
 
 impl ResultStream for CountedStream {

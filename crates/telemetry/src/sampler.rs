@@ -62,7 +62,10 @@ impl Sampler {
     /// The trace of a call that is not sampled: the caller's, or one of its own by which its log
     /// lines and its record belong together, where anything is traced. Allocates nothing.
     pub fn unsampled_trace(&self, incoming: &Incoming<'_>) -> Option<TraceId> {
-        let own = || self.enabled.then(|| TraceId::from(fastrand::u128(1..)));
+        let own = || {
+            self.enabled
+                .then(|| TraceId::from(fastrand::u128(..).max(1)))
+        };
         let given = incoming.parent().map(|context| context.parent.trace_id());
         given.or_else(own)
     }

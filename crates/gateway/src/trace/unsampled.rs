@@ -15,8 +15,8 @@ use switchboard_telemetry::{
 
 use super::target_of;
 
-/// A call that is not sampled: where in its request stands what a span would show. To keep it costs a
-/// reference to the request, and no memory.
+/// A call that is not sampled: where in its request stands what a span would show. Boxed by whoever keeps
+/// it, since it would be moved with all that a call is made of.
 pub(super) struct Unsampled {
     trace: TraceId,
     parent: Option<TraceParent>,
