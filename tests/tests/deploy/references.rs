@@ -118,6 +118,9 @@ fn check_monitors(documents: &[Value]) {
             services.filter(|service| selects(selector, &service["metadata"]["labels"]));
         let service = watched.next().expect("a service that is watched");
         assert!(watched.next().is_none(), "each pod is scraped once");
+        let label = text(&monitor["spec"]["jobLabel"]);
+        let job = text(&service["metadata"]["labels"][label]);
+        assert_eq!(job, "switchboard", "the job that the rules know");
         for endpoint in items(&monitor["spec"]["endpoints"]) {
             let mut ports = items(&service["spec"]["ports"]);
             assert!(

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,11 +18,15 @@ use switchboard_orchestrator::Orchestrator;
 use switchboard_telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
+use url::{Host, Url};
 
 use self::config_watcher::{ConfigWatcher, Watched};
 use super::{counted, failed, load, misused, print};
 
 mod config_watcher;
+
+/// Where the endpoint is, below the address.
+const ENDPOINT: &str = "/mcp";
 
 /// How long the first screen waits for backends that start.
 const FIRST_SCREEN: Duration = Duration::from_secs(10);
@@ -60,6 +65,7 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
     raise_file_limit();
     remove_abandoned_folders();
     let needs_key = loaded.config.auth.is_some();
+    let public_url = loaded.config.server.public_url.clone();
     let begun = SystemTime::now();
     let started = Gateway::start(
         loaded.config,
@@ -72,7 +78,7 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
         Err(error) => return failed(&error.to_string()),
     };
     let screen = match gateway.url() {
-        Ok(url) => first_screen(&gateway, url, needs_key, begun),
+        Ok(url) => first_screen(&gateway, url, public_url.as_ref(), needs_key, begun),
         Err(error) => return failed(&format!("the listener has no address: {error}")),
     };
     let watcher = ConfigWatcher {
@@ -149,9 +155,13 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
 fn first_screen(
     gateway: &Gateway,
     url: String,
+    public_url: Option<&Url>,
     needs_key: bool,
     begun: SystemTime,
 ) -> impl Future<Output = ()> + use<> {
+    let from_here = reached_from_here(&url);
+    let for_clients = public_url.and_then(|public| public.join(ENDPOINT).ok());
+    let for_clients = for_clients.map_or_else(|| from_here.clone(), String::from);
     let mut head = format!(
         "\nswitchboard {}\n\n  endpoint  {url}\n",
         env!("CARGO_PKG_VERSION")
@@ -173,11 +183,42 @@ fn first_screen(
     let orchestrator = gateway.orchestrator().clone();
     async move {
         orchestrator.known(Instant::now() + FIRST_SCREEN).await;
-        print(&backends(&orchestrator, &url, needs_key, begun));
+        let mut screen = backends(&orchestrator, begun);
+        screen.push_str(&how_to_begin(&for_clients, &from_here, needs_key));
+        print(&screen);
     }
 }
 
-fn backends(orchestrator: &Orchestrator, url: &str, needs_key: bool, begun: SystemTime) -> String {
+/// The address at which the gateway is reached on this machine: one that stands for all is none to call.
+fn reached_from_here(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url) else {
+        return url.to_owned();
+    };
+    let loopback = match parsed.host() {
+        Some(Host::Ipv4(ip)) if ip.is_unspecified() => IpAddr::from(Ipv4Addr::LOCALHOST),
+        Some(Host::Ipv6(ip)) if ip.is_unspecified() => IpAddr::from(Ipv6Addr::LOCALHOST),
+        _ => return url.to_owned(),
+    };
+    match parsed.set_ip_host(loopback) {
+        Ok(()) => parsed.into(),
+        Err(()) => url.to_owned(),
+    }
+}
+
+/// What to do with a gateway that runs: `for_clients` is where those of others find it, `from_here` where
+/// this machine does.
+fn how_to_begin(for_clients: &str, from_here: &str, needs_key: bool) -> String {
+    let (credential, key) = if needs_key {
+        (" --header \"Authorization: Bearer KEY\"", " --api-key KEY")
+    } else {
+        ("", "")
+    };
+    format!(
+        "\n  Add it to a client, for example:\n    claude mcp add --transport http switchboard {for_clients}{credential}\n  Or try it from another terminal:\n    switchboard tools --url {from_here}{key}\n\n"
+    )
+}
+
+fn backends(orchestrator: &Orchestrator, begun: SystemTime) -> String {
     let mut out = String::from("\n  backends\n");
     let all = orchestrator.backends();
     let width = all
@@ -196,15 +237,6 @@ fn backends(orchestrator: &Orchestrator, url: &str, needs_key: bool, begun: Syst
     if width == 0 {
         out.push_str("    none configured\n");
     }
-    let (credential, key) = if needs_key {
-        (" --header \"Authorization: Bearer KEY\"", " --api-key KEY")
-    } else {
-        ("", "")
-    };
-    let _ = write!(
-        out,
-        "\n  Add it to a client, for example:\n    claude mcp add --transport http switchboard {url}{credential}\n  Or try it from another terminal:\n    switchboard tools --url {url}{key}\n\n"
-    );
     out
 }
 
@@ -230,4 +262,20 @@ fn describe(backend: &Backend, begun: SystemTime) -> String {
         version.as_str(),
         offers.join(", ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_listens_everywhere_is_called_by_loopback() {
+        for (listens, called) in [
+            ("http://0.0.0.0:8080/mcp", "http://127.0.0.1:8080/mcp"),
+            ("https://[::]:8443/mcp", "https://[::1]:8443/mcp"),
+            ("http://10.0.0.7:8080/mcp", "http://10.0.0.7:8080/mcp"),
+        ] {
+            assert_eq!(reached_from_here(listens), called);
+        }
+    }
 }
