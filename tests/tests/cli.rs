@@ -289,6 +289,7 @@ async fn good_files_are_valid() {
             for name in ["AGENTS", "TEAM", "CI", "CI_NEXT", "DEV", "ROBOT", "ADMIN"] {
                 command.env(format!("{name}_KEY_SHA256"), digest_of(&key_of(name)));
             }
+            command.env("SWITCHBOARD_STATE", std::env::temp_dir());
             command.envs([
                 ("GITHUB_TOKEN", "a-token-of-a-test"),
                 ("OIDC_ISSUER", "https://id.example.com/realms/team"),
@@ -619,7 +620,7 @@ async fn a_check_names_each_endpoint_and_patterns_that_fit_nothing() {
     }
     let message = said(&report["warnings"], "limits[0].backends[1]");
     assert!(message.contains("`tow` fits no backend"), "{message}");
-    for key in ["limits[0].tools[1]", "costs.two__*"] {
+    for key in ["limits[0].tools[1]", "costs.\"two__*\""] {
         let message = said(&report["warnings"], key);
         assert!(message.contains("fits no tool"), "{message}");
     }

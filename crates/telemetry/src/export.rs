@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use opentelemetry::trace::Status;
+use opentelemetry::trace::{SpanContext, Status, TraceState};
 use opentelemetry::{Context, Key, KeyValue, Value};
 use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
@@ -24,6 +24,9 @@ mod grpc;
 
 /// Spans that may wait for the collector, those being sent included.
 const MAX_QUEUED: usize = 2048;
+
+/// The longest text that is exported, in bytes.
+const MAX_SHOWN: usize = 256;
 
 /// Time that the collector has to take one batch.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -222,21 +225,52 @@ impl<E: SpanExporter> SpanExporter for CountingExporter<E> {
     }
 }
 
-/// Takes secrets out of what a span says.
+/// Takes secrets out of what a span says, and cuts what others chose.
 fn redact(span: &mut SpanData) {
+    let without = |text: &str| shown(redacted(Outlet::Traces, text, false));
+    if let Some(name) = without(&span.name) {
+        span.name = name.into();
+    }
     let events = span.events.events.iter_mut();
     let of_events = events.flat_map(|event| event.attributes.iter_mut());
     for attribute in span.attributes.iter_mut().chain(of_events) {
         if let Value::String(text) = &attribute.value
-            && let Cow::Owned(text) = redacted(Outlet::Traces, text.as_str(), false)
+            && let Some(text) = without(text.as_str())
         {
             attribute.value = Value::String(text.into());
         }
     }
     if let Status::Error { description } = &mut span.status
-        && let Cow::Owned(text) = redacted(Outlet::Traces, description, false)
+        && let Some(text) = without(description)
     {
         *description = text.into();
+    }
+    let links = span
+        .links
+        .links
+        .iter_mut()
+        .map(|link| &mut link.span_context);
+    for context in links.chain([&mut span.span_context]) {
+        let state = context.trace_state().header();
+        if matches!(redacted(Outlet::Traces, &state, false), Cow::Owned(_)) {
+            *context = SpanContext::new(
+                context.trace_id(),
+                context.span_id(),
+                context.trace_flags(),
+                context.is_remote(),
+                TraceState::NONE,
+            );
+        }
+    }
+}
+
+/// A text as it is exported, if that is not as it was. Cut after secrets were taken out: half of one is
+/// known by nobody.
+fn shown(text: Cow<'_, str>) -> Option<String> {
+    let end = text.floor_char_boundary(MAX_SHOWN);
+    match text {
+        Cow::Borrowed(text) if end == text.len() => None,
+        text => Some(text[..end].to_owned()),
     }
 }
 

@@ -59,7 +59,7 @@ impl LateSpans {
     /// Whether a call that ended like this is to be exported. Asked once for each call, and cheap for
     /// one that ended well and quickly; of others at most 100 a second are.
     pub fn wants(&self, error: Option<ErrorType>, code: Option<i64>, took: Duration) -> bool {
-        let has_failed = || self.failed && error_of_server(error, code).is_some();
+        let has_failed = || self.failed && error_of_server(error, code).is_some_and(is_told);
         (took >= self.slow || has_failed()) && self.allowance.take()
     }
 
@@ -67,6 +67,15 @@ impl LateSpans {
     pub fn export(&self, ended: &EndedCall<'_>) {
         self.processor.on_end(span_of(ended, SystemTime::now()));
     }
+}
+
+/// Whether a call that failed so is worth a span by itself. What a policy refuses its audit and its
+/// metrics tell, and one caller beyond a limit would use up what all may have.
+const fn is_told(error: ErrorType) -> bool {
+    !matches!(
+        error,
+        ErrorType::LimitReached | ErrorType::OverBudget | ErrorType::Forbidden
+    )
 }
 
 /// The error that a server's span shows: none for a code that is the caller's fault.

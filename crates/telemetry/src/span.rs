@@ -21,8 +21,9 @@ use crate::labels::ErrorType;
 /// The instrumentation scope of all spans.
 pub(crate) const SCOPE: &str = "switchboard";
 
-/// Names and addresses are cut to this many bytes, so that a waiting span stays small.
-const MAX_TEXT: usize = 256;
+/// Names and addresses are cut to this many bytes, so that a waiting span stays small. More than is
+/// exported, so that a secret in that is whole when it is looked for.
+const MAX_TEXT: usize = 1024;
 
 /// What a call is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

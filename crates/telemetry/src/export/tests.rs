@@ -1,6 +1,8 @@
 use std::sync::mpsc::{self, Receiver, SyncSender};
 
-use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{
+    Link, TraceContextExt as _, TraceFlags, Tracer as _, TracerProvider as _,
+};
 use opentelemetry_sdk::error::OTelSdkError;
 use parking_lot::Mutex;
 
@@ -85,4 +87,60 @@ fn a_collector_over_grpc_may_be_encrypted() {
         let exporter = GrpcExporter::new(&endpoint).expect("a client");
         drop(exporter);
     }
+}
+
+/// Knows one secret.
+#[derive(Debug)]
+struct OneSecret;
+
+const SECRET: &str = "a-secret-of-the-test-8f2c";
+
+impl crate::Redactor for OneSecret {
+    fn redact<'t>(&self, text: &'t str, _: bool) -> Cow<'t, str> {
+        match text.contains(SECRET) {
+            true => text.replace(SECRET, "[redacted]").into(),
+            false => text.into(),
+        }
+    }
+}
+
+/// Keeps what is sent.
+#[derive(Clone, Debug, Default)]
+struct Sent(Arc<Mutex<Vec<SpanData>>>);
+
+impl SpanExporter for Sent {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().extend(batch);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_secret_leaves_in_no_part_of_a_span() {
+    let no_secret: Arc<dyn crate::Redactor> = Arc::new(OneSecret);
+    crate::redact_with(Some([no_secret.clone(), no_secret.clone(), no_secret]));
+    let sent = Sent::default();
+    let provider = exporting(sent.clone(), &Arc::default()).provider;
+    let tracer = provider.tracer("test");
+    let state = TraceState::from_key_value([("v", SECRET)]).expect("a state");
+    let parent = SpanContext::new(1.into(), 2.into(), TraceFlags::SAMPLED, true, state);
+    // It lies across the place where what is exported is cut.
+    let across = format!("{}{SECRET}", "x".repeat(MAX_SHOWN - 5));
+    let span = tracer
+        .span_builder(format!("tools/call {SECRET}"))
+        .with_attributes([KeyValue::new("gen_ai.tool.name", across)])
+        .with_links(vec![Link::with_context(parent.clone())])
+        .start_with_context(&tracer, &Context::new().with_remote_span_context(parent));
+    drop(span);
+    provider.shutdown_with_timeout(BOUND).expect("flushed");
+    crate::redact_with(None);
+
+    let spans = sent.0.lock();
+    let [span] = &**spans else {
+        panic!("not one span: {spans:#?}");
+    };
+    let shown = format!("{span:?}");
+    assert!(!shown.contains("a-sec"), "{shown}");
+    assert_eq!(span.name, "tools/call [redacted]");
+    assert_eq!(span.attributes[0].value.as_str().len(), MAX_SHOWN);
 }

@@ -2,12 +2,12 @@
 //!
 //! Every listed tool has a handle, which its entry in the catalogue holds. The first call of it takes
 //! one of a bounded number of places among the series; a tool that finds none, and all later calls of
-//! it, count with the rest of its backend.
+//! it, count with the rest of its backend, as does what was counted of a tool that is gone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -17,6 +17,9 @@ use crate::labels::ToolOutcome;
 
 /// The most tools that have series of their own.
 const MAX_TOOLS: usize = 400;
+/// How long the place of a tool that is gone stays taken: a server whose names change all the time makes no
+/// more series in that time than there are places.
+const REST: Duration = Duration::from_secs(24 * 3600);
 /// The longest name that a series has, in bytes.
 const MAX_NAME_LEN: usize = 128;
 /// The name of all others of a backend.
@@ -26,7 +29,37 @@ const OTHER: &str = "other";
 #[derive(Debug, Default)]
 pub struct ToolTable {
     backends: Mutex<BTreeMap<Arc<str>, OfBackend>>,
-    taken: Arc<AtomicUsize>,
+    places: Arc<Places>,
+}
+
+/// Places among the series.
+#[derive(Debug, Default)]
+struct Places {
+    /// How many are taken, those at rest included.
+    taken: AtomicUsize,
+    /// Since when those are at rest whose tools are gone, the longest first.
+    resting: Mutex<VecDeque<Instant>>,
+}
+
+impl Places {
+    fn take(&self, now: Instant) -> bool {
+        let mut resting = self.resting.lock();
+        while resting
+            .front()
+            .is_some_and(|since| now.duration_since(*since) >= REST)
+        {
+            resting.pop_front();
+            self.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+        drop(resting);
+        let take = |taken: usize| (taken < MAX_TOOLS).then_some(taken + 1);
+        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.taken.fetch_update(set, fetch, take).is_ok()
+    }
+
+    fn let_go(&self, now: Instant) {
+        self.resting.lock().push_back(now);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -46,8 +79,7 @@ struct Counts {
 pub struct ToolCalls {
     own: Counts,
     others: Arc<Counts>,
-    /// How many places are taken, of all tools.
-    taken: Arc<AtomicUsize>,
+    places: Arc<Places>,
     may_be_named: bool,
     /// Whether it has a place, once it was called.
     has_place: OnceLock<bool>,
@@ -55,7 +87,7 @@ pub struct ToolCalls {
 
 impl ToolTable {
     /// The handles of the tools that are listed from now on, in their order: backend and name of each.
-    /// What was counted of any other tool is forgotten.
+    /// What was counted of any other tool counts with the rest of its backend.
     pub fn listed<'t>(
         &self,
         tools: impl Iterator<Item = (&'t Arc<str>, &'t Arc<str>)>,
@@ -75,7 +107,7 @@ impl ToolTable {
                 Arc::new(ToolCalls {
                     own: Counts::default(),
                     others: Arc::clone(&listed.others),
-                    taken: Arc::clone(&self.taken),
+                    places: Arc::clone(&self.places),
                     may_be_named: **tool != *OTHER && tool.len() <= MAX_NAME_LEN,
                     has_place: OnceLock::new(),
                 })
@@ -115,21 +147,27 @@ impl ToolCalls {
     }
 
     fn take_place(&self) -> bool {
-        let take = |taken: usize| (taken < MAX_TOOLS).then_some(taken + 1);
-        let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
-        self.may_be_named && self.taken.fetch_update(set, fetch, take).is_ok()
+        self.may_be_named && self.places.take(Instant::now())
     }
 }
 
 impl Drop for ToolCalls {
     fn drop(&mut self) {
         if self.has_place.get() == Some(&true) {
-            self.taken.fetch_sub(1, Ordering::Relaxed);
+            self.others.add(&self.own);
+            self.places.let_go(Instant::now());
         }
     }
 }
 
 impl Counts {
+    fn add(&self, other: &Self) {
+        let (into, from) = (self.ended.iter(), other.ended.iter());
+        for (into, from) in into.chain([&self.nanos]).zip(from.chain([&other.nanos])) {
+            into.fetch_add(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
     fn is_untouched(&self) -> bool {
         let mut ended = self.ended.iter();
         ended.all(|count| count.load(Ordering::Relaxed) == 0)
@@ -188,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_listed_again_goes_on_and_what_is_not_leaves_its_place() {
+    fn what_is_listed_again_goes_on_and_what_is_not_counts_with_the_rest() {
         let table = ToolTable::default();
         let mut before = Vec::new();
         for round in 0..4 {
@@ -203,14 +241,24 @@ mod tests {
         }
         let all = shown(&table);
         assert_eq!(all["stays"], 4.0);
-        assert!(
-            !all.contains_key(OTHER) && !all.contains_key("0-0"),
-            "{all:?}"
-        );
+        // Those of the rounds before, and of this one, for which there was no place any more.
+        assert_eq!(all[OTHER], (4 * (MAX_TOOLS / 2)) as f64);
+        assert_eq!(all.len(), 2, "{all:?}");
         drop(before);
         listed(&table, "b", &[]);
         assert!(shown(&table).is_empty());
-        assert_eq!(table.taken.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn the_place_of_a_tool_that_is_gone_is_taken_for_a_day() {
+        let places = Places::default();
+        let begun = Instant::now();
+        let taken = (0..2 * MAX_TOOLS).filter(|_| places.take(begun)).count();
+        assert_eq!(taken, MAX_TOOLS);
+        places.let_go(begun);
+        assert!(!places.take(begun + REST - Duration::from_secs(1)));
+        assert!(places.take(begun + REST));
+        assert!(!places.take(begun + REST));
     }
 
     #[test]
