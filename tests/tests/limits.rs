@@ -68,6 +68,15 @@ async fn passed_of_fifty(clients: &[&Client]) -> usize {
     answers.len() - codes.len()
 }
 
+/// How often a limit or budget has decided so, if that is shown.
+async fn decided(front: &Front, policy: &str, name: &str, decision: &str) -> Option<f64> {
+    let metrics = front.metrics("switchboard_limit_decisions_total").await;
+    let series = format!(
+        "switchboard_limit_decisions_total{{decision=\"{decision}\",name=\"{name}\",policy=\"{policy}\"}}"
+    );
+    metrics.get(&series).copied()
+}
+
 #[tokio::test]
 async fn who_is_over_a_limit_is_told_when_to_try_again() {
     let near = fake("near").await;
@@ -96,6 +105,10 @@ async fn who_is_over_a_limit_is_told_when_to_try_again() {
         "{text}"
     );
     assert_eq!(near.requests_of(CALL).len(), 2);
+    assert_eq!(
+        decided(&front, "limit", "hourly", "refused").await,
+        Some(1.0)
+    );
 
     // A reload keeps what was counted: of the four calls that pass now two are gone.
     let budgets = json!([{ "name": "daily", "calls": 2, "window": "1d", "tools": ["near__*"] }]);
@@ -116,15 +129,12 @@ async fn who_is_over_a_limit_is_told_when_to_try_again() {
         (&fault["code"], &fault["reason"]),
         (&json!(402), &json!("over_budget"))
     );
-    let metrics = front.metrics("switchboard_limit_decisions_total").await;
-    let of = |policy, name, decision: &str| {
-        let series = format!(
-            "switchboard_limit_decisions_total{{decision=\"{decision}\",name=\"{name}\",policy=\"{policy}\"}}"
-        );
-        metrics.get(&series).copied()
-    };
-    assert_eq!(of("limit", "hourly", "refused"), Some(1.0), "{metrics:?}");
-    assert_eq!(of("budget", "daily", "allowed"), Some(2.0), "{metrics:?}");
+    assert_eq!(
+        decided(&front, "budget", "daily", "allowed").await,
+        Some(2.0)
+    );
+    let of_removed = decided(&front, "limit", "hourly", "refused").await;
+    assert_eq!(of_removed, None, "it is not configured any more");
     front.gateway.stop().await;
 }
 
