@@ -14,10 +14,12 @@ mod identity;
 mod origin;
 mod places;
 mod relay;
+mod unconnected;
 
-pub(crate) use self::client::Cluster;
+pub(crate) use self::client::{CONNECT_WITHIN, Cluster};
 pub use self::config::{ClusterConfig, parse_cluster_address};
 pub(crate) use self::door::Door;
 pub(crate) use self::identity::Identity;
 pub use self::identity::IdentityError;
+pub(crate) use self::places::MAX_TO_ONE;
 pub(crate) use self::relay::{InSession, Relay};

@@ -14,7 +14,7 @@ use http::header::ALLOW;
 use http::request::Parts as Head;
 use http::{HeaderValue, Method as HttpMethod, StatusCode, Version};
 use switchboard_orchestrator::Orchestrator;
-use switchboard_protocol::call::Call;
+use switchboard_protocol::call::{Call, Principal};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::Metrics;
 use tower::Service;
@@ -124,7 +124,8 @@ impl EndpointParts {
             if let Some(relay) = relay
                 && let Some(owner) = self.legacy.owner(&head, &principal)
             {
-                return Box::pin(self.pass_on_unread(relay, &owner, &head, body)).await;
+                let sending = self.pass_on_unread(relay, &owner, (&head, body), &principal);
+                return Box::pin(sending).await;
             }
             let serving = self.legacy.serve(head, body, caller, peer, subject_token);
             return Box::pin(serving).await;
@@ -147,7 +148,8 @@ impl EndpointParts {
                         Posted::One(message) => InSession::of_message(message),
                         Posted::Batch(_) => InSession::Batch,
                     };
-                    let sending = relay.in_session(&owner, &head, body, &posted, peer);
+                    let sending =
+                        relay.in_session(&owner, &head, body, &posted, (&principal, peer));
                     let answer = Box::pin(sending).await?;
                     return answer.ok_or_else(legacy::no_session);
                 }
@@ -184,8 +186,8 @@ impl EndpointParts {
         &self,
         (relay, peer): (&Relay, IpAddr),
         owner: &Arc<str>,
-        head: &Head,
-        body: Body,
+        (head, body): (&Head, Body),
+        principal: &Arc<Principal>,
     ) -> Result<Response, Rejection> {
         let body = match head.method {
             HttpMethod::POST => decode::read_body(body, self.limits).await?,
@@ -193,7 +195,8 @@ impl EndpointParts {
         };
         // What is posted beside the stream of a session is answered on that.
         let posted = InSession::Nothing;
-        let answer = relay.in_session(owner, head, body, &posted, peer).await?;
+        let sending = relay.in_session(owner, head, body, &posted, (principal, peer));
+        let answer = sending.await?;
         answer.ok_or_else(legacy::no_session)
     }
 

@@ -3,7 +3,7 @@
 //! A connection is always in one of these states, and leaves each in bounded time:
 //!
 //! - no request yet, over TLS also no handshake, or a head begun: cut after
-//!   [`Limits::header_timeout`];
+//!   [`Limits::header_timeout`], a handshake after [`Limits::handshake_timeout`] if that is less;
 //! - no request in flight: told to finish after [`Limits::idle_timeout`] (`GOAWAY`, or the end of
 //!   the stream), cut after another [`Limits::header_timeout`];
 //! - no request in flight, and none yet whose sender was known: the same after ten seconds at the
@@ -25,13 +25,13 @@ use std::time::Duration;
 
 use switchboard_telemetry::Metrics;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use self::activity::Standing;
 use self::connection::{Connections, End};
 pub(crate) use self::service::{HttpApp, HttpService};
+use self::slots::Slots;
 use crate::tls::Certificate;
 use crate::workers::Workers;
 
@@ -39,6 +39,7 @@ mod activity;
 mod connection;
 mod io_watch;
 mod service;
+mod slots;
 
 /// The first pause after an error of `accept` that has nothing to do with one connection.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -51,6 +52,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 pub(crate) struct Limits {
     /// The most connections at once, at least 1. More wait in the kernel's backlog.
     pub max_connections: usize,
+    /// The most TLS handshakes at once, at least 1, of connections that count only once they have
+    /// proved themselves: with one more the oldest ends. `None`: each connection counts from its
+    /// start. Of use only where the handshake proves something.
+    pub max_handshakes: Option<usize>,
+    /// The longest that a TLS handshake may take, if that is less than [`Limits::header_timeout`].
+    pub handshake_timeout: Duration,
     /// The longest that a new connection may take to its first complete request head, and each
     /// later head from its first byte.
     pub header_timeout: Duration,
@@ -76,6 +83,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            max_handshakes: None,
+            handshake_timeout: Duration::MAX,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(120),
             drain_timeout: Duration::from_secs(30),
@@ -126,7 +135,7 @@ pub(crate) async fn serve<A: HttpApp>(
     };
 
     drain
-        .run_until_cancelled(accept_all(&listener, &connections, limits.max_connections))
+        .run_until_cancelled(accept_all(&listener, &connections, &limits))
         .await;
     finish.come();
     // From here on the kernel refuses who comes, instead of letting them wait for nobody.
@@ -156,15 +165,15 @@ impl Drop for EndWhenDropped {
 async fn accept_all<A: HttpApp>(
     listener: &TcpListener,
     connections: &Connections<'_, A>,
-    max_connections: usize,
+    limits: &Limits,
 ) {
-    let slots = Arc::new(Semaphore::new(
-        max_connections.clamp(1, Semaphore::MAX_PERMITS),
-    ));
-    // The semaphore is never closed.
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+    let slots = Slots::new(limits);
+    // It never ends by itself.
+    while let Some(ready) = slots.wait().await {
         let (stream, peer) = accept(listener).await;
-        connections.start(stream, peer, slot);
+        if let Some(slot) = ready.accepted() {
+            connections.start(stream, peer, slot);
+        }
     }
 }
 

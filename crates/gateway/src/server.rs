@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Access, AccessInForce};
 use crate::admin::{AdminApi, ConfigView, ReloadRequests, ReloadSender};
 use crate::audit::{self, AuditError, AuditLog, AuditWriter};
-use crate::cluster::{Cluster, Door, Identity, IdentityError};
+use crate::cluster::{self, Cluster, Door, Identity, IdentityError};
 use crate::config::{Config, ServerConfig};
 use crate::edge::decode::BodyLimits;
 use crate::endpoint::EndpointParts;
@@ -48,6 +48,17 @@ const MAX_OPS_CONNECTIONS: usize = 64;
 
 /// Connections of operators.
 const MAX_ADMIN_CONNECTIONS: usize = 64;
+
+/// Connections of other replicas that have proved themselves: as many as four of them may have at
+/// once.
+const MAX_REPLICA_CONNECTIONS: usize = 4 * cluster::MAX_TO_ONE;
+
+/// Connections to the listener for replicas that have proved nothing yet: with one more the oldest
+/// ends.
+const MAX_REPLICA_HANDSHAKES: usize = 512;
+
+/// How long such a connection may prove nothing: no longer than a replica waits.
+const REPLICA_HANDSHAKE: Duration = cluster::CONNECT_WITHIN;
 
 /// Why the gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -462,6 +473,9 @@ impl Listeners {
                 let certificate = Arc::new(Certificate::fixed(identity.server.clone()));
                 // Beside what the client sent there is what its replica says, and what HTTP/2 has no headers for.
                 let limits = Limits {
+                    max_connections: MAX_REPLICA_CONNECTIONS,
+                    max_handshakes: Some(MAX_REPLICA_HANDSHAKES),
+                    handshake_timeout: REPLICA_HANDSHAKE,
                     max_headers: limits.max_headers + 3,
                     max_header_bytes: limits.max_header_bytes * 2,
                     ..limits

@@ -12,7 +12,7 @@ use switchboard_testkit::asking::Options;
 use switchboard_testkit::client::{message, retry};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_tests::asking::{AskingServer, Way, accepted, asking_call};
-use switchboard_tests::front::{Front, remote};
+use switchboard_tests::front::{Front, PATIENCE, remote};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -256,5 +256,63 @@ async fn what_was_passed_on_is_not_passed_on_again() {
     );
     assert_eq!(server.count("begin", "m"), 1);
     heir.gateway.stop().await;
+    replicas.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_who_say_nothing_keep_no_replica_out() {
+    let near = FakeHttp::start(Transport::Modern, "near").await;
+    // Fewer connections than strangers, at the endpoint: the listener for replicas has its own bound.
+    let config = json!({
+        "server": { "max_connections": 64 },
+        "backends": { "near": remote(near.url()) },
+    });
+    let replicas = replicas(2, config).await;
+    let session = LegacyClient::connect(replicas.front(0).gateway.url(), setup("2025-11-25")).await;
+    let address = replicas.addresses[0].trim_start_matches("https://");
+    let beside = LegacyClient::new(replicas.front(1).gateway.url(), setup("2025-11-25"));
+    beside.set_session(session.session());
+    // More than may have proved nothing at once.
+    let mut strangers = Vec::new();
+    for _ in 0..600 {
+        strangers.push(TcpStream::connect(address).await.expect("it listens"));
+    }
+    let answer = beside.request("ping", json!({})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(replicas.forwarded().await, 1.0);
+    // They are cut soon, long before they would be at the endpoint.
+    for mut stranger in strangers {
+        let mut nothing = [0];
+        let ended = tokio::time::timeout(PATIENCE, stranger.read(&mut nothing)).await;
+        assert!(!matches!(ended, Err(_) | Ok(Ok(1))), "{ended:?}");
+    }
+    replicas.stop().await;
+}
+
+/// A replica that takes connections and says nothing is not gone, until it does so for long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_late_is_not_gone() {
+    let near = FakeHttp::start(Transport::Modern, "near").await;
+    let config = json!({ "backends": { "near": remote(near.url()) } });
+    let mut replicas = replicas(2, config).await;
+    let session = LegacyClient::connect(replicas.front(0).gateway.url(), setup("2025-11-25")).await;
+    let beside = LegacyClient::new(replicas.front(1).gateway.url(), setup("2025-11-25"));
+    beside.set_session(session.session());
+    replicas.kill(0).await;
+    let address = replicas.addresses[0].trim_start_matches("https://");
+    // The kernel takes connections for it.
+    let silent = TcpListener::bind(address).await.expect("the address");
+    let answer = beside.request("ping", json!({})).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    let fault = &answer.response["error"]["data"];
+    assert_eq!(fault["reason"], "overloaded", "{answer:?}");
+    assert_eq!(fault["outcome"], "not_sent", "{answer:?}");
+    until("it is gone", async || {
+        let answer = beside.request("ping", json!({})).await;
+        (answer.status == 404).then_some(())
+    })
+    .await;
+    drop(silent);
+    assert_eq!(beside.request("ping", json!({})).await.status, 404);
     replicas.stop().await;
 }

@@ -1,6 +1,6 @@
 //! Requests to other replicas.
 
-use std::error::Error;
+use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,27 +17,29 @@ use http::header::{
 };
 use http::request::Parts as Head;
 use http::{HeaderMap, HeaderName, Request, Uri, Version};
-use http_body_util::Full;
-use hyper::body::{Frame, Incoming, SizeHint};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper_rustls::{
     FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream,
 };
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use switchboard_protocol::call::Principal;
 use switchboard_telemetry::{ForwardOutcome, Metrics};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tower::Service;
 
 use super::identity::{Identity, IdentityError, NAME, error};
 use super::origin::{FORWARDED, Origin};
 use super::places::{Place, Places};
+use super::unconnected::{Silence, Unconnected};
 
 /// How long it may take until a replica has proved itself: long enough for a lost packet to be sent
 /// again, which is done after a second.
-const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 /// Connections that wait for the next request to a replica, and how long: less than the replica keeps
 /// one that is idle.
 const MAX_IDLE: usize = 32;
@@ -49,6 +51,10 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
 /// How long bytes that were sent may stay without a word that they came.
 const UNHEARD: Duration = Duration::from_secs(30);
+
+/// The most bytes of an answer that is read as soon as it comes, whenever the client does: so no
+/// client keeps a place by not reading.
+const READ_AT_ONCE: u64 = 64 * 1024;
 
 /// What concerns one hop alone (RFC 9110, section 7.6.1), and what each hop says anew.
 const OF_THE_HOP: [HeaderName; 13] = [
@@ -71,14 +77,16 @@ const OF_THE_HOP: [HeaderName; 13] = [
 pub(crate) struct Cluster {
     client: Client<Connector, Full<Bytes>>,
     places: Places,
+    silence: Silence,
     metrics: Arc<Metrics>,
 }
 
 /// Why another replica did not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoAnswer {
-    /// There was no connection in time, or nobody at the address that belongs to this cluster:
-    /// nothing was sent.
+    /// There is nobody at the address that belongs to this cluster: nothing was sent.
+    Gone,
+    /// There was no connection in time, or none could be made from here: nothing was sent.
     Unreachable,
     /// As many requests are on their way as may be: nothing was sent.
     Overloaded,
@@ -113,6 +121,7 @@ impl Cluster {
         Ok(Self {
             client,
             places: Places::default(),
+            silence: Silence::default(),
             metrics,
         })
     }
@@ -124,12 +133,12 @@ impl Cluster {
         owner: &Arc<str>,
         head: &Head,
         body: Bytes,
-        origin: &Origin,
+        (principal, origin): (&Arc<Principal>, &Origin),
     ) -> Result<Response, NoAnswer> {
-        let sent = self.try_send(owner, head, body, origin).await;
+        let sent = self.try_send(owner, head, body, (principal, origin)).await;
         self.metrics.forwarded(match &sent {
             Ok(_) => ForwardOutcome::Answered,
-            Err(NoAnswer::Unreachable) => ForwardOutcome::Unreachable,
+            Err(NoAnswer::Gone | NoAnswer::Unreachable) => ForwardOutcome::Unreachable,
             Err(NoAnswer::Overloaded) => ForwardOutcome::Overloaded,
             Err(NoAnswer::Lost) => ForwardOutcome::Lost,
         });
@@ -141,26 +150,42 @@ impl Cluster {
         owner: &Arc<str>,
         head: &Head,
         body: Bytes,
-        origin: &Origin,
+        (principal, origin): (&Arc<Principal>, &Origin),
     ) -> Result<Response, NoAnswer> {
-        let place = self.places.take(owner).ok_or(NoAnswer::Overloaded)?;
-        let request = request(owner, head, body, origin).ok_or(NoAnswer::Unreachable)?;
-        let answered = self.client.request(request).await.map_err(|error| {
-            let source = error.source().map(ToString::to_string);
-            tracing::warn!(%owner, %error, source, "another replica gave no answer");
-            match error.is_connect() {
-                true => NoAnswer::Unreachable,
-                false => NoAnswer::Lost,
-            }
-        })?;
+        let place = self.places.take(owner, principal);
+        let place = place.ok_or(NoAnswer::Overloaded)?;
+        let request = request(owner, head, body, origin).ok_or(NoAnswer::Gone)?;
+        let answered = self.client.request(request).await;
+        let answered = answered.map_err(|error| self.no_answer(owner, &error))?;
+        self.silence.end(owner);
         let (mut head, body) = answered.into_parts();
         drop_hop(&mut head.headers);
         head.version = Version::HTTP_11;
-        let body = Relayed {
-            body,
-            _place: place,
-        };
+        let length = body.size_hint().exact();
+        if length.is_some_and(|length| length <= READ_AT_ONCE) {
+            let read = body.collect().await.map_err(|error| {
+                tracing::warn!(%owner, %error, "another replica did not end its answer");
+                NoAnswer::Lost
+            })?;
+            return Ok(Response::from_parts(head, Body::from(read.to_bytes())));
+        }
+        let place = Some(place);
+        let body = Relayed { body, place };
         Ok(Response::from_parts(head, Body::new(body)))
+    }
+
+    fn no_answer(&self, owner: &Arc<str>, error: &Error) -> NoAnswer {
+        let why = error.source();
+        let source = why.map(ToString::to_string);
+        tracing::warn!(%owner, %error, source, "another replica gave no answer");
+        if !error.is_connect() {
+            return NoAnswer::Lost;
+        }
+        match why.map_or(Unconnected::Silent, Unconnected::of) {
+            Unconnected::Gone => NoAnswer::Gone,
+            Unconnected::Silent if self.silence.note(owner, Instant::now()) => NoAnswer::Gone,
+            Unconnected::Silent | Unconnected::Here => NoAnswer::Unreachable,
+        }
     }
 }
 
@@ -197,7 +222,7 @@ fn drop_hop(headers: &mut HeaderMap) {
 /// The body of an answer on its way; its place is free again when it has ended.
 struct Relayed {
     body: Incoming,
-    _place: Place,
+    place: Option<Place>,
 }
 
 impl hyper::body::Body for Relayed {
@@ -208,7 +233,11 @@ impl hyper::body::Body for Relayed {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
+            self.place = None;
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -228,7 +257,7 @@ struct Connector(HttpsConnector<HttpConnector>);
 
 impl Service<Uri> for Connector {
     type Response = Connection;
-    type Error = Box<dyn Error + Send + Sync>;
+    type Error = Box<dyn StdError + Send + Sync>;
     type Future = BoxFuture<'static, Result<Connection, Self::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
@@ -236,7 +265,13 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let connecting = self.0.call(uri);
+        let mut connector = self.0.clone();
+        let connecting = async move {
+            match connector.call(uri.clone()).await {
+                Err(error) if Unconnected::may_be_crowded_out(&*error) => connector.call(uri).await,
+                connected => connected,
+            }
+        };
         Box::pin(async move {
             match timeout(CONNECT_WITHIN, connecting).await {
                 Ok(connected) => connected,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::RETRY_AFTER;
 use http::request::Parts as Head;
 use http::{HeaderValue, StatusCode};
-use switchboard_protocol::call::{Call, Outcome};
+use switchboard_protocol::call::{Call, Outcome, Principal};
 use switchboard_protocol::envelope::Message;
 use switchboard_protocol::error::{Fault, Reason, code};
 use switchboard_protocol::method::Method;
@@ -63,7 +63,7 @@ impl Relay {
         }
     }
 
-    /// The owner's answer to a call. `None`: it cannot be reached, and nothing was sent.
+    /// The owner's answer to a call. `None`: it is gone, and nothing was sent.
     pub(crate) async fn call(
         &self,
         owner: &Arc<str>,
@@ -73,10 +73,12 @@ impl Relay {
     ) -> Option<Response> {
         let body = call.request.raw.clone();
         let origin = self.origin(peer);
-        let sent = self.cluster.send(owner, head, body, &origin);
+        let sender = (&call.principal, &origin);
+        let sent = self.cluster.send(owner, head, body, sender);
         let fault = match sent.await {
             Ok(response) => return Some(response),
-            Err(NoAnswer::Unreachable) => return None,
+            Err(NoAnswer::Gone) => return None,
+            Err(NoAnswer::Unreachable) => unreachable(),
             Err(NoAnswer::Overloaded) => overloaded(),
             Err(NoAnswer::Lost) => lost(),
         };
@@ -96,19 +98,15 @@ impl Relay {
         head: &Head,
         body: Bytes,
         posted: &InSession,
-        peer: IpAddr,
+        (principal, peer): (&Arc<Principal>, IpAddr),
     ) -> Result<Option<Response>, Rejection> {
         let origin = self.origin(peer);
-        let sent = self.cluster.send(owner, head, body, &origin);
+        let sent = self.cluster.send(owner, head, body, (principal, &origin));
         match sent.await {
             Ok(response) => Ok(Some(response)),
-            Err(NoAnswer::Unreachable) => Ok(None),
-            Err(NoAnswer::Overloaded) => {
-                let mut response = respond::unavailable(&overloaded());
-                let headers = response.headers_mut();
-                headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
-                Ok(Some(response))
-            }
+            Err(NoAnswer::Gone) => Ok(None),
+            Err(NoAnswer::Unreachable) => Ok(Some(unavailable(&unreachable()))),
+            Err(NoAnswer::Overloaded) => Ok(Some(unavailable(&overloaded()))),
             Err(NoAnswer::Lost) => match posted {
                 InSession::Request(method, id) => {
                     let outcome = Outcome::Failed(lost().into());
@@ -126,6 +124,18 @@ impl Relay {
             },
         }
     }
+}
+
+fn unavailable(fault: &Fault) -> Response {
+    let mut response = respond::unavailable(fault);
+    let headers = response.headers_mut();
+    headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS);
+    response
+}
+
+fn unreachable() -> Fault {
+    let message = "The replica of the gateway that has this cannot be reached at the moment. Nothing was executed: try again in a second.";
+    Fault::not_sent(Reason::Overloaded, message)
 }
 
 fn overloaded() -> Fault {

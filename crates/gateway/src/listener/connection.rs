@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready as poll_ready};
 use std::time::Duration;
 
+use futures_util::TryFutureExt as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulConnection;
@@ -28,6 +29,7 @@ use super::Limits;
 use super::activity::{Action, Activity, Standing};
 use super::io_watch::Watched;
 use super::service::{ConnectionService, HttpApp};
+use super::slots::Slot;
 use crate::tls::Certificate;
 use crate::workers::Workers;
 
@@ -81,8 +83,8 @@ impl End {
 }
 
 impl<A: HttpApp> Connections<'_, A> {
-    /// Starts the task of a connection; it keeps `slot` until it ends.
-    pub(super) fn start(&self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
+    /// Starts the task of a connection; it keeps its slot until it ends.
+    pub(super) fn start(&self, stream: TcpStream, peer: SocketAddr, slot: Slot) {
         // The worker that it is put on has a poller of its own.
         let stream = match stream.set_nodelay(true).and_then(|()| stream.into_std()) {
             Ok(stream) => stream,
@@ -91,16 +93,32 @@ impl<A: HttpApp> Connections<'_, A> {
                 return;
             }
         };
-        // Two kinds of tasks, so that plain HTTP pays nothing for TLS.
-        match &self.certificate {
-            None => self.spawn(stream, peer, slot, |stream, _| ready(Ok(stream))),
-            Some(certificate) => {
-                let acceptor = TlsAcceptor::from(certificate.current());
-                let within = self.limits.header_timeout;
-                let ends = [self.drain.token.child_token(), self.cut.token.child_token()];
-                self.spawn(stream, peer, slot, move |stream, standing| {
+        let within = self
+            .limits
+            .handshake_timeout
+            .min(self.limits.header_timeout);
+        let ends = || [self.drain.token.child_token(), self.cut.token.child_token()];
+        // Kinds of tasks, so that plain HTTP pays nothing for TLS, nor that for proofs.
+        match (&self.certificate, slot) {
+            (None, Slot::Taken(slot)) => {
+                self.spawn(stream, peer, |stream, _| ready(Ok((stream, slot))));
+            }
+            (Some(certificate), Slot::Taken(slot)) => {
+                let (acceptor, ends) = (TlsAcceptor::from(certificate.current()), ends());
+                self.spawn(stream, peer, move |stream, standing| {
                     handshake(acceptor, stream, standing, within, ends)
+                        .map_ok(|stream| (stream, slot))
                 });
+            }
+            (Some(certificate), Slot::Unproven(unproven)) => {
+                let (acceptor, ends) = (TlsAcceptor::from(certificate.current()), ends());
+                self.spawn(stream, peer, move |stream, standing| {
+                    let handshake = handshake(acceptor, stream, standing, within, ends);
+                    unproven.prove(handshake, within)
+                });
+            }
+            (None, Slot::Unproven(_)) => {
+                tracing::debug!(%peer, "a connection that nothing proves was dropped");
             }
         }
     }
@@ -110,11 +128,10 @@ impl<A: HttpApp> Connections<'_, A> {
         &self,
         stream: std::net::TcpStream,
         peer: SocketAddr,
-        slot: OwnedSemaphorePermit,
         open: impl FnOnce(Watched, Standing) -> F + Send + 'static,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        F: Future<Output = io::Result<S>> + Send + 'static,
+        F: Future<Output = io::Result<(S, OwnedSemaphorePermit)>> + Send + 'static,
     {
         let (drain, cut) = (Arc::clone(&self.drain), Arc::clone(&self.cut));
         // Of its own, so that waiting for it does not contend with other connections.
@@ -147,8 +164,8 @@ impl<A: HttpApp> Connections<'_, A> {
                 }
             };
             let watched = Watched::new(stream, Arc::clone(&activity));
-            let io = match open(watched, standing).await {
-                Ok(stream) => TokioIo::new(stream),
+            let (io, slot) = match open(watched, standing).await {
+                Ok((stream, slot)) => (TokioIo::new(stream), slot),
                 Err(error) => {
                     tracing::debug!(%peer, %error, "a connection did not come to HTTP");
                     return;
