@@ -128,3 +128,47 @@ impl Drop for Unproven {
         self.handshakes.under_way.lock().all.remove(&self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(2);
+
+    async fn unproven(slots: &Slots) -> Unproven {
+        let ready = slots.wait().await.expect("room");
+        match ready.accepted() {
+            Some(Slot::Unproven(unproven)) => unproven,
+            _ => unreachable!("nobody has proved himself yet"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_handshake_makes_way_and_takes_no_slot() {
+        let slots = Slots::new(&Limits {
+            max_connections: 1,
+            max_handshakes: Some(2),
+            ..Limits::default()
+        });
+        let first = unproven(&slots).await;
+        let _second = unproven(&slots).await;
+        let third = unproven(&slots).await;
+        assert!(
+            first
+                .prove(pending::<io::Result<()>>(), WAIT)
+                .await
+                .is_err()
+        );
+        let proved = third.prove(ready(Ok(())), WAIT).await.expect("a slot");
+        assert_eq!(slots.open.available_permits(), 0);
+        // Who comes now waits until that one has gone.
+        assert!(timeout(WAIT, slots.wait()).await.is_err());
+        drop(proved);
+        let fourth = unproven(&slots).await;
+        drop(fourth.prove(ready(Ok(())), WAIT).await.expect("a slot"));
+        let handshakes = slots.handshakes.as_ref().expect("bounded");
+        assert_eq!(handshakes.under_way.lock().all.len(), 1);
+    }
+}
