@@ -16,7 +16,7 @@ mod places;
 mod relay;
 mod unconnected;
 
-pub(crate) use self::client::{CONNECT_WITHIN, Cluster};
+pub(crate) use self::client::{CONNECT_WITHIN, Cluster, MAX_CONNECTING};
 pub use self::config::{ClusterConfig, parse_cluster_address};
 pub(crate) use self::door::Door;
 pub(crate) use self::identity::Identity;

@@ -53,9 +53,9 @@ const MAX_ADMIN_CONNECTIONS: usize = 64;
 /// once.
 const MAX_REPLICA_CONNECTIONS: usize = 4 * cluster::MAX_TO_ONE;
 
-/// Connections to the listener for replicas that have proved nothing yet: with one more the oldest
-/// ends.
-const MAX_REPLICA_HANDSHAKES: usize = 512;
+/// Connections to the listener for replicas that have proved nothing yet, again as many as four of
+/// them make: with one more the oldest ends.
+const MAX_REPLICA_HANDSHAKES: usize = 4 * cluster::MAX_CONNECTING;
 
 /// How long such a connection may prove nothing: no longer than a replica waits.
 const REPLICA_HANDSHAKE: Duration = cluster::CONNECT_WITHIN;

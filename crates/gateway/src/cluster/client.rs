@@ -1,5 +1,6 @@
 //! Requests to other replicas.
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::io;
 use std::pin::Pin;
@@ -16,6 +17,7 @@ use http::header::{
     TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts as Head;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Request, Uri, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
@@ -25,21 +27,26 @@ use hyper_rustls::{
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
 use switchboard_protocol::call::Principal;
 use switchboard_telemetry::{ForwardOutcome, Metrics};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use tokio_rustls::rustls::pki_types::ServerName;
 use tower::Service;
 
 use super::identity::{Identity, IdentityError, NAME, error};
 use super::origin::{FORWARDED, Origin};
 use super::places::{Place, Places};
-use super::unconnected::{Silence, Unconnected};
+use super::unconnected::{Silence, Unconnected, may_be_crowded_out};
 
 /// How long it may take until a replica has proved itself: long enough for a lost packet to be sent
 /// again, which is done after a second.
 pub(crate) const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+/// Connections to one replica that are being made: as many as four may make at once is what it takes
+/// before it ends the oldest, so no burst of requests crowds out its own.
+pub(crate) const MAX_CONNECTING: usize = 128;
 /// Connections that wait for the next request to a replica, and how long: less than the replica keeps
 /// one that is idle.
 const MAX_IDLE: usize = 32;
@@ -117,7 +124,10 @@ impl Cluster {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(MAX_IDLE)
-            .build(Connector(tls));
+            .build(Connector {
+                tls,
+                connecting: Arc::default(),
+            });
         Ok(Self {
             client,
             places: Places::default(),
@@ -253,7 +263,36 @@ type Connection = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// Connects, and proves itself, within a time.
 #[derive(Clone)]
-struct Connector(HttpsConnector<HttpConnector>);
+struct Connector {
+    tls: HttpsConnector<HttpConnector>,
+    /// How many may still begin to connect to each replica; only replicas that somebody connects to.
+    connecting: Arc<Mutex<HashMap<Authority, Arc<Semaphore>>>>,
+}
+
+impl Connector {
+    fn connecting_to(&self, uri: &Uri) -> Option<Arc<Semaphore>> {
+        let authority = uri.authority()?;
+        let mut connecting = self.connecting.lock();
+        if let Some(places) = connecting.get(authority) {
+            return Some(Arc::clone(places));
+        }
+        connecting.retain(|_, places| Arc::strong_count(places) > 1);
+        let places = Arc::new(Semaphore::new(MAX_CONNECTING));
+        connecting.insert(authority.clone(), Arc::clone(&places));
+        Some(places)
+    }
+}
+
+/// Connects, once more if the replica had too many that were connecting.
+async fn connect(
+    mut tls: HttpsConnector<HttpConnector>,
+    uri: Uri,
+) -> Result<Connection, Box<dyn StdError + Send + Sync>> {
+    match tls.call(uri.clone()).await {
+        Err(error) if may_be_crowded_out(&*error) => tls.call(uri).await,
+        connected => connected,
+    }
+}
 
 impl Service<Uri> for Connector {
     type Response = Connection;
@@ -261,19 +300,21 @@ impl Service<Uri> for Connector {
     type Future = BoxFuture<'static, Result<Connection, Self::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
+        self.tls.poll_ready(context)
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let mut connector = self.0.clone();
-        let connecting = async move {
-            match connector.call(uri.clone()).await {
-                Err(error) if Unconnected::may_be_crowded_out(&*error) => connector.call(uri).await,
-                connected => connected,
-            }
-        };
+        let (places, tls) = (self.connecting_to(&uri), self.tls.clone());
         Box::pin(async move {
-            match timeout(CONNECT_WITHIN, connecting).await {
+            let deadline = Instant::now() + CONNECT_WITHIN;
+            let place = match &places {
+                Some(places) => timeout_at(deadline, places.acquire()).await,
+                None => return Err(io::Error::from(io::ErrorKind::InvalidInput).into()),
+            };
+            let Ok(_place) = place else {
+                return Err(io::Error::from(io::ErrorKind::ResourceBusy).into());
+            };
+            match timeout_at(deadline, connect(tls, uri)).await {
                 Ok(connected) => connected,
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
             }

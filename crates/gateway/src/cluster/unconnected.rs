@@ -24,7 +24,7 @@ const MAX_SILENT: usize = 1_024;
 pub(super) enum Unconnected {
     /// Nobody takes connections at the address, or somebody who does not belong to the cluster.
     Gone,
-    /// Nobody said anything in time: a replica that has too much to do, or a host that is gone.
+    /// Nobody proved anything in time: a replica that has too much to do, or a host that is gone.
     Silent,
     /// It was not tried, for want of something here.
     Here,
@@ -50,29 +50,25 @@ impl Unconnected {
             return Self::Gone;
         }
         match error.kind() {
-            io::ErrorKind::ConnectionRefused
-            | io::ErrorKind::ConnectionReset
-            | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::BrokenPipe
-            | io::ErrorKind::UnexpectedEof
-            | io::ErrorKind::InvalidData => Self::Gone,
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::InvalidData => Self::Gone,
+            io::ErrorKind::ResourceBusy => Self::Here,
             _ => Self::Silent,
         }
     }
+}
 
-    /// Whether a connection ended before anything was proved: a replica that has many handshakes ends
-    /// the oldest, and may take the next.
-    pub(super) fn may_be_crowded_out(error: &(dyn Error + 'static)) -> bool {
-        io_error(error).is_some_and(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::UnexpectedEof
-            )
-        })
-    }
+/// Whether a connection ended before anything was proved: a replica that has many handshakes ends the
+/// oldest, and may take the next.
+pub(super) fn may_be_crowded_out(error: &(dyn Error + 'static)) -> bool {
+    io_error(error).is_some_and(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof
+        )
+    })
 }
 
 /// What the system or TLS said, below what wraps it.
@@ -132,13 +128,15 @@ mod tests {
     #[test]
     fn who_refuses_is_gone_and_who_is_late_is_not() {
         let of = |error: io::Error| Unconnected::of(&io::Error::other(error));
-        for kind in [
-            io::ErrorKind::ConnectionRefused,
-            io::ErrorKind::ConnectionReset,
-            io::ErrorKind::UnexpectedEof,
-        ] {
-            assert_eq!(of(kind.into()), Unconnected::Gone);
-        }
+        let refused = io::ErrorKind::ConnectionRefused;
+        assert_eq!(of(refused.into()), Unconnected::Gone);
+        // It may have had too many handshakes.
+        let ended = io::ErrorKind::UnexpectedEof;
+        assert_eq!(of(ended.into()), Unconnected::Silent);
+        assert!(may_be_crowded_out(&io::Error::other(io::Error::from(
+            ended
+        ))));
+        assert!(!may_be_crowded_out(&io::Error::from(refused)));
         let unproved = rustls::Error::General("not of the cluster".to_owned());
         let unproved = io::Error::new(io::ErrorKind::InvalidData, unproved);
         assert_eq!(of(unproved), Unconnected::Gone);
