@@ -78,7 +78,7 @@ pub(crate) async fn run(files: &[PathBuf], listen: Option<String>) -> ExitCode {
         Err(error) => return failed(&error.to_string()),
     };
     let screen = match gateway.url() {
-        Ok(url) => first_screen(&gateway, url, public_url.as_ref(), needs_key, begun),
+        Ok(url) => first_screen(&gateway, &url, public_url.as_ref(), needs_key, begun),
         Err(error) => return failed(&format!("the listener has no address: {error}")),
     };
     let watcher = ConfigWatcher {
@@ -154,12 +154,12 @@ fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
 /// Says what is listening at once, and what is behind it as soon as that is known.
 fn first_screen(
     gateway: &Gateway,
-    url: String,
+    url: &str,
     public_url: Option<&Url>,
     needs_key: bool,
     begun: SystemTime,
 ) -> impl Future<Output = ()> + use<> {
-    let from_here = reached_from_here(&url);
+    let from_here = reached_from_here(url);
     let for_clients = public_url.and_then(|public| public.join(ENDPOINT).ok());
     let for_clients = for_clients.map_or_else(|| from_here.clone(), String::from);
     let mut head = format!(

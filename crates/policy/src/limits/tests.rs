@@ -144,6 +144,9 @@ fn a_call_takes_from_all_or_none() {
     assert_eq!(limits.report(None, 2).len(), 2);
 }
 
+/// Policy, measure, size, and what is left.
+type Level = (&'static str, &'static str, u64, Option<(u64, usize)>);
+
 #[test]
 fn what_is_left_is_told_of_who_has_least_and_for_how_many_nothing_is() {
     let sections = Sections::new(
@@ -152,7 +155,7 @@ fn what_is_left_is_told_of_who_has_least_and_for_how_many_nothing_is() {
         json!({}),
     );
     let (limits, now) = manual(&sections);
-    let levels = || -> Vec<(&str, &str, u64, Option<(u64, usize)>)> {
+    let levels = || -> Vec<Level> {
         let each = limits.levels().into_iter();
         let each = each.map(|it| (it.policy, it.measure, it.level.size, it.level.left));
         each.collect()
