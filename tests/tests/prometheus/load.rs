@@ -83,11 +83,10 @@ impl Loaded {
         hosts.into()
     }
 
-    /// Calls of everything, for about half a second.
+    /// Calls of everything, several times.
     pub(crate) async fn round(&self) {
         for _ in 0..5 {
             join3(self.calls(), self.inventions(), self.waiting()).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

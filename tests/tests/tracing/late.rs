@@ -8,7 +8,8 @@ use switchboard_tests::front::{Front, remote};
 use super::collector::{Collector, hex};
 use super::{CALLER, TRACE, call};
 
-async fn front(collector: &Collector, traces: &Value, url: &str) -> Front {
+/// A gateway in front of one server that traces as this says.
+pub(super) async fn front(collector: &Collector, traces: &Value, url: &str) -> Front {
     let mut telemetry = collector.telemetry();
     for (key, value) in traces.as_object().expect("an object") {
         telemetry["traces"][key] = value.clone();

@@ -1,17 +1,16 @@
 //! The tree of spans that a call leaves: attempts, waits, and what was decided.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use serde_json::{Value, json};
 use switchboard_testkit::client::{message, retry};
 use switchboard_testkit::fake_http::{FakeHttp, Fault, RefusedPort, Transport};
 use switchboard_tests::asking::{AskingServer, Way, accepted, asking_call, content};
-use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::front::{Front, descendants, faulty, remote, until};
 
 use super::collector::{Collector, Seen, hex};
-use super::{CALLER, STATE, TRACE, ask, call, forwarded, front, traceparent};
+use super::{CALLER, STATE, TRACE, ask, call, forwarded, front, late, traceparent};
 
 async fn fake(label: &str) -> FakeHttp {
     FakeHttp::start(Transport::Modern, label).await
@@ -316,20 +315,17 @@ async fn a_lazy_backend_that_starts_is_waited_for() {
     backend["start"] = json!("lazy");
     backend["idle_stop"] = json!("200ms");
     let front = front(&collector.url, json!({ "f": backend })).await;
-    let found = collector_of_start(&front, &collector).await;
-    front.gateway.stop().await;
-    assert_eq!(found.attributes["switchboard.backend"], "f");
-}
-
-/// Calls until the process of `f` had to be started for a call.
-async fn collector_of_start(front: &Front, collector: &Collector) -> Seen {
-    until("a call that had to wait for the start", async || {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        call(front, "f__echo", "01").await;
-        let mut spans = collector.spans().into_iter();
-        spans.find(|seen| seen.span.name == "wait for start")
+    let gateway = front.gateway.server().id().expect("it runs");
+    until("its process is let go", async || {
+        descendants(gateway).is_empty().then_some(())
     })
-    .await
+    .await;
+    call(&front, "f__echo", "01").await;
+    front.gateway.stop().await;
+    let mut spans = collector.spans().into_iter();
+    let found = spans.find(|seen| seen.span.name == "wait for start");
+    let found = found.expect("the call waited for the start");
+    assert_eq!(found.attributes["switchboard.backend"], "f");
 }
 
 #[tokio::test]
@@ -440,7 +436,7 @@ async fn the_context_of_the_http_request_is_a_link_or_the_parent_and_goes_on_in_
 async fn spans_reach_a_collector_over_grpc() {
     let collector = Collector::start_grpc().await;
     let near = fake("near").await;
-    let front = traced_over_grpc(&collector, near.url()).await;
+    let front = late::front(&collector, &json!({ "protocol": "grpc" }), near.url()).await;
     call(&front, "near__echo", "01").await;
     // Not at the end alone.
     let is_server = |seen: &Seen| seen.span.kind == SpanKind::Server as i32;
@@ -451,18 +447,6 @@ async fn spans_reach_a_collector_over_grpc() {
     assert!(attempt.is_child_of(&server));
     let own = format!("00-{TRACE}-{}-01", hex(&attempt.span.span_id));
     assert_eq!(meta["traceparent"], own);
-}
-
-async fn traced_over_grpc(collector: &Collector, url: &str) -> Front {
-    let mut telemetry = collector.telemetry();
-    telemetry["traces"]["protocol"] = json!("grpc");
-    let front = Front::start(json!({
-        "telemetry": telemetry,
-        "backends": { "near": remote(url) },
-    }))
-    .await;
-    front.gateway.wait_for_backends().await;
-    front
 }
 
 #[tokio::test]
