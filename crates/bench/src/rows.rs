@@ -69,6 +69,16 @@ const ALL: &[Kind] = &[
     Kind::Switchboard,
     Kind::Policies,
 ];
+/// And what looks at results.
+const RESULTS: &[Kind] = &[
+    Kind::Direct,
+    Kind::Nginx,
+    Kind::Floor,
+    Kind::Switchboard,
+    Kind::Policies,
+    Kind::Capped,
+    Kind::Redacting,
+];
 const PLAIN: &[Kind] = &[Kind::Direct, Kind::Nginx, Kind::Floor, Kind::Switchboard];
 const WITH_NGINX: &[Kind] = &[Kind::Nginx, Kind::Switchboard];
 const BARE: &[Kind] = &[Kind::Switchboard];
@@ -118,7 +128,10 @@ pub(crate) static ROWS: &[Row] = &[
     row(
         "small",
         "a small call, 16 connections",
-        Measure::Calls(SMALL),
+        Measure::Calls(Calls {
+            subjects: RESULTS,
+            ..SMALL
+        }),
     ),
     row(
         "1-connection",
@@ -185,6 +198,15 @@ pub(crate) static ROWS: &[Row] = &[
         }),
     ),
     row(
+        "cached-server",
+        "the same with a server of the official SDK",
+        Measure::Calls(Calls {
+            behind: Behind::USUAL.sdk(),
+            subjects: &[Kind::Switchboard, Kind::Cached],
+            ..SMALL
+        }),
+    ),
+    row(
         "stdio-backend",
         "a modern backend over stdio",
         behind(Behind::USUAL.stdio(), BARE),
@@ -229,7 +251,7 @@ pub(crate) static ROWS: &[Row] = &[
         behind(Behind::USUAL.tools(20).times(500), BARE),
     ),
     row("result-100k", "100 KiB", result(100 * KIB, 5, PLAIN)),
-    row("result-1m", "1 MiB", result(MIB, 25, ALL)),
+    row("result-1m", "1 MiB", result(MIB, 25, RESULTS)),
     row("result-10m", "10 MiB", result(10 * MIB, 250, PLAIN)),
     row("list-10", "10 tools, one page", Measure::List(10)),
     row("list-1000", "1,000 tools, one page", Measure::List(1_000)),

@@ -13,6 +13,9 @@ use crate::wire::TOOL;
 
 /// Results up to this many bytes are copied behind their id; a larger one is a part of its own.
 const JOINED: usize = 16 * 1024;
+/// What results say over and over, as the logs do that tools read: for what looks at each byte of a
+/// result, it matters which ones they are.
+const TEXT: &str = "2026-11-29T10:14:07Z INFO request GET https://docs.example.com/guide/setup took 12 ms, status 200; ";
 /// The most tools on a page, as many as Switchboard puts on one of its own.
 pub(crate) const PAGE: usize = 1_000;
 
@@ -162,7 +165,7 @@ fn call(fake: Fake) -> Bytes {
     let length = fake.result_bytes.saturating_sub(before.len() + after.len());
     let mut text = String::with_capacity(fake.result_bytes);
     text.push_str(&before);
-    text.extend(std::iter::repeat_n('a', length));
+    text.extend(TEXT.chars().cycle().take(length));
     text.push_str(after);
     text.into()
 }

@@ -33,7 +33,9 @@ impl Verdict {
 }
 
 const BARE: &str = "switchboard";
-const KEPT: &str = "switchboard, kept";
+const CACHED: &str = "switchboard, cached";
+const CAPPED: &str = "switchboard, caps";
+const REDACTING: &str = "switchboard, redaction";
 const POLICIES: &str = "switchboard, all policies";
 
 fn cpu(round: &Round) -> f64 {
@@ -99,12 +101,35 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
             ("stdio-backend", BARE),
             small,
         ),
-        times(
-            "CPU of a call that the cache answers",
+        at_most(
+            "CPU of a call that the cache answers, servers counted",
             1.0 / 3.0,
             "× the call",
-            ("cached", KEPT),
-            ("cached", BARE),
+            results.ratio(
+                ("cached-server", CACHED),
+                ("cached-server", BARE),
+                |round| cpu(round) + round.servers_cpu_us_per_call,
+            ),
+        ),
+        times(
+            "CPU of a small call with caps that it does not reach",
+            1.1,
+            "× without",
+            ("small", CAPPED),
+            small,
+        ),
+        times(
+            "CPU of a result of 1 MiB with caps that it does not reach",
+            1.1,
+            "× without",
+            ("result-1m", CAPPED),
+            ("result-1m", BARE),
+        ),
+        at_most(
+            "CPU that redaction adds to a result of 1 MiB",
+            1_000.0,
+            "µs",
+            results.difference(("result-1m", REDACTING), ("result-1m", BARE), cpu),
         ),
         times(
             "CPU of a result of 1 MiB",

@@ -53,7 +53,7 @@ pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result
         }
         Kind::Nginx => nginx(place, setup, NGINX),
         Kind::NginxFiles => nginx(place, setup, NGINX_FILES),
-        Kind::Switchboard | Kind::Policies | Kind::Cached | Kind::Counted => {
+        _ if setup.kind.is_switchboard() => {
             let template = match setup.kind {
                 Kind::Policies => POLICIES,
                 _ => SWITCHBOARD,
@@ -63,7 +63,8 @@ pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result
                 _ => "",
             };
             let backends = backends(&setup.behind, place.backend, more)?;
-            let text = place.fill(setup, template).replace("@BACKENDS@", &backends);
+            let mut text = place.fill(setup, template).replace("@BACKENDS@", &backends);
+            text.push_str(&section(setup.kind));
             let config = place.write("switchboard.yaml", &text)?;
             let mut command = match setup.kind {
                 Kind::Counted => callgrind(&place.dir, switchboard),
@@ -72,9 +73,30 @@ pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result
             command.args(["serve", "-c"]).arg(config);
             Ok(command)
         }
-        Kind::Direct | Kind::Peer(_) => Err(Failure("it says itself how it is started".to_owned())),
+        _ => Err(Failure("it says itself how it is started".to_owned())),
     }
 }
+
+/// What a configuration has besides, at its end.
+fn section(kind: Kind) -> String {
+    match kind {
+        Kind::Redacting => {
+            let secrets: Vec<String> = (0..SECRETS)
+                .map(|number| format!("{:016x}", SECRET_STEP.wrapping_mul(number + 1)))
+                .collect();
+            format!("redaction: {{ tokens: true, secrets: {secrets:?} }}\n")
+        }
+        Kind::Capped => {
+            "result_caps: [{ name: all, max_bytes: 64MiB, max_tokens: 100000000 }]\n".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// How many secrets a gateway looks for.
+const SECRETS: u64 = 20;
+/// What they are multiples of, in hexadecimal digits: the golden ratio's, which look like chance.
+const SECRET_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// What another gateway is put before.
 ///
@@ -111,7 +133,12 @@ fn stdio_arguments(behind: &Behind) -> Vec<String> {
         "--tools",
         &tools,
     ];
-    arguments.map(str::to_owned).to_vec()
+    let sdk = behind.has_sdk.then_some("--sdk");
+    arguments
+        .into_iter()
+        .chain(sdk)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn this_program() -> Result<PathBuf, Failure> {

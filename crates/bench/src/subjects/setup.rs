@@ -21,6 +21,10 @@ pub(crate) enum Kind {
     Policies,
     /// `switchboard serve` that has the answer already.
     Cached,
+    /// `switchboard serve` that looks for secrets and all types of tokens.
+    Redacting,
+    /// `switchboard serve` with caps that no result reaches.
+    Capped,
     /// Another gateway, by its place among those of the run.
     Peer(usize),
     /// `switchboard serve` under callgrind, which is no subject of a comparison.
@@ -34,6 +38,8 @@ pub(crate) struct Behind {
     pub(crate) transport: Transport,
     /// What it is.
     pub(crate) fake: Fake,
+    /// Whether it is made with the official SDK instead, and a process.
+    pub(crate) has_sdk: bool,
     /// How many of it there are.
     pub(crate) count: usize,
 }
@@ -54,6 +60,7 @@ impl Behind {
     pub(crate) const USUAL: Self = Self {
         transport: Transport::Http,
         fake: Fake::modern(200, 10),
+        has_sdk: false,
         count: 1,
     };
 
@@ -93,6 +100,12 @@ impl Behind {
         self
     }
 
+    /// One made with the official SDK, as a process.
+    pub(crate) const fn sdk(mut self) -> Self {
+        self.has_sdk = true;
+        self.stdio()
+    }
+
     /// The era in which it can be spoken to without a gateway.
     pub(crate) fn era(&self) -> Era {
         match self.fake.era {
@@ -107,7 +120,12 @@ impl Kind {
     pub(crate) const fn is_switchboard(self) -> bool {
         matches!(
             self,
-            Self::Switchboard | Self::Policies | Self::Cached | Self::Counted
+            Self::Switchboard
+                | Self::Policies
+                | Self::Cached
+                | Self::Redacting
+                | Self::Capped
+                | Self::Counted
         )
     }
 }

@@ -216,7 +216,9 @@ impl Site {
             Kind::Floor => "floor",
             Kind::Switchboard => "switchboard",
             Kind::Policies => "switchboard, all policies",
-            Kind::Cached => "switchboard, kept",
+            Kind::Cached => "switchboard, cached",
+            Kind::Redacting => "switchboard, redaction",
+            Kind::Capped => "switchboard, caps",
             Kind::Counted => "switchboard, counted",
             Kind::Peer(index) => self.others.get(index).map_or("", |(name, _)| name),
         }
