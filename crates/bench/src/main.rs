@@ -88,9 +88,6 @@ struct BackendOptions {
     /// Be one server that is spoken to in lines.
     #[arg(long, conflicts_with = "listen")]
     stdio: bool,
-    /// Be one that is made with the official SDK, which speaks every era.
-    #[arg(long, requires = "stdio")]
-    sdk: bool,
     /// What that one speaks.
     #[arg(long, value_enum, default_value = "modern")]
     era: ServerEra,
@@ -148,9 +145,6 @@ async fn serve_backend(options: &BackendOptions) -> Result<(), Failure> {
     };
     if !fake.is_within_bounds() {
         return Err(Failure("that is too large".to_owned()));
-    }
-    if options.sdk {
-        return backend::sdk::serve(fake.result_bytes).await;
     }
     backend::stdio::serve(fake)
 }

@@ -194,10 +194,13 @@ impl Peer {
 
 /// The folder that `scripts/install-bench-peers` fills.
 fn cache() -> PathBuf {
+    test_cache().join("peers")
+}
+
+/// The folder that the scripts install into.
+pub(crate) fn test_cache() -> PathBuf {
     let in_repository = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache");
-    env::var_os("SWITCHBOARD_TEST_CACHE")
-        .map_or_else(in_repository, PathBuf::from)
-        .join("peers")
+    env::var_os("SWITCHBOARD_TEST_CACHE").map_or_else(in_repository, PathBuf::from)
 }
 
 impl Package {

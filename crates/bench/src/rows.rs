@@ -199,9 +199,10 @@ pub(crate) static ROWS: &[Row] = &[
     ),
     row(
         "cached-server",
-        "the same with a server of the official SDK",
+        "the same with the real server-everything over stdio",
         Measure::Calls(Calls {
-            behind: Behind::USUAL.sdk(),
+            behind: Behind::real(),
+            one_in: 5,
             subjects: &[Kind::Switchboard, Kind::Cached],
             ..SMALL
         }),

@@ -248,7 +248,7 @@ mod tests {
         let second = body(script.steps[1].request(7)).await;
         assert_eq!(second["id"], 7);
         assert_eq!(second["params"]["name"], "b");
-        assert_eq!(second["params"]["arguments"]["text"], "hhh");
+        assert_eq!(second["params"]["arguments"]["message"], "hhh");
 
         let page = body(target.page(Some("x")).unwrap().request(8)).await;
         assert_eq!(page["params"]["cursor"], "x");

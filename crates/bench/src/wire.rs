@@ -110,7 +110,7 @@ impl Era {
 /// them.
 pub(crate) fn call_members(name: &str, argument_bytes: usize) -> String {
     let text = "h".repeat(argument_bytes);
-    format!(r#""name":"{name}","arguments":{{"text":"{text}"}},"#)
+    format!(r#""name":"{name}","arguments":{{"message":"{text}"}},"#)
 }
 
 /// What is read of a request on its way.

@@ -73,6 +73,20 @@ fn every_row_produces_its_numbers() {
             );
         }
     }
+    for subject in ["switchboard, caps", "switchboard, redaction"] {
+        for row in ["small", "result-1m"] {
+            assert!(
+                !numbers(&report, row, subject).is_empty(),
+                "{row} {subject}"
+            );
+        }
+    }
+    for row in ["cached", "cached-server"] {
+        assert!(
+            !numbers(&report, row, "switchboard, cached").is_empty(),
+            "{row}"
+        );
+    }
     for absent in list(&report, "not_measured") {
         let subject = absent["subject"].as_str().unwrap_or_default();
         let is_ours = subject.starts_with("switchboard") || ["direct", "floor"].contains(&subject);

@@ -23,7 +23,6 @@ use crate::{Failure, listener};
 
 pub(crate) mod fake;
 pub(crate) mod prepared;
-pub(crate) mod sdk;
 pub(crate) mod stdio;
 
 /// Where traces are sent to, and thrown away.

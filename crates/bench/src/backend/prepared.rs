@@ -207,7 +207,7 @@ fn push_tool(text: &mut String, index: usize) {
         text,
         concat!(
             r#"{{"name":"{}","description":"Answers a constant text, whatever it is asked for","#,
-            r#""inputSchema":{{"type":"object","properties":{{"text":{{"type":"string","#,
+            r#""inputSchema":{{"type":"object","properties":{{"message":{{"type":"string","#,
             r#""description":"What is said to it"}}}}}}}}"#
         ),
         name

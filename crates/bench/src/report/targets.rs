@@ -103,7 +103,7 @@ pub(crate) fn judge(results: &Results) -> Vec<Verdict> {
         ),
         at_most(
             "CPU of a call that the cache answers, servers counted",
-            1.0 / 3.0,
+            0.333,
             "× the call",
             results.ratio(
                 ("cached-server", CACHED),

@@ -12,7 +12,7 @@ use super::setup::{Behind, Kind, Setup, backend_name};
 use crate::Failure;
 use crate::backend::TRACES_PATH;
 use crate::instructions::callgrind;
-use crate::peers::{Server, Start, Transport};
+use crate::peers::{Server, Start, Transport, test_cache};
 
 const NGINX: &str = include_str!("../../templates/nginx.conf");
 const NGINX_FILES: &str = include_str!("../../templates/nginx-files.conf");
@@ -105,7 +105,10 @@ const SECRET_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 pub(crate) fn server(behind: &Behind, backend: SocketAddr) -> Result<Server, Failure> {
     Ok(match behind.transport {
         Transport::Http => Server::Http(format!("http://{backend}{}", behind.fake.path(0))),
-        Transport::Stdio => Server::Stdio(this_program()?, stdio_arguments(behind)),
+        Transport::Stdio => {
+            let (program, arguments) = stdio_server(behind)?;
+            Server::Stdio(program, arguments)
+        }
     })
 }
 
@@ -117,6 +120,24 @@ pub(crate) fn fake_server(listen: SocketAddr) -> Result<Command, Failure> {
     let mut command = Command::new(this_program()?);
     command.args(["backend", "--listen", &listen.to_string()]);
     Ok(command)
+}
+
+/// A server of lines: the program, and its arguments.
+///
+/// # Errors
+/// If it is not there.
+fn stdio_server(behind: &Behind) -> Result<(PathBuf, Vec<String>), Failure> {
+    if !behind.is_real {
+        return Ok((this_program()?, stdio_arguments(behind)));
+    }
+    let modules = test_cache().join("npm/node_modules");
+    let server = modules.join("@modelcontextprotocol/server-everything/dist/index.js");
+    if !server.is_file() {
+        let message = "server-everything is not installed: scripts/install-test-tools does it";
+        return Err(Failure(message.to_owned()));
+    }
+    let arguments = vec![server.to_string_lossy().into_owned(), "stdio".to_owned()];
+    Ok((modules.join(".bin/node"), arguments))
 }
 
 /// The arguments that make this program a fake server of lines.
@@ -133,12 +154,7 @@ fn stdio_arguments(behind: &Behind) -> Vec<String> {
         "--tools",
         &tools,
     ];
-    let sdk = behind.has_sdk.then_some("--sdk");
-    arguments
-        .into_iter()
-        .chain(sdk)
-        .map(str::to_owned)
-        .collect()
+    arguments.map(str::to_owned).to_vec()
 }
 
 fn this_program() -> Result<PathBuf, Failure> {
@@ -182,8 +198,8 @@ fn backends(behind: &Behind, backend: SocketAddr, more: &str) -> Result<String, 
                 format!(r#"url: "http://{backend}{}""#, behind.fake.path(index))
             }
             Transport::Stdio => {
-                let arguments = stdio_arguments(behind);
-                format!("command: {:?}\n    args: {arguments:?}", this_program()?)
+                let (program, arguments) = stdio_server(behind)?;
+                format!("command: {program:?}\n    args: {arguments:?}")
             }
         };
         // Writing into a `String` does not fail.

@@ -38,8 +38,8 @@ pub(crate) struct Behind {
     pub(crate) transport: Transport,
     /// What it is.
     pub(crate) fake: Fake,
-    /// Whether it is made with the official SDK instead, and a process.
-    pub(crate) has_sdk: bool,
+    /// Whether it is the real `server-everything` instead, as a process.
+    pub(crate) is_real: bool,
     /// How many of it there are.
     pub(crate) count: usize,
 }
@@ -60,7 +60,7 @@ impl Behind {
     pub(crate) const USUAL: Self = Self {
         transport: Transport::Http,
         fake: Fake::modern(200, 10),
-        has_sdk: false,
+        is_real: false,
         count: 1,
     };
 
@@ -100,10 +100,11 @@ impl Behind {
         self
     }
 
-    /// One made with the official SDK, as a process.
-    pub(crate) const fn sdk(mut self) -> Self {
-        self.has_sdk = true;
-        self.stdio()
+    /// The real `server-everything`, whose results are as long as its texts.
+    pub(crate) const fn real() -> Self {
+        let mut real = Self::USUAL.result(0).stdio();
+        real.is_real = true;
+        real
     }
 
     /// The era in which it can be spoken to without a gateway.
