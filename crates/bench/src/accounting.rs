@@ -5,6 +5,8 @@ use std::env;
 use std::fs;
 use std::time::Duration;
 
+use crate::peers::real_server_modules;
+
 /// Linux counts `utime` and `stime` in hundredths of a second, whatever its timer's rate.
 const TICK: Duration = Duration::from_millis(10);
 /// The most processes that are counted as one subject.
@@ -73,12 +75,17 @@ struct Family {
 }
 
 impl Family {
-    /// The fake servers among the descendants are known by their program, which is this one.
+    /// The servers among the descendants are known by their program: the fake ones by this one, the real
+    /// one by the Node that was installed with it.
     fn of(pid: u32) -> Self {
         let this = env::current_exe().ok();
+        let real = real_server_modules().canonicalize().ok();
         let is_server = |pid: &u32| {
             let program = fs::read_link(format!("/proc/{pid}/exe")).ok();
-            program.is_some() && program == this
+            program.is_some_and(|program| {
+                let is_real = real.as_ref().is_some_and(|real| program.starts_with(real));
+                is_real || Some(program) == this
+            })
         };
         let (servers, mut subject): (Vec<_>, Vec<_>) =
             descendants(pid).into_iter().partition(is_server);

@@ -197,8 +197,13 @@ fn cache() -> PathBuf {
     test_cache().join("peers")
 }
 
+/// The folder of `scripts/install-test-tools` with the real `server-everything` and its Node.
+pub(crate) fn real_server_modules() -> PathBuf {
+    test_cache().join("npm/node_modules")
+}
+
 /// The folder that the scripts install into.
-pub(crate) fn test_cache() -> PathBuf {
+fn test_cache() -> PathBuf {
     let in_repository = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache");
     env::var_os("SWITCHBOARD_TEST_CACHE").map_or_else(in_repository, PathBuf::from)
 }

@@ -12,7 +12,7 @@ use super::setup::{Behind, Kind, Setup, backend_name};
 use crate::Failure;
 use crate::backend::TRACES_PATH;
 use crate::instructions::callgrind;
-use crate::peers::{Server, Start, Transport, test_cache};
+use crate::peers::{Server, Start, Transport, real_server_modules};
 
 const NGINX: &str = include_str!("../../templates/nginx.conf");
 const NGINX_FILES: &str = include_str!("../../templates/nginx-files.conf");
@@ -130,7 +130,7 @@ fn stdio_server(behind: &Behind) -> Result<(PathBuf, Vec<String>), Failure> {
     if !behind.is_real {
         return Ok((this_program()?, stdio_arguments(behind)));
     }
-    let modules = test_cache().join("npm/node_modules");
+    let modules = real_server_modules();
     let server = modules.join("@modelcontextprotocol/server-everything/dist/index.js");
     if !server.is_file() {
         let message = "server-everything is not installed: scripts/install-test-tools does it";

@@ -2,7 +2,8 @@
 
 use std::ops::ControlFlow;
 
-use switchboard_protocol::call::{Outcome, Piece, ResultStream};
+use bytes::Bytes;
+use switchboard_protocol::call::{Completed, Outcome, Payload, Piece, ResultStream};
 use switchboard_protocol::delivery::{Cap, Over};
 use switchboard_protocol::size::Size;
 
@@ -20,6 +21,11 @@ const PART: usize = 4;
 /// Room for what mending adds to a beginning, for all but the deepest, in bytes.
 const MENDED: usize = 128;
 
+/// So many pieces are held as they came, however small they are.
+const FEW: usize = 16;
+/// Of more, each has so many bytes on average at least.
+const LEAST_PIECE: usize = 4096;
+
 /// What was read so far.
 struct Reading {
     text: Vec<u8>,
@@ -30,6 +36,14 @@ struct Reading {
     /// How much was looked at in all, in bytes.
     #[cfg(test)]
     looked: usize,
+}
+
+/// What was read so far of a result that is within its cap whatever is in it: as it came, so that nothing
+/// is copied of what is not cut.
+#[derive(Default)]
+struct Pieces {
+    result: Payload,
+    length: usize,
 }
 
 /// What was found of a beginning.
@@ -49,9 +63,17 @@ impl Delivery<'_> {
         links: &mut Links<'_>,
     ) -> ControlFlow<Outcome, TooLarge> {
         let mut reading = Reading::new(cap);
+        let mut pieces = self.terms.conversions.is_none().then(Pieces::default);
         loop {
             match next(&mut *stream).await {
                 Ok(Piece::Bytes(piece)) => {
+                    if let Some(so_far) = &mut pieces {
+                        if so_far.take(&piece, reading.within) {
+                            continue;
+                        }
+                        reading.join(std::mem::take(so_far));
+                        pieces = None;
+                    }
                     if !reading.add(&piece) {
                         stream.cut_off();
                         self.tell(Over::Refuse);
@@ -72,11 +94,30 @@ impl Delivery<'_> {
                 }
                 Ok(Piece::End { is_error }) => {
                     drop(stream);
+                    if let Some(Pieces { result, .. }) = pieces {
+                        let completed = Completed { result, is_error };
+                        return ControlFlow::Break(Outcome::Complete(completed));
+                    }
                     return self.measured(cap, reading.text, is_error, links).await;
                 }
                 Err(error) => return ControlFlow::Break(Outcome::Failed(error)),
             }
         }
+    }
+}
+
+impl Pieces {
+    /// Adds a piece, if with it all is within so many bytes, and the pieces are not so small that a copy
+    /// needs less room.
+    fn take(&mut self, piece: &Bytes, within: usize) -> bool {
+        let length = self.length + piece.len();
+        let is_taken =
+            length <= within && self.result.segments().len() < FEW + length / LEAST_PIECE;
+        if is_taken {
+            self.result.push(piece.clone());
+            self.length = length;
+        }
+        is_taken
     }
 }
 
@@ -88,6 +129,13 @@ impl Reading {
             skips: false,
             #[cfg(test)]
             looked: 0,
+        }
+    }
+
+    /// Goes on behind these pieces.
+    fn join(&mut self, pieces: Pieces) {
+        for piece in pieces.result.into_segments() {
+            collect(&mut self.text, &piece, self.within);
         }
     }
 
@@ -197,6 +245,30 @@ mod tests {
                 .await;
             assert!(matches!(end, ControlFlow::Break(Outcome::Complete(_))));
         }
+    }
+
+    #[test]
+    fn pieces_are_held_as_they_came_within_the_cap_unless_they_are_small() {
+        let large = Bytes::from(vec![b'x'; 2 * LEAST_PIECE]);
+        let within = 100 * large.len();
+        let mut pieces = Pieces::default();
+        for _ in 0..100 {
+            assert!(pieces.take(&large, within));
+        }
+        assert_eq!(pieces.result.segments()[99].as_ptr(), large.as_ptr());
+        assert!(!pieces.take(&large.slice(..1), within));
+        assert_eq!(pieces.result.len(), within);
+        let small = Bytes::from_static(b"x");
+        let mut pieces = Pieces::default();
+        let taken = (0..100).filter(|_| pieces.take(&small, within)).count();
+        assert_eq!(taken, FEW);
+        let mut reading = Reading::new(&Cap {
+            bytes: Some(100),
+            tokens: None,
+            over: Over::Truncate,
+        });
+        reading.join(pieces);
+        assert_eq!(reading.text, [b'x'; FEW]);
     }
 
     #[test]
