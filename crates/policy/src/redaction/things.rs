@@ -13,9 +13,12 @@ pub(super) enum Thing {
     Token(&'static Token),
     Named(&'static Named),
     Shape(Shape),
-    /// An escape in the place of a letter: what begins with it is found through it.
+    /// An escape in the place of one of the first four letters: what it stands in is found through it.
     Escape,
 }
+
+/// How an escape of JSON begins that stands for one of the first 256 characters.
+pub(super) const ESCAPE: [u8; 4] = *b"\\u00";
 
 impl Thing {
     /// Whether it stands at a place where one of its anchors does.
@@ -44,7 +47,7 @@ impl Thing {
                 .iter()
                 .filter_map(|text| first(text))
                 .collect(),
-            Self::Escape => vec![*b"\\u00"],
+            Self::Escape => vec![ESCAPE],
         }
     }
 }
