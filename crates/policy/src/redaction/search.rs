@@ -113,7 +113,11 @@ impl Search {
 fn earlier(one: Known, pattern: Known) -> Known {
     match (one, pattern) {
         (Known::NoneBefore(_), Known::Finding(_)) => pattern,
-        (Known::Open(open), Known::Finding(other)) if other.start < open => pattern,
+        (Known::Open(open), Known::Finding(other)) if other.end <= open => pattern,
+        // What is open may be a name whose value stands behind what the pattern matches.
+        (Known::Open(open), Known::Finding(other)) if other.start < open => {
+            Known::Open(other.start)
+        }
         (Known::Finding(one), Known::Finding(other)) if other.start < one.start => pattern,
         (Known::Finding(known), Known::Finding(other))
             if known.is_of_pattern && other.start == known.start && other.end > known.end =>

@@ -1,7 +1,7 @@
 //! What may stand at a place where an anchor does.
 
 use super::named;
-use super::secrets::Form;
+use super::secrets::{Form, written};
 use super::shapes::Shape;
 use super::text::Text;
 use super::token::{Attempt, Part, Token};
@@ -53,7 +53,8 @@ impl Thing {
 }
 
 impl Token {
-    /// How it may begin, in four bytes; where the prefix is shorter, with each character that may follow.
+    /// How it may begin, in four bytes, as programs escape it too; where the prefix is shorter, with each
+    /// character that may follow.
     fn anchors(&self) -> Vec<[u8; 4]> {
         let mut anchors = Vec::new();
         for start in self.starts {
@@ -65,9 +66,11 @@ impl Token {
                     beginnings.extend(longer);
                 }
             }
+            let escaped: Vec<_> = written(start).into_iter().map(String::into_bytes).collect();
             anchors.extend(
                 beginnings
                     .iter()
+                    .chain(&escaped)
                     .filter_map(|text| text.first_chunk::<4>().copied()),
             );
         }

@@ -191,7 +191,13 @@ fn what_waits_has_bounds_and_what_is_dropped_is_counted() {
     // So many in all.
     let taken = std::iter::repeat_with(|| heard.offer(text(STEP + 1)));
     let most = (MAX_WAITING_BYTES / (STEP + 1)).min(MAX_WAITING);
-    assert_eq!(taken.take_while(|taken| *taken).take(MAX_WAITING + 1).count(), most);
+    assert_eq!(
+        taken
+            .take_while(|taken| *taken)
+            .take(MAX_WAITING + 1)
+            .count(),
+        most
+    );
     while notifications.poll_told(&mut context).is_pending() {}
     assert!(heard.offer(text(STEP + 1)));
     let small = std::iter::repeat_with(|| heard.offer(text(1)));
