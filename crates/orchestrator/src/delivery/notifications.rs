@@ -182,9 +182,7 @@ impl Notifications {
             self.metrics.ignored(IgnoredMessage::DroppedNotification);
         }
         self.begin_next();
-        if self.first.is_none() {
-            return Poll::Ready(());
-        }
+        // What is told takes room until the client's side has its turn.
         context.waker().wake_by_ref();
         Poll::Pending
     }
