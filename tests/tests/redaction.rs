@@ -4,6 +4,8 @@
 #[path = "team/manual.rs"]
 #[allow(dead_code, reason = "the page of another test is read there")]
 mod manual;
+#[path = "redaction/places.rs"]
+mod places;
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ pub(crate) use self::describe::describe;
 use self::probe::{Probe, assumed_modern, no_common_version, probe};
 use crate::config::{BackendConfig, EraPin, HttpKind, TransportConfig};
 use crate::confinement::Plan;
-use crate::legacy::{self, Introduction};
+use crate::legacy::{self, Introduction, Relay};
 use crate::link::http::{HttpBounds, HttpLink};
 use crate::link::inbox::Inbox;
 use crate::link::mux::Mux;
@@ -209,7 +209,8 @@ pub(crate) async fn open_session(
     caller: Option<Arc<OnBehalf>>,
 ) -> Result<Connection, ConnectError> {
     let found = via.server.found;
-    let begin = async |link: &Link| legacy::initialize(link, introduction, client, found).await;
+    let relay = client.map(|client| Relay::new(client, backend));
+    let begin = async |link: &Link| legacy::initialize(link, introduction, relay, found).await;
     match (&via.link, &via.http) {
         (Link::Http(http), _) => {
             let http = http.with_inbox(Arc::clone(inbox)).on_behalf_of(caller);

@@ -142,10 +142,14 @@ impl Edge {
             calls,
             audit,
         } = parts;
+        let redactors = Arc::new({
+            let orchestrator = orchestrator.clone();
+            move |backend: &str| orchestrator.catalogue().load().policy().redactor(backend)
+        });
         let inner = Arc::new(Inner {
             limits,
             ask_timeout,
-            sessions: Sessions::new(config, sealer, replica, Arc::clone(&metrics)),
+            sessions: Sessions::new(config, sealer, replica, Arc::clone(&metrics), redactors),
             metrics,
             orchestrator,
             calls,

@@ -101,6 +101,9 @@ impl Config {
         {
             found.add_of_url(&["store", "redis"], &url);
         }
+        if let Some(url) = &self.telemetry.traces.endpoint {
+            found.add_of_url(&["telemetry", "traces", "endpoint"], url);
+        }
         if let Some(url) = &self.heartbeat.url {
             found.add_of_url(&["heartbeat", "url"], url);
         }
@@ -219,11 +222,12 @@ impl Found {
             .discovery
             .as_ref()
             .map(|discovery| &discovery.source);
-        if let Some(DiscoverySource::Consul(consul)) = source
-            && let Some(token) = &consul.token
-        {
-            let token = String::from_utf8_lossy(token.as_bytes());
-            self.add(&path(&["discovery", "consul", "token"]), &token);
+        if let Some(DiscoverySource::Consul(consul)) = source {
+            self.add_of_url(&path(&["discovery", "consul", "url"]), &consul.url);
+            if let Some(token) = &consul.token {
+                let token = String::from_utf8_lossy(token.as_bytes());
+                self.add(&path(&["discovery", "consul", "token"]), &token);
+            }
         }
     }
 
@@ -303,11 +307,17 @@ mod tests {
         let config = config(serde_json::json!({
             "server": { "sealing_keys": ["kX9vQ2mT7pL4wR8zB1cN6yH3jF5dS0gA"] },
             "store": { "redis": "redis://me:red%20is-pass@127.0.0.1" },
+            "telemetry": { "traces": { "endpoint": "https://me:trace-pass-9@collector.example.com" } },
+            "heartbeat": { "url": "https://me:beat-pass-10@alive.example.com/ping" },
             "backends": {
                 "local": {
                     "command": "server",
                     "args": ["--api-key", "args-key-1", "--token=args-token-2", "--header", "Authorization: Bearer args-bearer-3", "plain-arg-value"],
                     "env": { "API_TOKEN": "env-token-4", "DATABASE_URL": "postgres://u:db-pass-5@h/d", "LOG_LEVEL": "debug-level", "SHORT_KEY": "abc", "DB_PASSWORD": "postgres" },
+                },
+                "found": {
+                    "url": "http://service.example.com/mcp",
+                    "discovery": { "consul": { "url": "http://me:consul-pass-11@127.0.0.1:8500", "service": "s", "token": "consul-token-12" } },
                 },
                 "remote": {
                     "url": "https://mcp.example.com/mcp?api_key=query-key-6",
@@ -327,6 +337,10 @@ mod tests {
             "query-key-6",
             "header-token-7",
             "more-secret-8",
+            "trace-pass-9",
+            "beat-pass-10",
+            "consul-pass-11",
+            "consul-token-12",
         ] {
             assert!(redacts(&config, secret), "{secret}");
         }

@@ -1,12 +1,13 @@
 //! A call on its way to its backend: resolved, rewritten, sent, and its answer made an outcome.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use switchboard_backends::status::State;
-use switchboard_backends::{Reply, RequestState, Rewrite};
-use switchboard_protocol::call::{Call, Deadline, Outcome, Sink};
+use switchboard_backends::{Backend, Reply, RequestState, Rewrite};
+use switchboard_protocol::call::{Call, Deadline, Outcome};
 use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::method::Method;
@@ -19,7 +20,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::cached::Found;
 use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
-use crate::delivery::{self, WayBack, redacting};
+use crate::delivery::notifications::{Notifications, hearing};
+use crate::delivery::{self, WayBack};
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::replicas::owner_away;
 use crate::resolve::{Destination, Resolution, resolve};
@@ -228,11 +230,16 @@ impl Inner {
             }
         }
         let attempt = Attempt::begin(call, destination);
-        let sink = redact_notifications(call, terms.as_ref());
-        let reply = backend.reply(call, &rewrite, span).await;
-        if sink.is_some() {
-            call.sink = sink;
-        }
+        let mut notifications = redact_notifications(call, terms.as_ref(), &backend);
+        let reply = hearing(
+            &mut notifications,
+            pin!(backend.reply(call, &rewrite, span)),
+        )
+        .await;
+        let reply = match give_sink_back(call, notifications) {
+            None => reply,
+            Some(waiting) => Box::pin(waiting.all_told(reply)).await,
+        };
         let is_answered = reply.is_ok();
         let is_final = !matches!(&reply, Ok(Reply::Whole(answer)) if !answer.is_final());
         let outcome = self.outcome(snapshot, call, target.name, backend.name(), reply, attempt);
@@ -289,12 +296,28 @@ impl Inner {
     }
 }
 
-/// Has secrets taken out of what the call's caller is told meanwhile; gives the sink as it was, to be
-/// put back: a substitute's backend has a redactor of its own.
-fn redact_notifications(call: &mut Call, terms: Option<&Terms>) -> Option<Arc<dyn Sink>> {
+/// Has secrets taken out of what the call's caller is told meanwhile, if there are any to take out. The
+/// call is then to be made by [`hearing`].
+pub(crate) fn redact_notifications(
+    call: &mut Call,
+    terms: Option<&Terms>,
+    backend: &Backend,
+) -> Option<Box<Notifications>> {
     let redactor = terms?.redactor.as_ref()?;
-    let redacted = redacting(redactor, call.sink.as_ref()?);
-    call.sink.replace(redacted)
+    let notifications = Notifications::new(redactor, call.sink.as_ref()?, backend.metrics());
+    call.sink = Some(notifications.heard());
+    Some(Box::new(notifications))
+}
+
+/// Puts the sink back as it was, since a substitute's backend has a redactor of its own. Gives the
+/// notifications again if some of them are to be told yet.
+pub(crate) fn give_sink_back(
+    call: &mut Call,
+    notifications: Option<Box<Notifications>>,
+) -> Option<Box<Notifications>> {
+    let notifications = notifications?;
+    call.sink = Some(notifications.told());
+    notifications.are_waiting().then_some(notifications)
 }
 
 /// Whether a call ended without anything having been done, for certain.

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use switchboard_protocol::splice::{Splice, filter_object, for_each_item, member}
 use tokio::time::timeout;
 
 use crate::catalogue::Snapshot;
+use crate::delivery::notifications::Steps;
 use crate::delivery::terms;
 use crate::home::Home;
 use crate::orchestrator::{Inner, Orchestrator};
@@ -48,6 +49,15 @@ pub struct TaskNews {
     names: BTreeMap<Task, String>,
     streams: FuturesUnordered<BoxFuture<'static, ()>>,
     waiting: Arc<Mutex<Waiting>>,
+    /// What is told next, while secrets are taken out of it.
+    next: Option<(Told, Steps)>,
+}
+
+/// A state of a task that is told to its client.
+struct Told {
+    task: Task,
+    /// By which it was judged.
+    snapshot: Arc<Snapshot>,
 }
 
 /// What the backends said and the client has not been told yet.
@@ -189,6 +199,7 @@ impl Orchestrator {
                 .collect(),
             streams: FuturesUnordered::new(),
             waiting: Arc::default(),
+            next: None,
         };
         let backends = news.open_streams();
         let _ = timeout(ACKNOWLEDGE_WAIT, news.settled(backends)).await;
@@ -249,6 +260,12 @@ impl TaskNews {
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Vec<u8>> {
         while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(context) {}
         loop {
+            if let Some((_, steps)) = &mut self.next {
+                let state = ready!(steps.poll(context));
+                if let Some((told, _)) = self.next.take() {
+                    return Poll::Ready(self.members(&told, state));
+                }
+            }
             let (task, state) = {
                 let mut waiting = self.waiting.lock();
                 let Some((task, state)) = waiting.latest.pop_first() else {
@@ -258,16 +275,29 @@ impl TaskNews {
                 waiting.bytes -= state.raw.len();
                 (task, state)
             };
-            if let Some(members) = self.members(&task, &state) {
-                return Poll::Ready(members);
+            let told = Told {
+                task,
+                snapshot: self.inner.catalogue.load_full(),
+            };
+            let Some(state) = self.edited(&told, &state) else {
+                continue;
+            };
+            let policy = told.snapshot.policy();
+            match policy.redactor(&told.task.home.backend) {
+                None => return Poll::Ready(self.members(&told, state)),
+                Some(redactor) => {
+                    let steps = Steps::new(&*redactor, state);
+                    self.next = Some((told, steps));
+                }
             }
         }
     }
 
-    fn members(&self, task: &Task, state: &Envelope) -> Option<Vec<u8>> {
-        let snapshot = self.inner.catalogue.load_full();
+    /// The state as the client is told it, but for the secrets in it; `None`: it is not.
+    fn edited(&self, told: &Told, state: &Envelope) -> Option<Bytes> {
+        let Told { task, snapshot } = told;
         // Who may not know of its tool any longer is told nothing more.
-        if !task.is_shown(&snapshot, &self.call) {
+        if !task.is_shown(snapshot, &self.call) {
             return None;
         }
         let token = self.names.get(task)?;
@@ -280,7 +310,7 @@ impl TaskNews {
         let mut splice = Splice::new();
         let raw = &state.raw;
         tasks::edit(
-            &snapshot,
+            snapshot,
             &task.home.backend,
             raw,
             params,
@@ -291,20 +321,26 @@ impl TaskNews {
         splice.apply(raw, params, &mut edited);
         let mut out = Vec::with_capacity(edited.len());
         filter_object(&edited, b"", |key| key != "_meta", &mut out);
-        if let Some(redactor) = snapshot.policy().redactor(&task.home.backend) {
-            out = redactor.redact(out.into()).into();
-        }
-        if let Some(result) = member(&out, "result") {
-            let terms = terms(&snapshot, &self.call, &task.target(&snapshot));
+        Some(out.into())
+    }
+
+    /// The members of a state without secrets, and without a result that is for requests alone. One that
+    /// is told is charged.
+    fn members(&self, told: &Told, mut state: Bytes) -> Vec<u8> {
+        let Told { task, snapshot } = told;
+        if let Some(result) = member(&state, "result") {
+            let terms = terms(snapshot, &self.call, &task.target(snapshot));
             if terms.is_none_or(|terms| is_told(&terms, result)) {
-                let ending = self.inner.first_delivery(token, out.len());
-                self.charge(&snapshot, task, ending);
+                let token = self.names.get(task).map_or("", String::as_str);
+                let ending = self.inner.first_delivery(token, state.len());
+                self.charge(snapshot, task, ending);
             } else {
                 // Whoever asks for the task gets it, and is charged for it then.
-                out = without_result(&out);
+                state = without_result(&state).into();
             }
         }
-        Some(out[1..out.len() - 1].to_vec())
+        let end = state.len().saturating_sub(1);
+        state.get(1..end).unwrap_or_default().to_vec()
     }
 
     /// Charges what was told. A store that has to be asked is asked beside the stream.

@@ -7,6 +7,7 @@
 //! by now, is answered as a server answers for a task that it does not have: whether somebody else
 //! has it stays unknown.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,9 @@ use tokio::time::Instant;
 
 use crate::catalogue::Snapshot;
 use crate::clock::now_ms;
-use crate::dispatch::admit;
+use crate::delivery;
+use crate::delivery::notifications::hearing;
+use crate::dispatch::{admit, give_sink_back, redact_notifications};
 use crate::home::Home;
 use crate::orchestrator::Inner;
 use crate::replicas::owner_away;
@@ -148,7 +151,14 @@ impl Inner {
             endpoint: task.home.endpoint(),
             take: Take::Whole,
         };
-        let (outcome, has_result) = match backend.call(call, &rewrite, span).await {
+        let terms = delivery::terms(&snapshot, call, &target);
+        let mut notifications = redact_notifications(call, terms.as_ref(), &backend);
+        let answer = hearing(&mut notifications, pin!(backend.call(call, &rewrite, span))).await;
+        let answer = match give_sink_back(call, notifications) {
+            None => answer,
+            Some(waiting) => waiting.all_told(answer).await,
+        };
+        let (outcome, has_result) = match answer {
             Ok(answer) => {
                 let has_result = has_result(answer.result.of(&answer.response.raw));
                 let outcome = detailed(&snapshot, call, backend.name(), &answer);

@@ -19,6 +19,7 @@ mod anchors;
 mod class;
 pub mod config;
 mod detector;
+mod escaped;
 mod memory;
 mod named;
 pub mod names;

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use crate::capabilities::ClientCapabilities;
 use crate::credentials::SubjectToken;
+use crate::delivery::Redactor;
 use crate::envelope::Envelope;
 use crate::error::CallError;
 use crate::extension;
@@ -116,6 +117,12 @@ pub trait ClientSession: Send + Sync {
 
     /// Sends the client a notification, or answers `false` if there is no room. Never blocks.
     fn notify(&self, notification: Bytes) -> bool;
+
+    /// Takes secrets out of what this backend has it asked or told, which is for whoever relays it to do.
+    /// `None`: nothing is looked for.
+    fn redactor(&self, _backend: &str) -> Option<Arc<dyn Redactor>> {
+        None
+    }
 }
 
 /// One request on its way through the stacks, whoever made it.

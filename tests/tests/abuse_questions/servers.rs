@@ -153,6 +153,37 @@ async fn a_question_outside_of_calls_reaches_the_one_client_whose_session_it_is(
 }
 
 #[tokio::test]
+async fn a_question_outside_of_calls_has_no_secrets() {
+    const SECRET: &str = "of-the-gateway-4f1b77";
+    for way in [Way::Stdio, Way::Get, Way::Sse] {
+        let server = AskingServer::start(way).await;
+        let redaction = json!({ "redaction": { "secrets": [SECRET] } });
+        let stage = Stage::with(server, json!({ "sessions": "per_client" }), redaction).await;
+        let anna = stage.legacy(Arc::new(Reply::accept)).await;
+        anna.listen().await;
+        let mut times = 0;
+        until("she is asked outside of her calls", async || {
+            times += 1;
+            let mark = format!("{SECRET} {times}");
+            anna.call("a__ask_outside", json!({ "mark": mark })).await;
+            stage.server.wait_for("answered", &mark, 1).await;
+            let events = stage.server.events();
+            let answered = events
+                .iter()
+                .find(|event| event["event"] == "answered" && event["mark"] == *mark);
+            // One that overtakes the answer to the call is the call's, and ends with it.
+            let reply = &answered.expect("an answer")["reply"];
+            reply["error"].is_null().then_some(())
+        })
+        .await;
+        let heard = serde_json::to_string(&anna.heard()).expect("JSON");
+        assert!(heard.contains("[redacted:secret]"), "{way:?}: {heard}");
+        assert!(!heard.contains(SECRET), "{way:?}: {heard}");
+        stage.front.gateway.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn answers_to_requests_that_were_never_made_change_nothing() {
     for way in Way::ALL {
         let server = AskingServer::start(way).await;

@@ -1,7 +1,6 @@
 //! The handshake (2025-11-25: `basic/lifecycle`).
 
-use std::sync::{Arc, Weak};
-use switchboard_protocol::call::ClientSession;
+use std::sync::Arc;
 use switchboard_protocol::capabilities::ClientCapabilities;
 use switchboard_protocol::json;
 use switchboard_protocol::splice::member;
@@ -86,11 +85,11 @@ impl Introduction {
 }
 
 /// The handshake of a session. Takes as long as the server does: the deadline is that of connecting
-/// as a whole. `client` is the legacy client that the session belongs to, if it belongs to one.
+/// as a whole. `relay` is the way to the legacy client that the session belongs to, if it belongs to one.
 pub(crate) async fn initialize(
     link: &Link,
     introduction: &Introduction,
-    client: Option<Weak<dyn ClientSession>>,
+    relay: Option<Relay>,
     found: Found,
 ) -> Result<Agreed, LinkError> {
     let out = message::own("initialize", next_id(), "", &introduction.params());
@@ -118,7 +117,7 @@ pub(crate) async fn initialize(
         })?;
     wire.session = session;
     let server = describe(result, wire.version, found);
-    let relay = client.map(|client| Arc::new(Relay::new(client)));
+    let relay = relay.map(Arc::new);
     match link {
         Link::Http(http) => http.speak_legacy(&wire),
         Link::Mux(mux) => mux.speak_legacy(relay.clone()),

@@ -7,9 +7,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use switchboard_protocol::call::ClientSession;
 use switchboard_protocol::capabilities::Question;
+use switchboard_protocol::delivery::{Redactor, STEP};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::code;
 use tokio::sync::Semaphore;
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,15 +28,18 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(10 * 60);
 pub(crate) struct Relay {
     /// Not kept alive: the client's end is not the session's to delay.
     client: Weak<dyn ClientSession>,
+    /// The backend whose session it is.
+    backend: Arc<str>,
     room: Arc<Semaphore>,
     /// Cancelled when the session is gone.
     gone: CancellationToken,
 }
 
 impl Relay {
-    pub(crate) fn new(client: Weak<dyn ClientSession>) -> Self {
+    pub(crate) fn new(client: Weak<dyn ClientSession>, backend: &Arc<str>) -> Self {
         Self {
             client,
+            backend: Arc::clone(backend),
             room: Arc::new(Semaphore::new(MAX_OPEN)),
             gone: CancellationToken::new(),
         }
@@ -71,7 +76,16 @@ impl Relay {
         let Ok(permit) = Arc::clone(&self.room).try_acquire_owned() else {
             return refused("too many questions are open");
         };
-        let asking = client.request(question.method(), params);
+        let redactor = client.redactor(&self.backend);
+        let asking = async move {
+            let params = match (redactor, params) {
+                (Some(redactor), Some(params)) => Some(redacted(&*redactor, params).await),
+                (_, params) => params,
+            };
+            let asking = client.request(question.method(), params);
+            drop(client);
+            asking.await
+        };
         let gone = self.gone.clone();
         tasks.spawn(async move {
             let answer = tokio::select! {
@@ -94,10 +108,32 @@ impl Relay {
         Ok(())
     }
 
-    /// Passes a notification to the client. One that it has no room for is dropped.
+    /// Passes a notification to the client. One that it has no room for is dropped, and so is one of more
+    /// than a [`STEP`]: it has no text to speak of, and is not worth to hold up whoever reads it.
     pub(crate) fn tell(&self, notification: &Envelope) -> bool {
-        let client = self.client.upgrade();
-        client.is_some_and(|client| client.notify(without_own_meta(notification)))
+        let Some(client) = self.client.upgrade() else {
+            return false;
+        };
+        if notification.raw.len() > STEP {
+            return false;
+        }
+        let notification = without_own_meta(notification);
+        let redactor = client.redactor(&self.backend);
+        client.notify(match redactor {
+            Some(redactor) => redactor.redact(notification),
+            None => notification,
+        })
+    }
+}
+
+/// What is asked, without secrets. Others on the thread have their turn between steps.
+async fn redacted(redactor: &dyn Redactor, params: Bytes) -> Bytes {
+    let mut redaction = redactor.begin_whole(params);
+    loop {
+        if let Some(params) = redaction.step() {
+            return params;
+        }
+        yield_now().await;
     }
 }
 
@@ -112,14 +148,55 @@ mod tests {
     use super::*;
     use parking_lot::Mutex;
     use serde_json::{Value, json};
+    use std::borrow::Cow;
     use std::pin::Pin;
+    use switchboard_protocol::delivery::{Redaction, StepwiseRedaction};
     use tokio::sync::{mpsc, oneshot};
 
     type Asked = (String, oneshot::Sender<Result<Bytes, Bytes>>);
 
     struct Client {
         asked: mpsc::Sender<Asked>,
-        told: Mutex<Vec<Bytes>>,
+        /// With parameters of what it was asked.
+        told: Arc<Mutex<Vec<Bytes>>>,
+    }
+
+    /// Takes the ones out, and each step is one.
+    #[derive(Debug)]
+    struct NoOnes;
+
+    struct Steps(Bytes, usize);
+
+    impl StepwiseRedaction for Steps {
+        fn step(&mut self) -> Option<Bytes> {
+            self.1 += STEP;
+            (self.1 >= self.0.len()).then(|| NoOnes.redact(self.0.clone()))
+        }
+    }
+
+    impl Redactor for NoOnes {
+        fn rules(&self) -> &[u8; 32] {
+            &[0; 32]
+        }
+
+        fn redact(&self, text: Bytes) -> Bytes {
+            let text = text
+                .iter()
+                .map(|byte| if *byte == b'1' { b'0' } else { *byte });
+            text.collect()
+        }
+
+        fn begin_whole(&self, text: Bytes) -> Box<dyn StepwiseRedaction> {
+            Box::new(Steps(text, 0))
+        }
+
+        fn redact_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+            text.replace('1', "0").into()
+        }
+
+        fn begin(&self) -> Box<dyn Redaction> {
+            unreachable!("a question does not come in pieces")
+        }
     }
 
     impl ClientSession for Client {
@@ -130,16 +207,21 @@ mod tests {
         fn request(
             &self,
             method: &str,
-            _params: Option<Bytes>,
+            params: Option<Bytes>,
         ) -> Pin<Box<dyn Future<Output = Result<Bytes, Bytes>> + Send>> {
             let (sender, answer) = oneshot::channel();
             let _ = self.asked.try_send((method.to_owned(), sender));
+            self.told.lock().extend(params);
             Box::pin(async move { answer.await.unwrap_or_else(|_| Err("{}".into())) })
         }
 
         fn notify(&self, notification: Bytes) -> bool {
             self.told.lock().push(notification);
             true
+        }
+
+        fn redactor(&self, backend: &str) -> Option<Arc<dyn Redactor>> {
+            (backend == "b").then(|| Arc::new(NoOnes) as _)
         }
     }
 
@@ -150,6 +232,7 @@ mod tests {
 
     struct Case {
         client: Arc<dyn ClientSession>,
+        heard: Arc<Mutex<Vec<Bytes>>>,
         relay: Relay,
         asked: mpsc::Receiver<Asked>,
         told: mpsc::Receiver<Value>,
@@ -161,13 +244,15 @@ mod tests {
         fn new() -> Self {
             let (sender, asked) = mpsc::channel(64);
             let (tell, told) = mpsc::channel(64);
+            let heard: Arc<Mutex<_>> = Arc::default();
             let client: Arc<dyn ClientSession> = Arc::new(Client {
                 asked: sender,
-                told: Mutex::default(),
+                told: Arc::clone(&heard),
             });
             Self {
-                relay: Relay::new(Arc::downgrade(&client)),
+                relay: Relay::new(Arc::downgrade(&client), &Arc::from("b")),
                 client,
+                heard,
                 asked,
                 told,
                 tell,
@@ -207,6 +292,37 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_a_client_is_asked_and_told_outside_of_calls_has_no_secrets() {
+        let mut case = Case::new();
+        let filler = "2".repeat(3 * STEP);
+        let text = json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {
+            "message": format!("{filler}1"), "requestedSchema": {"type": "object", "properties": {}},
+        }});
+        let request = Envelope::parse(text.to_string().into()).expect("a request");
+        let asked = case.relay.ask(&request, &case.tasks, async |_| Ok(()));
+        assert!(asked.is_ok());
+        let _open = case.asked.recv().await.expect("asked");
+        let notification = |id: &str| {
+            let text = json!({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": id}});
+            Envelope::parse(text.to_string().into()).expect("a notification")
+        };
+        assert!(case.relay.tell(&notification("e-1")));
+        assert!(!case.relay.tell(&notification(&filler)), "it was passed on");
+        let told = case.heard.lock().clone();
+        let told: Vec<_> = told
+            .iter()
+            .map(|text| String::from_utf8_lossy(text))
+            .collect();
+        assert_eq!(told.len(), 2);
+        assert!(
+            told[0].contains(&format!("{filler}0")),
+            "{}",
+            &told[0][3 * STEP..]
+        );
+        assert!(told[1].contains("\"e-0\""), "{}", told[1]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_cannot_be_asked_is_refused_at_once() {
         let case = Case::new();
         let refusal = case.ask("tools/call").expect("a refusal");
@@ -242,7 +358,7 @@ mod tests {
         let mut case = Case::new();
         case.client = Arc::new(Client {
             asked: mpsc::channel(1).0,
-            told: Mutex::default(),
+            told: Arc::default(),
         });
         let refusal = case.ask("roots/list").expect("a refusal");
         assert_eq!(refusal["error"]["code"], code::INTERNAL_ERROR);

@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use switchboard_protocol::call::{ClientSession, Principal, Sink};
 use switchboard_protocol::capabilities::Question as Kind;
 use switchboard_protocol::credentials::SubjectToken;
+use switchboard_protocol::delivery::Redactor;
 use switchboard_protocol::error::{ProtocolError, code};
 use switchboard_protocol::json::as_str;
 use switchboard_protocol::method::LogLevel;
@@ -72,7 +73,12 @@ pub(super) struct Beginning {
     pub(super) expires: Instant,
     /// What its streams keep is counted there.
     pub(super) memory: Memory,
+    /// Finds what takes secrets out of what a backend has it asked outside of calls.
+    pub(super) redactors: RedactorOf,
 }
+
+/// Gives the redactor of a backend, by the policy in force.
+pub(super) type RedactorOf = Arc<dyn Fn(&str) -> Option<Arc<dyn Redactor>> + Send + Sync>;
 
 /// A session of one client. There are many, and most of them idle, so what an idle one does not
 /// need is made when it is needed, or takes no memory while it is empty.
@@ -89,6 +95,7 @@ pub(super) struct Session {
     is_ended: AtomicBool,
     ended: Notify,
     memory: Memory,
+    redactors: RedactorOf,
     form: Form,
     /// What is said outside of any call: the GET stream, or the one stream of HTTP+SSE.
     outside: OnceLock<Arc<EventLog>>,
@@ -157,6 +164,7 @@ impl Session {
             agreed,
             expires,
             memory,
+            redactors,
         } = beginning;
         let form = match transport {
             Transport::Streamable => Form {
@@ -186,6 +194,7 @@ impl Session {
             ended: Notify::new(),
             outside: OnceLock::new(),
             memory,
+            redactors,
             form,
             this: Weak::clone(this),
             state: Mutex::new(State {
@@ -529,6 +538,10 @@ impl ClientSession for Session {
             // Its version has no such notification.
             None => true,
         }
+    }
+
+    fn redactor(&self, backend: &str) -> Option<Arc<dyn Redactor>> {
+        (self.redactors)(backend)
     }
 }
 

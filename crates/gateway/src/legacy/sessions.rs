@@ -20,7 +20,7 @@ use super::Caller;
 use super::clients::{Agreed, KnownClients};
 use super::config::LegacyClientsConfig;
 use super::events::Memory;
-use super::session::{Beginning, Session, Transport};
+use super::session::{Beginning, RedactorOf, Session, Transport};
 
 #[cfg(test)]
 mod tests;
@@ -63,6 +63,7 @@ pub(super) struct Sessions {
     /// Where others reach it, if there are any: part of its ids as well.
     replica: Option<Arc<str>>,
     memory: Memory,
+    redactors: RedactorOf,
     clients: KnownClients,
     table: Mutex<Table>,
     /// There is a session where there was none, or there will be none any more.
@@ -80,12 +81,14 @@ struct Table {
 }
 
 impl Sessions {
-    /// `replica` is the address at which others reach this one, if there are any.
+    /// `replica` is the address at which others reach this one, if there are any; `redactors` gives what
+    /// takes secrets out of what a backend asks outside of calls.
     pub(super) fn new(
         config: LegacyClientsConfig,
         sealer: Sealer,
         replica: Option<Arc<str>>,
         metrics: Arc<Metrics>,
+        redactors: RedactorOf,
     ) -> Self {
         let owner = fastrand::u128(..).to_be_bytes();
         Self {
@@ -95,6 +98,7 @@ impl Sessions {
             owner,
             replica,
             memory: Memory::default(),
+            redactors,
             clients: KnownClients::default(),
             table: Mutex::default(),
             filled: Notify::new(),
@@ -147,6 +151,7 @@ impl Sessions {
             agreed,
             expires: Instant::now() + lifetime,
             memory: self.memory.clone(),
+            redactors: Arc::clone(&self.redactors),
         });
         table.next += 1;
         table

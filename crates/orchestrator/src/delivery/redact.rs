@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use switchboard_protocol::call::{Completed, Outcome, Payload, Piece, ResultStream, Sink};
+use switchboard_protocol::call::{Completed, Outcome, Payload, Piece, ResultStream};
 use switchboard_protocol::delivery::{Redaction, Redactor, STEP};
 use switchboard_protocol::error::{CallError, Fault};
 use switchboard_protocol::passage::Parts;
@@ -82,36 +82,14 @@ async fn redacted_in_steps(redactor: Arc<dyn Redactor>, outcome: Outcome) -> Out
     }
 }
 
-/// A fault may quote what a server said last.
+/// A fault may quote what a server said last. At once, since that is short: of a process no more than
+/// a line of 200 characters (`backends/process/summary.rs`), of other servers what the gateway words itself.
 fn of_fault(redactor: &dyn Redactor, fault: Fault) -> Fault {
     let without = |text: String| redactor.redact_text(&text).into_owned();
     Fault {
         message: without(fault.message),
         detail: fault.detail.map(without),
         ..fault
-    }
-}
-
-/// The sink that hands on what it is offered without what the redactor finds.
-pub(crate) fn redacting(redactor: &Arc<dyn Redactor>, sink: &Arc<dyn Sink>) -> Arc<dyn Sink> {
-    Arc::new(RedactingSink {
-        redactor: Arc::clone(redactor),
-        sink: Arc::clone(sink),
-    })
-}
-
-struct RedactingSink {
-    redactor: Arc<dyn Redactor>,
-    sink: Arc<dyn Sink>,
-}
-
-impl Sink for RedactingSink {
-    fn offer(&self, notification: Bytes) -> bool {
-        self.sink.offer(self.redactor.redact(notification))
-    }
-
-    fn rises(&self, progress: f64) -> bool {
-        self.sink.rises(progress)
     }
 }
 
@@ -231,7 +209,7 @@ impl ResultStream for RedactedStream {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::borrow::Cow;
 
     use futures_util::FutureExt as _;
@@ -241,9 +219,9 @@ mod tests {
 
     use super::*;
 
-    /// Looks for nothing.
+    /// Looks for nothing, and never through more than a step at once.
     #[derive(Debug)]
-    struct Nothing;
+    pub(in crate::delivery) struct Nothing;
 
     struct Steps(Bytes, usize);
 

@@ -1,6 +1,7 @@
 //! From what backends tell to what listeners see: the catalogue's task, which makes a new snapshot
 //! whenever something changed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::future::{Future, pending};
 use std::sync::Arc;
@@ -85,7 +86,9 @@ impl SnapshotInputs {
         &self,
         backends: impl Iterator<Item = &'b Backend>,
     ) -> Snapshot {
-        let sources: Vec<Source> = backends.map(|backend| source(backend, false)).collect();
+        let sources: Vec<Source> = backends
+            .map(|backend| source(backend, false, &self.policy))
+            .collect();
         self.snapshot(&sources)
     }
 
@@ -274,12 +277,21 @@ impl SnapshotInputs {
     }
 }
 
-fn source(backend: &Backend, hidden: bool) -> Source {
+/// What is known of a backend. Of its status callers are told why it is not there, and that may quote what
+/// its process said last: a line of at most 200 characters.
+fn source(backend: &Backend, hidden: bool, policy: &Arc<dyn Policy>) -> Source {
     let config = backend.config();
+    let mut status = backend.status();
+    if !status.reason.is_empty()
+        && let Some(redactor) = policy.redactor(backend.name())
+        && let Cow::Owned(redacted) = redactor.redact_text(&status.reason)
+    {
+        status.reason = redacted;
+    }
     Source {
         name: Arc::clone(backend.name()),
         prefix: config.prefix.clone(),
-        status: backend.status(),
+        status,
         lists: backend.lists(),
         shaped_by_credential: config.oauth.is_some()
             || matches!(&config.transport, TransportConfig::Http { headers, .. } if !headers.is_empty()),
@@ -373,9 +385,10 @@ fn rebuild(inner: &Inner) -> ChangedLists {
     let mut inputs = inner.snapshot_inputs.lock();
     let now = Instant::now();
     let backends = inner.backends.all();
+    let policy = Arc::clone(&inputs.policy);
     let sources = backends.values().map(|backend| {
         let is_hidden = inputs.hysteresis.is_hidden(backend, now);
-        source(backend, is_hidden)
+        source(backend, is_hidden, &policy)
     });
     let sources: Vec<Source> = sources.collect();
     for lists in sources.iter().filter_map(|source| source.lists.as_ref()) {

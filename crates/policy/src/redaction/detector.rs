@@ -8,6 +8,7 @@ use switchboard_protocol::token::digest;
 
 use super::anchors::Anchors;
 use super::config::PatternConfig;
+use super::escaped::Places;
 use super::patterns::Pattern;
 use super::secrets::{Secrets, forms};
 use super::shapes;
@@ -20,6 +21,7 @@ pub const SECRET: &str = "secret";
 /// Finds all that is to be taken out of a text. Immutable.
 pub struct Detector {
     pub(super) anchors: Anchors,
+    pub(super) places: Places,
     pub(super) things: Vec<(Thing, Label)>,
     pub(super) patterns: Vec<(Pattern, Label)>,
     labels: Vec<LabelText>,
@@ -96,6 +98,7 @@ impl Detector {
                 .into_iter()
                 .map(move |anchor| (anchor, number))
         });
+        let places = Places::new(things.iter().flat_map(|(thing, _)| thing.anchors()));
         let anchors = Anchors::new(anchors);
         let mut compiled = Vec::with_capacity(patterns.len());
         for (index, pattern) in patterns.iter().enumerate() {
@@ -108,6 +111,7 @@ impl Detector {
         let has_structure = things.iter().any(|(thing, _)| is_structure(thing));
         Ok(Self {
             anchors,
+            places,
             looks_beyond_strings: has_structure || !compiled.is_empty(),
             rules,
             things,

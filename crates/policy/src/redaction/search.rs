@@ -2,8 +2,8 @@
 
 use super::detector::{Detector, Label};
 use super::patterns::Pattern;
-use super::text::{Before, Stop, Text};
-use super::things::Thing;
+use super::text::{Before, Text};
+use super::things::{ESCAPE, Thing};
 use super::token::Attempt;
 
 /// A part of a text that is to be replaced.
@@ -28,7 +28,7 @@ pub(super) struct Search {
 
 /// What is known of what comes next.
 #[derive(Clone, Copy)]
-enum Known {
+pub(super) enum Known {
     /// Nothing begins before this place.
     NoneBefore(usize),
     /// This is next.
@@ -113,7 +113,11 @@ impl Search {
 fn earlier(one: Known, pattern: Known) -> Known {
     match (one, pattern) {
         (Known::NoneBefore(_), Known::Finding(_)) => pattern,
-        (Known::Open(open), Known::Finding(other)) if other.start < open => pattern,
+        (Known::Open(open), Known::Finding(other)) if other.end <= open => pattern,
+        // What is open may be a name whose value stands behind what the pattern matches.
+        (Known::Open(open), Known::Finding(other)) if other.start < open => {
+            Known::Open(other.start)
+        }
         (Known::Finding(one), Known::Finding(other)) if other.start < one.start => pattern,
         (Known::Finding(known), Known::Finding(other))
             if known.is_of_pattern && other.start == known.start && other.end > known.end =>
@@ -186,8 +190,15 @@ impl Detector {
         let length = text.bytes.len();
         if !text.is_whole && until >= length {
             let mut ends = length.saturating_sub(3).max(at)..length;
-            if let Some(open) = ends.find(|end| self.anchors.may_begin(&text.bytes[*end..])) {
-                return Known::Open(before_backslashes(text, open, least));
+            let is_escape = |end: &usize| ESCAPE.starts_with(&text.bytes[*end..]);
+            let escape = ends.clone().find(is_escape).map(|end| {
+                let escape = before_backslashes(text, end, least);
+                self.may_begin_before(text, escape, least)
+            });
+            let open = ends.find(|end| self.anchors.may_begin(&text.bytes[*end..]));
+            let open = open.map(|open| before_backslashes(text, open, least));
+            if let Some(open) = escape.into_iter().chain(open).min() {
+                return Known::Open(open);
             }
         }
         Known::NoneBefore(until)
@@ -222,31 +233,26 @@ impl Detector {
 
     /// The longest of what begins with the anchor at a place, and where it begins.
     fn longest_at(&self, text: &Text<'_>, place: usize, from: usize) -> (usize, Known) {
-        let none = Known::NoneBefore(place + 1);
         let Some(anchor) = text.bytes[place..].first_chunk::<4>() else {
-            return (place, none);
+            return (place, Known::NoneBefore(place + 1));
         };
-        let mut place = place;
-        let mut beginners = self.anchors.beginners(*anchor);
-        let mut through_escape = [0; 4];
-        if beginners
-            .iter()
-            .any(|number| matches!(self.things[*number as usize].0, Thing::Escape))
-        {
-            place = before_backslashes(text, place, from);
-            match chars(text, place, &mut through_escape) {
-                Ok(true) => {}
-                Ok(false) | Err(Stop::End) => return (place, none),
-                Err(Stop::More) => return (place, Known::Open(place)),
-            }
-            beginners = self.anchors.beginners(through_escape);
+        let beginners = self.anchors.beginners(*anchor);
+        let longest = self.longest_of(text, place, beginners);
+        let is_escape = |number: &u32| matches!(self.things[*number as usize].0, Thing::Escape);
+        if matches!(longest, Known::NoneBefore(_)) && beginners.iter().any(is_escape) {
+            return self.through_escape(text, before_backslashes(text, place, from), from);
         }
+        (place, longest)
+    }
+
+    /// The longest of these things that begins at a place.
+    pub(super) fn longest_of(&self, text: &Text<'_>, place: usize, things: &[u32]) -> Known {
         let mut longest: Option<Finding> = None;
-        for number in beginners {
+        for number in things {
             let (thing, label) = &self.things[*number as usize];
             match thing.at(text, place) {
                 Attempt::No => {}
-                Attempt::Open => return (place, Known::Open(place)),
+                Attempt::Open => return Known::Open(place),
                 Attempt::Found { start, end } => {
                     let is_anywhere = matches!(thing, Thing::Form(form) if form.may_be_structure);
                     let finding = Finding {
@@ -262,7 +268,7 @@ impl Detector {
                 }
             }
         }
-        (place, longest.map_or(none, Known::Finding))
+        longest.map_or(Known::NoneBefore(place + 1), Known::Finding)
     }
 }
 
@@ -291,17 +297,4 @@ fn start_of_escape(text: &Text<'_>, place: usize) -> usize {
         }
     }
     place
-}
-
-/// The next four characters, if they are all ASCII.
-fn chars(text: &Text<'_>, mut at: usize, chars: &mut [u8; 4]) -> Result<bool, Stop> {
-    for to in chars {
-        let (found, next) = text.char_at(at)?;
-        if !found.is_ascii_graphic() || found == b'\\' {
-            return Ok(false);
-        }
-        *to = found;
-        at = next;
-    }
-    Ok(true)
 }

@@ -182,13 +182,34 @@ pub(super) fn forms(value: &str) -> Vec<Form> {
         add(json.into_bytes(), plain, false);
     }
     for url in in_url(value) {
+        for nested in written(&url) {
+            add(nested.into_bytes(), plain, false);
+        }
         add(url.into_bytes(), plain, false);
     }
     for base64 in in_base64(value.as_bytes()) {
-        let bytes = base64.into_bytes();
-        add(bytes.clone(), Some(&bytes), true);
+        for written in written(&base64) {
+            add(written.into_bytes(), Some(base64.as_bytes()), true);
+        }
+        add(base64.clone().into_bytes(), Some(base64.as_bytes()), true);
     }
     forms
+}
+
+/// A text that is compared through escapes, as it may stand in JSON, in JSON within JSON and in URLs: in those
+/// ways that it has to be looked for in by other anchors. Those with an escape such as `\u002b` need
+/// none.
+pub(super) fn written(text: &str) -> BTreeSet<String> {
+    let begins_otherwise = |written: &String| {
+        let anchor = |text: &str| text.as_bytes().first_chunk::<4>().copied();
+        let begins = anchor(written);
+        let is_code = begins.is_some_and(|anchor| anchor.windows(2).any(|pair| pair == b"\\u"));
+        begins != anchor(text) && !is_code
+    };
+    let json = in_json(text);
+    let nested: Vec<_> = json.iter().flat_map(|json| in_json(json)).collect();
+    let all = json.into_iter().chain(nested).chain(in_url(text));
+    all.filter(begins_otherwise).collect()
 }
 
 /// As JSON has it in a string, by the habits of those who write it: as little as must be escaped, slashes too,

@@ -7,6 +7,7 @@ use switchboard_protocol::passage::Parts;
 use super::config::PatternConfig;
 use super::*;
 
+mod escapes;
 mod hostile;
 
 fn redactor(secrets: &[&str], patterns: &[(&str, &str)]) -> PlaceRedactor {
@@ -200,6 +201,27 @@ fn a_pattern_over_strings_leaves_json() {
     let redactor = redactor(&[], &[("pair", r#"password.{1,20}7"#)]);
     let redacted = whole(&redactor, r#"{"password":"abc7","n":1}"#);
     assert_eq!(redacted, r#"{"[redacted:pair]":"[redacted:pair]","n":1}"#);
+}
+
+#[test]
+fn a_pattern_within_a_name_hides_no_value_from_pieces() {
+    let redactor = redactor(&[], &[("odd", "aaSession")]);
+    let text = format!(
+        r#"{{"a":"aaSessionToken={}","n":1}}"#,
+        "k7Qx2mT9".repeat(16)
+    );
+    let redacted = whole(&redactor, &text);
+    assert_eq!(
+        redacted,
+        r#"{"a":"[redacted:odd]Token=[redacted:aws_session_token]","n":1}"#
+    );
+    for at in 0..=text.len() {
+        assert_eq!(
+            in_pieces(&redactor, text.as_bytes(), &[at]),
+            redacted,
+            "at {at}"
+        );
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What may stand at a place where an anchor does.
 
 use super::named;
-use super::secrets::Form;
+use super::secrets::{Form, written};
 use super::shapes::Shape;
 use super::text::Text;
 use super::token::{Attempt, Part, Token};
@@ -13,9 +13,12 @@ pub(super) enum Thing {
     Token(&'static Token),
     Named(&'static Named),
     Shape(Shape),
-    /// An escape in the place of a letter: what begins with it is found through it.
+    /// An escape in the place of one of the first four letters: what it stands in is found through it.
     Escape,
 }
+
+/// How an escape of JSON begins that stands for one of the first 256 characters.
+pub(super) const ESCAPE: [u8; 4] = *b"\\u00";
 
 impl Thing {
     /// Whether it stands at a place where one of its anchors does.
@@ -44,13 +47,14 @@ impl Thing {
                 .iter()
                 .filter_map(|text| first(text))
                 .collect(),
-            Self::Escape => vec![*b"\\u00"],
+            Self::Escape => vec![ESCAPE],
         }
     }
 }
 
 impl Token {
-    /// How it may begin, in four bytes; where the prefix is shorter, with each character that may follow.
+    /// How it may begin, in four bytes, as programs escape it too; where the prefix is shorter, with each
+    /// character that may follow.
     fn anchors(&self) -> Vec<[u8; 4]> {
         let mut anchors = Vec::new();
         for start in self.starts {
@@ -62,9 +66,11 @@ impl Token {
                     beginnings.extend(longer);
                 }
             }
+            let escaped: Vec<_> = written(start).into_iter().map(String::into_bytes).collect();
             anchors.extend(
                 beginnings
                     .iter()
+                    .chain(&escaped)
                     .filter_map(|text| text.first_chunk::<4>().copied()),
             );
         }

@@ -179,7 +179,7 @@ pub(super) const NAMED: &[Named] = &[
         value: &[Run(BASE64, 86, 86), Text("==")] },
     Named { name: "azure_shared_access_key", words: &["SharedAccessKey", "sharedAccessKey", "shared_access_key"],
         value: &[Run(BASE64, 43, 43), Text("=")] },
-    Named { name: "azure_sas_signature", words: &["&sig", "?sig", "u0026sig", "amp;sig", "%26sig", "%3Fsig"],
+    Named { name: "azure_sas_signature", words: &["&sig", "?sig", "u0026sig", "amp;sig", "%26sig", "%3Fsig", "%3fsig"],
         value: &[Run(BASE64, 43, 43), Text("=")] },
     Named { name: "datadog_key",
         words: &["DD_API_KEY", "DD-API-KEY", "dd_api_key", "dd-api-key", "DATADOG_API_KEY", "datadog_api_key"],

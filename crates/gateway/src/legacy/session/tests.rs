@@ -12,6 +12,7 @@ fn session(version: Version, capabilities: &str) -> Arc<Session> {
         agreed: Some(Arc::new(Agreed::new(identity))),
         expires: Instant::now() + Duration::from_secs(3600),
         memory: Memory::default(),
+        redactors: Arc::new(|_| None),
     })
 }
 

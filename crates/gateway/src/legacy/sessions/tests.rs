@@ -12,6 +12,7 @@ fn sessions(max: usize, per_principal: usize) -> Sessions {
         sealer,
         None,
         Arc::new(Metrics::new().expect("a registry")),
+        Arc::new(|_| None),
     )
 }
 
@@ -61,7 +62,13 @@ async fn another_process_with_the_same_keys_does_not_know_the_session() {
     let of_process = || {
         let sealer = Sealer::new(&key).expect("a key");
         let metrics = Arc::new(Metrics::new().expect("a registry"));
-        Sessions::new(LegacyClientsConfig::default(), sealer, None, metrics)
+        Sessions::new(
+            LegacyClientsConfig::default(),
+            sealer,
+            None,
+            metrics,
+            Arc::new(|_| None),
+        )
     };
     let (one, other) = (of_process(), of_process());
     let (_, id) = begin(&one, "ada").expect("room");
@@ -77,7 +84,13 @@ async fn an_id_leads_to_the_replica_that_gave_it_out() {
         let sealer = Sealer::new(&key).expect("a key");
         let metrics = Arc::new(Metrics::new().expect("a registry"));
         let address = address.map(Arc::from);
-        Sessions::new(LegacyClientsConfig::default(), sealer, address, metrics)
+        Sessions::new(
+            LegacyClientsConfig::default(),
+            sealer,
+            address,
+            metrics,
+            Arc::new(|_| None),
+        )
     };
     let (one, other, alone) = (at(Some("https://a:1")), at(Some("https://b:1")), at(None));
     let (_, id) = begin(&one, "ada").expect("room");

@@ -2,7 +2,7 @@
 
 use super::super::class::{ALNUM, Class};
 use super::super::text::Text;
-use super::super::token::Attempt;
+use super::super::token::{Attempt, literal};
 use super::super::work;
 
 /// Behind a scheme, plain or escaped.
@@ -21,14 +21,17 @@ const MAX_USERINFO: usize = 512;
 pub(super) fn url_password(text: &Text<'_>, place: usize) -> Attempt {
     let is_escaped = text.bytes[place] == b'%';
     let mut from = place + 4;
-    if is_escaped {
-        from = place;
-        for wanted in [b':', b'/', b'/'] {
-            match text.char_at(from) {
-                Ok((found, next)) if found == wanted => from = next,
-                Ok(_) => return Attempt::No,
-                Err(stop) => return stop.into(),
-            }
+    let is_written = text.bytes[place..].get(1..4) == Some(&b"://"[..]);
+    if is_escaped || (text.bytes[place] != b':' && !is_written) {
+        let begin = match (is_escaped, text.char_at(place)) {
+            (true, _) => Ok(place),
+            (false, Ok((_, next))) => Ok(next),
+            (false, Err(stop)) => Err(stop),
+        };
+        match begin.and_then(|begin| literal(text, begin, "://")) {
+            Ok(Some(next)) => from = next,
+            Ok(None) => return Attempt::No,
+            Err(stop) => return stop.into(),
         }
     } else if text.bytes[place] == b':' {
         // Any number of backslashes, for JSON in JSON.

@@ -95,6 +95,16 @@ const UNITS: &[&str] = &[
     "\\u001bDD_API_KEY==",
     "\\u0041",
     "\\\\u0041",
+    "\\u003c",
+    "AKI\\u0041",
+    "AK\\u0049",
+    "ghp\\u005f",
+    "ey\\\\u004a",
+    "-ey\\u004a",
+    "a\\u003a//b:c",
+    "s\\u006b-",
+    "hun\\u0074er22",
+    "9f\\u0032",
     "%41",
     "%2525",
     "\\",
@@ -266,6 +276,8 @@ fn any_mixture() -> impl Strategy<Value = String> {
         1 => Just(github_token()),
         1 => Just("9f2KxQ7LmV4sT8wZ1cB6nR3d".to_owned()),
         1 => Just("\\u0039f2KxQ7LmV4sT8wZ1cB6nR3d".to_owned()),
+        1 => Just("9f\\\\u0032KxQ7LmV4sT8wZ1cB6nR3d".to_owned()),
+        1 => Just("hun\\u0074er22hunter23".to_owned()),
     ];
     let some = (unit, 1_usize..40).prop_map(|(unit, times)| unit.repeat(times));
     prop::collection::vec(some, 1..20).prop_map(|pieces| pieces.concat())
@@ -314,26 +326,4 @@ fn a_long_text_in_steps_is_what_it_is_at_once() {
     let tokens = Bytes::from(repeated(&format!("words {} ", github_token()), MIB));
     let (redacted, _) = in_steps(&tokens);
     assert_eq!(redacted, redactor.redact(tokens));
-}
-
-#[test]
-fn an_escape_in_the_place_of_its_first_letter_hides_no_secret() {
-    use base64::Engine as _;
-    let secret = "s3cr3t+value/42";
-    let redactor = redactor(&[secret], &[]);
-    let base64 = base64::engine::general_purpose::STANDARD.encode(secret);
-    let url = "s3cr3t%2Bvalue%2F42".to_owned();
-    for form in [secret.to_owned(), base64, url] {
-        for escaped in [
-            format!("\\u{:04x}{}", u32::from(form.as_bytes()[0]), &form[1..]),
-            format!("\\\\u{:04X}{}", u32::from(form.as_bytes()[0]), &form[1..]),
-        ] {
-            let text = format!(r#"{{"a":"b {escaped}"}}"#);
-            let redacted = whole(&redactor, &text);
-            assert!(
-                redacted.contains("b [redacted:secret]"),
-                "{text}: {redacted}"
-            );
-        }
-    }
 }
