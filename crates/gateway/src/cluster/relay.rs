@@ -17,6 +17,7 @@ use super::client::{Cluster, NoAnswer};
 use super::origin::Origin;
 use crate::edge::decode::Rejection;
 use crate::edge::respond;
+use crate::legacy::no_session;
 use crate::listener::Standing;
 
 /// When it is worth trying again while too much is on its way.
@@ -63,10 +64,10 @@ impl Relay {
         }
     }
 
-    /// The owner's answer to a call. `None`: it is gone, and nothing was sent.
+    /// The replica's answer to a call. `None`: it is gone, and nothing was sent.
     pub(crate) async fn call(
         &self,
-        owner: &Arc<str>,
+        replica: &Arc<str>,
         head: &Head,
         call: &Call,
         peer: IpAddr,
@@ -74,7 +75,7 @@ impl Relay {
         let body = call.request.raw.clone();
         let origin = self.origin(peer);
         let sender = (&call.principal, &origin);
-        let sent = self.cluster.send(owner, head, body, sender);
+        let sent = self.cluster.send(replica, head, body, sender);
         let fault = match sent.await {
             Ok(response) => return Some(response),
             Err(NoAnswer::Gone) => return None,
@@ -87,30 +88,29 @@ impl Relay {
         Some(respond::response(call.method, &id, outcome))
     }
 
-    /// The owner's answer to a request in a session. `None`: the session is gone, as far as anybody
-    /// knows.
+    /// The replica's answer to a request in a session.
     ///
     /// # Errors
-    /// If what was posted may have been done.
+    /// If the session is gone, as far as anybody knows, or what was posted may have been done.
     pub(crate) async fn in_session(
         &self,
-        owner: &Arc<str>,
+        replica: &Arc<str>,
         head: &Head,
         body: Bytes,
         posted: &InSession,
         (principal, peer): (&Arc<Principal>, IpAddr),
-    ) -> Result<Option<Response>, Rejection> {
+    ) -> Result<Response, Rejection> {
         let origin = self.origin(peer);
-        let sent = self.cluster.send(owner, head, body, (principal, &origin));
+        let sent = self.cluster.send(replica, head, body, (principal, &origin));
         match sent.await {
-            Ok(response) => Ok(Some(response)),
-            Err(NoAnswer::Gone) => Ok(None),
-            Err(NoAnswer::Unreachable) => Ok(Some(unavailable(&unreachable()))),
-            Err(NoAnswer::Overloaded) => Ok(Some(unavailable(&overloaded()))),
+            Ok(response) => Ok(response),
+            Err(NoAnswer::Gone) => Err(no_session()),
+            Err(NoAnswer::Unreachable) => Ok(unavailable(&unreachable())),
+            Err(NoAnswer::Overloaded) => Ok(unavailable(&overloaded())),
             Err(NoAnswer::Lost) => match posted {
                 InSession::Request(method, id) => {
                     let outcome = Outcome::Failed(lost().into());
-                    Ok(Some(respond::response(*method, id, outcome)))
+                    Ok(respond::response(*method, id, outcome))
                 }
                 InSession::Batch => {
                     let lost = lost();
@@ -120,7 +120,7 @@ impl Relay {
                         lost.message,
                     ))
                 }
-                InSession::Nothing => Ok(None),
+                InSession::Nothing => Err(no_session()),
             },
         }
     }
