@@ -22,4 +22,4 @@ pub(crate) use self::door::Door;
 pub(crate) use self::identity::Identity;
 pub use self::identity::IdentityError;
 pub(crate) use self::places::MAX_TO_ONE;
-pub(crate) use self::relay::{InSession, Relay};
+pub(crate) use self::relay::{InSession, Relay, Unanswered};

@@ -22,7 +22,7 @@ use tower::Service;
 use crate::access::AccessInForce;
 use crate::audit::AuditLog;
 use crate::authenticate::Authenticated;
-use crate::cluster::{InSession, Relay};
+use crate::cluster::{InSession, Relay, Unanswered};
 use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
 use crate::edge::{listen, refuse, respond};
@@ -88,6 +88,16 @@ impl Future for Answering {
     }
 }
 
+/// What a client learns of its session is the legacy edge's to say.
+impl From<Unanswered> for Rejection {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NoSession => legacy::no_session(),
+            Unanswered::Lost(rejection) => rejection,
+        }
+    }
+}
+
 impl EndpointParts {
     async fn serve(
         self: Arc<Self>,
@@ -150,7 +160,7 @@ impl EndpointParts {
                     };
                     let sending =
                         relay.in_session(&replica, &head, body, &posted, (&principal, peer));
-                    return Box::pin(sending).await;
+                    return Ok(Box::pin(sending).await?);
                 }
                 let answer = in_place::pinned(|| {
                     self.legacy
@@ -195,7 +205,7 @@ impl EndpointParts {
         // What is posted beside the stream of a session is answered on that.
         let posted = InSession::Nothing;
         let sending = relay.in_session(replica, head, body, &posted, (principal, peer));
-        sending.await
+        Ok(sending.await?)
     }
 
     fn run(&self, mut call: Box<Call>) -> Running {

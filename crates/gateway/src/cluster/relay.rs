@@ -17,7 +17,6 @@ use super::client::{Cluster, NoAnswer};
 use super::origin::Origin;
 use crate::edge::decode::Rejection;
 use crate::edge::respond;
-use crate::legacy::no_session;
 use crate::listener::Standing;
 
 /// When it is worth trying again while too much is on its way.
@@ -40,6 +39,15 @@ pub(crate) enum InSession {
     Batch,
     /// Nothing that waits for an answer which could not be lost.
     Nothing,
+}
+
+/// Why a request in a session has no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The session is gone, as far as anybody knows.
+    NoSession,
+    /// What was posted may have been done.
+    Lost(Rejection),
 }
 
 impl InSession {
@@ -91,7 +99,7 @@ impl Relay {
     /// The replica's answer to a request in a session.
     ///
     /// # Errors
-    /// If the session is gone, as far as anybody knows, or what was posted may have been done.
+    /// [`Unanswered`].
     pub(crate) async fn in_session(
         &self,
         replica: &Arc<str>,
@@ -99,12 +107,12 @@ impl Relay {
         body: Bytes,
         posted: &InSession,
         (principal, peer): (&Arc<Principal>, IpAddr),
-    ) -> Result<Response, Rejection> {
+    ) -> Result<Response, Unanswered> {
         let origin = self.origin(peer);
         let sent = self.cluster.send(replica, head, body, (principal, &origin));
         match sent.await {
             Ok(response) => Ok(response),
-            Err(NoAnswer::Gone) => Err(no_session()),
+            Err(NoAnswer::Gone) => Err(Unanswered::NoSession),
             Err(NoAnswer::Unreachable) => Ok(unavailable(&unreachable())),
             Err(NoAnswer::Overloaded) => Ok(unavailable(&overloaded())),
             Err(NoAnswer::Lost) => match posted {
@@ -114,13 +122,13 @@ impl Relay {
                 }
                 InSession::Batch => {
                     let lost = lost();
-                    Err(Rejection::new(
+                    Err(Unanswered::Lost(Rejection::new(
                         StatusCode::BAD_GATEWAY,
                         code::INTERNAL_ERROR,
                         lost.message,
-                    ))
+                    )))
                 }
-                InSession::Nothing => Err(no_session()),
+                InSession::Nothing => Err(Unanswered::NoSession),
             },
         }
     }
