@@ -563,7 +563,7 @@ async fn hints_count_as_far_as_they_go_and_a_mark_against_them_is_told_of() {
     for tool in ["`write`", "\"put\""] {
         let line = output.lines().find(|line| line.contains(tool));
         let line = line.unwrap_or_else(|| panic!("{tool} is not told of in {output}"));
-        assert!(line.contains("its results are not kept"), "{line}");
+        assert!(line.contains("its results are not cached"), "{line}");
     }
     front.gateway.stop().await;
 }

@@ -147,13 +147,33 @@ pub(crate) fn not_whole(backend: &Arc<str>) -> Fault {
     fault(backend, &LinkError::TooLarge)
 }
 
+/// Why a call failed that failed so on the way to a backend and back.
+pub(crate) fn reason(error: &LinkError) -> Reason {
+    match error {
+        LinkError::NotSent(_) | LinkError::Unreachable(_) => Reason::Unavailable,
+        LinkError::NoCredential(error) if error.blame == Blame::Passing => Reason::Unavailable,
+        LinkError::NoCredential(_) | LinkError::Unauthorized(_) => Reason::NeedsAuth,
+        LinkError::Lost(_) => Reason::ConnectionLost,
+        LinkError::Silent => Reason::Timeout,
+        LinkError::TooLarge => Reason::AnswerTooLarge,
+        LinkError::Invalid(_) | LinkError::HandshakeRefused(_) => Reason::InvalidAnswer,
+        LinkError::Full => Reason::Overloaded,
+        LinkError::Status { status: 429, .. } => Reason::BackendLimit,
+        LinkError::Status { status: 503, .. } => Reason::Unavailable,
+        LinkError::Status {
+            status: 400..=499, ..
+        } => Reason::Refused,
+        LinkError::Status { .. } => Reason::ServerError,
+    }
+}
+
 /// The gateway's words for what went wrong on the way to a backend and back.
 pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
+    let reason = reason(error);
     let name = &**backend;
     let check = "It may or may not have done the work: check before you call again.";
-    let (reason, effect, retryable, message) = match error {
+    let (effect, retryable, message) = match error {
         LinkError::NotSent(_) | LinkError::Unreachable(_) => (
-            Reason::Unavailable,
             Effect::NotSent,
             true,
             format!(
@@ -161,7 +181,6 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::NoCredential(error) if error.blame == Blame::Passing => (
-            Reason::Unavailable,
             Effect::NotSent,
             true,
             format!(
@@ -170,13 +189,11 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
         ),
         // Known before it was sent, and the same the next time: not to be tried again at once.
         LinkError::NoCredential(error) => (
-            Reason::NeedsAuth,
             Effect::Failed,
             false,
             format!("The server \"{name}\" cannot be called: {error}. Nothing was executed."),
         ),
         LinkError::Lost(why) => (
-            Reason::ConnectionLost,
             Effect::Unknown,
             false,
             match process::is_end(why) {
@@ -190,13 +207,11 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             },
         ),
         LinkError::Silent => (
-            Reason::Timeout,
             Effect::Unknown,
             false,
             format!("The server \"{name}\" kept silent for too long. {check}"),
         ),
         LinkError::TooLarge => (
-            Reason::AnswerTooLarge,
             Effect::Unknown,
             false,
             format!(
@@ -204,7 +219,6 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Invalid(_) | LinkError::HandshakeRefused(_) => (
-            Reason::InvalidAnswer,
             Effect::Unknown,
             false,
             format!(
@@ -212,7 +226,6 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Full => (
-            Reason::Overloaded,
             Effect::NotSent,
             true,
             format!(
@@ -220,7 +233,6 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Unauthorized(_) => (
-            Reason::NeedsAuth,
             Effect::Failed,
             false,
             format!(
@@ -228,7 +240,6 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Status { status: 429, .. } => (
-            Reason::BackendLimit,
             Effect::Failed,
             true,
             format!(
@@ -236,7 +247,6 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
             ),
         ),
         LinkError::Status { status: 503, .. } => (
-            Reason::Unavailable,
             // A proxy before the server may say so after the server has done the work.
             Effect::Unknown,
             false,
@@ -245,13 +255,11 @@ pub(crate) fn fault(backend: &Arc<str>, error: &LinkError) -> Fault {
         LinkError::Status {
             status: 400..=499, ..
         } => (
-            Reason::Refused,
             Effect::Failed,
             false,
             format!("The server \"{name}\" refused the request."),
         ),
         LinkError::Status { .. } => (
-            Reason::ServerError,
             Effect::Unknown,
             false,
             format!("The server \"{name}\" failed while it answered. {check}"),

@@ -77,7 +77,7 @@ pub struct BackendContext {
 struct Inner {
     name: Arc<str>,
     config: BackendConfig,
-    /// Tells it from any other configuration, also in another process: only where results are kept.
+    /// Tells it from any other configuration, also in another process: only where results are cached.
     fingerprint: Option<[u8; 32]>,
     metrics: BackendMetrics,
     observer: Arc<dyn Observer>,
@@ -187,7 +187,7 @@ impl Backend {
         &self.inner.metrics
     }
 
-    /// Which of its results are kept, and a digest of its configuration; `None`: none are.
+    /// Which of its results are cached, and a digest of its configuration; `None`: none are.
     #[must_use]
     pub fn cache(&self) -> Option<(&BackendCacheConfig, &[u8; 32])> {
         let config = self.inner.config.cache.as_ref()?;

@@ -12,8 +12,7 @@ use switchboard_protocol::credentials::Credentials;
 use switchboard_protocol::error::{Attempt, CallError};
 use switchboard_protocol::method::Method;
 use switchboard_telemetry::{
-    AttemptCounts, AttemptTotals, BackendMetrics, BreakerTurn, CallSpan, ErrorType, MethodLabel,
-    Wait,
+    AttemptCounts, AttemptTotals, BackendMetrics, BreakerTurn, CallSpan, ErrorType, Wait,
 };
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
@@ -37,6 +36,7 @@ use crate::link::inbox::Inbox;
 use crate::list_memory::{Held, ListMemory};
 use crate::lists::Lists;
 use crate::message::Rewrite;
+use crate::method_label::method_label;
 use crate::process::Supervisor;
 use crate::process::demand::Demand;
 use crate::process::roster::Roster;
@@ -778,9 +778,8 @@ impl Inner {
 
     /// Counts an attempt that was answered, or given up.
     pub(crate) fn count(&self, method: Method, took: Duration, error: Option<ErrorType>) {
-        let method = MethodLabel::from_method(method.as_str());
         self.ended.count(error);
-        self.metrics.operation(method, error, took);
+        self.metrics.operation(method_label(method), error, took);
     }
 
     /// Counts an attempt that failed. Adds what every failure tells: the attempt and how long it

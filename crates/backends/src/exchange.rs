@@ -247,7 +247,7 @@ fn record(span: &CallSpan, result: &Result<Response, LinkError>) {
             span.record_outcome(Some(&status.to_string()), None)
         }
         Err(error) => {
-            let code = answer::fault(&Arc::from(""), error).code;
+            let code = answer::reason(error).code();
             span.record_outcome(Some(&code.to_string()), None)
         }
     }

@@ -35,6 +35,7 @@ mod link;
 mod list_memory;
 pub mod lists;
 mod message;
+pub mod method_label;
 mod observe;
 mod pause;
 mod process;

@@ -55,7 +55,7 @@ pub(crate) fn load(
 /// has not all the secrets of the gateway.
 pub(crate) fn load_only(files: &[PathBuf], only: Keys<'_>) -> Result<Loaded, config::ConfigErrors> {
     let cwd = std::env::current_dir().unwrap_or_default();
-    config::load_only(files, &environment(), &cwd, Some(only))
+    config::load_only(files, &environment(), &cwd, only)
 }
 
 /// Whether there is a configuration where one is looked for that is not named.

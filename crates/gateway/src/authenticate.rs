@@ -173,14 +173,14 @@ impl AuthenticateLayer {
         outcome: AuthOutcome,
     ) {
         let (status, word) = (reason.status(), outcome.as_str());
-        let owner = access.authenticator.owner(request.headers(), reason);
-        if owner.is_none() {
+        let principal = access.authenticator.principal_of(request.headers(), reason);
+        if principal.is_none() {
             return self.refusals.note(status, word);
         }
         let snapshot = self.orchestrator.catalogue().load();
         let profile = profile_in(request.uri().path()).and_then(|name| snapshot.profile(name));
         let profile = profile.map(|profile| &**profile.name());
-        self.refusals.note_of(status, word, owner, profile);
+        self.refusals.note_of(status, word, principal, profile);
     }
 
     fn refuse(&self, request: Request<Body>, access: &Access, reason: Reason) -> Refused {

@@ -1,6 +1,6 @@
 //! Replicas: what one of them alone has, the others pass on to it ([decision 20]).
 //!
-//! Tokens say who has what (`Orchestrator::owner`, `legacy::Edge::owner`). A [`Relay`] passes
+//! Tokens say who has what (`Orchestrator::replica_of`, `legacy::Edge::replica_of`). A [`Relay`] passes
 //! requests on, within the bounds of [`Cluster`]; [`Door`] takes them in, and has nothing to pass on
 //! with. Both ends prove that they know the cluster's secret (`identity`); of the client they say
 //! only what it cannot say again (`origin`).
@@ -22,4 +22,4 @@ pub(crate) use self::door::Door;
 pub(crate) use self::identity::Identity;
 pub use self::identity::IdentityError;
 pub(crate) use self::places::MAX_TO_ONE;
-pub(crate) use self::relay::{InSession, Relay};
+pub(crate) use self::relay::{InSession, Relay, Unanswered};

@@ -95,9 +95,9 @@ pub struct Config {
     /// stand before what they are exceptions of. What the gateway itself adds to the `_meta` of a
     /// result is not counted. [results.md](results.md) tells more.
     pub result_caps: Vec<ResultCapConfig>,
-    /// Where limits and budgets are counted, and results kept if `cache.store` says so.
+    /// Where limits and budgets are counted, and results cached if `cache.store` says so.
     pub store: StoreConfig,
-    /// How results are kept that answer equal calls: those of backends that have a `cache` of their own.
+    /// How results are cached to answer equal calls: those of backends that have a `cache` of their own.
     pub cache: CacheConfig,
     /// Secrets that are taken out of what comes back from servers. Without this section those of the
     /// configuration itself are.

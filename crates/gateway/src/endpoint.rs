@@ -22,7 +22,7 @@ use tower::Service;
 use crate::access::AccessInForce;
 use crate::audit::AuditLog;
 use crate::authenticate::Authenticated;
-use crate::cluster::{InSession, Relay};
+use crate::cluster::{InSession, Relay, Unanswered};
 use crate::edge::decode::{self, BodyLimits, Incoming, Parsed, Rejection};
 use crate::edge::stream::{self, Running};
 use crate::edge::{listen, refuse, respond};
@@ -88,6 +88,16 @@ impl Future for Answering {
     }
 }
 
+/// What a client learns of its session is the legacy edge's to say.
+impl From<Unanswered> for Rejection {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::NoSession => legacy::no_session(),
+            Unanswered::Lost(rejection) => rejection,
+        }
+    }
+}
+
 impl EndpointParts {
     async fn serve(
         self: Arc<Self>,
@@ -122,9 +132,9 @@ impl EndpointParts {
         };
         if is_legacy {
             if let Some(relay) = relay
-                && let Some(owner) = self.legacy.owner(&head, &principal)
+                && let Some(replica) = self.legacy.replica_of(&head, &principal)
             {
-                let sending = self.pass_on_unread(relay, &owner, (&head, body), &principal);
+                let sending = self.pass_on_unread(relay, &replica, (&head, body), &principal);
                 return Box::pin(sending).await;
             }
             let serving = self.legacy.serve(head, body, caller, peer, subject_token);
@@ -142,16 +152,15 @@ impl EndpointParts {
             Parsed::Legacy(posted) => {
                 if let Some((relay, peer)) = relay
                     && legacy::is_of_a_session(&posted)
-                    && let Some(owner) = self.legacy.owner(&head, &principal)
+                    && let Some(replica) = self.legacy.replica_of(&head, &principal)
                 {
                     let posted = match &posted {
                         Posted::One(message) => InSession::of_message(message),
                         Posted::Batch(_) => InSession::Batch,
                     };
                     let sending =
-                        relay.in_session(&owner, &head, body, &posted, (&principal, peer));
-                    let answer = Box::pin(sending).await?;
-                    return answer.ok_or_else(legacy::no_session);
+                        relay.in_session(&replica, &head, body, &posted, (&principal, peer));
+                    return Ok(Box::pin(sending).await?);
                 }
                 let answer = in_place::pinned(|| {
                     self.legacy
@@ -165,8 +174,8 @@ impl EndpointParts {
             Incoming::Call(mut call) => {
                 call.profile = profile;
                 if let Some((relay, peer)) = relay
-                    && let Some(owner) = self.orchestrator.owner(&call)
-                    && let Some(answer) = Box::pin(relay.call(&owner, &head, &call, peer)).await
+                    && let Some(replica) = self.orchestrator.replica_of(&call)
+                    && let Some(answer) = Box::pin(relay.call(&replica, &head, &call, peer)).await
                 {
                     return Ok(answer);
                 }
@@ -185,7 +194,7 @@ impl EndpointParts {
     async fn pass_on_unread(
         &self,
         (relay, peer): (&Relay, IpAddr),
-        owner: &Arc<str>,
+        replica: &Arc<str>,
         (head, body): (&Head, Body),
         principal: &Arc<Principal>,
     ) -> Result<Response, Rejection> {
@@ -195,9 +204,8 @@ impl EndpointParts {
         };
         // What is posted beside the stream of a session is answered on that.
         let posted = InSession::Nothing;
-        let sending = relay.in_session(owner, head, body, &posted, (principal, peer));
-        let answer = sending.await?;
-        answer.ok_or_else(legacy::no_session)
+        let sending = relay.in_session(replica, head, body, &posted, (principal, peer));
+        Ok(sending.await?)
     }
 
     fn run(&self, mut call: Box<Call>) -> Running {

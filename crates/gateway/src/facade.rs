@@ -33,7 +33,7 @@ use switchboard_policy::facade::{self as policy, Form, OAuthError, Registered, p
 use switchboard_policy::origin::Refused;
 use switchboard_telemetry::Metrics;
 
-use self::answer::{json, open_to_all, told};
+use self::answer::{json, open_to_all};
 use self::documents::Documents;
 use self::provider::Provider;
 use crate::access::{Access, AccessInForce};
@@ -285,7 +285,7 @@ impl Facade {
 
     async fn register(&self, head: &Parts, body: Body, now: u64) -> Response {
         if !is_of_type(&head.headers, "application/json") {
-            return told(OAuthError {
+            return answer::error(OAuthError {
                 error: "invalid_client_metadata",
                 description: "expected JSON",
             });
@@ -295,7 +295,7 @@ impl Facade {
         };
         match self.policy.register(&body, now) {
             Ok(Registered(answer)) => json(StatusCode::CREATED, &answer),
-            Err(error) => told(error),
+            Err(error) => answer::error(error),
         }
     }
 
@@ -306,7 +306,7 @@ impl Facade {
         };
         match self.policy.token(&form, now) {
             Ok(tokens) => json(StatusCode::OK, &tokens),
-            Err(error) => told(error),
+            Err(error) => answer::error(error),
         }
     }
 }
@@ -314,14 +314,14 @@ impl Facade {
 /// Reads the form in a body.
 async fn read_form(head: &Parts, body: Body) -> Result<Form, Box<Response>> {
     if !is_of_type(&head.headers, "application/x-www-form-urlencoded") {
-        return Err(Box::new(told(OAuthError {
+        return Err(Box::new(answer::error(OAuthError {
             error: "invalid_request",
             description: "expected a form (application/x-www-form-urlencoded)",
         })));
     }
     let body = read_body(body, BODY).await;
     let body = body.map_err(|_| Box::new(too_large()))?;
-    Form::parse(&body).map_err(|error| Box::new(told(error)))
+    Form::parse(&body).map_err(|error| Box::new(answer::error(error)))
 }
 
 fn too_large() -> Response {

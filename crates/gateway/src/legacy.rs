@@ -186,12 +186,12 @@ impl Edge {
 
     /// The address of the replica that has the session which a request names, if another one gave it
     /// to this caller.
-    pub(crate) fn owner(&self, head: &Head, principal: &Principal) -> Option<Arc<str>> {
+    pub(crate) fn replica_of(&self, head: &Head, principal: &Principal) -> Option<Arc<str>> {
         let id = match head.uri.path() {
             MESSAGES => http_sse::session_id(&head.uri)?,
             _ => head.headers.get(header::SESSION_ID)?.to_str().ok()?,
         };
-        self.inner.sessions.owner(principal, id)
+        self.inner.sessions.replica_of(principal, id)
     }
 
     /// Answers a posted message of a session, or one that begins a session.

@@ -558,7 +558,7 @@ fn known_lists(server: &ServerConfig) -> KnownLists {
     }
 }
 
-/// What results are kept with. Nothing is kept before a backend asks for it.
+/// What results are cached with. Nothing is cached before a backend asks for it.
 async fn result_cache(config: &Config, metrics: &Arc<Metrics>) -> CacheParts {
     let keys = config.server.sealing_keys.expose();
     let key = keys.first().copied();

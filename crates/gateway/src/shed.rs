@@ -42,7 +42,7 @@ pub(crate) struct AdmissionControl {
     calls: Arc<AtomicUsize>,
     /// Of the places in the upper half, how many are whose: looked at there alone, so that a gateway
     /// with room pays nothing for it.
-    crowd: Mutex<HashMap<Owner, usize>>,
+    crowd: Mutex<HashMap<PrincipalHash, usize>>,
     answers: Arc<AnswerMemory>,
     metrics: Arc<Metrics>,
 }
@@ -62,7 +62,7 @@ impl AdmissionControl {
     }
 
     /// A place for one call, or why there is none.
-    fn take(self: &Arc<Self>, owner: Owner) -> Result<Place, Box<Fault>> {
+    fn take(self: &Arc<Self>, principal: PrincipalHash) -> Result<Place, Box<Fault>> {
         if self.is_late() {
             return Err(self.refuse(ShedReason::QueueDelay));
         }
@@ -73,11 +73,11 @@ impl AdmissionControl {
             .map_err(|_| self.refuse(ShedReason::InFlight))?;
         let mut place = Place {
             admission: Arc::clone(self),
-            owner,
+            principal,
             is_in_crowd: false,
         };
-        if before >= self.cap / 2 && owner.has_share() {
-            self.join_crowd(owner)?;
+        if before >= self.cap / 2 && principal.has_share() {
+            self.join_crowd(principal)?;
             place.is_in_crowd = true;
         }
         if !self.max_queue_delay.is_zero() {
@@ -88,22 +88,22 @@ impl AdmissionControl {
 
     /// Counts a place in the upper half. One principal has half of that half, so that a quarter of
     /// all places is left for others, whoever took the lower half.
-    fn join_crowd(&self, owner: Owner) -> Result<(), Box<Fault>> {
+    fn join_crowd(&self, principal: PrincipalHash) -> Result<(), Box<Fault>> {
         let mut crowd = self.crowd.lock();
-        let own = crowd.get(&owner).copied().unwrap_or(0);
+        let own = crowd.get(&principal).copied().unwrap_or(0);
         if own >= (self.cap / 4).max(1) {
             return Err(self.refuse(ShedReason::Share));
         }
-        crowd.insert(owner, own + 1);
+        crowd.insert(principal, own + 1);
         Ok(())
     }
 
-    fn leave_crowd(&self, owner: Owner) {
+    fn leave_crowd(&self, principal: PrincipalHash) {
         let mut crowd = self.crowd.lock();
-        if let Some(own) = crowd.get_mut(&owner) {
+        if let Some(own) = crowd.get_mut(&principal) {
             *own -= 1;
             if *own == 0 {
-                crowd.remove(&owner);
+                crowd.remove(&principal);
             }
         }
     }
@@ -158,9 +158,9 @@ impl AdmissionControl {
 /// Tells principals apart without holding them, which every call would pay for: by a keyed hash of
 /// the id. An address would be another principal's after a reload, while calls are still under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Owner(u64);
+struct PrincipalHash(u64);
 
-impl Owner {
+impl PrincipalHash {
     /// All callers where nobody needs a credential.
     const ANYBODY: Self = Self(0);
 
@@ -181,15 +181,15 @@ impl Owner {
 /// A call's place, free again when this is dropped.
 struct Place {
     admission: Arc<AdmissionControl>,
-    owner: Owner,
-    /// Whether it is counted among the owner's in the upper half.
+    principal: PrincipalHash,
+    /// Whether it is counted among the principal's in the upper half.
     is_in_crowd: bool,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         if self.is_in_crowd {
-            self.admission.leave_crowd(self.owner);
+            self.admission.leave_crowd(self.principal);
         }
         self.admission.calls.fetch_sub(1, Ordering::Relaxed);
     }
@@ -232,7 +232,7 @@ where
     }
 
     fn call(&mut self, call: TracedCall) -> Self::Future {
-        match self.admission.take(Owner::of(&call.call.principal)) {
+        match self.admission.take(PrincipalHash::of(&call.call.principal)) {
             Ok(place) => Either::Left(Placed {
                 is_counted: !is_of_catalogue(&call.call),
                 inner: self.inner.call(call),
@@ -296,7 +296,7 @@ where
         let Some(place) = this.place.take() else {
             return Poll::Ready(Ok(outcome));
         };
-        if let Some(held) = place.admission.answers.try_hold(place.owner, size) {
+        if let Some(held) = place.admission.answers.try_hold(place.principal, size) {
             return Poll::Ready(Ok(bind(outcome, held, place)));
         }
         let waiting = this
@@ -342,7 +342,7 @@ fn bind(outcome: Outcome, held: Held, place: Place) -> Outcome {
 
 async fn when_there_is_room(outcome: Outcome, size: usize, place: Place) -> Outcome {
     let answers = Arc::clone(&place.admission.answers);
-    match answers.hold(place.owner, size).await {
+    match answers.hold(place.principal, size).await {
         Some(held) => bind(outcome, held, place),
         None => {
             place.admission.metrics.shed(ShedReason::Answers);

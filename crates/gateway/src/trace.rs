@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use switchboard_backends::method_label::method_label;
 use switchboard_orchestrator::TracedCall;
 use switchboard_protocol::call::{Call, Outcome};
 use switchboard_protocol::error::CallError;
@@ -55,28 +56,6 @@ impl<S> Layer<S> for TraceLayer {
     }
 }
 
-/// The label of a method, without a search for its name.
-const fn label_of(method: Method) -> MethodLabel {
-    match method {
-        Method::Discover => MethodLabel::ServerDiscover,
-        Method::ToolsList => MethodLabel::ToolsList,
-        Method::ToolsCall => MethodLabel::ToolsCall,
-        Method::ResourcesList => MethodLabel::ResourcesList,
-        Method::ResourceTemplatesList => MethodLabel::ResourceTemplatesList,
-        Method::ResourcesRead => MethodLabel::ResourcesRead,
-        Method::PromptsList => MethodLabel::PromptsList,
-        Method::PromptsGet => MethodLabel::PromptsGet,
-        Method::Complete => MethodLabel::CompletionComplete,
-        Method::Listen => MethodLabel::SubscriptionsListen,
-        Method::TasksGet => MethodLabel::TasksGet,
-        Method::TasksUpdate => MethodLabel::TasksUpdate,
-        Method::TasksCancel => MethodLabel::TasksCancel,
-        Method::SkillsList => MethodLabel::SkillsList,
-        Method::SkillsGet => MethodLabel::SkillsGet,
-        Method::DirectoryRead => MethodLabel::DirectoryRead,
-    }
-}
-
 /// The label of the version that a client speaks.
 const fn client_version(version: Version) -> ClientVersion {
     match version {
@@ -122,9 +101,9 @@ where
         let measured = Measured {
             _in_flight: parts.metrics.call_in_flight(),
             parts: Arc::clone(parts),
-            method: label_of(call.method),
+            method: method_label(call.method),
             started: Instant::now(),
-            error: Some(ErrorType::Cancelled),
+            has_ended: false,
             span: span.clone(),
             unsampled,
             is_given,
@@ -246,7 +225,7 @@ pub(crate) struct Measured {
     _in_flight: GaugeGuard,
     method: MethodLabel,
     started: Instant,
-    error: Option<ErrorType>,
+    has_ended: bool,
     span: CallSpan,
     /// Taken when the call has ended.
     unsampled: Option<Box<Unsampled>>,
@@ -291,9 +270,12 @@ pub(crate) fn error_code(error: &CallError) -> i64 {
 }
 
 impl Measured {
-    /// Takes note of how it ended; whether anything of it is exported.
+    /// Counts it and takes note of how it ended; whether anything of it is exported.
     fn record(&mut self, error: Option<ErrorType>, code: Option<i64>) -> bool {
-        self.error = error;
+        self.has_ended = true;
+        let took = self.started.elapsed();
+        let metrics = &self.parts.metrics;
+        metrics.server_operation(self.method, error, took);
         if self.span.is_recording() {
             self.span.record_outcome(error.map(ErrorType::as_str), code);
             self.span.end();
@@ -301,7 +283,6 @@ impl Measured {
         }
         match (self.unsampled.take(), self.parts.sampler.late()) {
             (Some(unsampled), Some(late)) => {
-                let took = self.started.elapsed();
                 let is_wanted = late.wants(error, code, took);
                 if is_wanted {
                     unsampled.export(late, took, error, code);
@@ -315,27 +296,8 @@ impl Measured {
 
 impl Drop for Measured {
     fn drop(&mut self) {
-        if self.error == Some(ErrorType::Cancelled) {
-            self.record(self.error, None);
-        }
-        self.parts
-            .metrics
-            .server_operation(self.method, self.error, self.started.elapsed());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_method_has_the_label_of_its_name() {
-        for method in Method::ALL {
-            assert_eq!(
-                label_of(method),
-                MethodLabel::from_method(method.as_str()),
-                "{method:?}"
-            );
+        if !self.has_ended {
+            self.record(Some(ErrorType::Cancelled), None);
         }
     }
 }

@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn the_end_drops_what_is_left_on_the_workers() {
-        struct Told(std::sync::mpsc::SyncSender<()>);
-        impl Drop for Told {
+        struct OnDrop(std::sync::mpsc::SyncSender<()>);
+        impl Drop for OnDrop {
             fn drop(&mut self) {
                 let _ = self.0.send(());
             }
@@ -176,9 +176,9 @@ mod tests {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         let workers = Workers::start(1).unwrap();
         let tasks = workers.alive_tasks();
-        let told = Told(sender);
+        let on_drop = OnDrop(sender);
         workers.place().runtime.spawn(async move {
-            let _told = told;
+            let _on_drop = on_drop;
             std::future::pending::<()>().await;
         });
         assert_eq!(tasks(), 1);

@@ -1,5 +1,5 @@
 //! Results that answer equal calls: looked up behind the decision about a call and before its backend,
-//! kept behind redaction and before whatever is the caller's own ([decision 19]).
+//! cached behind redaction and before whatever is the caller's own ([decision 19]).
 //!
 //! [decision 19]: ../../../docs/decisions/0019-what-comes-back.md
 
@@ -26,32 +26,32 @@ pub(crate) mod changes;
 mod check;
 mod flights;
 mod key;
+mod miss;
 mod recording;
-mod seat;
 
 use self::changes::Changes;
 pub(crate) use self::check::problems;
-use self::flights::{Flights, Landed, Turn};
+use self::flights::{Flights, Role, Shared};
 use self::key::{KeyBase, Subject};
+use self::miss::Miss;
 use self::recording::Recorded;
-use self::seat::Seat;
 use crate::catalogue::Snapshot;
 use crate::delivery::WayBack;
 use crate::resolve::Destination;
 use crate::results::readdressed;
 
-/// What results are kept with.
+/// What results are cached with.
 #[derive(Clone, Debug)]
 pub struct CacheParts {
-    /// Where they are kept.
+    /// Where they are cached.
     pub store: Arc<dyn ResultCache>,
     /// How long they answer calls where their backend says nothing else.
     pub ttl: Duration,
-    /// The largest that is kept, in bytes.
+    /// The largest that is cached, in bytes.
     pub max_entry: usize,
 }
 
-/// Answers calls with results that are kept, and keeps them.
+/// Answers calls with cached results, and caches them.
 pub(crate) struct Cached {
     parts: CacheParts,
     flights: Arc<Flights>,
@@ -79,8 +79,8 @@ pub(crate) struct Question {
 pub(crate) enum Found {
     /// A result.
     Answer(Outcome),
-    /// None; the call is to be made, and what comes of it told.
-    Nothing(Box<Seat>),
+    /// None; the call is to be made, and what comes of it handed to this.
+    Miss(Box<Miss>),
     /// None, and its time is over.
     TooLate(CallError),
 }
@@ -106,7 +106,7 @@ impl Cached {
         &self.changes
     }
 
-    /// What is to be asked for a call; `None`: nothing is kept of it.
+    /// What is to be asked for a call; `None`: its result is not cached.
     pub(crate) fn question(
         &self,
         backend: &Backend,
@@ -117,10 +117,10 @@ impl Cached {
     ) -> Option<Box<Question>> {
         let (config, fingerprint) = backend.cache()?;
         let kind = destination.policy_target().kind;
-        let is_kept = match (kind, destination.effects) {
+        let may_be_cached = match (kind, destination.effects) {
             (TargetKind::Tool, Some(effects)) => {
                 let trusts_hints = backend.config().trust_annotations;
-                config.keeps(&destination.target, effects, trusts_hints)
+                config.caches(&destination.target, effects, trusts_hints)
             }
             (TargetKind::Resource, _) => config.resources && call.method == Method::ResourcesRead,
             _ => false,
@@ -133,7 +133,7 @@ impl Cached {
             rules: redactor.map(|redactor| redactor.rules()),
             fingerprint,
         };
-        let base = is_kept.then(|| KeyBase::of(call, &subject)).flatten();
+        let base = may_be_cached.then(|| KeyBase::of(call, &subject)).flatten();
         let Some(base) = base else {
             backend.metrics().looked_up(CacheOutcome::Bypassed);
             return None;
@@ -160,9 +160,9 @@ impl Cached {
         }))
     }
 
-    /// What the caller gets of what is kept or what an equal call got, or the seat of the one that is
-    /// made.
-    pub(crate) async fn answer_or_seat(
+    /// What the caller gets of a cached result or of what an equal call got, or the miss of the call
+    /// that is made.
+    pub(crate) async fn answer_or_miss(
         &self,
         question: Box<Question>,
         terms: Option<&Terms>,
@@ -176,9 +176,9 @@ impl Cached {
         };
         let outcome = match found {
             Ok(answer) => answer.deliver(&metrics, way_back),
-            Err(nothing) => return nothing,
+            Err(none) => return none,
         };
-        // Secrets were taken out before it was kept, by the same rules.
+        // Secrets were taken out before it was cached, by the same rules.
         Found::Answer(match terms {
             Some(terms) => way_back.fit(terms, outcome).await,
             None => outcome,
@@ -194,9 +194,9 @@ impl Cached {
         })
     }
 
-    /// Looks for a result, waits for that of an equal call, or takes the seat of the one that is made.
+    /// Looks for a result, waits for that of an equal call, or gives the miss of the call that is made.
     async fn find(&self, question: Question, call: &Call) -> Result<Answer, Found> {
-        let mut seat = Box::new(Seat {
+        let mut miss = Box::new(Miss {
             question,
             lead: None,
             stale: None,
@@ -205,44 +205,44 @@ impl Cached {
             recorded: Arc::clone(&self.recorded),
         });
         let deadline = call.deadline.map(|deadline| deadline.at.into());
-        if let Some(aboard) = self.flights.board(&seat.question.key) {
-            let turn = match deadline {
-                Some(deadline) => timeout_at(deadline, aboard.turn()).await,
-                None => Ok(aboard.turn().await),
+        if let Some(member) = self.flights.join(&miss.question.key) {
+            let role = match deadline {
+                Some(deadline) => timeout_at(deadline, member.role()).await,
+                None => Ok(member.role().await),
             };
-            match turn {
-                Ok(Turn::Lead(lead)) => seat.lead = Some(lead),
-                // What was kept for longer than it may be while this call waited is none.
-                Ok(Turn::Landed(Some(landed))) if seat.question.may_have(&landed) => {
+            match role {
+                Ok(Role::Lead(lead)) => miss.lead = Some(lead),
+                // What became too old while this call waited is none.
+                Ok(Role::Follow(Some(shared))) if miss.question.may_have(&shared) => {
                     return Ok(Answer {
-                        result: landed.result,
-                        served: landed.served,
+                        result: shared.result,
+                        served: shared.served,
                     });
                 }
-                Ok(Turn::Landed(_)) => {}
-                Err(_) => return Err(Found::TooLate(too_late(&seat.question.backend))),
+                Ok(Role::Follow(_)) => {}
+                Err(_) => return Err(Found::TooLate(too_late(&miss.question.backend))),
             }
         }
         // Again, since the call that went before may have ended in between; and for the first time
         // where somebody else has to be asked.
-        if let Some(answer) = seat.look().await {
-            if let Some(lead) = seat.lead.take() {
-                lead.land(Some(Landed {
+        if let Some(answer) = miss.look().await {
+            if let Some(lead) = miss.lead.take() {
+                lead.finish(Some(Shared {
                     result: answer.result.clone(),
                     served: Served::Hit,
                 }));
             }
             return Ok(answer);
         }
-        seat.question.metrics.looked_up(CacheOutcome::Miss);
+        miss.question.metrics.looked_up(CacheOutcome::Miss);
         if let Some(trail) = &call.trail {
-            trail.tell(Incident::CacheMiss {
-                backend: &seat.question.backend,
+            trail.report(Incident::CacheMiss {
+                backend: &miss.question.backend,
             });
         }
         // It may have waited until now.
-        seat.question.asked_at = now();
-        Err(Found::Nothing(seat))
+        miss.question.asked_at = now();
+        Err(Found::Miss(miss))
     }
 }
 
@@ -271,17 +271,17 @@ impl Question {
     }
 
     /// Whether the result of an equal call answers this one.
-    fn may_have(&self, landed: &Landed) -> bool {
+    fn may_have(&self, shared: &Shared) -> bool {
         let now = now();
-        let is_in_time = match landed.served {
-            Served::Stale => landed.result.is_kept(now),
-            Served::Hit | Served::Coalesced => landed.result.is_fresh(now),
+        let is_in_time = match shared.served {
+            Served::Stale => shared.result.is_usable(now),
+            Served::Hit | Served::Coalesced => shared.result.is_fresh(now),
         };
-        is_in_time && self.is_right(&landed.result)
+        is_in_time && self.is_right(&shared.result)
     }
 
-    /// A result as it is kept, if it may be, and under which key.
-    fn kept(&self, text: Bytes) -> Option<(CacheKey, CachedResult)> {
+    /// A result as it is cached, if it may be, and under which key.
+    fn cached(&self, text: Bytes) -> Option<(CacheKey, CachedResult)> {
         let is_resource = self.kind == TargetKind::Resource;
         let (places, hints) = Places::find(&text, is_resource)?;
         let (fresh_for, key) = match is_resource {
@@ -295,7 +295,7 @@ impl Question {
             text,
             asked_at: self.asked_at,
             fresh_for,
-            kept_for: fresh_for.saturating_add(self.stale_for),
+            usable_for: fresh_for.saturating_add(self.stale_for),
             places,
         };
         result.is_fresh(now()).then_some((key, result))
@@ -334,7 +334,7 @@ impl Answer {
     }
 }
 
-/// A result with the addresses of this catalogue: another may have been in force when it was kept, in
+/// A result with the addresses of this catalogue: another may have been in force when it was cached, in
 /// which a URI still led to its server.
 fn with_addresses_of(
     snapshot: &Snapshot,

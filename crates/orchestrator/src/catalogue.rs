@@ -492,7 +492,7 @@ impl Snapshot {
     }
 }
 
-/// The owner of the snapshot that is in force.
+/// Holds the snapshot that is in force.
 #[derive(Debug)]
 pub struct Catalogue {
     current: ArcSwap<Snapshot>,

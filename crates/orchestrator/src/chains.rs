@@ -23,7 +23,7 @@ mod schema;
 pub(crate) mod standing_in;
 mod state;
 mod substitute;
-mod told;
+mod tried;
 
 use arguments::Mapping;
 use group::{Group, Order};

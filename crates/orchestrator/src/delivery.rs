@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use switchboard_backends::Take;
 use switchboard_protocol::call::{Call, Completed, Outcome, Payload};
-use switchboard_protocol::delivery::{Conversions, Terms};
+use switchboard_protocol::delivery::{Cap, Conversions, Terms};
 use switchboard_protocol::json::Span;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::policy::Target;
@@ -18,6 +18,7 @@ use switchboard_protocol::version::Version;
 use switchboard_telemetry::Metrics;
 
 use self::cut::Schemas;
+use self::redact::Redacted;
 use crate::catalogue::{Entry, Snapshot};
 use crate::kept::Kept;
 use crate::resolve::Destination;
@@ -88,33 +89,20 @@ pub(crate) fn take(terms: Option<&Terms>, call: &Call) -> Take {
 }
 
 /// The outcome without what the redactor finds, if there is one.
-///
-/// # Errors
-/// What will be it, of a large one.
-fn redacted(terms: &Terms, outcome: Outcome) -> Result<Outcome, BoxFuture<'static, Outcome>> {
+fn redacted(terms: &Terms, outcome: Outcome) -> Redacted {
     match &terms.redactor {
         Some(redactor) => redact::redacted(redactor, outcome),
-        None => Ok(outcome),
+        None => Redacted::Now(outcome),
     }
 }
 
-/// The outcome if it is neither converted nor too large, as nearly all.
-///
-/// # Errors
-/// The outcome again, if it may be.
-fn passed(terms: &Terms, outcome: Outcome) -> Result<Outcome, Outcome> {
-    if !terms.conversions.is_none() {
-        return Err(outcome);
-    }
-    let Some(cap) = terms.cap else {
-        return Ok(outcome);
+/// Whether an outcome is neither converted nor too large, for certain, as nearly all.
+fn passes(terms: &Terms, outcome: &Outcome) -> bool {
+    let fits = |cap: Cap| match outcome {
+        Outcome::Complete(completed) => completed.result.len() as u64 <= cap.always_within(),
+        _ => false,
     };
-    match outcome {
-        Outcome::Complete(completed) if completed.result.len() as u64 <= cap.always_within() => {
-            Ok(Outcome::Complete(completed))
-        }
-        outcome => Err(outcome),
-    }
+    terms.conversions.is_none() && terms.cap.is_none_or(fits)
 }
 
 /// The way of the results of one call to whoever made it.
@@ -132,35 +120,32 @@ impl WayBack<'_> {
         // First, so that nothing behind it ever has a secret that was found. What is rare is boxed, since
         // it would make the future of every call larger.
         let outcome = match self.watched_trail(terms) {
-            Some(trail) => Box::pin(self.redacted_and_told(trail, terms, outcome)).await,
+            Some(trail) => Box::pin(self.redacted_and_reported(trail, terms, outcome)).await,
             None => match redacted(terms, outcome) {
-                Ok(outcome) => outcome,
-                Err(large) => large.await,
+                Redacted::Now(outcome) => outcome,
+                Redacted::InSteps(outcome) => outcome.await,
             },
         };
-        match passed(terms, outcome) {
-            Ok(outcome) => outcome,
-            Err(outcome) => self.deliverer.fitted(terms, self, outcome).await,
+        if passes(terms, &outcome) {
+            return outcome;
         }
+        self.deliverer.fitted(terms, self, outcome).await
     }
 
     /// The outcome without what the redactor finds, if there is one.
     pub(crate) async fn redacted(&self, terms: &Terms, outcome: Outcome) -> Outcome {
-        if let Some(trail) = self.watched_trail(terms) {
-            return Box::pin(self.redacted_and_told(trail, terms, outcome)).await;
-        }
-        match redacted(terms, outcome) {
-            Ok(outcome) => outcome,
-            Err(large) => large.await,
+        match self.watched_trail(terms) {
+            Some(trail) => Box::pin(self.redacted_and_reported(trail, terms, outcome)).await,
+            None => redacted(terms, outcome).outcome().await,
         }
     }
 
     /// An outcome without secrets, in a form that its caller can use, and no larger than it may be.
     pub(crate) async fn fit(self, terms: &Terms, outcome: Outcome) -> Outcome {
-        match passed(terms, outcome) {
-            Ok(outcome) => outcome,
-            Err(outcome) => self.deliverer.fitted(terms, self, outcome).await,
+        if passes(terms, &outcome) {
+            return outcome;
         }
+        self.deliverer.fitted(terms, self, outcome).await
     }
 
     /// The trail of a call that is traced, if anything may be taken out of its result.
@@ -171,21 +156,23 @@ impl WayBack<'_> {
 
     /// The outcome without what the redactor finds; its trace says whether that is anything. What is
     /// still arriving is not known yet.
-    async fn redacted_and_told(&self, trail: &Trail, terms: &Terms, outcome: Outcome) -> Outcome {
+    async fn redacted_and_reported(
+        &self,
+        trail: &Trail,
+        terms: &Terms,
+        outcome: Outcome,
+    ) -> Outcome {
         let text = |outcome: &Outcome| match outcome {
             Outcome::Complete(completed) => Some(completed.result.clone()),
             Outcome::InputRequired(result) => Some(result.clone()),
             Outcome::Arriving(_) | Outcome::Failed(_) => None,
         };
         let before = text(&outcome);
-        let outcome = match redacted(terms, outcome) {
-            Ok(outcome) => outcome,
-            Err(large) => large.await,
-        };
+        let outcome = redacted(terms, outcome).outcome().await;
         if let Some((before, after)) = before.zip(text(&outcome))
             && !is_same(&before, &after)
         {
-            trail.tell(Incident::Redacted {
+            trail.report(Incident::Redacted {
                 backend: &self.destination.backend,
             });
         }
@@ -285,10 +272,7 @@ impl Deliverer {
             schemas: &self.schemas,
             metrics: &self.metrics,
         };
-        let outcome = match redacted(&terms, outcome) {
-            Ok(outcome) => outcome,
-            Err(large) => large.await,
-        };
+        let outcome = redacted(&terms, outcome).outcome().await;
         match outcome {
             Outcome::Complete(task) => delivery.capped_in_task(task).await,
             other => delivery.capped(other).await,

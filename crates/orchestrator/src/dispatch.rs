@@ -23,7 +23,7 @@ use crate::continuation::{self, Continuation};
 use crate::delivery::notifications::{Notifications, hearing};
 use crate::delivery::{self, WayBack};
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
-use crate::replicas::owner_away;
+use crate::replicas::replica_away;
 use crate::resolve::{Destination, Resolution, resolve};
 use crate::results::{self, SealedAt};
 use crate::settle::{settle, settle_unexecuted};
@@ -184,7 +184,7 @@ impl Inner {
         if let Some(continuation) = continuation
             && continuation.home.is_elsewhere(self.replica.as_ref())
         {
-            return Err(owner_away(backend.name()).into());
+            return Err(replica_away(backend.name()).into());
         }
         let param_headers = mirrored(destination, call)?;
         let is_continuation = continuation.is_some_and(|it| it.is_first_use);
@@ -212,7 +212,7 @@ impl Inner {
             endpoint: continuation.and_then(|continuation| continuation.home.endpoint()),
             take: delivery::take(terms.as_ref(), call),
         };
-        let mut seat = None;
+        let mut miss = None;
         if let Some(question) = question
             && let Some(cached) = &self.cached
         {
@@ -223,8 +223,8 @@ impl Inner {
                 call,
                 destination,
             };
-            match Box::pin(cached.answer_or_seat(question, terms.as_ref(), way_back)).await {
-                Found::Nothing(it) => seat = Some(it),
+            match Box::pin(cached.answer_or_miss(question, terms.as_ref(), way_back)).await {
+                Found::Miss(it) => miss = Some(it),
                 Found::Answer(outcome) => return Ok(settle_unexecuted(permit, outcome)),
                 Found::TooLate(error) => return Ok(settle(permit, error.into(), false)),
             }
@@ -243,7 +243,7 @@ impl Inner {
         let is_answered = reply.is_ok();
         let is_final = !matches!(&reply, Ok(Reply::Whole(answer)) if !answer.is_final());
         let outcome = self.outcome(snapshot, call, target.name, backend.name(), reply, attempt);
-        if seat.is_none() && terms.is_none() {
+        if miss.is_none() && terms.is_none() {
             return Ok(settle(permit, outcome, is_answered));
         }
         let way_back = WayBack {
@@ -252,9 +252,9 @@ impl Inner {
             call,
             destination,
         };
-        let (outcome, failure) = match (seat, &terms) {
-            (Some(seat), _) => {
-                Box::pin(seat.tell(terms.as_ref(), outcome, is_final, way_back)).await
+        let (outcome, failure) = match (miss, &terms) {
+            (Some(miss), _) => {
+                Box::pin(miss.finish(terms.as_ref(), outcome, is_final, way_back)).await
             }
             (None, Some(terms)) => (way_back.deliver(terms, outcome).await, None),
             (None, None) => (outcome, None),

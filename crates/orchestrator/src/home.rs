@@ -8,7 +8,7 @@ use switchboard_backends::Answer;
 /// Parts the name of a backend, which may be any text without it, from its endpoint.
 const BEFORE_ENDPOINT: char = '\u{1}';
 /// What stands before the address of a replica that alone has it, and of one that is asked first.
-const BEFORE_OWNER: char = '\u{2}';
+const BEFORE_ONLY: char = '\u{2}';
 const BEFORE_FIRST: char = '\u{3}';
 /// What the address of a replica begins with, and hardly the end of a backend's name.
 const SCHEME: &str = "https://";
@@ -28,7 +28,7 @@ pub(crate) struct Home {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Replica {
     /// Nobody else has it.
-    Owner(Arc<str>),
+    Only(Arc<str>),
     /// Anybody can go on with it, but this one remembers more.
     First(Arc<str>),
 }
@@ -36,7 +36,7 @@ pub(crate) enum Replica {
 impl Replica {
     pub(crate) fn address(&self) -> &Arc<str> {
         match self {
-            Self::Owner(address) | Self::First(address) => address,
+            Self::Only(address) | Self::First(address) => address,
         }
     }
 }
@@ -51,16 +51,17 @@ impl Home {
             replica: replica.map(|address| {
                 let address = Arc::clone(address);
                 match answer.stays {
-                    true => Replica::Owner(address),
+                    true => Replica::Only(address),
                     false => Replica::First(address),
                 }
             }),
         }
     }
 
-    /// The same, for something that no replica remembers more of than its server.
-    pub(crate) fn anywhere_else(mut self) -> Self {
-        self.replica = self.replica.filter(|it| matches!(it, Replica::Owner(_)));
+    /// The same without the replica that is asked first, for something that none remembers more of than
+    /// its server.
+    pub(crate) fn without_first(mut self) -> Self {
+        self.replica = self.replica.filter(|it| matches!(it, Replica::Only(_)));
         self
     }
 
@@ -71,7 +72,7 @@ impl Home {
 
     /// Whether another replica than the one at this address has it, and nobody else.
     pub(crate) fn is_elsewhere(&self, here: Option<&Arc<str>>) -> bool {
-        matches!(&self.replica, Some(Replica::Owner(address)) if Some(address) != here)
+        matches!(&self.replica, Some(Replica::Only(address)) if Some(address) != here)
     }
 
     /// Reads what its `Display` wrote.
@@ -93,15 +94,15 @@ impl Home {
 
 /// Takes the replica off the end, if there is one.
 fn parse_replica(text: &str) -> (&str, Option<Replica>) {
-    let Some(at) = text.rfind([BEFORE_OWNER, BEFORE_FIRST]) else {
+    let Some(at) = text.rfind([BEFORE_ONLY, BEFORE_FIRST]) else {
         return (text, None);
     };
     let (before, mark, address) = (&text[..at], &text[at..=at], &text[at + 1..]);
     if !address.starts_with(SCHEME) {
         return (text, None);
     }
-    let replica = match mark.starts_with(BEFORE_OWNER) {
-        true => Replica::Owner(address.into()),
+    let replica = match mark.starts_with(BEFORE_ONLY) {
+        true => Replica::Only(address.into()),
         false => Replica::First(address.into()),
     };
     (before, Some(replica))
@@ -114,7 +115,7 @@ impl fmt::Display for Home {
             write!(f, "{BEFORE_ENDPOINT}{endpoint:x}")?;
         }
         match &self.replica {
-            Some(Replica::Owner(address)) => write!(f, "{BEFORE_OWNER}{address}"),
+            Some(Replica::Only(address)) => write!(f, "{BEFORE_ONLY}{address}"),
             Some(Replica::First(address)) => write!(f, "{BEFORE_FIRST}{address}"),
             None => Ok(()),
         }
@@ -130,7 +131,7 @@ mod tests {
         let address: Arc<str> = "https://10.0.0.7:8082".into();
         let replicas = [
             None,
-            Some(Replica::Owner(Arc::clone(&address))),
+            Some(Replica::Only(Arc::clone(&address))),
             Some(Replica::First(address)),
         ];
         for (backend, endpoint) in [
@@ -161,16 +162,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_has_one_owner_is_elsewhere() {
+    fn only_what_one_replica_alone_has_is_elsewhere() {
         let (here, there): (Arc<str>, Arc<str>) = ("https://a:1".into(), "https://b:1".into());
         let at = |replica| Home {
             backend: "files".into(),
             endpoint: 0,
             replica,
         };
-        let owned = at(Some(Replica::Owner(Arc::clone(&there))));
-        assert!(owned.is_elsewhere(Some(&here)) && owned.is_elsewhere(None));
-        assert!(!owned.is_elsewhere(Some(&there)));
+        let of_one = at(Some(Replica::Only(Arc::clone(&there))));
+        assert!(of_one.is_elsewhere(Some(&here)) && of_one.is_elsewhere(None));
+        assert!(!of_one.is_elsewhere(Some(&there)));
         assert!(!at(Some(Replica::First(there))).is_elsewhere(Some(&here)));
         assert!(!at(None).is_elsewhere(Some(&here)));
     }

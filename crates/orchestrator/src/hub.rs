@@ -127,7 +127,7 @@ enum Closing {
     #[default]
     Open,
     Announced,
-    Told,
+    Delivered,
 }
 
 impl Default for Hub {
@@ -217,7 +217,7 @@ impl Hub {
                 .collect()
         };
         for slot in concerned {
-            slot.tell(|pending| {
+            slot.notify(|pending| {
                 let news = slot.wants.intersection(changes);
                 pending.lists.tools |= news.tools;
                 pending.lists.prompts |= news.prompts;
@@ -240,7 +240,7 @@ impl Hub {
             )
         };
         for slot in concerned {
-            slot.tell(|pending| {
+            slot.notify(|pending| {
                 pending.uris.insert(Arc::clone(&uri));
             });
         }
@@ -254,7 +254,7 @@ impl Hub {
             state.all.values().cloned().collect()
         };
         for slot in all {
-            slot.tell(|pending| {
+            slot.notify(|pending| {
                 if pending.closing == Closing::Open {
                     pending.closing = Closing::Announced;
                 }
@@ -339,7 +339,7 @@ impl Listeners {
 impl Slot {
     /// Changes what is pending and wakes whoever polls. Not to be called with the hub locked:
     /// waking runs foreign code.
-    fn tell(&self, change: impl FnOnce(&mut Pending)) {
+    fn notify(&self, change: impl FnOnce(&mut Pending)) {
         let waker = {
             let mut pending = self.pending.lock();
             change(&mut pending);
@@ -366,7 +366,7 @@ impl Pending {
             return Some(Event::ResourceUpdated(uri));
         }
         if self.closing == Closing::Announced {
-            self.closing = Closing::Told;
+            self.closing = Closing::Delivered;
             return Some(Event::Closed);
         }
         None
@@ -392,7 +392,7 @@ impl Listener {
         if let Some(event) = pending.next() {
             return Poll::Ready(Some(event));
         }
-        if pending.closing == Closing::Told {
+        if pending.closing == Closing::Delivered {
             return Poll::Ready(None);
         }
         match &mut pending.waker {

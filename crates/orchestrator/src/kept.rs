@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use switchboard_backends::config::limits::show_size;
 use switchboard_protocol::call::Call;
+use switchboard_protocol::delivery::STEP;
 use switchboard_protocol::policy::Target;
 use switchboard_protocol::token::random_id;
 use tokio::runtime::Handle;
@@ -26,9 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::at::KeptAt;
 use self::decode::Decoder;
+use self::fair_semaphore::FairSemaphore;
 use self::filling::Filling;
-use self::store::{Accounts, Content, Entries, Entry, Owner};
-use self::turns::Turns;
+use self::store::{Accounts, Content, Entries, Entry, Provenance};
 use crate::config::NamesConfig;
 use crate::config::kept_results::KeptResultsConfig;
 
@@ -37,6 +38,7 @@ mod at;
 mod body;
 mod decode;
 mod digest;
+mod fair_semaphore;
 mod filling;
 pub(crate) mod listed;
 mod outline;
@@ -48,15 +50,13 @@ mod store;
 mod string;
 #[cfg(test)]
 mod tests;
-mod turns;
 
 /// What the URIs of kept results begin with; the id of one follows.
 pub(crate) const SCHEME: &str = "switchboard-result://";
 
-/// As much is decoded before other tasks have their turn, in bytes.
-const TURN: usize = 64 * 1024;
-/// As much base64 is decoded before other tasks have their turn, in bytes: whole groups of four.
-const BASE64_TURN: usize = TURN / 3 * 4;
+/// How much base64 is decoded before others have their turn on the thread, in bytes: whole groups of
+/// four.
+const BASE64_STEP: usize = STEP / 3 * 4;
 /// The most readings of files at once.
 const MAX_READING: usize = 4;
 /// The most searches at once.
@@ -74,8 +74,8 @@ struct Shared {
     entries: Mutex<Entries>,
     /// Wakes the task that lets results expire.
     changed: Notify,
-    reading: Turns,
-    searching: Turns,
+    reading: FairSemaphore,
+    searching: FairSemaphore,
     /// `None`: there are no other replicas.
     at: Option<KeptAt>,
 }
@@ -102,7 +102,7 @@ pub(crate) struct Keeping {
     is_broken: bool,
 }
 
-/// A result that was kept.
+/// A result that was kept, as its caller is to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct KeptResult {
     /// Where it can be read, for as long as it is kept.
@@ -131,17 +131,17 @@ impl Kept {
             accounts: Arc::default(),
             entries: Mutex::default(),
             changed: Notify::new(),
-            reading: Turns::new(MAX_READING),
-            searching: Turns::new(MAX_SEARCHING),
+            reading: FairSemaphore::new(MAX_READING),
+            searching: FairSemaphore::new(MAX_SEARCHING),
             at,
         }))
     }
 
     /// A new id, for a result of this principal.
-    fn new_id(&self, owner: &Owner) -> Result<Arc<str>, NoRoom> {
+    fn new_id(&self, provenance: &Provenance) -> Result<Arc<str>, NoRoom> {
         let id = match &self.0.at {
             None => random_id(),
-            Some(at) => at.id(&owner.principal),
+            Some(at) => at.id(&provenance.principal),
         };
         Ok(id.map_err(|_| NoRoom)?.into())
     }
@@ -183,7 +183,7 @@ impl Kept {
     /// [`NoRoom`], also where nothing is kept at all.
     pub(crate) fn begin(&self, call: &Call, target: &Target<'_>) -> Result<Keeping, NoRoom> {
         Ok(Keeping {
-            filling: Filling::begin(self, Owner::of(call, target), true)?,
+            filling: Filling::begin(self, Provenance::of(call, target), true)?,
             decoder: Decoder::new(),
             is_broken: false,
         })
@@ -199,7 +199,7 @@ impl Kept {
         target: &Target<'_>,
         result: &[u8],
     ) -> Result<KeptResult, NoRoom> {
-        let digest = digest::of_result(&Owner::of(call, target), result).await;
+        let digest = digest::of_result(&Provenance::of(call, target), result).await;
         if let Some(kept) = self.again(&digest) {
             return Ok(kept);
         }
@@ -220,17 +220,17 @@ impl Kept {
         media_type: &str,
         base64: &[u8],
     ) -> Result<KeptResult, NoRoom> {
-        let owner = Owner::of(call, target);
-        let digest = digest::of_content(&owner, media_type, base64).await;
+        let provenance = Provenance::of(call, target);
+        let digest = digest::of_content(&provenance, media_type, base64).await;
         if let Some(kept) = self.again(&digest) {
             return Ok(kept);
         }
-        let mut filling = Filling::begin(self, owner, false)?;
+        let mut filling = Filling::begin(self, provenance, false)?;
         filling.digest = Some(digest);
         // Before it is decoded: what is not kept costs nothing.
         filling.room.grow_to(base64.len() as u64 / 4 * 3)?;
-        for (turn, piece) in base64.chunks(BASE64_TURN).enumerate() {
-            if turn > 0 {
+        for (step, piece) in base64.chunks(BASE64_STEP).enumerate() {
+            if step > 0 {
                 yield_now().await;
             }
             STANDARD
@@ -253,7 +253,7 @@ impl Kept {
             .lock()
             .again(digest, now, now + terms.config.ttl);
         let (id, entry) = again?;
-        Some(told(&id, &entry, &terms))
+        Some(KeptResult::of(&id, &entry, &terms))
     }
 
     /// Forgets what was kept, unless some other result leads to it too.
@@ -328,8 +328,8 @@ impl Keeping {
     /// # Errors
     /// [`NoRoom`]: there is no more of it, or the disk is full. What was kept is gone then.
     pub(crate) async fn push(&mut self, piece: &[u8]) -> Result<(), NoRoom> {
-        for (turn, part) in piece.chunks(TURN).enumerate() {
-            if turn > 0 {
+        for (step, part) in piece.chunks(STEP).enumerate() {
+            if step > 0 {
                 yield_now().await;
             }
             if self.is_broken {
@@ -354,17 +354,18 @@ impl Keeping {
     }
 }
 
-/// What a caller is told of a result that is kept.
-fn told(id: &str, entry: &Entry, terms: &Terms) -> KeptResult {
-    KeptResult {
-        uri: format!("{SCHEME}{id}"),
-        size: entry.body.len(),
-        media_type: match &entry.content {
-            Content::Text(_) => "text/plain",
-            Content::Binary(media_type) => known_media_type(media_type),
-        },
-        shape: entry.shape.to_string(),
-        tool: Arc::clone(&terms.tool),
+impl KeptResult {
+    fn of(id: &str, entry: &Entry, terms: &Terms) -> Self {
+        Self {
+            uri: format!("{SCHEME}{id}"),
+            size: entry.body.len(),
+            media_type: match &entry.content {
+                Content::Text(_) => "text/plain",
+                Content::Binary(media_type) => known_media_type(media_type),
+            },
+            shape: entry.shape.to_string(),
+            tool: Arc::clone(&terms.tool),
+        }
     }
 }
 

@@ -71,7 +71,7 @@ pub struct Parts {
     pub known_lists: KnownLists,
     /// Whether callers are told apart.
     pub private: bool,
-    /// What results are kept with that answer equal calls; `None`: none are.
+    /// What results are cached with to answer equal calls; `None`: none are.
     pub cache: Option<CacheParts>,
     /// What decides who sees what, and about calls.
     pub policy: Arc<dyn Policy>,

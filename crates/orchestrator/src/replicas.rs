@@ -23,48 +23,50 @@ impl Orchestrator {
     /// A call that comes here all the same, since that one cannot be reached, is answered with what
     /// became of it.
     #[must_use]
-    pub fn owner(&self, call: &Call) -> Option<Arc<str>> {
+    pub fn replica_of(&self, call: &Call) -> Option<Arc<str>> {
         let inner = self.inner();
         let here = inner.replica.as_ref()?;
-        let owner = match call.method {
-            Method::Listen => inner.owner_of_listened(call),
-            method if method.names_task() => inner.owner_of_task(call, &call.target()?),
-            _ if inner.kept.concerns(call) => inner.kept.owner(call),
+        let replica = match call.method {
+            Method::Listen => inner.replica_of_listened(call),
+            method if method.names_task() => inner.replica_of_task(call, &call.target()?),
+            _ if inner.kept.concerns(call) => inner.kept.replica_of(call),
             method if method.may_require_input() && call.request.params.is_continuation() => {
-                inner.owner_of_continuation(call)
+                inner.replica_of_continuation(call)
             }
             _ => None,
         };
-        owner.filter(|owner| owner != here)
+        replica.filter(|replica| replica != here)
     }
 }
 
 impl Inner {
-    fn owner_of_task(&self, call: &Call, token: &str) -> Option<Arc<str>> {
+    fn replica_of_task(&self, call: &Call, token: &str) -> Option<Arc<str>> {
         let task = tasks::open(&self.sealer, call, token)?;
         task.home.replica.as_ref().map(Replica::address).cloned()
     }
 
     /// The one that has all of the tasks whose news are wanted: a stream comes from one replica.
-    fn owner_of_listened(&self, call: &Call) -> Option<Arc<str>> {
+    fn replica_of_listened(&self, call: &Call) -> Option<Arc<str>> {
         let filter = call.request.params.notifications?;
         let ids = member(call.request.slice(filter), "taskIds")?;
-        let mut owners = Vec::new();
+        let mut replicas = Vec::new();
         for_each_item(ids, |item| {
             // What is wrong with others is told where the stream is opened.
-            if owners.len() <= tasks::MAX_LISTENED
+            if replicas.len() <= tasks::MAX_LISTENED
                 && let Some(id) = json::as_str(item.of(ids))
                 && let Some(task) = tasks::open(&self.sealer, call, &id)
             {
-                owners.push(task.home.replica);
+                replicas.push(task.home.replica);
             }
         });
-        let first = owners.first()?.clone()?;
-        let is_of_all = owners.iter().all(|owner| owner.as_ref() == Some(&first));
+        let first = replicas.first()?.clone()?;
+        let is_of_all = replicas
+            .iter()
+            .all(|replica| replica.as_ref() == Some(&first));
         is_of_all.then(|| Arc::clone(first.address()))
     }
 
-    fn owner_of_continuation(&self, call: &Call) -> Option<Arc<str>> {
+    fn replica_of_continuation(&self, call: &Call) -> Option<Arc<str>> {
         let mut call = call.clone();
         // As the call will be made: its token is bound to the names that there are without a profile.
         if call.profile.is_some() {
@@ -81,7 +83,7 @@ impl Inner {
 }
 
 /// The fault of a call that goes on with what a replica has that cannot be reached.
-pub(crate) fn owner_away(backend: &Arc<str>) -> Fault {
+pub(crate) fn replica_away(backend: &Arc<str>) -> Fault {
     let message = format!(
         "What the server \"{backend}\" began is at a replica of the gateway that cannot be reached. Whether it goes on there, and what was done, is not known: check before you begin again."
     );

@@ -84,8 +84,8 @@ impl Asking<'_, '_> {
         self.snapshot.shows(&self.call.principal, profile, &target)
     }
 
-    /// The same of what there is: if it is hidden the policy is told that somebody asked for it.
-    fn is_shown_or_told(&self, kind: TargetKind, backend: &str, name: &str) -> bool {
+    /// The same of what there is: if it is hidden it is reported to the policy that somebody asked for it.
+    fn is_shown_or_reported(&self, kind: TargetKind, backend: &str, name: &str) -> bool {
         let is_shown = self.is_shown(kind, backend, name);
         if !is_shown {
             let target = Target {
@@ -150,7 +150,7 @@ impl<'s> Asking<'s, '_> {
         kind: TargetKind,
     ) -> Result<Resolution<'s>, CallError> {
         let entry =
-            entry.filter(|entry| self.is_shown_or_told(kind, &entry.backend, &entry.exposed));
+            entry.filter(|entry| self.is_shown_or_reported(kind, &entry.backend, &entry.exposed));
         if let Some(entry) = entry {
             return Ok(Resolution::To(Destination {
                 backend: Arc::clone(&entry.backend),
@@ -175,7 +175,7 @@ impl<'s> Asking<'s, '_> {
     fn routed(&self, route: Route<'_>, uri: &str) -> Result<Resolution<'s>, CallError> {
         let kind = TargetKind::Resource;
         match route {
-            Route::One { backend, uri } if self.is_shown_or_told(kind, &backend, &uri) => {
+            Route::One { backend, uri } if self.is_shown_or_reported(kind, &backend, &uri) => {
                 let target = Cow::Owned(uri.into_owned());
                 Ok(Resolution::To(Destination {
                     backend,

@@ -82,7 +82,7 @@ struct TaskSink {
 }
 
 impl TaskSink {
-    fn tell(&self, change: impl FnOnce(&mut Waiting) -> bool) -> bool {
+    fn update(&self, change: impl FnOnce(&mut Waiting) -> bool) -> bool {
         let mut waiting = self.waiting.lock();
         let taken = change(&mut waiting);
         let waker = waiting.waker.take();
@@ -94,7 +94,7 @@ impl TaskSink {
     }
 
     fn settled(&self) {
-        self.tell(|waiting| waiting.settled.insert(self.home.clone()));
+        self.update(|waiting| waiting.settled.insert(self.home.clone()));
     }
 
     fn acknowledged(&self, notification: &Envelope) -> bool {
@@ -111,21 +111,21 @@ impl TaskSink {
                 agreed.push(task.clone());
             }
         });
-        self.tell(|waiting| {
+        self.update(|waiting| {
             waiting.agreed.extend(agreed);
             waiting.settled.insert(self.home.clone());
             true
         })
     }
 
-    fn told(&self, notification: Envelope) -> bool {
+    fn state_changed(&self, notification: Envelope) -> bool {
         let Some(id) = notification.text(notification.params.task_id) else {
             return false;
         };
         let Some(task) = self.asked.get(&*id) else {
             return false;
         };
-        self.tell(|waiting| {
+        self.update(|waiting| {
             // What nobody agreed on nobody asked for.
             if !waiting.agreed.contains(task) {
                 return false;
@@ -148,7 +148,7 @@ impl Sink for TaskSink {
             return false;
         };
         if notification.method() == "notifications/tasks" {
-            self.told(notification)
+            self.state_changed(notification)
         } else {
             self.acknowledged(&notification)
         }
@@ -193,7 +193,7 @@ impl Orchestrator {
                     if task.home.is_elsewhere(inner.replica.as_ref()) {
                         return None;
                     }
-                    task.is_shown_or_told(&snapshot, call)
+                    task.is_shown_or_reported(&snapshot, call)
                         .then(|| (task, name.clone()))
                 })
                 .collect(),
@@ -233,8 +233,10 @@ impl TaskNews {
                 waiting: Arc::clone(&self.waiting),
             });
             self.streams.push(Box::pin(async move {
-                let told = Arc::clone(&sink);
-                backend.listen_to_tasks(home.endpoint(), &ids, told).await;
+                let offered = Arc::clone(&sink);
+                backend
+                    .listen_to_tasks(home.endpoint(), &ids, offered)
+                    .await;
                 sink.settled();
             }));
         }
@@ -330,7 +332,7 @@ impl TaskNews {
         let Told { task, snapshot } = told;
         if let Some(result) = member(&state, "result") {
             let terms = terms(snapshot, &self.call, &task.target(snapshot));
-            if terms.is_none_or(|terms| is_told(&terms, result)) {
+            if terms.is_none_or(|terms| is_passed_on(&terms, result)) {
                 let token = self.names.get(task).map_or("", String::as_str);
                 let ending = self.inner.first_delivery(token, state.len());
                 self.charge(snapshot, task, ending);
@@ -363,9 +365,9 @@ impl TaskNews {
     }
 }
 
-/// Whether the result of a task is told as it is under these terms: nothing of it would be converted,
+/// Whether the result of a task is passed on as it is under these terms: nothing of it would be converted,
 /// kept or cut, which is for requests alone.
-fn is_told(terms: &Terms, result: &[u8]) -> bool {
+fn is_passed_on(terms: &Terms, result: &[u8]) -> bool {
     let is_within = terms.cap.is_none_or(|cap| {
         result.len() as u64 <= cap.always_within() || Size::of_result(result).is_within(cap.most())
     });
@@ -386,7 +388,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_result_that_would_be_cut_or_converted_is_not_told() {
+    fn a_result_that_would_be_cut_or_converted_is_not_passed_on() {
         let cap = |bytes| Terms {
             cap: Some(Cap {
                 bytes: Some(bytes),
@@ -398,9 +400,9 @@ mod tests {
         let state = br#"{"taskId":"a","result":{"content":[]},"status":"completed"}"#;
         let result = member(state, "result").expect("a result");
         let length = result.len() as u64;
-        assert!(is_told(&Terms::default(), result));
-        assert!(is_told(&cap(length), result));
-        assert!(!is_told(&cap(length - 1), result));
+        assert!(is_passed_on(&Terms::default(), result));
+        assert!(is_passed_on(&cap(length), result));
+        assert!(!is_passed_on(&cap(length - 1), result));
         let converted = Terms {
             conversions: Conversions {
                 image: Conversion::Drop,
@@ -408,7 +410,7 @@ mod tests {
             },
             ..Terms::default()
         };
-        assert!(!is_told(&converted, result));
+        assert!(!is_passed_on(&converted, result));
         assert_eq!(
             without_result(state),
             br#"{"taskId":"a","status":"completed"}"#

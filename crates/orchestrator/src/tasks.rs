@@ -30,7 +30,7 @@ use crate::delivery::notifications::hearing;
 use crate::dispatch::{admit, give_sink_back, redact_notifications};
 use crate::home::Home;
 use crate::orchestrator::Inner;
-use crate::replicas::owner_away;
+use crate::replicas::replica_away;
 use crate::results::{Addresses, SealedAt, undeclared};
 
 mod policy;
@@ -129,14 +129,14 @@ impl Inner {
             return Err(undeclared_extension().into());
         }
         let (task, backend) = task
-            .filter(|task| task.is_shown_or_told(&snapshot, call))
+            .filter(|task| task.is_shown_or_reported(&snapshot, call))
             .and_then(|task| {
                 let backend = self.backends.get(&task.home.backend)?;
                 Some((task, backend))
             })
             .ok_or_else(unknown)?;
         if task.home.is_elsewhere(self.replica.as_ref()) {
-            return Err(owner_away(backend.name()).into());
+            return Err(replica_away(backend.name()).into());
         }
         let target = task.target(&snapshot);
         let permit = admit(&snapshot, &target, call, true).await?;
@@ -228,7 +228,7 @@ pub(crate) fn created(
     let ttl_ms = member(answer.result.of(&response.raw), "ttlMs").and_then(number);
     let task = Task {
         // What a server has that is reached from everywhere is asked for from anywhere.
-        home: Home::of(backend, answer, replica).anywhere_else(),
+        home: Home::of(backend, answer, replica).without_first(),
         tool: tool.to_owned(),
         id: id.into_owned(),
     };

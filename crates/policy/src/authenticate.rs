@@ -161,7 +161,7 @@ impl Authenticator {
         self.knew(principal, profile, 0)
     }
 
-    /// As [`knows`](Self::knows), also for some minutes after a token has expired: its owner is about
+    /// As [`knows`](Self::knows), also for some minutes after a token has expired: its holder is about
     /// to come with a newer one.
     #[must_use]
     pub fn may_return(&self, principal: &Arc<Principal>, profile: Option<&str>) -> bool {
@@ -214,7 +214,7 @@ impl Authenticator {
     /// Whose credential these headers have, where it was refused for this reason alone: it is one that
     /// is accepted, but not for what was asked.
     #[must_use]
-    pub fn owner(&self, headers: &HeaderMap, reason: Reason) -> Option<Arc<Principal>> {
+    pub fn principal_of(&self, headers: &HeaderMap, reason: Reason) -> Option<Arc<Principal>> {
         let Rule::Credentials(credentials) = &self.rule else {
             return None;
         };
@@ -226,7 +226,7 @@ impl Authenticator {
         let digest: [u8; 32] = Sha256::digest(digest).into();
         match find(&credentials.keys, &digest) {
             Some(key) => Some(Arc::clone(&key.principal)),
-            None => credentials.tokens.as_ref()?.owner(&digest),
+            None => credentials.tokens.as_ref()?.principal_of(&digest),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where results are kept that answer equal calls: in memory, or in a Redis that all replicas share.
+//! Where results are cached that answer equal calls: in memory, or in a Redis that all replicas share.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub mod redis;
 use self::config::{CacheConfig, CacheStore};
 
 /// The store of a configuration. Looks once, for a second at most, whether a Redis answers. `key` is
-/// the material that seals what is kept in a Redis.
+/// the material that seals what is cached in a Redis.
 pub async fn start(
     config: &CacheConfig,
     store: &StoreConfig,

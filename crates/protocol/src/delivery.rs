@@ -131,7 +131,7 @@ pub enum Conversion {
 /// Finds secrets in text on its way out, and puts something else in their place that leaves JSON
 /// valid.
 pub trait Redactor: fmt::Debug + Send + Sync {
-    /// A digest of all that it looks for and puts in: what was kept under other rules may have what
+    /// A digest of all that it looks for and puts in: what was cached under other rules may have what
     /// these find, and answers nobody any more.
     fn rules(&self) -> &[u8; 32];
 

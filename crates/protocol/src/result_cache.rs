@@ -1,5 +1,5 @@
-//! Results that are kept to answer equal calls with, as data and as a seam: what keeps them is told
-//! nothing but a digest, and hands back what it was given.
+//! Results that are cached to answer equal calls with, as data and as a seam: the cache is given
+//! nothing but a digest, and hands back what was put there.
 
 use std::fmt;
 use std::future::Future;
@@ -14,7 +14,7 @@ use crate::json::{self, Span};
 use crate::millis;
 use crate::splice::for_each_member;
 
-/// The key of `_meta` under which a result says that it was kept, and for how long.
+/// The key of `_meta` under which a result says that it was cached, and for how long.
 pub const CACHE_KEY: &str = "dev.switchboard/cache";
 
 /// All that decides about a result, as one digest. Nothing of a call can be read from it.
@@ -45,7 +45,7 @@ impl fmt::Debug for CacheKey {
 /// How a call was answered without its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Served {
-    /// By a result that was kept and is fresh.
+    /// By a cached result that is fresh.
     Hit,
     /// By the result of an equal call that was under way.
     Coalesced,
@@ -65,7 +65,7 @@ impl Served {
     }
 }
 
-/// A complete result that is kept. Cheap to clone.
+/// A complete result in the cache. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedResult {
     /// The result object.
@@ -74,13 +74,13 @@ pub struct CachedResult {
     pub asked_at: Instant,
     /// Until which age it answers calls.
     pub fresh_for: Duration,
-    /// Until which age it is kept; what is between is for when the backend fails.
-    pub kept_for: Duration,
+    /// Until which age it may be used; what is between is for when the backend fails.
+    pub usable_for: Duration,
     /// Where something is put in or replaced for each answer.
     pub places: Places,
 }
 
-/// Where a result says how old it is, found once when it is kept.
+/// Where a result says how old it is, found once when it is cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Places {
     /// Where a member of `_meta` goes: behind the brace of its object, or of the result's.
@@ -93,7 +93,7 @@ pub struct Places {
     pub ttl: Option<Part>,
 }
 
-/// What a result says of how long it may be kept (specification: `server/utilities/caching`).
+/// What a result says of how long it may be cached (specification: `server/utilities/caching`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheHints {
     /// `ttlMs`, as far as it is a number of milliseconds.
@@ -122,7 +122,7 @@ impl Part {
 }
 
 impl Places {
-    /// Those of a result object, and what it says of keeping it. `None` if there is no place: it is
+    /// Those of a result object, and what it says of caching it. `None` if there is no place: it is
     /// no object, its `_meta` is none, or it is larger than 4 GiB.
     #[must_use]
     pub fn find(text: &[u8], with_hints: bool) -> Option<(Self, CacheHints)> {
@@ -189,10 +189,10 @@ impl CachedResult {
         self.age(now) < self.fresh_for
     }
 
-    /// Whether it is still kept at this moment.
+    /// Whether it may still be used at this moment, fresh or not.
     #[must_use]
-    pub fn is_kept(&self, now: Instant) -> bool {
-        self.age(now) < self.kept_for
+    pub fn is_usable(&self, now: Instant) -> bool {
+        self.age(now) < self.usable_for
     }
 
     /// What a caller gets of it: the result, which says how old it is and why it is that old, and for
@@ -249,7 +249,7 @@ impl CachedResult {
     }
 }
 
-/// What is kept under a key.
+/// What is cached under a key.
 pub enum Lookup {
     /// Known at once.
     Known(Option<CachedResult>),
@@ -267,7 +267,7 @@ impl fmt::Debug for Lookup {
     }
 }
 
-/// How much a store keeps.
+/// How much is cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheUsage {
     /// Results.
@@ -276,16 +276,16 @@ pub struct CacheUsage {
     pub bytes: u64,
 }
 
-/// Keeps results. What it cannot find, read or keep is simply not there: it fails no call. Whether
-/// what it gives is still fresh is for the caller to see; it keeps nothing for longer than it is told.
+/// Caches results. What it cannot find, read or store is simply not there: it fails no call. Whether
+/// what it gives is still fresh is for the caller to see; it gives nothing that is usable no longer.
 pub trait ResultCache: fmt::Debug + Send + Sync {
-    /// What is kept under this key.
+    /// What is cached under this key.
     fn get(&self, key: &CacheKey) -> Lookup;
 
-    /// Keeps a result, in the place of what was kept under this key. Does not wait.
+    /// Caches a result, in the place of what was cached under this key. Does not wait.
     fn put(&self, key: &CacheKey, result: CachedResult);
 
-    /// How much it keeps; `None` if that is not known here.
+    /// How much is cached; `None` if that is not known here.
     fn usage(&self) -> Option<CacheUsage>;
 }
 
@@ -302,7 +302,7 @@ mod tests {
             text: Bytes::from_static(text.as_bytes()),
             asked_at: now - ASKED,
             fresh_for: hints.ttl.unwrap_or(Duration::from_secs(60)),
-            kept_for: Duration::from_secs(60),
+            usable_for: Duration::from_secs(60),
             places,
         };
         let payload = cached.answer(Served::Hit, now);

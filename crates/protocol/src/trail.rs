@@ -26,10 +26,10 @@ pub trait Watcher: fmt::Debug + Send + Sync {
     fn happened(&self, incident: Incident<'_>);
 }
 
-/// What happens to a call and is not noted, but told to who watches.
+/// What happens to a call and is not noted, but reported to who watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incident<'a> {
-    /// No kept result was found.
+    /// No cached result was found.
     CacheMiss {
         /// Of which backend.
         backend: &'a str,
@@ -75,7 +75,7 @@ pub enum Step {
         /// How long it took, in milliseconds.
         ms: u64,
     },
-    /// A kept result answered, or that of an equal call.
+    /// A cached result answered, or that of an equal call.
     Cached {
         /// Whose result.
         backend: Arc<str>,
@@ -128,8 +128,8 @@ impl Trail {
         }
     }
 
-    /// Tells who watches, if somebody does.
-    pub fn tell(&self, incident: Incident<'_>) {
+    /// Reports it to who watches, if somebody does.
+    pub fn report(&self, incident: Incident<'_>) {
         if let Some(watcher) = &self.watcher {
             watcher.happened(incident);
         }

@@ -112,6 +112,11 @@ pub enum TracesProtocol {
 ///
 /// Says what is wrong with it, without repeating it.
 pub fn check_filter(filter: &str) -> Result<(), String> {
+    parse_filter(filter).map(drop)
+}
+
+/// Reads a log filter; as [`check_filter`].
+pub(crate) fn parse_filter(filter: &str) -> Result<EnvFilter, String> {
     if filter.trim().is_empty() {
         return Err("is empty".to_owned());
     }
@@ -123,9 +128,7 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
     if lone.any(|part| part.trim().parse::<LevelFilter>().is_err()) {
         return Err("is not a log filter".to_owned());
     }
-    EnvFilter::try_new(filter)
-        .map(|_| ())
-        .map_err(|_| "is not a log filter".to_owned())
+    EnvFilter::try_new(filter).map_err(|_| "is not a log filter".to_owned())
 }
 
 fn deserialize_filter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

@@ -18,7 +18,7 @@ pub enum CallEvent<'a> {
         /// What it said, such as `allowed`, `denied`, `would_deny` or `cut`.
         decision: &'static str,
     },
-    /// A kept result was looked for.
+    /// A cached result was looked for.
     Cache {
         /// Whose.
         backend: &'a str,
@@ -65,21 +65,16 @@ pub enum CallEvent<'a> {
 }
 
 impl CallEvent<'_> {
-    /// The name of every kind.
-    pub const NAMES: [&'static str; 7] = [
-        "decision", "cache", "redacted", "refused", "retry", "fallback", "resumed",
-    ];
-
     /// Its name.
     pub const fn name(&self) -> &'static str {
         match self {
-            Self::Decision { .. } => Self::NAMES[0],
-            Self::Cache { .. } => Self::NAMES[1],
-            Self::Redacted { .. } => Self::NAMES[2],
-            Self::Refused { .. } => Self::NAMES[3],
-            Self::Retry { .. } => Self::NAMES[4],
-            Self::Fallback { .. } => Self::NAMES[5],
-            Self::Resumed { .. } => Self::NAMES[6],
+            Self::Decision { .. } => "decision",
+            Self::Cache { .. } => "cache",
+            Self::Redacted { .. } => "redacted",
+            Self::Refused { .. } => "refused",
+            Self::Retry { .. } => "retry",
+            Self::Fallback { .. } => "fallback",
+            Self::Resumed { .. } => "resumed",
         }
     }
 

@@ -87,17 +87,6 @@ label! {
     }
 }
 
-impl MethodLabel {
-    /// The label of a method; [`MethodLabel::Other`] for one that is not in the set.
-    pub fn from_method(method: &str) -> Self {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|label| label.as_str() == method)
-            .unwrap_or(Self::Other)
-    }
-}
-
 label! {
     /// `error_type`: how an operation failed. A success has the empty string.
     ErrorType {
@@ -159,6 +148,12 @@ impl ErrorType {
             .copied()
             .find(|error| error.as_str().parse() == Ok(code))
             .unwrap_or(Self::Other)
+    }
+
+    /// Whether a server's span shows no error for one of this code: it [is the
+    /// caller's](ErrorType::is_the_callers).
+    pub(crate) fn is_excused(code: Option<i64>) -> bool {
+        code.is_some_and(|code| Self::from_code(code).is_the_callers())
     }
 
     /// True for the errors that a server does not count as its own under the OpenTelemetry
@@ -309,7 +304,7 @@ label! {
 }
 
 label! {
-    /// `outcome` of looking for a kept result.
+    /// `outcome` of looking for a cached result.
     CacheOutcome {
         /// One was there, and fresh.
         Hit = "hit",
@@ -319,7 +314,7 @@ label! {
         Coalesced = "coalesced",
         /// One was there, fresh no longer, and answered since the backend failed.
         Stale = "stale",
-        /// None may be kept of this call.
+        /// No result of this call may be cached.
         Bypassed = "bypassed",
     }
 }
@@ -481,7 +476,7 @@ impl ClientVersion {
 label! {
     /// `outcome` of a request that was passed on to the replica that has what it is about.
     ForwardOutcome {
-        /// The owner answered, whatever it said.
+        /// The replica answered, whatever it said.
         Answered = "answered",
         /// It could not be reached: nothing was sent.
         Unreachable = "unreachable",

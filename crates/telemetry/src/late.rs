@@ -59,7 +59,8 @@ impl LateSpans {
     /// Whether a call that ended like this is to be exported. Asked once for each call, and cheap for
     /// one that ended well and quickly; of others at most 100 a second are.
     pub fn wants(&self, error: Option<ErrorType>, code: Option<i64>, took: Duration) -> bool {
-        let has_failed = || self.failed && error_of_server(error, code).is_some_and(is_told);
+        let has_failed =
+            || self.failed && error_of_server(error, code).is_some_and(is_worth_a_span);
         (took >= self.slow || has_failed()) && self.allowance.take()
     }
 
@@ -71,7 +72,7 @@ impl LateSpans {
 
 /// Whether a call that failed so is worth a span by itself. What a policy refuses its audit and its
 /// metrics tell, and one caller beyond a limit would use up what all may have.
-const fn is_told(error: ErrorType) -> bool {
+const fn is_worth_a_span(error: ErrorType) -> bool {
     !matches!(
         error,
         ErrorType::LimitReached | ErrorType::OverBudget | ErrorType::Forbidden
@@ -80,8 +81,7 @@ const fn is_told(error: ErrorType) -> bool {
 
 /// The error that a server's span shows: none for a code that is the caller's fault.
 pub(crate) fn error_of_server(error: Option<ErrorType>, code: Option<i64>) -> Option<ErrorType> {
-    let excused = code.is_some_and(|code| ErrorType::from_code(code).is_the_callers());
-    error.filter(|_| !excused)
+    error.filter(|_| !ErrorType::is_excused(code))
 }
 
 pub(crate) fn span_of(ended: &EndedCall<'_>, end_time: SystemTime) -> SpanData {

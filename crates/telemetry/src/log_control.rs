@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tracing_subscriber::{EnvFilter, Registry};
+use tracing_subscriber::Registry;
 
-use crate::config::check_filter;
+use crate::config::parse_filter;
 use crate::logs::FilterHandle;
 
 /// Changes what is logged. Cheap to clone.
@@ -96,10 +96,7 @@ impl LogControl {
     }
 
     fn put_in_force(&self, level: &str) -> Result<(), LogControlError> {
-        check_filter(level).map_err(LogControlError::Filter)?;
-        let filter = EnvFilter::try_new(level);
-        let filter =
-            filter.map_err(|_| LogControlError::Filter("is not a log filter".to_owned()))?;
+        let filter = parse_filter(level).map_err(LogControlError::Filter)?;
         let handle = self.0.filter.as_ref().ok_or(LogControlError::NoLog)?;
         handle.reload(filter).map_err(|_| LogControlError::NoLog)
     }

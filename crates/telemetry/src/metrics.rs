@@ -15,11 +15,12 @@ mod reference;
 mod tests;
 mod tools;
 
+use std::slice;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use prometheus::core::Collector;
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::proto::MetricFamily;
 use prometheus::{
     Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -120,29 +121,14 @@ impl Metrics {
             legacy_sessions: gauge(&registry, &families::LEGACY_SESSIONS)?,
             legacy_streams: gauge(&registry, &families::LEGACY_STREAMS)?,
             calls_in_flight: gauge(&registry, &families::CALLS_IN_FLIGHT)?,
-            shed: ShedReason::ALL
-                .iter()
-                .map(|reason| shed.with_label_values(&[reason.as_str()]))
-                .collect(),
-            forwarded: ForwardOutcome::ALL
-                .iter()
-                .map(|outcome| forwarded.with_label_values(&[outcome.as_str()]))
-                .collect(),
-            access_decisions: PolicyDecision::ALL
-                .iter()
-                .map(|said| policy_decisions.with_label_values(&[ACCESS, said.as_str()]))
-                .collect(),
+            shed: handles(&shed, &[], &ShedReason::NAMES),
+            forwarded: handles(&forwarded, &[], &ForwardOutcome::NAMES),
+            access_decisions: handles(&policy_decisions, &[ACCESS], &PolicyDecision::NAMES),
             results_capped: counters(&registry, &families::RESULTS_CAPPED)?,
             limits: limits::LimitFamilies::new(&registry)?,
             redactions: counters(&registry, &families::REDACTIONS)?,
-            audit_dropped: AuditDrop::ALL
-                .iter()
-                .map(|reason| audit_dropped.with_label_values(&[reason.as_str()]))
-                .collect(),
-            authentications: AuthOutcome::ALL
-                .iter()
-                .map(|outcome| authentications.with_label_values(&[outcome.as_str()]))
-                .collect(),
+            audit_dropped: handles(&audit_dropped, &[], &AuditDrop::NAMES),
+            authentications: handles(&authentications, &[], &AuthOutcome::NAMES),
             client_calls: ClientVersion::ALL
                 .iter()
                 .map(|it| client_calls.with_label_values(&[it.era(), it.as_str()]))
@@ -416,6 +402,19 @@ fn register<C: Collector + Clone + 'static>(
 ) -> prometheus::Result<C> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+/// The handles of a family with these values of its last label, in this order; `others` are the values
+/// of its other labels.
+fn handles<B: MetricVecBuilder>(
+    family: &MetricVec<B>,
+    others: &[&str],
+    values: &[&str],
+) -> Box<[B::M]> {
+    let values = values.iter();
+    let handles =
+        values.map(|value| family.with_label_values(&[others, slice::from_ref(value)].concat()));
+    handles.collect()
 }
 
 fn gauge(registry: &Registry, family: &Family) -> prometheus::Result<IntGauge> {

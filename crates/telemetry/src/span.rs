@@ -350,13 +350,12 @@ impl CallSpan {
         let Some(recorded) = &self.recorded else {
             return;
         };
-        let excused = recorded.is_server
-            && code.is_some_and(|code| ErrorType::from_code(code).is_the_callers());
+        let is_excused = recorded.is_server && ErrorType::is_excused(code);
         self.with(|span| {
             if let Some(code) = code {
                 span.set_attribute("rpc.response.status_code", code.to_string());
             }
-            if let Some(error_type) = error_type.filter(|_| !excused) {
+            if let Some(error_type) = error_type.filter(|_| !is_excused) {
                 span.set_attribute("error.type", short(error_type).to_owned());
                 span.set_status(Status::error(""));
             }

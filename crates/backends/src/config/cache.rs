@@ -1,4 +1,4 @@
-//! Which results of a backend are kept to answer equal calls with.
+//! Which results of a backend are cached to answer equal calls with.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use super::duration;
 use crate::effects::Effects;
 use switchboard_protocol::pattern;
 
-/// Which results of a server are kept to answer equal calls with, and for how long. Without this
+/// Which results of a server are cached to answer equal calls with, and for how long. Without this
 /// section none are.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackendCacheConfig {
     /// Patterns of tools, by the server's own names, of which you say that they only read; `*` stands
-    /// for any characters. One whose name or hints say that it changes something is not kept all the
-    /// same, and a warning says so.
+    /// for any characters. One whose name or hints say that it changes something is not cached all
+    /// the same, and a warning says so.
     pub tools: Vec<String>,
-    /// Whether results of tools are kept of which the server says that they only read
+    /// Whether results of tools are cached of which the server says that they only read
     /// (`readOnlyHint: true`): only with `trust_annotations: true`. `idempotentHint` alone is not
     /// enough: what may be written twice is written all the same.
     pub hints: bool,
-    /// Whether results of `resources/read` are kept, as long as the server says in each (`ttlMs`), and
+    /// Whether results of `resources/read` are cached, as long as the server says in each (`ttlMs`), and
     /// at most for `ttl`.
     pub resources: bool,
     /// How long a result answers calls: a duration, from 1 ms to 1 day; by default `cache.ttl`.
@@ -60,9 +60,9 @@ impl BackendCacheConfig {
         patterns.any(|pattern| pattern::matches(pattern, tool))
     }
 
-    /// Whether results of this tool are kept. `trusts_hints`: whether the server's word counts.
+    /// Whether results of this tool are cached. `trusts_hints`: whether the server's word counts.
     #[must_use]
-    pub fn keeps(&self, tool: &str, effects: Effects, trusts_hints: bool) -> bool {
+    pub fn caches(&self, tool: &str, effects: Effects, trusts_hints: bool) -> bool {
         let is_hinted = self.hints && trusts_hints && effects.says_read_only;
         !effects.changes && (is_hinted || self.marks(tool))
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use switchboard_backends::Backend;
@@ -86,6 +86,7 @@ pub(crate) async fn run(
         .chain(config.unmatched_result_caps())
         .chain(config.unmatched_limits())
         .chain(config.not_on_this_machine())
+        .chain(config.expired_keys(SystemTime::now()))
         .chain(config.secrets_left_out())
         .chain(config.hiding_rules());
     warnings.extend(remarks.map(|problem| index.finding(&problem.path, problem.message)));

@@ -90,16 +90,26 @@ pub(crate) fn load(
     env: &BTreeMap<String, String>,
     cwd: &Path,
 ) -> Result<Loaded, ConfigErrors> {
-    load_only(sources, env, cwd, None)
+    load_keys(sources, env, cwd, None)
 }
 
-/// Loads as [`load`] does, but nothing beside these keys, if some are named: the variables of others
-/// may be missing, and nothing is said about how the parts fit together.
+/// Loads as [`load`] does, but nothing beside these keys: the variables of others may be missing, and
+/// nothing is said about how the parts fit together.
 ///
 /// # Errors
 ///
 /// Every mistake in these keys.
 pub(crate) fn load_only(
+    sources: &[PathBuf],
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+    only: Keys<'_>,
+) -> Result<Loaded, ConfigErrors> {
+    load_keys(sources, env, cwd, Some(only))
+}
+
+/// Loads these keys, or all.
+fn load_keys(
     sources: &[PathBuf],
     env: &BTreeMap<String, String>,
     cwd: &Path,
@@ -292,7 +302,7 @@ fn compose(
                 let item = format!("[{item}]");
                 let key = ["backends", name, "cache", "tools", &item].map(str::to_owned);
                 let message = format!(
-                    "names `{tool}`, which says that it changes something: its results are not kept"
+                    "names `{tool}`, which says that it changes something: its results are not cached"
                 );
                 findings.warnings.push(index.finding(&key, message));
             }

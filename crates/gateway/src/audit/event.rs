@@ -123,7 +123,7 @@ pub(crate) struct RefusalEvent {
     /// Why, in one word.
     pub(super) reason: &'static str,
     /// Whose it is, if it is good elsewhere.
-    pub(super) owner: Option<Arc<Principal>>,
+    pub(super) principal: Option<Arc<Principal>>,
     /// The profile that it is not good for.
     pub(super) profile: Option<Box<str>>,
     /// How many more there were since the last record of one.

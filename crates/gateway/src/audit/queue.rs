@@ -67,7 +67,7 @@ pub(super) struct Refused<'r> {
     pub(super) status: StatusCode,
     pub(super) reason: &'static str,
     /// Whose it is, if it is good elsewhere.
-    pub(super) owner: Option<Arc<Principal>>,
+    pub(super) principal: Option<Arc<Principal>>,
     /// What it is not good for.
     pub(super) profile: Option<&'r str>,
 }
@@ -192,7 +192,7 @@ impl AuditLog {
             peer: refused.peer,
             status: refused.status,
             reason: refused.reason,
-            owner: refused.owner.clone(),
+            principal: refused.principal.clone(),
             profile: refused.profile.map(Box::from),
             suppressed,
         })));
@@ -287,7 +287,7 @@ mod tests {
                 peer: None,
                 status: StatusCode::UNAUTHORIZED,
                 reason: "missing",
-                owner: None,
+                principal: None,
                 profile: None,
             });
         }

@@ -86,7 +86,7 @@ pub struct Record {
     /// The backends that were called, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<AttemptRecord>,
-    /// What answered in the place of a backend: a result that was kept, or that of an equal call.
+    /// What answered in the place of a backend: a cached result, or that of an equal call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached: Option<CachedRecord>,
     /// The backend that answered, or that failed last.
@@ -350,7 +350,7 @@ impl Record {
             v: VERSION,
             at: humantime::format_rfc3339_millis(refusal.at).to_string(),
             kind: "authentication",
-            principal: refusal.owner.as_ref().map(|owner| owner.id.clone()),
+            principal: refusal.principal.as_ref().map(|it| it.id.clone()),
             profile: refusal.profile.as_deref().map(str::to_owned),
             peer: refusal.peer.map(|peer| peer.to_string()),
             outcome: "refused",

@@ -47,7 +47,7 @@ impl Refusals {
         &self,
         status: StatusCode,
         reason: &'static str,
-        owner: Option<Arc<Principal>>,
+        principal: Option<Arc<Principal>>,
         profile: Option<&str>,
     ) {
         if let Some(log) = &self.log {
@@ -56,7 +56,7 @@ impl Refusals {
                 peer: Some(self.peer),
                 status,
                 reason,
-                owner,
+                principal,
                 profile,
             });
         }

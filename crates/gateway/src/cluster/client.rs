@@ -53,18 +53,18 @@ const MAX_IDLE: usize = 32;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// When a host is asked whether it is still there, how often, and after how many times it is not: a
 /// stream may be silent for long, and one that vanished says nothing.
-const PROBE_AFTER: Duration = Duration::from_secs(15);
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-const PROBES: u32 = 3;
-/// How long bytes that were sent may stay without a word that they came.
-const UNHEARD: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIME: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
+/// How long bytes that were sent may stay unacknowledged (`TCP_USER_TIMEOUT`).
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most bytes of an answer that is read as soon as it comes, whenever the client does: so no
 /// client keeps a place by not reading.
 const READ_AT_ONCE: u64 = 64 * 1024;
 
 /// What concerns one hop alone (RFC 9110, section 7.6.1), and what each hop says anew.
-const OF_THE_HOP: [HeaderName; 13] = [
+const HOP_BY_HOP: [HeaderName; 13] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -108,11 +108,11 @@ impl Cluster {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(PROBE_AFTER));
-        tcp.set_keepalive_interval(Some(PROBE_INTERVAL));
-        tcp.set_keepalive_retries(Some(PROBES));
+        tcp.set_keepalive(Some(KEEPALIVE_TIME));
+        tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+        tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         #[cfg(target_os = "linux")]
-        tcp.set_tcp_user_timeout(Some(UNHEARD));
+        tcp.set_tcp_user_timeout(Some(USER_TIMEOUT));
         let name = ServerName::try_from(NAME).map_err(error)?;
         let tls = HttpsConnectorBuilder::new()
             .with_tls_config(identity.client.clone())
@@ -140,12 +140,14 @@ impl Cluster {
     /// the answer, closes the connection, which tells the replica that nobody waits any more.
     pub(super) async fn send(
         &self,
-        owner: &Arc<str>,
+        replica: &Arc<str>,
         head: &Head,
         body: Bytes,
         (principal, origin): (&Arc<Principal>, &Origin),
     ) -> Result<Response, NoAnswer> {
-        let sent = self.try_send(owner, head, body, (principal, origin)).await;
+        let sent = self
+            .try_send(replica, head, body, (principal, origin))
+            .await;
         self.metrics.forwarded(match &sent {
             Ok(_) => ForwardOutcome::Answered,
             Err(NoAnswer::Gone | NoAnswer::Unreachable) => ForwardOutcome::Unreachable,
@@ -157,24 +159,24 @@ impl Cluster {
 
     async fn try_send(
         &self,
-        owner: &Arc<str>,
+        replica: &Arc<str>,
         head: &Head,
         body: Bytes,
         (principal, origin): (&Arc<Principal>, &Origin),
     ) -> Result<Response, NoAnswer> {
-        let place = self.places.take(owner, principal);
+        let place = self.places.take(replica, principal);
         let place = place.ok_or(NoAnswer::Overloaded)?;
-        let request = request(owner, head, body, origin).ok_or(NoAnswer::Gone)?;
+        let request = request(replica, head, body, origin).ok_or(NoAnswer::Gone)?;
         let answered = self.client.request(request).await;
-        let answered = answered.map_err(|error| self.no_answer(owner, &error))?;
-        self.silence.end(owner);
+        let answered = answered.map_err(|error| self.no_answer(replica, &error))?;
+        self.silence.end(replica);
         let (mut head, body) = answered.into_parts();
-        drop_hop(&mut head.headers);
+        drop_hop_by_hop(&mut head.headers);
         head.version = Version::HTTP_11;
         let length = body.size_hint().exact();
         if length.is_some_and(|length| length <= READ_AT_ONCE) {
             let read = body.collect().await.map_err(|error| {
-                tracing::warn!(%owner, %error, "another replica did not end its answer");
+                tracing::warn!(%replica, %error, "another replica did not end its answer");
                 NoAnswer::Lost
             })?;
             return Ok(Response::from_parts(head, Body::from(read.to_bytes())));
@@ -184,27 +186,32 @@ impl Cluster {
         Ok(Response::from_parts(head, Body::new(body)))
     }
 
-    fn no_answer(&self, owner: &Arc<str>, error: &Error) -> NoAnswer {
+    fn no_answer(&self, replica: &Arc<str>, error: &Error) -> NoAnswer {
         let why = error.source();
         let source = why.map(ToString::to_string);
-        tracing::warn!(%owner, %error, source, "another replica gave no answer");
+        tracing::warn!(%replica, %error, source, "another replica gave no answer");
         if !error.is_connect() {
             return NoAnswer::Lost;
         }
         match why.map_or(Unconnected::Silent, Unconnected::of) {
             Unconnected::Gone => NoAnswer::Gone,
-            Unconnected::Silent if self.silence.note(owner, Instant::now()) => NoAnswer::Gone,
+            Unconnected::Silent if self.silence.note(replica, Instant::now()) => NoAnswer::Gone,
             Unconnected::Silent | Unconnected::Here => NoAnswer::Unreachable,
         }
     }
 }
 
 /// The request that goes to a replica: the same, but for what concerns the hop alone.
-fn request(owner: &str, head: &Head, body: Bytes, origin: &Origin) -> Option<Request<Full<Bytes>>> {
+fn request(
+    replica: &str,
+    head: &Head,
+    body: Bytes,
+    origin: &Origin,
+) -> Option<Request<Full<Bytes>>> {
     let path = head.uri.path_and_query()?;
-    let uri: Uri = format!("{owner}{path}").parse().ok()?;
+    let uri: Uri = format!("{replica}{path}").parse().ok()?;
     let mut headers = head.headers.clone();
-    drop_hop(&mut headers);
+    drop_hop_by_hop(&mut headers);
     // That of the body, which is here as a whole, is written anew.
     headers.remove(CONTENT_LENGTH);
     headers.insert(FORWARDED, origin.to_header()?);
@@ -216,7 +223,7 @@ fn request(owner: &str, head: &Head, body: Bytes, origin: &Origin) -> Option<Req
 }
 
 /// Takes out what concerns one hop alone, also what `Connection` names so.
-fn drop_hop(headers: &mut HeaderMap) {
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -224,7 +231,7 @@ fn drop_hop(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    for name in OF_THE_HOP.iter().chain(&named) {
+    for name in HOP_BY_HOP.iter().chain(&named) {
         headers.remove(name);
     }
 }

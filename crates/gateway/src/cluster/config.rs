@@ -12,7 +12,7 @@ use url::{Host, Url};
 use crate::config::check_sealing_key;
 
 /// The port of an address that names none.
-const PORT: u16 = 8082;
+const DEFAULT_PORT: u16 = 8082;
 
 /// The most secrets that are believed at once.
 const MAX_SECRETS: usize = 4;
@@ -27,7 +27,7 @@ const MAX_ADDRESS: usize = 160;
 pub struct ClusterConfig {
     /// The address at which the other replicas reach this one, and nobody else has to: of each its
     /// own, such as `https://10.0.0.7:8082`. They always speak TLS, with certificates that they make
-    /// themselves; `http` means the same.
+    /// themselves.
     #[schemars(with = "String", extend("format" = "cluster-address"))]
     pub advertise: ClusterAddress,
     /// What replicas prove to each other that they belong together: a secret of at least 32 bytes,
@@ -83,7 +83,10 @@ impl<'de> Deserialize<'de> for ClusterAddress {
 pub fn parse_cluster_address(text: &str) -> Result<ClusterAddress, String> {
     let wrong = || "is not the address of a replica".to_owned();
     let url = Url::parse(text).map_err(|_| wrong())?;
-    let is_bare = matches!(url.scheme(), "http" | "https")
+    if url.scheme() == "http" {
+        return Err("begins with `http`, but replicas always speak TLS: write `https`".to_owned());
+    }
+    let is_bare = url.scheme() == "https"
         && url.path() == "/"
         && url.query().is_none()
         && url.fragment().is_none()
@@ -92,10 +95,10 @@ pub fn parse_cluster_address(text: &str) -> Result<ClusterAddress, String> {
     if !is_bare || text.len() > MAX_ADDRESS {
         return Err(wrong());
     }
-    // The usual port of HTTP cannot be told from none.
+    // The usual port of HTTPS cannot be told from none by `Url`.
     let port = match explicit_port(text) {
         Some(port) => port,
-        None => PORT,
+        None => DEFAULT_PORT,
     };
     if port == 0 {
         return Err("is at port 0, where nobody can be reached".to_owned());
@@ -201,11 +204,15 @@ mod tests {
     fn an_address_is_one_of_a_host_and_a_port() {
         for (written, text, socket) in [
             (
-                "http://10.0.0.7:8082",
+                "https://10.0.0.7:8082",
                 "https://10.0.0.7:8082",
                 "10.0.0.7:8082",
             ),
-            ("https://10.0.0.7:80/", "https://10.0.0.7:80", "10.0.0.7:80"),
+            (
+                "https://10.0.0.7:443/",
+                "https://10.0.0.7:443",
+                "10.0.0.7:443",
+            ),
             (
                 "https://[fd00::7]:9000",
                 "https://[fd00::7]:9000",
@@ -217,7 +224,7 @@ mod tests {
                 "[fd00::7]:8082",
             ),
             (
-                "http://switchboard-0.replicas",
+                "https://switchboard-0.replicas",
                 "https://switchboard-0.replicas:8082",
                 "0.0.0.0:8082",
             ),
@@ -228,6 +235,7 @@ mod tests {
         }
         for wrong in [
             "10.0.0.7:8082",
+            "http://10.0.0.7:8082",
             "ftp://10.0.0.7:8082",
             "https://10.0.0.7:8082/mcp",
             "https://me@10.0.0.7:8082",
@@ -239,6 +247,8 @@ mod tests {
         ] {
             assert!(parse_cluster_address(wrong).is_err(), "{wrong}");
         }
+        let plain = parse_cluster_address("http://10.0.0.7:8082").expect_err("not encrypted");
+        assert!(plain.contains("write `https`"), "{plain}");
     }
 
     #[test]

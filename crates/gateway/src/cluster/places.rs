@@ -25,8 +25,8 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     in_all: Count,
-    /// Only owners that some are on their way to.
-    by_owner: HashMap<Arc<str>, Count>,
+    /// Only replicas that some are on their way to.
+    by_replica: HashMap<Arc<str>, Count>,
 }
 
 /// So many, and whose; only principals that have some.
@@ -71,7 +71,7 @@ impl Count {
 #[derive(Debug)]
 pub(super) struct Place {
     places: Places,
-    owner: Arc<str>,
+    replica: Arc<str>,
     principal: Arc<Principal>,
 }
 
@@ -92,21 +92,21 @@ impl Places {
     }
 
     /// A place for a request of this principal to this replica, if there is one.
-    pub(super) fn take(&self, owner: &Arc<str>, principal: &Arc<Principal>) -> Option<Place> {
+    pub(super) fn take(&self, replica: &Arc<str>, principal: &Arc<Principal>) -> Option<Place> {
         let mut taken = self.taken.lock();
-        let to_owner = taken.by_owner.get(owner);
-        if !to_owner.is_none_or(|count| count.has_room(principal, self.max_to_one))
+        let to_replica = taken.by_replica.get(replica);
+        if !to_replica.is_none_or(|count| count.has_room(principal, self.max_to_one))
             || !taken.in_all.has_room(principal, self.max_in_all)
         {
             return None;
         }
         taken.in_all.add(principal);
-        let to_owner = taken.by_owner.entry(Arc::clone(owner));
-        to_owner.or_default().add(principal);
+        let to_replica = taken.by_replica.entry(Arc::clone(replica));
+        to_replica.or_default().add(principal);
         drop(taken);
         Some(Place {
             places: self.clone(),
-            owner: Arc::clone(owner),
+            replica: Arc::clone(replica),
             principal: Arc::clone(principal),
         })
     }
@@ -116,10 +116,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock();
         taken.in_all.remove(&self.principal);
-        if let Some(to_owner) = taken.by_owner.get_mut(&self.owner) {
-            to_owner.remove(&self.principal);
-            if to_owner.all == 0 {
-                taken.by_owner.remove(&self.owner);
+        if let Some(to_replica) = taken.by_replica.get_mut(&self.replica) {
+            to_replica.remove(&self.principal);
+            if to_replica.all == 0 {
+                taken.by_replica.remove(&self.replica);
             }
         }
     }
@@ -135,12 +135,12 @@ mod tests {
         Arc::new(Principal::new(id))
     }
 
-    fn all(places: &Places, owner: &Arc<str>, principal: &Arc<Principal>) -> Vec<Place> {
-        from_fn(|| places.take(owner, principal)).collect()
+    fn all(places: &Places, replica: &Arc<str>, principal: &Arc<Principal>) -> Vec<Place> {
+        from_fn(|| places.take(replica, principal)).collect()
     }
 
     #[test]
-    fn one_owner_does_not_take_the_places_of_another_and_all_come_back() {
+    fn one_replica_does_not_take_the_places_of_another_and_all_come_back() {
         let places = Places::default();
         let (one, other): (Arc<str>, Arc<str>) = ("https://a:1".into(), "https://b:1".into());
         let anybody = Arc::new(Principal::anonymous());
@@ -150,29 +150,33 @@ mod tests {
         drop(held);
         assert!(places.take(&one, &anybody).is_some());
         let taken = places.taken.lock();
-        assert_eq!((taken.in_all.all, taken.by_owner.len()), (0, 0));
+        assert_eq!((taken.in_all.all, taken.by_replica.len()), (0, 0));
         assert!(taken.in_all.of_principal.is_empty());
     }
 
     #[test]
     fn nobody_takes_all_places() {
         let places = Places::new(8, 16);
-        let owners: Vec<Arc<str>> = (0..9).map(|at| format!("https://{at}:1").into()).collect();
+        let replicas: Vec<Arc<str>> = (0..9).map(|at| format!("https://{at}:1").into()).collect();
         let greedy = principal("greedy");
-        let mut held = all(&places, &owners[0], &greedy);
+        let mut held = all(&places, &replicas[0], &greedy);
         assert_eq!(held.len(), 2);
         // Nor by way of many replicas.
-        held.extend(owners.iter().flat_map(|owner| all(&places, owner, &greedy)));
+        held.extend(
+            replicas
+                .iter()
+                .flat_map(|replica| all(&places, replica, &greedy)),
+        );
         assert_eq!(held.len(), 4);
         for id in ["b", "c", "d"] {
-            held.extend(all(&places, &owners[0], &principal(id)));
+            held.extend(all(&places, &replicas[0], &principal(id)));
         }
         assert_eq!(held.len(), 10);
-        assert!(places.take(&owners[0], &principal("e")).is_none());
-        assert!(places.take(&owners[8], &principal("e")).is_some());
+        assert!(places.take(&replicas[0], &principal("e")).is_none());
+        assert!(places.take(&replicas[8], &principal("e")).is_some());
         drop(held);
-        assert_eq!(all(&places, &owners[0], &greedy).len(), 2);
+        assert_eq!(all(&places, &replicas[0], &greedy).len(), 2);
         let taken = places.taken.lock();
-        assert!(taken.in_all.of_principal.is_empty() && taken.by_owner.is_empty());
+        assert!(taken.in_all.of_principal.is_empty() && taken.by_replica.is_empty());
     }
 }

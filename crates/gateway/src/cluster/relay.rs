@@ -41,6 +41,15 @@ pub(crate) enum InSession {
     Nothing,
 }
 
+/// Why a request in a session has no answer.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The session is gone, as far as anybody knows.
+    NoSession,
+    /// What was posted may have been done.
+    Lost(Rejection),
+}
+
 impl InSession {
     /// What is known of a message that was read.
     pub(crate) fn of_message(message: &Message) -> Self {
@@ -63,10 +72,10 @@ impl Relay {
         }
     }
 
-    /// The owner's answer to a call. `None`: it is gone, and nothing was sent.
+    /// The replica's answer to a call. `None`: it is gone, and nothing was sent.
     pub(crate) async fn call(
         &self,
-        owner: &Arc<str>,
+        replica: &Arc<str>,
         head: &Head,
         call: &Call,
         peer: IpAddr,
@@ -74,7 +83,7 @@ impl Relay {
         let body = call.request.raw.clone();
         let origin = self.origin(peer);
         let sender = (&call.principal, &origin);
-        let sent = self.cluster.send(owner, head, body, sender);
+        let sent = self.cluster.send(replica, head, body, sender);
         let fault = match sent.await {
             Ok(response) => return Some(response),
             Err(NoAnswer::Gone) => return None,
@@ -87,40 +96,39 @@ impl Relay {
         Some(respond::response(call.method, &id, outcome))
     }
 
-    /// The owner's answer to a request in a session. `None`: the session is gone, as far as anybody
-    /// knows.
+    /// The replica's answer to a request in a session.
     ///
     /// # Errors
-    /// If what was posted may have been done.
+    /// [`Unanswered`].
     pub(crate) async fn in_session(
         &self,
-        owner: &Arc<str>,
+        replica: &Arc<str>,
         head: &Head,
         body: Bytes,
         posted: &InSession,
         (principal, peer): (&Arc<Principal>, IpAddr),
-    ) -> Result<Option<Response>, Rejection> {
+    ) -> Result<Response, Unanswered> {
         let origin = self.origin(peer);
-        let sent = self.cluster.send(owner, head, body, (principal, &origin));
+        let sent = self.cluster.send(replica, head, body, (principal, &origin));
         match sent.await {
-            Ok(response) => Ok(Some(response)),
-            Err(NoAnswer::Gone) => Ok(None),
-            Err(NoAnswer::Unreachable) => Ok(Some(unavailable(&unreachable()))),
-            Err(NoAnswer::Overloaded) => Ok(Some(unavailable(&overloaded()))),
+            Ok(response) => Ok(response),
+            Err(NoAnswer::Gone) => Err(Unanswered::NoSession),
+            Err(NoAnswer::Unreachable) => Ok(unavailable(&unreachable())),
+            Err(NoAnswer::Overloaded) => Ok(unavailable(&overloaded())),
             Err(NoAnswer::Lost) => match posted {
                 InSession::Request(method, id) => {
                     let outcome = Outcome::Failed(lost().into());
-                    Ok(Some(respond::response(*method, id, outcome)))
+                    Ok(respond::response(*method, id, outcome))
                 }
                 InSession::Batch => {
                     let lost = lost();
-                    Err(Rejection::new(
+                    Err(Unanswered::Lost(Rejection::new(
                         StatusCode::BAD_GATEWAY,
                         code::INTERNAL_ERROR,
                         lost.message,
-                    ))
+                    )))
                 }
-                InSession::Nothing => Ok(None),
+                InSession::Nothing => Err(Unanswered::NoSession),
             },
         }
     }

@@ -98,10 +98,10 @@ struct Silent {
 
 impl Silence {
     /// Notes that a replica did not answer now. Whether it is gone.
-    pub(super) fn note(&self, owner: &Arc<str>, now: Instant) -> bool {
+    pub(super) fn note(&self, replica: &Arc<str>, now: Instant) -> bool {
         let mut all = self.0.lock();
         all.retain(|_, it| now.duration_since(it.last) < FORGET_AFTER);
-        if let Some(silent) = all.get_mut(owner) {
+        if let Some(silent) = all.get_mut(replica) {
             silent.last = now;
             return now.duration_since(silent.since) >= GONE_AFTER;
         }
@@ -110,14 +110,14 @@ impl Silence {
                 since: now,
                 last: now,
             };
-            all.insert(Arc::clone(owner), silent);
+            all.insert(Arc::clone(replica), silent);
         }
         false
     }
 
     /// Notes that it answered.
-    pub(super) fn end(&self, owner: &Arc<str>) {
-        self.0.lock().remove(owner);
+    pub(super) fn end(&self, replica: &Arc<str>) {
+        self.0.lock().remove(replica);
     }
 }
 

@@ -11,7 +11,7 @@ use switchboard_orchestrator::config::ConfigProblem;
 use super::Config;
 
 impl Config {
-    /// Files that cannot be read, folders that are not there and keys that have expired, by key. Certificates are not among
+    /// Files that cannot be read and folders that are not there, by key. Certificates are not among
     /// them: without those a configuration is not valid.
     pub fn not_on_this_machine(&self) -> Vec<ConfigProblem> {
         let mut missing = Vec::new();
@@ -43,20 +43,30 @@ impl Config {
                 }
             }
         }
-        let now = SystemTime::now();
-        let keys = self.auth.iter().flat_map(|auth| &auth.api_keys);
-        for (index, key) in keys.enumerate() {
-            if key.expires.as_ref().is_some_and(|day| day.end() <= now) {
-                let path = ["auth", "api_keys", &format!("[{index}]"), "expires"];
-                let message = "is over: the key is refused; remove it, or give it another day";
-                missing.push((path.map(str::to_owned).to_vec(), message.to_owned()));
-            }
-        }
         let problem = |(path, message)| ConfigProblem {
             path,
             other: None,
             message,
         };
         missing.into_iter().map(problem).collect()
+    }
+
+    /// API keys whose last day is over at this moment.
+    pub fn expired_keys(&self, now: SystemTime) -> Vec<ConfigProblem> {
+        let keys = self.auth.iter().flat_map(|auth| &auth.api_keys);
+        let expired = keys.enumerate().filter(|(_, key)| {
+            let day = key.expires.as_ref();
+            day.is_some_and(|day| day.end() <= now)
+        });
+        let problem = |index: usize| {
+            let path = ["auth", "api_keys", &format!("[{index}]"), "expires"];
+            ConfigProblem {
+                path: path.map(str::to_owned).to_vec(),
+                other: None,
+                message: "is over: the key is refused; remove it, or give it another day"
+                    .to_owned(),
+            }
+        };
+        expired.map(|(index, _)| problem(index)).collect()
     }
 }

@@ -22,8 +22,8 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Response {
     response
 }
 
-/// What a client is told of its mistake (RFC 6749, section 5.2).
-pub(super) fn told(error: OAuthError) -> Response {
+/// The answer to a client's mistake (RFC 6749, section 5.2).
+pub(super) fn error(error: OAuthError) -> Response {
     let status = match error.error {
         "server_error" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,

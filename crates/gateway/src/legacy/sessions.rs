@@ -33,7 +33,7 @@ const FIRST_USE: Duration = Duration::from_secs(60);
 const MAX_ID_LEN: usize = 512;
 
 /// What an id holds before the address of its replica, if there is one.
-const OWNER_LEN: usize = 16;
+const PROCESS_LEN: usize = 16;
 const NUMBER_LEN: usize = 8;
 
 /// Why a session cannot begin.
@@ -59,7 +59,7 @@ pub(super) struct Sessions {
     sealer: Sealer,
     metrics: Arc<Metrics>,
     /// Names this process in its session ids.
-    owner: [u8; OWNER_LEN],
+    process: [u8; PROCESS_LEN],
     /// Where others reach it, if there are any: part of its ids as well.
     replica: Option<Arc<str>>,
     memory: Memory,
@@ -90,12 +90,12 @@ impl Sessions {
         metrics: Arc<Metrics>,
         redactors: RedactorOf,
     ) -> Self {
-        let owner = fastrand::u128(..).to_be_bytes();
+        let process = fastrand::u128(..).to_be_bytes();
         Self {
             config,
             sealer,
             metrics,
-            owner,
+            process,
             replica,
             memory: Memory::default(),
             redactors,
@@ -144,7 +144,7 @@ impl Sessions {
             .into();
         let session = Session::new(Beginning {
             sealed_id: Arc::clone(&id),
-            name: format!("{:032x}-{number}", u128::from_be_bytes(self.owner)).into(),
+            name: format!("{:032x}-{number}", u128::from_be_bytes(self.process)).into(),
             principal: Arc::clone(principal),
             profile: profile.cloned(),
             transport,
@@ -196,7 +196,7 @@ impl Sessions {
 
     /// The address of the replica that has the session of this id, if another one gave it to this
     /// principal.
-    pub(super) fn owner(&self, principal: &Principal, id: &str) -> Option<Arc<str>> {
+    pub(super) fn replica_of(&self, principal: &Principal, id: &str) -> Option<Arc<str>> {
         let here = self.replica.as_deref()?;
         // One of this process needs no seal opened.
         if id.len() > MAX_ID_LEN || self.is_open(id) {
@@ -206,8 +206,8 @@ impl Sessions {
             .sealer
             .open(Purpose::Session, &binding(principal), now_ms(), id)
             .ok()?;
-        let owner = std::str::from_utf8(payload.get(OWNER_LEN + NUMBER_LEN..)?).ok()?;
-        (!owner.is_empty() && owner != here).then(|| owner.into())
+        let replica = std::str::from_utf8(payload.get(PROCESS_LEN + NUMBER_LEN..)?).ok()?;
+        (!replica.is_empty() && replica != here).then(|| replica.into())
     }
 
     /// Ends a session; answers whether it was there.
@@ -288,7 +288,7 @@ impl Sessions {
     fn payload(&self, number: u64) -> Vec<u8> {
         let replica = self.replica.as_deref().unwrap_or_default();
         let number = number.to_be_bytes();
-        [&self.owner[..], &number, replica.as_bytes()].concat()
+        [&self.process[..], &number, replica.as_bytes()].concat()
     }
 }
 

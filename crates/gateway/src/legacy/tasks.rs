@@ -279,7 +279,7 @@ impl LegacyCall {
                         if asked.len() > MAX_ASKED {
                             return Err(too_many_rounds());
                         }
-                        self.ask_and_tell(request, &asking).await?;
+                        self.ask_and_update(request, &asking).await?;
                         continue;
                     }
                 }
@@ -290,7 +290,7 @@ impl LegacyCall {
     }
 
     /// Puts what a task asks to the client, and its answers to the task.
-    async fn ask_and_tell(&self, request: &Envelope, asking: &Bytes) -> Result<(), CallError> {
+    async fn ask_and_update(&self, request: &Envelope, asking: &Bytes) -> Result<(), CallError> {
         let (round, questions) = self.ask(asking)?;
         let waiting = questions.into_iter().map(Question::answer);
         let Ok(answers) = timeout(self.edge.ask_timeout, join_all(waiting)).await else {

@@ -15,7 +15,7 @@ use switchboard_protocol::call::Payload;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::Owner;
+use super::PrincipalHash;
 
 /// Answers up to this size are not counted: what a connection holds of them is bounded by its
 /// streams, and most answers are no larger.
@@ -42,37 +42,45 @@ pub(super) struct AnswerMemory {
 struct State {
     held: usize,
     waiting: usize,
-    of_principal: HashMap<Owner, usize>,
+    of_principal: HashMap<PrincipalHash, usize>,
 }
 
 impl AnswerMemory {
     /// Room for an answer of this size, if there is any now.
-    pub(super) fn try_hold(self: &Arc<Self>, owner: Owner, size: usize) -> Option<Held> {
+    pub(super) fn try_hold(
+        self: &Arc<Self>,
+        principal: PrincipalHash,
+        size: usize,
+    ) -> Option<Held> {
         let mut state = self.state.lock();
-        let own = state.of_principal.get(&owner).copied().unwrap_or(0);
+        let own = state.of_principal.get(&principal).copied().unwrap_or(0);
         if !fits(state.held, size, MAX_HELD)
-            || (owner.has_share() && !fits(own, size, MAX_OF_PRINCIPAL))
+            || (principal.has_share() && !fits(own, size, MAX_OF_PRINCIPAL))
         {
             return None;
         }
         state.held += size;
-        state.of_principal.insert(owner, own + size);
+        state.of_principal.insert(principal, own + size);
         Some(Held {
             memory: Arc::clone(self),
-            owner,
+            principal,
             size,
         })
     }
 
     /// Room for an answer of this size, as soon as there is some; none if that takes too long, or
     /// if too much waits for it.
-    pub(super) async fn hold(self: Arc<Self>, owner: Owner, size: usize) -> Option<Held> {
+    pub(super) async fn hold(
+        self: Arc<Self>,
+        principal: PrincipalHash,
+        size: usize,
+    ) -> Option<Held> {
         let _waiting = self.wait_for(size)?;
         let room = async {
             loop {
                 // Begins before the look, so that nothing given back in between is missed.
                 let freed = self.freed.notified();
-                if let Some(held) = self.try_hold(owner, size) {
+                if let Some(held) = self.try_hold(principal, size) {
                     return held;
                 }
                 freed.await;
@@ -112,7 +120,7 @@ impl Drop for Waiting<'_> {
 /// The memory of one answer, given back when this is dropped.
 pub(super) struct Held {
     memory: Arc<AnswerMemory>,
-    owner: Owner,
+    principal: PrincipalHash,
     size: usize,
 }
 
@@ -127,10 +135,10 @@ impl Drop for Held {
     fn drop(&mut self) {
         let mut state = self.memory.state.lock();
         state.held -= self.size;
-        if let Some(own) = state.of_principal.get_mut(&self.owner) {
+        if let Some(own) = state.of_principal.get_mut(&self.principal) {
             *own -= self.size;
             if *own == 0 {
-                state.of_principal.remove(&self.owner);
+                state.of_principal.remove(&self.principal);
             }
         }
         drop(state);
@@ -186,11 +194,11 @@ mod tests {
     use super::*;
 
     const MIB: usize = 1024 * 1024;
-    const A: Owner = Owner(1);
-    const B: Owner = Owner(2);
+    const A: PrincipalHash = PrincipalHash(1);
+    const B: PrincipalHash = PrincipalHash(2);
 
-    fn fill(memory: &Arc<AnswerMemory>, owner: Owner, size: usize) -> Vec<Held> {
-        std::iter::from_fn(|| memory.try_hold(owner, size)).collect()
+    fn fill(memory: &Arc<AnswerMemory>, principal: PrincipalHash, size: usize) -> Vec<Held> {
+        std::iter::from_fn(|| memory.try_hold(principal, size)).collect()
     }
 
     #[test]
@@ -200,7 +208,7 @@ mod tests {
         assert_eq!(of_a.len() * 16 * MIB, MAX_OF_PRINCIPAL);
         let of_b = fill(&memory, B, MIB);
         assert_eq!(of_b.len() * MIB, MAX_OF_PRINCIPAL);
-        assert!(memory.try_hold(Owner(3), LARGE + 1).is_none());
+        assert!(memory.try_hold(PrincipalHash(3), LARGE + 1).is_none());
         drop((of_a, of_b));
         assert!(memory.state.lock().of_principal.is_empty());
         assert_eq!(fill(&memory, A, 2 * MAX_HELD).len(), 1);
@@ -209,7 +217,10 @@ mod tests {
     #[test]
     fn without_credentials_there_is_nobody_to_share_with() {
         let memory = Arc::new(AnswerMemory::default());
-        assert_eq!(fill(&memory, Owner::ANYBODY, MIB).len() * MIB, MAX_HELD);
+        assert_eq!(
+            fill(&memory, PrincipalHash::ANYBODY, MIB).len() * MIB,
+            MAX_HELD
+        );
     }
 
     #[test]
@@ -236,7 +247,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_waits_for_room_and_not_for_long() {
         let memory = Arc::new(AnswerMemory::default());
-        let mut of_all = fill(&memory, Owner::ANYBODY, MIB);
+        let mut of_all = fill(&memory, PrincipalHash::ANYBODY, MIB);
         let waiting = tokio::spawn(Arc::clone(&memory).hold(A, MIB));
         tokio::task::yield_now().await;
         let too_much = Arc::clone(&memory).hold(A, MAX_WAITING).await;
@@ -244,7 +255,7 @@ mod tests {
         of_all.pop();
         assert!(waiting.await.expect("a task").is_some());
 
-        of_all.extend(fill(&memory, Owner::ANYBODY, MIB));
+        of_all.extend(fill(&memory, PrincipalHash::ANYBODY, MIB));
         let asked = tokio::time::Instant::now();
         assert!(Arc::clone(&memory).hold(A, MIB).await.is_none());
         assert_eq!(asked.elapsed(), MAX_WAIT);

@@ -65,23 +65,27 @@ async fn calls_beyond_the_cap_are_refused_at_once_and_places_come_back() {
 #[test]
 fn one_principal_leaves_a_quarter_to_others() {
     let admission = admission(16);
-    let fill = |owner| -> Vec<_> { std::iter::from_fn(|| admission.take(owner).ok()).collect() };
-    let of_a = fill(Owner(1));
+    let fill =
+        |principal| -> Vec<_> { std::iter::from_fn(|| admission.take(principal).ok()).collect() };
+    let of_a = fill(PrincipalHash(1));
     assert_eq!(of_a.len(), 12);
-    let refused = admission.take(Owner(1)).err().expect("no place");
+    let refused = admission.take(PrincipalHash(1)).err().expect("no place");
     assert!(refused.did_nothing() && refused.message.contains("your own"));
-    let of_b = fill(Owner(2));
+    let of_b = fill(PrincipalHash(2));
     assert_eq!(of_b.len(), 4);
     drop((of_a, of_b));
     assert!(admission.crowd.lock().is_empty());
     // Where nobody needs a credential, all are one, and there is nobody to leave something to.
-    assert_eq!(fill(Owner::ANYBODY).len(), 16);
+    assert_eq!(fill(PrincipalHash::ANYBODY).len(), 16);
 }
 
 #[tokio::test]
 async fn what_comes_in_a_session_is_looked_at_though_there_is_no_place() {
     let admission = admission(1);
-    let _place = admission.take(Owner(1)).map_err(drop).expect("a place");
+    let _place = admission
+        .take(PrincipalHash(1))
+        .map_err(drop)
+        .expect("a place");
     assert!(admission.check(&post(), || true).is_none());
     assert!(admission.check(&post(), || false).is_some());
 }
@@ -164,12 +168,15 @@ async fn who_has_no_room_for_an_answer_is_told_that_the_work_was_done() {
 #[test]
 fn a_principal_is_the_same_after_a_reload_and_no_other() {
     let principal = |id: &str| Principal::new(id);
-    let of_a = Owner::of(&principal("key:a"));
+    let of_a = PrincipalHash::of(&principal("key:a"));
     // Freed and made again: the next may lie where the last one lay.
     for other in ["key:b", "key:c", "key:d"] {
-        assert_ne!(Owner::of(&Arc::new(principal(other))), of_a);
-        assert_eq!(Owner::of(&Arc::new(principal("key:a"))), of_a);
+        assert_ne!(PrincipalHash::of(&Arc::new(principal(other))), of_a);
+        assert_eq!(PrincipalHash::of(&Arc::new(principal("key:a"))), of_a);
     }
     assert!(of_a.has_share());
-    assert_eq!(Owner::of(&Principal::anonymous()), Owner::ANYBODY);
+    assert_eq!(
+        PrincipalHash::of(&Principal::anonymous()),
+        PrincipalHash::ANYBODY
+    );
 }

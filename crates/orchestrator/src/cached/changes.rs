@@ -1,4 +1,4 @@
-//! What servers tell of changes, as far as it makes kept results wrong.
+//! What servers tell of changes, as far as it makes cached results wrong.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Changes {
         }
     }
 
-    /// Forgets the backends that are there no longer: what was kept of them is found by nobody.
+    /// Forgets the backends that are there no longer: what was cached of them is found by nobody.
     pub(crate) fn retain(&self, is_there: impl Fn(&str) -> bool) {
         if self.any.load(Ordering::Acquire) {
             self.of_backends.write().retain(|name, _| is_there(name));

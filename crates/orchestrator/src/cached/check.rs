@@ -5,7 +5,7 @@ use switchboard_protocol::json;
 use crate::config::{ConfigProblem, path};
 use crate::orchestrator::Inner;
 
-/// Results of these are not kept, whatever the configuration says.
+/// Results of these are not cached, whatever the configuration says.
 pub(crate) fn problems(inner: &Inner) -> Vec<ConfigProblem> {
     if inner.cached.is_none() {
         return Vec::new();
@@ -22,7 +22,7 @@ pub(crate) fn problems(inner: &Inner) -> Vec<ConfigProblem> {
                 path: path(&["backends", name, "cache", "tools"]),
                 other: None,
                 message: format!(
-                    "names the tool {}, whose name or hints say that it changes something: its results are not kept",
+                    "names the tool {}, whose name or hints say that it changes something: its results are not cached",
                     String::from_utf8_lossy(&quoted)
                 ),
             });

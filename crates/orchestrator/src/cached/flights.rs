@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// The most different calls that others may wait for. More are made, each for itself.
 const MAX_FLIGHTS: usize = 4096;
 /// The most calls that wait for one. More are made, each for itself.
-const MAX_ABOARD: usize = 1024;
+const MAX_MEMBERS: usize = 1024;
 
 /// The calls under way that others may wait for.
 #[derive(Default)]
@@ -19,56 +19,56 @@ pub(super) struct Flights(Mutex<HashMap<CacheKey, Place, foldhash::fast::RandomS
 
 struct Place {
     flight: Arc<Flight>,
-    aboard: usize,
+    members: usize,
 }
 
-/// What became of a call that others wait for.
+/// What came of a call, for the others that wait for it.
 #[derive(Clone, Debug)]
-pub(super) struct Landed {
+pub(super) struct Shared {
     pub(super) result: CachedResult,
     pub(super) served: Served,
 }
 
 struct Flight {
-    /// Whose turn it is to make the call; closed once there is something to say.
+    /// Held by who makes the call; closed once it has ended.
     lead: Arc<Semaphore>,
     /// Empty: what came is for nobody else.
-    landed: OnceLock<Option<Landed>>,
+    shared: OnceLock<Option<Shared>>,
 }
 
-/// Whose turn it is.
-pub(super) enum Turn {
-    /// This call's: it is made, and what comes of it is told.
+/// What a call is among its equals.
+pub(super) enum Role {
+    /// It is made, for all of them.
     Lead(Lead),
-    /// An equal call has ended; `None`: what came of it is for nobody else.
-    Landed(Option<Landed>),
+    /// An equal call was made and has ended; `None`: what came of it is for nobody else.
+    Follow(Option<Shared>),
 }
 
 impl Flights {
     /// Joins the equal calls that are under way. `None`: there is no room to wait.
-    pub(super) fn board(self: &Arc<Self>, key: &CacheKey) -> Option<Aboard> {
+    pub(super) fn join(self: &Arc<Self>, key: &CacheKey) -> Option<Member> {
         let mut flights = self.0.lock();
         if let Some(place) = flights.get_mut(key) {
-            if place.aboard >= MAX_ABOARD {
+            if place.members >= MAX_MEMBERS {
                 return None;
             }
-            place.aboard += 1;
-            return Some(self.aboard(key, &place.flight));
+            place.members += 1;
+            return Some(self.member(key, &place.flight));
         }
         if flights.len() >= MAX_FLIGHTS {
             return None;
         }
         let flight = Arc::new(Flight {
             lead: Arc::new(Semaphore::new(1)),
-            landed: OnceLock::new(),
+            shared: OnceLock::new(),
         });
-        let aboard = self.aboard(key, &flight);
-        flights.insert(*key, Place { flight, aboard: 1 });
-        Some(aboard)
+        let member = self.member(key, &flight);
+        flights.insert(*key, Place { flight, members: 1 });
+        Some(member)
     }
 
-    fn aboard(self: &Arc<Self>, key: &CacheKey, flight: &Arc<Flight>) -> Aboard {
-        Aboard {
+    fn member(self: &Arc<Self>, key: &CacheKey, flight: &Arc<Flight>) -> Member {
+        Member {
             flights: Arc::clone(self),
             flight: Arc::clone(flight),
             key: *key,
@@ -83,26 +83,27 @@ impl Flights {
 }
 
 /// A call that makes or waits for a flight. Dropped, it leaves.
-pub(super) struct Aboard {
+pub(super) struct Member {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
     key: CacheKey,
 }
 
-impl Aboard {
-    /// Waits until it is this call's turn, or an equal one has ended. Dropping the future gives up.
-    pub(super) async fn turn(self) -> Turn {
+impl Member {
+    /// Waits until it is for this call to be made, or an equal one has ended. Dropping the future
+    /// leaves.
+    pub(super) async fn role(self) -> Role {
         match Arc::clone(&self.flight.lead).acquire_owned().await {
-            Ok(permit) => Turn::Lead(Lead {
-                aboard: self,
+            Ok(permit) => Role::Lead(Lead {
+                member: self,
                 _permit: permit,
             }),
-            Err(_) => Turn::Landed(self.flight.landed.get().cloned().flatten()),
+            Err(_) => Role::Follow(self.flight.shared.get().cloned().flatten()),
         }
     }
 }
 
-impl Drop for Aboard {
+impl Drop for Member {
     fn drop(&mut self) {
         let mut flights = self.flights.0.lock();
         let Some(place) = flights.get_mut(&self.key) else {
@@ -112,29 +113,30 @@ impl Drop for Aboard {
         if !Arc::ptr_eq(&place.flight, &self.flight) {
             return;
         }
-        place.aboard -= 1;
-        if place.aboard == 0 {
+        place.members -= 1;
+        if place.members == 0 {
             flights.remove(&self.key);
         }
     }
 }
 
-/// The turn to make the call. Dropped without an end it goes to the next.
+/// The lead of equal calls: to make the one that the others wait for. Dropped before it has ended it
+/// passes to the next of them.
 pub(super) struct Lead {
-    aboard: Aboard,
+    member: Member,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Lead {
     /// Tells the others what came of the call; `None`: nothing that is for them.
-    pub(super) fn land(self, landed: Option<Landed>) {
-        let Aboard {
+    pub(super) fn finish(self, shared: Option<Shared>) {
+        let Member {
             flights,
             flight,
             key,
-        } = &self.aboard;
-        // There is one turn at a time, and it ends here.
-        let _ = flight.landed.set(landed);
+        } = &self.member;
+        // One call leads at a time, and it ends here.
+        let _ = flight.shared.set(shared);
         {
             let mut flights = flights.0.lock();
             let is_this = |place: &Place| Arc::ptr_eq(&place.flight, flight);
@@ -157,24 +159,24 @@ mod tests {
 
     const KEY: CacheKey = CacheKey::new([1; 32]);
 
-    fn landed() -> Landed {
+    fn shared() -> Shared {
         let text = Bytes::from_static(b"{}");
-        Landed {
+        Shared {
             result: CachedResult {
                 places: Places::find(&text, false).expect("a place").0,
                 text,
                 asked_at: Instant::now(),
                 fresh_for: Duration::from_secs(1),
-                kept_for: Duration::from_secs(1),
+                usable_for: Duration::from_secs(1),
             },
             served: Served::Coalesced,
         }
     }
 
     async fn leads(flights: &Arc<Flights>) -> Lead {
-        match flights.board(&KEY).expect("there is room").turn().await {
-            Turn::Lead(lead) => lead,
-            Turn::Landed(_) => panic!("it was another's turn"),
+        match flights.join(&KEY).expect("there is room").role().await {
+            Role::Lead(lead) => lead,
+            Role::Follow(_) => panic!("another leads"),
         }
     }
 
@@ -183,25 +185,25 @@ mod tests {
         let flights = Arc::new(Flights::default());
         let lead = leads(&flights).await;
         let waiting: Vec<_> = (0..50)
-            .map(|_| tokio::spawn(flights.board(&KEY).expect("there is room").turn()))
+            .map(|_| tokio::spawn(flights.join(&KEY).expect("there is room").role()))
             .collect();
-        lead.land(Some(landed()));
-        for turn in waiting {
-            assert!(matches!(turn.await, Ok(Turn::Landed(Some(_)))));
+        lead.finish(Some(shared()));
+        for role in waiting {
+            assert!(matches!(role.await, Ok(Role::Follow(Some(_)))));
         }
         assert_eq!(flights.len(), 0);
     }
 
     #[tokio::test]
-    async fn a_turn_that_is_given_up_goes_to_the_next_and_no_further() {
+    async fn a_lead_that_is_given_up_passes_to_the_next_and_no_further() {
         let flights = Arc::new(Flights::default());
         let lead = leads(&flights).await;
-        let mut second = tokio_test_task(flights.board(&KEY).expect("there is room").turn());
-        let mut third = tokio_test_task(flights.board(&KEY).expect("there is room").turn());
+        let mut second = tokio_test_task(flights.join(&KEY).expect("there is room").role());
+        let mut third = tokio_test_task(flights.join(&KEY).expect("there is room").role());
         assert!(second.poll().is_none() && third.poll().is_none());
         drop(lead);
-        let Some(Turn::Lead(lead)) = second.poll() else {
-            panic!("it is the second's turn");
+        let Some(Role::Lead(lead)) = second.poll() else {
+            panic!("the second leads");
         };
         assert!(third.poll().is_none());
         drop(third);
@@ -213,9 +215,9 @@ mod tests {
     async fn what_is_for_nobody_else_sets_all_free() {
         let flights = Arc::new(Flights::default());
         let lead = leads(&flights).await;
-        let waiting = flights.board(&KEY).expect("there is room");
-        lead.land(None);
-        assert!(matches!(waiting.turn().await, Turn::Landed(None)));
+        let waiting = flights.join(&KEY).expect("there is room");
+        lead.finish(None);
+        assert!(matches!(waiting.role().await, Role::Follow(None)));
         // The next call begins anew.
         drop(leads(&flights).await);
         assert_eq!(flights.len(), 0);
@@ -224,9 +226,9 @@ mod tests {
     #[tokio::test]
     async fn there_is_room_for_so_many_and_no_more() {
         let flights = Arc::new(Flights::default());
-        let all: Vec<_> = (0..MAX_ABOARD).map(|_| flights.board(&KEY)).collect();
+        let all: Vec<_> = (0..MAX_MEMBERS).map(|_| flights.join(&KEY)).collect();
         assert!(all.iter().all(Option::is_some));
-        assert!(flights.board(&KEY).is_none());
+        assert!(flights.join(&KEY).is_none());
         drop(all);
         assert_eq!(flights.len(), 0);
     }

@@ -77,12 +77,12 @@ impl KeyBase {
         let request = &call.request;
         let params = request.slice(request.keys.params?);
         let mut others: Vec<(Place, Cow<'_, str>, Vec<u8>)> = Vec::new();
-        let mut may_be_kept = true;
+        let mut may_be_cached = true;
         for_each_member(params, |key, _, value| match key {
             "name" | "uri" => {}
             "_meta" => for_each_member(value, |key, _, value| {
                 if key == switchboard_protocol::TASK_KEY {
-                    may_be_kept = false;
+                    may_be_cached = false;
                 } else if key == CAPABILITIES {
                     // Each client writes them in its own way, and always the same.
                     others.push((Place::Meta, Cow::Borrowed(CAPABILITIES), value.to_vec()));
@@ -90,7 +90,7 @@ impl KeyBase {
                     others.push((Place::Meta, Cow::Owned(key.to_owned()), canonical(value)));
                 }
             }),
-            "task" => may_be_kept = false,
+            "task" => may_be_cached = false,
             "arguments" => {
                 others.push((Place::Params, Cow::Borrowed("arguments"), canonical(value)));
             }
@@ -100,7 +100,7 @@ impl KeyBase {
                 canonical(value),
             )),
         });
-        if !may_be_kept {
+        if !may_be_cached {
             return None;
         }
         others.sort_unstable();

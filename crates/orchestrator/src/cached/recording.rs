@@ -1,4 +1,4 @@
-//! A result that is kept once it has arrived.
+//! A result that is cached once it has arrived.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
@@ -7,9 +7,9 @@ use bytes::Bytes;
 use switchboard_protocol::call::{Piece, ResultStream};
 use switchboard_protocol::error::CallError;
 
-use super::seat::Seat;
+use super::miss::Miss;
 
-/// How many bytes of results that are still arriving are recorded at once. More are not kept.
+/// How many bytes of results that are still arriving are recorded at once. More are not cached.
 const MAX_RECORDED: usize = 64 * 1024 * 1024;
 
 /// How many bytes are recorded at this moment, of all results that are still arriving.
@@ -30,37 +30,37 @@ impl Recorded {
     }
 }
 
-/// A result under way, of which a copy is kept when it was whole, no error, and not too large.
+/// A result under way, of which a copy is cached when it was whole, no error, and not too large.
 pub(super) struct Recording {
     result: Box<dyn ResultStream>,
-    /// `None`: it is not kept.
+    /// `None`: it is not cached.
     tape: Option<Tape>,
 }
 
 struct Tape {
-    seat: Box<Seat>,
+    miss: Box<Miss>,
     text: Vec<u8>,
 }
 
 impl Drop for Tape {
     fn drop(&mut self) {
-        self.seat.recorded.give_back(self.text.len());
+        self.miss.recorded.give_back(self.text.len());
     }
 }
 
 impl Recording {
-    pub(super) fn new(result: Box<dyn ResultStream>, seat: Box<Seat>) -> Self {
+    pub(super) fn new(result: Box<dyn ResultStream>, miss: Box<Miss>) -> Self {
         let text = Vec::new();
         Self {
             result,
-            tape: Some(Tape { seat, text }),
+            tape: Some(Tape { miss, text }),
         }
     }
 
     fn record(&mut self, bytes: &Bytes) {
         let Some(tape) = &mut self.tape else { return };
-        let is_small = tape.text.len().saturating_add(bytes.len()) <= tape.seat.max_entry;
-        if is_small && tape.seat.recorded.take(bytes.len()) {
+        let is_small = tape.text.len().saturating_add(bytes.len()) <= tape.miss.max_entry;
+        if is_small && tape.miss.recorded.take(bytes.len()) {
             tape.text.extend_from_slice(bytes);
         } else {
             self.give_up();
@@ -70,15 +70,15 @@ impl Recording {
     /// It is for nobody else.
     fn give_up(&mut self) {
         if let Some(mut tape) = self.tape.take() {
-            tape.seat.keep(None);
+            tape.miss.cache(None);
         }
     }
 
-    fn keep(&mut self) {
+    fn cache(&mut self) {
         if let Some(mut tape) = self.tape.take() {
             // A copy of the right length.
             let text = Bytes::copy_from_slice(&tape.text);
-            tape.seat.keep(Some(text));
+            tape.miss.cache(Some(text));
         }
     }
 }
@@ -89,7 +89,7 @@ impl ResultStream for Recording {
         let piece = ready!(self.result.poll_piece(context));
         match &piece {
             Ok(Piece::Bytes(bytes)) => self.record(bytes),
-            Ok(Piece::End { is_error: false }) => self.keep(),
+            Ok(Piece::End { is_error: false }) => self.cache(),
             Ok(Piece::End { is_error: true }) | Err(_) => self.give_up(),
         }
         Poll::Ready(piece)
@@ -118,7 +118,7 @@ mod tests {
     };
     use switchboard_telemetry::Metrics;
 
-    use super::super::flights::{Flights, Lead, Turn};
+    use super::super::flights::{Flights, Lead, Role};
     use super::super::{Question, now};
     use super::*;
 
@@ -149,8 +149,8 @@ mod tests {
         fn keep(&mut self, _: Box<dyn Send>) {}
     }
 
-    async fn turn(flights: &Arc<Flights>) -> Turn {
-        flights.board(&KEY).expect("there is room").turn().await
+    async fn role(flights: &Arc<Flights>) -> Role {
+        flights.join(&KEY).expect("there is room").role().await
     }
 
     fn recording(lead: Lead) -> Recording {
@@ -165,7 +165,7 @@ mod tests {
             changed_at: None,
             metrics: Metrics::new().expect("a registry").backend("one"),
         };
-        let seat = Seat {
+        let miss = Miss {
             question,
             lead: Some(lead),
             stale: None,
@@ -173,26 +173,26 @@ mod tests {
             max_entry: 1024,
             recorded: Arc::default(),
         };
-        Recording::new(Box::new(Endless), Box::new(seat))
+        Recording::new(Box::new(Endless), Box::new(miss))
     }
 
     #[tokio::test]
     async fn cut_off_it_sets_all_free_and_given_up_it_goes_to_the_next() {
         for is_cut_off in [true, false] {
             let flights = Arc::new(Flights::default());
-            let Turn::Lead(lead) = turn(&flights).await else {
-                panic!("it is the turn of the first");
+            let Role::Lead(lead) = role(&flights).await else {
+                panic!("the first leads");
             };
             let mut recording = recording(lead);
-            let waiting = flights.board(&KEY).expect("there is room");
+            let waiting = flights.join(&KEY).expect("there is room");
             let piece = recording.poll_piece(&mut Context::from_waker(Waker::noop()));
             assert!(matches!(piece, Poll::Ready(Ok(Piece::Bytes(_)))));
             if is_cut_off {
                 recording.cut_off();
             }
             drop(recording);
-            let turn = waiting.turn().await;
-            assert_eq!(matches!(turn, Turn::Landed(None)), is_cut_off);
+            let role = waiting.role().await;
+            assert_eq!(matches!(role, Role::Follow(None)), is_cut_off);
         }
     }
 }

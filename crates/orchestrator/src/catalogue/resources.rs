@@ -51,16 +51,16 @@ pub enum Route<'u> {
 }
 
 /// Indices of backends, each once, in ascending order.
-pub(super) type Owners = Vec<usize>;
+pub(super) type BackendIndices = Vec<usize>;
 
 /// Which backend has which resources.
 #[derive(Debug)]
 pub(super) struct Resources {
-    listed: HashMap<Box<str>, Owners>,
+    listed: HashMap<Box<str>, BackendIndices>,
     /// User interfaces that tools name, which servers need not list (MCP Apps).
-    named_by_tools: HashMap<Box<str>, Owners>,
+    named_by_tools: HashMap<Box<str>, BackendIndices>,
     templates: Vec<(usize, UriTemplate)>,
-    template_texts: HashMap<Box<str>, Owners>,
+    template_texts: HashMap<Box<str>, BackendIndices>,
     pub(super) skills: Skills,
     /// The only backend that has resources.
     only: Option<usize>,
@@ -74,7 +74,7 @@ impl Resources {
             templates: Vec::new(),
             template_texts: HashMap::new(),
             skills: Skills::build(sources),
-            only: only_owner(sources, |lists| {
+            only: only_backend(sources, |lists| {
                 lists.server.features.resources
                     || !lists.resources.is_empty()
                     || !lists.templates.is_empty()
@@ -83,10 +83,10 @@ impl Resources {
         for (index, source) in sources.iter().enumerate() {
             let Some(lists) = &source.lists else { continue };
             for item in &lists.resources {
-                own(&mut this.listed, &item.key, index);
+                enter(&mut this.listed, &item.key, index);
             }
             for item in &lists.templates {
-                own(&mut this.template_texts, &item.key, index);
+                enter(&mut this.template_texts, &item.key, index);
             }
             // One that is malformed, or comes after so many, is listed as it is and matches nothing.
             let parsed = lists.templates.iter().take(MAX_MATCHED_TEMPLATES);
@@ -94,49 +94,49 @@ impl Resources {
             this.templates
                 .extend(parsed.map(|template| (index, template)));
             for uri in lists.tools.iter().filter_map(ui_resource) {
-                own(&mut this.named_by_tools, &uri, index);
+                enter(&mut this.named_by_tools, &uri, index);
             }
         }
         this
     }
 
     /// The backends with the best claim on a URI that is no address.
-    pub(super) fn owners(&self, uri: &str) -> Owners {
-        if let Some(owners) = self
+    pub(super) fn backends_having(&self, uri: &str) -> BackendIndices {
+        if let Some(backends) = self
             .listed
             .get(uri)
             .or_else(|| self.named_by_tools.get(uri))
         {
-            return owners.clone();
+            return backends.clone();
         }
         // The directory of a skill is as good a claim as a template that begins with it.
-        let (mut best, mut owners) = match self.skills.with_file(uri) {
-            Some((length, owners)) => (length, owners.clone()),
-            None => (0, Owners::new()),
+        let (mut best, mut backends) = match self.skills.with_file(uri) {
+            Some((length, backends)) => (length, backends.clone()),
+            None => (0, BackendIndices::new()),
         };
-        for (owner, template) in &self.templates {
+        for (index, template) in &self.templates {
             let specificity = template.specificity();
-            let is_beaten = !owners.is_empty() && specificity < best;
+            let is_beaten = !backends.is_empty() && specificity < best;
             if is_beaten || !template.matches(uri) {
                 continue;
             }
             if specificity > best {
                 best = specificity;
-                owners.clear();
+                backends.clear();
             }
-            if let Err(place) = owners.binary_search(owner) {
-                owners.insert(place, *owner);
+            if let Err(place) = backends.binary_search(index) {
+                backends.insert(place, *index);
             }
         }
-        if owners.is_empty() {
-            owners.extend(self.only.or_else(|| self.skills.only(uri)));
+        if backends.is_empty() {
+            backends.extend(self.only.or_else(|| self.skills.only(uri)));
         }
-        owners
+        backends
     }
 }
 
 /// The only backend that `has` something. While another one is starting, nobody knows.
-pub(super) fn only_owner(sources: &[Source], has: impl Fn(&Lists) -> bool) -> Option<usize> {
+pub(super) fn only_backend(sources: &[Source], has: impl Fn(&Lists) -> bool) -> Option<usize> {
     let mut only = None;
     for (index, source) in sources.iter().enumerate() {
         let may_have = match &source.lists {
@@ -150,13 +150,13 @@ pub(super) fn only_owner(sources: &[Source], has: impl Fn(&Lists) -> bool) -> Op
     only.filter(|&index| sources[index].lists.is_some())
 }
 
-pub(super) fn own(owners: &mut HashMap<Box<str>, Owners>, uri: &str, index: usize) {
-    let owners = match owners.get_mut(uri) {
-        Some(owners) => owners,
-        None => owners.entry(uri.into()).or_default(),
+pub(super) fn enter(backends: &mut HashMap<Box<str>, BackendIndices>, uri: &str, index: usize) {
+    let backends = match backends.get_mut(uri) {
+        Some(backends) => backends,
+        None => backends.entry(uri.into()).or_default(),
     };
-    if owners.last() != Some(&index) {
-        owners.push(index);
+    if backends.last() != Some(&index) {
+        backends.push(index);
     }
 }
 
@@ -186,7 +186,7 @@ impl Snapshot {
         if let Some(rest) = uri.strip_prefix(ADDRESS_SCHEME) {
             return self.follow(rest);
         }
-        self.route(uri, &self.resources.owners(uri), address)
+        self.route(uri, &self.resources.backends_having(uri), address)
     }
 
     /// Where `completion/complete` for a `ref/resource` goes: the text of a template as listed, or
@@ -197,7 +197,7 @@ impl Snapshot {
             return self.resource(uri_template);
         }
         match self.resources.template_texts.get(uri_template) {
-            Some(owners) => self.route(uri_template, owners, readable_address),
+            Some(backends) => self.route(uri_template, backends, readable_address),
             None => self.resource(uri_template),
         }
     }
@@ -205,10 +205,10 @@ impl Snapshot {
     pub(super) fn route<'u>(
         &self,
         uri: &'u str,
-        owners: &[usize],
+        backends: &[usize],
         address: impl Fn(&str, &str) -> String,
     ) -> Route<'u> {
-        match owners {
+        match backends {
             [] => Route::Unknown,
             [one] => Route::One {
                 backend: Arc::clone(&self.sources[*one].name),
@@ -290,17 +290,17 @@ impl Snapshot {
 impl Resources {
     /// What an item's URI or template is listed as, if not as it is.
     pub(super) fn listed_as(&self, list: List, backend: &str, key: &str) -> Option<String> {
-        let (owners, address): (_, fn(&str, &str) -> String) = match list {
+        let (backends, address): (_, fn(&str, &str) -> String) = match list {
             List::Templates => (&self.template_texts, readable_address),
             _ => (&self.listed, address),
         };
-        let is_shared = owners.get(key).is_some_and(|owners| owners.len() > 1);
+        let is_shared = backends.get(key).is_some_and(|backends| backends.len() > 1);
         (is_shared || key.starts_with(ADDRESS_SCHEME)).then(|| address(backend, key))
     }
 
     /// What the user interface of a tool is listed as, if not as it is.
     pub(super) fn ui_listed_as(&self, source: usize, backend: &str, uri: &str) -> Option<String> {
-        let leads_there = !uri.starts_with(ADDRESS_SCHEME) && self.owners(uri) == [source];
+        let leads_there = !uri.starts_with(ADDRESS_SCHEME) && self.backends_having(uri) == [source];
         (!leads_there).then(|| address(backend, uri))
     }
 }

@@ -15,7 +15,7 @@ use switchboard_protocol::json::{self, Span};
 use switchboard_protocol::splice::{Splice, for_each_item, member};
 
 use super::resources::{
-    ADDRESS_SCHEME, Owners, Resources, Route, only_owner, own, readable_address,
+    ADDRESS_SCHEME, BackendIndices, Resources, Route, enter, only_backend, readable_address,
 };
 use super::{Snapshot, Source};
 
@@ -29,9 +29,9 @@ const MAX_SLASHES: usize = 32;
 /// Which backend has which skills.
 #[derive(Debug)]
 pub(super) struct Skills {
-    listed: HashMap<Box<str>, Owners>,
+    listed: HashMap<Box<str>, BackendIndices>,
     /// The directories of skills, each with its slash at the end.
-    directories: HashMap<Box<str>, Owners>,
+    directories: HashMap<Box<str>, BackendIndices>,
     /// The only backend that has skills.
     only: Option<usize>,
 }
@@ -41,15 +41,15 @@ impl Skills {
         let mut this = Self {
             listed: HashMap::new(),
             directories: HashMap::new(),
-            only: only_owner(sources, |lists| lists.server.has_skills()),
+            only: only_backend(sources, |lists| lists.server.has_skills()),
         };
         for (index, source) in sources.iter().enumerate() {
             let skills = source.lists.iter().flat_map(|lists| &lists.skills);
             for item in skills {
-                own(&mut this.listed, &item.key, index);
+                enter(&mut this.listed, &item.key, index);
                 let directory = item.key.strip_suffix(ENTRY_FILE);
                 if let Some(directory) = directory.filter(|path| path.ends_with('/')) {
-                    own(&mut this.directories, directory, index);
+                    enter(&mut this.directories, directory, index);
                 }
             }
         }
@@ -58,13 +58,13 @@ impl Skills {
 
     /// The backends with the innermost skill that this file or directory belongs to, and the length
     /// of its directory in bytes.
-    pub(super) fn with_file(&self, uri: &str) -> Option<(usize, &Owners)> {
+    pub(super) fn with_file(&self, uri: &str) -> Option<(usize, &BackendIndices)> {
         if self.directories.is_empty() {
             return None;
         }
         // Directories are named without the slash.
-        if let Some(owners) = self.directories.get(&*format!("{uri}/")) {
-            return Some((uri.len() + 1, owners));
+        if let Some(backends) = self.directories.get(&*format!("{uri}/")) {
+            return Some((uri.len() + 1, backends));
         }
         let ends = uri.match_indices('/').take(MAX_SLASHES);
         ends.filter_map(|(at, _)| Some((at + 1, self.directories.get(&uri[..=at])?)))
@@ -82,8 +82,8 @@ impl Resources {
     pub(super) fn skill_leads_to(&self, source: usize, uri: &str) -> bool {
         let listed = self.skills.listed.get(uri);
         !uri.starts_with(ADDRESS_SCHEME)
-            && listed.is_none_or(|owners| *owners == [source])
-            && self.owners(uri) == [source]
+            && listed.is_none_or(|backends| *backends == [source])
+            && self.backends_having(uri) == [source]
     }
 }
 
@@ -92,8 +92,8 @@ impl Snapshot {
     #[must_use]
     pub fn skill<'u>(&self, uri: &'u str) -> Route<'u> {
         match self.resources.skills.listed.get(uri) {
-            Some(owners) if !uri.starts_with(ADDRESS_SCHEME) => {
-                self.route(uri, owners, readable_address)
+            Some(backends) if !uri.starts_with(ADDRESS_SCHEME) => {
+                self.route(uri, backends, readable_address)
             }
             _ => self.served(uri, Server::has_skills),
         }
@@ -120,7 +120,7 @@ impl Snapshot {
         if leads_there {
             return route;
         }
-        let only = only_owner(&self.sources, |lists| serves(&lists.server));
+        let only = only_backend(&self.sources, |lists| serves(&lists.server));
         match only.filter(|_| !uri.starts_with(ADDRESS_SCHEME)) {
             Some(index) => Route::One {
                 backend: Arc::clone(&self.sources[index].name),

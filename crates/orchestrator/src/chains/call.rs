@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::group::Group;
 use super::judge::{Failure, is_unsendable};
 use super::substitute::{Change, substitute_in_profile};
-use super::told::Told;
+use super::tried::Tried;
 use super::{Chains, Route, state};
 use crate::config::chains::When;
 use crate::continuation::invalid;
@@ -84,8 +84,8 @@ impl Inner {
             return outcome;
         }
         call.deadline = given;
-        let mut told = Told::default();
-        told.first_failed(
+        let mut tried = Tried::default();
+        tried.first_failed(
             &self.backend_of(&called, &outcome),
             outcome,
             began.elapsed(),
@@ -97,7 +97,7 @@ impl Inner {
             span,
             failed: failure.map(|failure| failure.when),
         };
-        self.call_from(&chained, 1, told).await
+        self.call_from(&chained, 1, tried).await
     }
 
     /// Makes a call of one of several equivalent tools: of this member of a group.
@@ -129,11 +129,11 @@ impl Inner {
             span,
             failed: None,
         };
-        self.call_from(&chained, 0, Told::default()).await
+        self.call_from(&chained, 0, Tried::default()).await
     }
 
     /// Calls the tools from this place on until one answers.
-    async fn call_from(&self, chained: &Chained<'_>, first: usize, mut told: Told) -> Outcome {
+    async fn call_from(&self, chained: &Chained<'_>, first: usize, mut tried: Tried) -> Outcome {
         let Chained {
             call,
             called,
@@ -146,7 +146,7 @@ impl Inner {
             let began = Instant::now();
             if let Some(deadline) = call.deadline
                 && began.into_std() >= deadline.at
-                && !told.is_empty()
+                && !tried.is_empty()
             {
                 break;
             }
@@ -179,14 +179,14 @@ impl Inner {
                 Err(error) => {
                     let message = format!("the arguments do not fit its tool {tool}: {error}");
                     let outcome = Outcome::Failed(ProtocolError::invalid_params(message).into());
-                    told.failed(&self.backend_of(tool, &outcome), outcome, Duration::ZERO);
+                    tried.failed(&self.backend_of(tool, &outcome), outcome, Duration::ZERO);
                     continue;
                 }
             };
             // What is collected can be said to be of a substitute; what is the first cannot.
-            attempt.takes_arriving &= told.is_empty();
-            if step.is_some() || !told.is_empty() {
-                attempt.reserved = told.reserved(&self.owner_of(tool), tool);
+            attempt.takes_arriving &= tried.is_empty();
+            if step.is_some() || !tried.is_empty() {
+                attempt.reserved = tried.reserved(&self.backend_having(tool), tool);
             }
             let is_safe = self.is_safe(&attempt, tool);
             let outcome = self.call_once(&mut attempt, span).await;
@@ -203,31 +203,31 @@ impl Inner {
                 None => step.is_some() && is_unsendable(&outcome),
             };
             let backend = self.backend_of(tool, &outcome);
-            if !told.is_empty() {
+            if !tried.is_empty() {
                 let has_failed = failure.is_some() || matches!(outcome, Outcome::Failed(_));
                 self.count_fallback(called, &backend, has_failed);
             }
             if is_followed {
                 failed = failure.map(|failure| failure.when);
-                match step.is_none() && told.is_empty() {
-                    true => told.first_failed(&backend, outcome, began.elapsed()),
-                    false => told.failed(&backend, outcome, began.elapsed()),
+                match step.is_none() && tried.is_empty() {
+                    true => tried.first_failed(&backend, outcome, began.elapsed()),
+                    false => tried.failed(&backend, outcome, began.elapsed()),
                 }
                 continue;
             }
-            if step.is_none() && told.is_empty() {
+            if step.is_none() && tried.is_empty() {
                 return outcome;
             }
             return match outcome {
                 // An end like that of all the others.
-                Outcome::Failed(CallError::Fault(_)) if !told.is_empty() => {
-                    told.failed(&backend, outcome, began.elapsed());
-                    told.ended()
+                Outcome::Failed(CallError::Fault(_)) if !tried.is_empty() => {
+                    tried.failed(&backend, outcome, began.elapsed());
+                    tried.ended()
                 }
-                outcome => self.served(&told, call, outcome, &backend, step.map(|_| tool), called),
+                outcome => self.served(&tried, call, outcome, &backend, step.map(|_| tool), called),
             };
         }
-        told.ended()
+        tried.ended()
     }
 
     /// The call of the tool that asked what this one answers, if that is not the one that it names.
@@ -265,11 +265,11 @@ impl Inner {
             Err(error) => return Outcome::Failed(error.into()),
         };
         let called = call.target().unwrap_or_default();
-        attempt.reserved = Told::default().reserved(&self.owner_of(&tool), &tool);
+        attempt.reserved = Tried::default().reserved(&self.backend_having(&tool), &tool);
         let outcome = self.call_once(&mut attempt, span).await;
         let backend = self.backend_of(&tool, &outcome);
         self.served(
-            &Told::default(),
+            &Tried::default(),
             call,
             outcome,
             &backend,
@@ -282,7 +282,7 @@ impl Inner {
     /// the client called.
     fn served(
         &self,
-        told: &Told,
+        tried: &Tried,
         call: &Call,
         outcome: Outcome,
         backend: &Arc<str>,
@@ -292,7 +292,7 @@ impl Inner {
         let tool = substitute.unwrap_or(called);
         match outcome {
             Outcome::Complete(Completed { result, is_error }) => Outcome::Complete(Completed {
-                result: told.spliced(&result, backend, tool, None),
+                result: tried.spliced(&result, backend, tool, None),
                 is_error,
             }),
             Outcome::InputRequired(result) => {
@@ -305,7 +305,7 @@ impl Inner {
                     _ => Ok(None),
                 };
                 match sealed {
-                    Ok(sealed) => Outcome::InputRequired(told.spliced(
+                    Ok(sealed) => Outcome::InputRequired(tried.spliced(
                         &result,
                         backend,
                         tool,
@@ -357,11 +357,11 @@ impl Inner {
         {
             return Arc::clone(backend);
         }
-        self.owner_of(tool)
+        self.backend_having(tool)
     }
 
     /// The backend that has a tool, as far as is known.
-    fn owner_of(&self, tool: &str) -> Arc<str> {
+    fn backend_having(&self, tool: &str) -> Arc<str> {
         let snapshot = self.catalogue.load();
         let known = snapshot.tool(tool).map(|entry| Arc::clone(&entry.backend));
         known.unwrap_or_else(|| Arc::from(tool))

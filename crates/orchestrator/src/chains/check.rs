@@ -230,8 +230,8 @@ impl Check<'_> {
                 }
                 Some(wanted) if is.never_fits(wanted) => format!(
                     "`{tool}` takes {} for `{name}`, which {by} and is {}",
-                    wanted.told(),
-                    is.told()
+                    wanted.described(),
+                    is.described()
                 ),
                 _ => continue,
             };

@@ -96,7 +96,7 @@ impl Property {
     }
 
     /// What it may be, for people: `string or null`, or the values.
-    pub(super) fn told(&self) -> String {
+    pub(super) fn described(&self) -> String {
         if let Some(values) = &self.values {
             let values: Vec<String> = values.iter().map(Value::to_string).collect();
             return values.join(" or ");
@@ -195,7 +195,7 @@ mod tests {
         assert!(half.never_fits(&Property::of(&json!({ "type": "string" }))));
         assert!(!half.never_fits(&Property::of(&json!({ "type": "number" }))));
         assert_eq!(
-            Property::of(&json!({ "type": ["string", "null"] })).told(),
+            Property::of(&json!({ "type": ["string", "null"] })).described(),
             "string or null"
         );
     }

@@ -41,7 +41,7 @@ impl Delivery<'_> {
         let mut links = Links::new(self.kept);
         let outcome = self.linked(outcome, &mut links).await;
         if let Outcome::Complete(completed) = &outcome {
-            links.told_of(&completed.result);
+            links.linked_from(&completed.result);
         }
         outcome
     }
@@ -149,7 +149,7 @@ impl Delivery<'_> {
             true => cap.over,
             false => Over::Refuse,
         };
-        self.tell(over);
+        self.report(over);
         let rest = match over {
             Over::Refuse => {
                 cut_off(stream);
@@ -162,7 +162,7 @@ impl Delivery<'_> {
             Over::Handle => self.keep(&text, stream, &mut total, &mut is_error).await,
         };
         if let Rest::Kept { .. } = rest {
-            links.told_in(&text);
+            links.linked_from_text(&text);
         }
         // It is read several times, and far more of it than the cap lets through is of no use. Of content
         // that is converted it may be.
@@ -243,8 +243,8 @@ impl Delivery<'_> {
         Outcome::Failed(fault.into())
     }
 
-    /// Tells whoever wants to know that a result is larger than it may be.
-    pub(super) fn tell(&self, over: Over) {
+    /// Counts and notes that a result is larger than it may be.
+    pub(super) fn report(&self, over: Over) {
         self.metrics.result_capped(over.as_str(), self.backend);
         if let Some(trail) = &self.call.trail {
             trail.note(Step::Decision {

@@ -22,8 +22,8 @@ pub(super) enum Missing {
 pub(super) struct Links<'k> {
     kept: &'k Kept,
     made: usize,
-    /// Those of which nobody was told yet.
-    untold: Vec<KeptResult>,
+    /// Those that nothing leads to yet.
+    unlinked: Vec<KeptResult>,
 }
 
 impl<'k> Links<'k> {
@@ -31,7 +31,7 @@ impl<'k> Links<'k> {
         Self {
             kept,
             made: 0,
-            untold: Vec::new(),
+            unlinked: Vec::new(),
         }
     }
 
@@ -49,27 +49,27 @@ impl<'k> Links<'k> {
         let kept = self.kept.keep_content(call, target, media_type, base64);
         let kept = kept.await.map_err(|NoRoom| Missing::Dropped)?;
         self.made += 1;
-        self.untold.push(kept.clone());
+        self.unlinked.push(kept.clone());
         Ok(kept)
     }
 
     /// Somebody has this text, or can read it, with all that it leads to.
-    pub(super) fn told_in(&mut self, text: &[u8]) {
-        self.untold
+    pub(super) fn linked_from_text(&mut self, text: &[u8]) {
+        self.unlinked
             .retain(|kept| memmem::find(text, kept.uri.as_bytes()).is_none());
     }
 
     /// The same of a result.
-    pub(super) fn told_of(&mut self, result: &Payload) {
+    pub(super) fn linked_from(&mut self, result: &Payload) {
         for segment in result.segments() {
-            self.told_in(segment);
+            self.linked_from_text(segment);
         }
     }
 }
 
 impl Drop for Links<'_> {
     fn drop(&mut self) {
-        for kept in &self.untold {
+        for kept in &self.unlinked {
             self.kept.let_go(kept);
         }
     }

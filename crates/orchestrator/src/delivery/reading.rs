@@ -14,7 +14,7 @@ use super::links::Links;
 use super::mend::mend;
 
 /// How much more is read at least before it is counted again.
-const STEP: usize = 16 * 1024;
+const LEAST_READ: usize = 16 * 1024;
 /// Where content is converted, a part of what was read is read at least before all of it is looked at
 /// again, so that the work goes with the length: one of so many.
 const PART: usize = 4;
@@ -76,7 +76,7 @@ impl Delivery<'_> {
                     }
                     if !reading.add(&piece) {
                         stream.cut_off();
-                        self.tell(Over::Refuse);
+                        self.report(Over::Refuse);
                         return ControlFlow::Break(self.refused(cap));
                     }
                     drop(piece);
@@ -177,7 +177,7 @@ impl Reading {
                 // All but its quote.
                 text.truncate(mended.sound + 1);
                 self.skips = true;
-                self.within = text.len() + (text.len() / PART).max(STEP);
+                self.within = text.len() + (text.len() / PART).max(LEAST_READ);
                 return Look::Within;
             }
         }
@@ -195,7 +195,7 @@ impl Reading {
 fn more_within(cap: &Cap, size: Size) -> usize {
     let left = cap.most() - size;
     let more = left.bytes().min(left.tokens().saturating_mul(2));
-    usize::try_from(more).unwrap_or(usize::MAX).max(STEP)
+    usize::try_from(more).unwrap_or(usize::MAX).max(LEAST_READ)
 }
 
 /// Adds a piece to what was read, without room for more than is read before the next look.

@@ -11,14 +11,26 @@ use switchboard_protocol::error::{CallError, Fault};
 use switchboard_protocol::passage::Parts;
 use tokio::task::yield_now;
 
+/// An outcome without secrets.
+pub(crate) enum Redacted {
+    /// It was small enough to be looked through at once.
+    Now(Outcome),
+    /// It is large: the future looks through it step by step, so that it holds up no others on the
+    /// thread.
+    InSteps(BoxFuture<'static, Outcome>),
+}
+
+impl Redacted {
+    pub(crate) async fn outcome(self) -> Outcome {
+        match self {
+            Self::Now(outcome) => outcome,
+            Self::InSteps(outcome) => outcome.await,
+        }
+    }
+}
+
 /// The outcome without what the redactor finds in it.
-///
-/// # Errors
-/// A large one, which others on the thread are not held up by: the future looks through it step by step.
-pub(crate) fn redacted(
-    redactor: &Arc<dyn Redactor>,
-    outcome: Outcome,
-) -> Result<Outcome, BoxFuture<'static, Outcome>> {
+pub(crate) fn redacted(redactor: &Arc<dyn Redactor>, outcome: Outcome) -> Redacted {
     let length = match &outcome {
         Outcome::Complete(completed) => completed.result.len(),
         Outcome::InputRequired(result) => result.len(),
@@ -26,9 +38,9 @@ pub(crate) fn redacted(
         Outcome::Arriving(_) | Outcome::Failed(_) => 0,
     };
     if length > STEP {
-        return Err(Box::pin(redacted_in_steps(Arc::clone(redactor), outcome)));
+        return Redacted::InSteps(Box::pin(redacted_in_steps(Arc::clone(redactor), outcome)));
     }
-    Ok(match outcome {
+    Redacted::Now(match outcome {
         Outcome::Complete(completed) => Outcome::Complete(Completed {
             result: payload(&**redactor, completed.result),
             ..completed
@@ -281,8 +293,8 @@ pub(super) mod tests {
     fn delivered(outcome: Outcome) -> (usize, Outcome) {
         let redactor: Arc<dyn Redactor> = Arc::new(Nothing);
         let mut large = match redacted(&redactor, outcome) {
-            Ok(outcome) => return (0, outcome),
-            Err(large) => large,
+            Redacted::Now(outcome) => return (0, outcome),
+            Redacted::InSteps(outcome) => outcome,
         };
         let mut turns = 0;
         // Outside of a runtime one that has its turn is woken at once.
@@ -345,7 +357,7 @@ pub(super) mod tests {
         let text = Bytes::from(vec![b'1'; 10 * STEP]);
         let redactor: Arc<dyn Redactor> = Arc::new(Nothing);
         let arriving = Outcome::Arriving(Box::new(OnePiece(Some(text.clone()))));
-        let Ok(Outcome::Arriving(mut result)) = redacted(&redactor, arriving) else {
+        let Redacted::Now(Outcome::Arriving(mut result)) = redacted(&redactor, arriving) else {
             panic!("it arrives");
         };
         let (mut turns, mut read) = (0, 0);

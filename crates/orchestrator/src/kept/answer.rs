@@ -119,7 +119,7 @@ fn write_meta(entry: &Entry, total: u64, read: &Read, out: &mut Vec<u8>) {
             meta.insert("nextOffset".into(), (offset + length).into());
         }
         if let (Content::Text(parts), true) = (&entry.content, has_parts) {
-            meta.insert("parts".into(), told(parts));
+            meta.insert("parts".into(), listed(parts));
         }
     }
     if let Read::Found(found) = read {
@@ -141,26 +141,26 @@ fn write_meta(entry: &Entry, total: u64, read: &Read, out: &mut Vec<u8>) {
 }
 
 /// The parts, the first of them if there are too many.
-fn told(parts: &[Part]) -> Value {
+fn listed(parts: &[Part]) -> Value {
     let mut all = Vec::new();
     let mut bytes = 0;
     for part in parts {
-        let mut told = json!({
+        let mut entry = json!({
             "kind": part.kind.word(),
             "offset": part.offset,
             "length": part.length,
         });
         if let Some(media_type) = &part.media_type {
-            told["mimeType"] = media_type.as_str().into();
+            entry["mimeType"] = media_type.as_str().into();
         }
         if let Some(uri) = &part.uri {
-            told["uri"] = uri.as_str().into();
+            entry["uri"] = uri.as_str().into();
         }
-        bytes += told.to_string().len() + 1;
+        bytes += entry.to_string().len() + 1;
         if bytes > MAX_PARTS_BYTES {
             break;
         }
-        all.push(told);
+        all.push(entry);
     }
     Value::Array(all)
 }

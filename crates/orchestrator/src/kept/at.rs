@@ -35,7 +35,7 @@ impl KeptAt {
     }
 
     /// The address of the replica that made this id for this principal, if one did.
-    pub(super) fn owner(&self, principal: &str, id: &str) -> Option<Arc<str>> {
+    pub(super) fn replica_of(&self, principal: &str, id: &str) -> Option<Arc<str>> {
         let address = self
             .sealer
             .open(Purpose::KeptResult, &binding(principal), now_ms(), id)
@@ -69,12 +69,12 @@ mod tests {
         );
         assert_ne!(first, second);
         assert_eq!(
-            at.owner("alice", &first).as_deref(),
+            at.replica_of("alice", &first).as_deref(),
             Some("https://10.0.0.7:8082")
         );
-        assert_eq!(at.owner("bob", &first), None);
-        assert_eq!(at.owner("alice", "no-id-of-ours"), None);
+        assert_eq!(at.replica_of("bob", &first), None);
+        assert_eq!(at.replica_of("alice", "no-id-of-ours"), None);
         let expired = at.id_for("alice", Duration::ZERO).expect("an id");
-        assert_eq!(at.owner("alice", &expired), None);
+        assert_eq!(at.replica_of("alice", &expired), None);
     }
 }

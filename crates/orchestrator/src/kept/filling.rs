@@ -6,15 +6,15 @@ use tokio::time::Instant;
 
 use super::body::{Growing, SPILL};
 use super::digest::Digest;
-use super::store::{Content, Entry, Owner, Room};
-use super::{Kept, KeptResult, NoRoom, Terms, told};
+use super::store::{Content, Entry, Provenance, Room};
+use super::{Kept, KeptResult, NoRoom, Terms};
 
 /// Something that is being kept. Dropped before its end it is forgotten.
 #[derive(Debug)]
 pub(super) struct Filling {
     kept: Kept,
     terms: Arc<Terms>,
-    owner: Owner,
+    provenance: Provenance,
     id: Arc<str>,
     pub(super) room: Room,
     /// Whoever adds to it says so with [`Filling::grew`].
@@ -26,13 +26,17 @@ pub(super) struct Filling {
 impl Filling {
     /// # Errors
     /// [`NoRoom`], also where nothing is kept at all.
-    pub(super) fn begin(kept: &Kept, owner: Owner, is_text: bool) -> Result<Self, NoRoom> {
+    pub(super) fn begin(
+        kept: &Kept,
+        provenance: Provenance,
+        is_text: bool,
+    ) -> Result<Self, NoRoom> {
         let terms = kept.0.terms.load_full().ok_or(NoRoom)?;
         Ok(Self {
             kept: kept.clone(),
-            room: Room::take(&kept.0.accounts, &terms.config, &owner.principal)?,
-            id: kept.new_id(&owner)?,
-            owner,
+            room: Room::take(&kept.0.accounts, &terms.config, &provenance.principal)?,
+            id: kept.new_id(&provenance)?,
+            provenance,
             growing: Growing::new(Arc::clone(&terms.folder), is_text),
             digest: None,
             terms,
@@ -90,13 +94,13 @@ impl Filling {
             }
         }
         let entry = Entry {
-            owner: self.owner,
+            provenance: self.provenance,
             content,
             body: self.growing.finish(),
             shape: shape.into(),
             _room: self.room,
         };
-        let kept = told(&self.id, &entry, &self.terms);
+        let kept = KeptResult::of(&self.id, &entry, &self.terms);
         let expires = Instant::now() + self.terms.config.ttl;
         self.kept.insert(&self.id, entry, self.digest, expires)?;
         Ok(kept)

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use switchboard_protocol::json;
 
-/// The most keys of an object that are told.
+/// The most keys of an object that are noted.
 const MAX_KEYS: usize = 8;
-/// The longest key that is told, in bytes.
+/// The longest key that is noted, in bytes.
 const MAX_KEY: usize = 40;
 /// How deep it is looked into.
 const MAX_DEPTH: usize = 3;
@@ -18,7 +18,7 @@ enum Known {
     Word(&'static str),
     Object {
         members: Vec<(String, Known)>,
-        /// All of them, also those that are not told.
+        /// All of them, also those that are not noted.
         count: u64,
     },
     Array {
@@ -68,7 +68,7 @@ impl Outline {
     /// or as an item. Answers whether it is to be looked into; if so [`Outline::close`] follows.
     pub(super) fn value(&mut self, first: u8, key: &[u8]) -> bool {
         let depth = self.open.len();
-        let is_told = match self.open.last_mut() {
+        let is_noted = match self.open.last_mut() {
             None => true,
             Some((_, Known::Object { members, count })) => {
                 *count += 1;
@@ -80,7 +80,7 @@ impl Outline {
             }
             Some((_, Known::Word(_))) => false,
         };
-        if !is_told {
+        if !is_noted {
             return false;
         }
         let key = json::unescape(key);

@@ -1,4 +1,4 @@
-//! What parts the text of a kept result has, and how it is told in few words.
+//! What parts the text of a kept result has, and how it is shown in few words.
 
 use std::fmt::Write as _;
 
@@ -11,8 +11,8 @@ use super::outline::{Outline, thousands};
 const MAX_PARTS: usize = 100;
 /// The most parts beside blocks that are known where there are as many blocks.
 const MAX_BESIDE: usize = 10;
-/// The most parts that are told in few words.
-const MAX_TOLD: usize = 6;
+/// The most parts that are shown in few words.
+const MAX_SHOWN: usize = 6;
 /// The longest description, in bytes.
 const MAX_SHAPE: usize = 600;
 /// The longest name of a part, in bytes.
@@ -193,9 +193,9 @@ impl Parts {
             let noun = if self.blocks == 1 { "block" } else { "blocks" };
             let _ = write!(shape, "content: {} {noun} (", thousands(self.blocks));
             let blocks = self.all.iter().filter(|part| part.kind.is_block());
-            let told: Vec<String> = blocks.take(MAX_TOLD).map(words).collect();
-            shape.push_str(&told.join("; "));
-            if self.blocks > told.len() as u64 {
+            let shown: Vec<String> = blocks.take(MAX_SHOWN).map(words).collect();
+            shape.push_str(&shown.join("; "));
+            if self.blocks > shown.len() as u64 {
                 shape.push_str("; …");
             }
             shape.push_str("); ");

@@ -30,8 +30,8 @@ pub(super) const MAX_PAGE: usize = 256 * 1024;
 const ENVELOPE: u64 = 1024;
 /// The least that is read, however small the cap: else nobody would ever come to the end.
 const LEAST: u64 = 256;
-/// How long a request waits for its turn to read a file.
-const TURN_WITHIN: Duration = Duration::from_secs(10);
+/// How long a request waits for a permit to read a file.
+const PERMIT_WITHIN: Duration = Duration::from_secs(10);
 
 /// How much an answer may have.
 #[derive(Clone, Copy, Debug)]
@@ -172,7 +172,7 @@ impl Kept {
     }
 
     /// The address of the replica that keeps what this call reads, if it is not kept here.
-    pub(crate) fn owner(&self, call: &Call) -> Option<Arc<str>> {
+    pub(crate) fn replica_of(&self, call: &Call) -> Option<Arc<str>> {
         let at = self.0.at.as_ref()?;
         let request = match call.method {
             Method::ToolsCall => Request::of_arguments(call.arguments()),
@@ -182,7 +182,7 @@ impl Kept {
         if self.find(&id, call).is_some() {
             return None;
         }
-        at.owner(&call.principal.id, &id)
+        at.replica_of(&call.principal.id, &id)
     }
 
     fn find(&self, id: &str, call: &Call) -> Option<Arc<Entry>> {
@@ -205,7 +205,8 @@ impl Inner {
         };
         let snapshot = self.catalogue.load_full();
         let found = self.kept.find(&request.id, call);
-        let Some(entry) = found.filter(|entry| is_shown(&snapshot, call, &entry.owner.target()))
+        let Some(entry) =
+            found.filter(|entry| is_shown(&snapshot, call, &entry.provenance.target()))
         else {
             let base = format!("{SCHEME}{}", request.id);
             return Err(not_found(if is_tool { &base } else { &uri }).into());
@@ -218,7 +219,7 @@ impl Inner {
                 false => Err(ProtocolError::invalid_params(wrong).into()),
             };
         }
-        let limit = Limit::of(snapshot.policy().terms(call, &entry.owner.target()));
+        let limit = Limit::of(snapshot.policy().terms(call, &entry.provenance.target()));
         let total = entry.body.len();
         let read = self.read_body(&entry, request.what, limit, call).await?;
         Ok(match is_tool {
@@ -236,22 +237,22 @@ impl Inner {
     ) -> Result<Read, CallError> {
         let is_binary = matches!(entry.content, Content::Binary(_));
         let body = entry.body.clone();
-        let turns = match what {
+        let semaphore = match what {
             What::Range { .. } if body.is_in_memory() => {
                 return read(&body, &what, is_binary, limit).map_err(|error| unavailable(&error));
             }
             What::Range { .. } => &self.kept.0.reading,
             What::Search(_) => &self.kept.0.searching,
         };
-        let last = Instant::now() + TURN_WITHIN;
+        let last = Instant::now() + PERMIT_WITHIN;
         let deadline = call.deadline.map(|deadline| Instant::from_std(deadline.at));
         let last = deadline.map_or(last, |deadline| deadline.min(last));
-        let turn = turns.take(&entry.owner.principal);
-        let Ok(turn) = timeout_at(last, turn).await else {
+        let permit = semaphore.acquire(&entry.provenance.principal);
+        let Ok(permit) = timeout_at(last, permit).await else {
             return Err(unreadable(Reason::Overloaded, "too much is being read"));
         };
         let reading = spawn_blocking(move || {
-            let _turn = turn;
+            let _permit = permit;
             read(&body, &what, is_binary, limit)
         });
         let read = reading.await;

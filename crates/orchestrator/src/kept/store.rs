@@ -28,9 +28,9 @@ pub(super) fn folder(config: &KeptResultsConfig) -> Arc<Path> {
     config.dir.clone().unwrap_or_else(default).into()
 }
 
-/// Whose a result is, and of what.
+/// Who made the call that a result is of, and what it was aimed at.
 #[derive(Debug)]
-pub(super) struct Owner {
+pub(super) struct Provenance {
     pub(super) principal: Arc<str>,
     pub(super) profile: Option<Arc<str>>,
     pub(super) kind: TargetKind,
@@ -38,7 +38,7 @@ pub(super) struct Owner {
     pub(super) name: Box<str>,
 }
 
-impl Owner {
+impl Provenance {
     pub(super) fn of(call: &Call, target: &Target<'_>) -> Self {
         Self {
             principal: call.principal.id.as_str().into(),
@@ -58,7 +58,8 @@ impl Owner {
         }
     }
 
-    fn is(&self, call: &Call) -> bool {
+    /// Whether the result is the caller's of this call.
+    fn is_of(&self, call: &Call) -> bool {
         *self.principal == *call.principal.id && self.profile == call.profile
     }
 }
@@ -75,7 +76,7 @@ pub(super) enum Content {
 /// A result that is kept.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) owner: Owner,
+    pub(super) provenance: Provenance,
     pub(super) content: Content,
     pub(super) body: Body,
     /// What is in it, in few words.
@@ -137,7 +138,7 @@ impl Entries {
     /// The result of this id, if it is the caller's and has not expired.
     pub(super) fn find(&self, id: &str, call: &Call, now: Instant) -> Option<Arc<Entry>> {
         let held = self.all.get(id)?;
-        (held.entry.owner.is(call) && now < held.expiry.0).then(|| Arc::clone(&held.entry))
+        (held.entry.provenance.is_of(call) && now < held.expiry.0).then(|| Arc::clone(&held.entry))
     }
 
     /// The result that was made of the same, unless it has expired; it stays until `expires` at least,

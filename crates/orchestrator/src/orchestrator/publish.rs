@@ -128,7 +128,7 @@ pub(crate) struct BackendEvents {
     /// Wakes reloads that wait for new backends.
     changed: Notify,
     pending: Mutex<PendingChanges>,
-    /// What results that are kept have to know; `None`: none are.
+    /// What cached results have to know; `None`: none are.
     changes: Option<Arc<Changes>>,
 }
 

@@ -48,12 +48,7 @@ pub(crate) fn set_for_substitute(
     tool: &str,
     origin: impl Fn(&str) -> Origin,
 ) -> Result<(), StandInError> {
-    let profile = call
-        .profile
-        .as_ref()
-        .and_then(|name| snapshot.profile(name));
-    let names = snapshot.spellings(TargetKind::Tool, tool);
-    let Some(arguments) = profile.and_then(|profile| profile.arguments_of(&names)) else {
+    let Some(arguments) = arguments_set_for(snapshot, call, tool) else {
         return Ok(());
     };
     let request = &call.request;
@@ -75,14 +70,15 @@ pub(crate) fn set_for_substitute(
     Ok(())
 }
 
+/// What the profile of a call sets for `tool`, if anything.
+fn arguments_set_for<'s>(snapshot: &'s Snapshot, call: &Call, tool: &str) -> Option<&'s Arguments> {
+    let profile = snapshot.profile(call.profile.as_ref()?)?;
+    profile.arguments_of(&snapshot.spellings(TargetKind::Tool, tool))
+}
+
 /// Whether the profile of a call sets this argument of `tool`, as far as its value tells.
 pub(crate) fn is_set_for(snapshot: &Snapshot, call: &Call, tool: &str, argument: &str) -> bool {
-    let profile = call
-        .profile
-        .as_ref()
-        .and_then(|name| snapshot.profile(name));
-    let names = snapshot.spellings(TargetKind::Tool, tool);
-    let Some(arguments) = profile.and_then(|profile| profile.arguments_of(&names)) else {
+    let Some(arguments) = arguments_set_for(snapshot, call, tool) else {
         return false;
     };
     if arguments.fixed.contains_key(argument) {

@@ -37,8 +37,8 @@ impl Task {
         snapshot.shows(&call.principal, profile, &self.target(snapshot))
     }
 
-    /// The same; if it is hidden the policy is told that somebody asked for it.
-    pub(crate) fn is_shown_or_told(&self, snapshot: &Snapshot, call: &Call) -> bool {
+    /// The same; if it is hidden it is reported to the policy that somebody asked for it.
+    pub(crate) fn is_shown_or_reported(&self, snapshot: &Snapshot, call: &Call) -> bool {
         let is_shown = self.is_shown(snapshot, call);
         if !is_shown {
             snapshot.policy().hid(call, &self.target(snapshot));

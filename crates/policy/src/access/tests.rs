@@ -13,8 +13,8 @@ use switchboard_protocol::version::Version;
 use super::AccessConfig;
 use crate::gatekeeper::Gatekeeper;
 
+mod explained;
 mod properties;
-mod told;
 
 pub(super) fn config(section: Value) -> AccessConfig {
     serde_json::from_value(section).unwrap()

@@ -144,9 +144,12 @@ fn a_key_of_profiles_is_for_them_alone() {
     ] {
         assert_eq!(ask("first", path), Err(Reason::Profile), "{path}");
         let headers = with(&["Bearer first"]);
-        let owner = |reason| keys.owner(&headers, reason).map(|owner| owner.id.clone());
-        assert_eq!(owner(Reason::Profile).as_deref(), Some("key:ci"));
-        assert_eq!(owner(Reason::ExpiredKey), None);
+        let principal_of = |reason| {
+            keys.principal_of(&headers, reason)
+                .map(|principal| principal.id.clone())
+        };
+        assert_eq!(principal_of(Reason::Profile).as_deref(), Some("key:ci"));
+        assert_eq!(principal_of(Reason::ExpiredKey), None);
         assert_eq!(ask("second", path), Ok("key:ops".to_owned()), "{path}");
     }
 }

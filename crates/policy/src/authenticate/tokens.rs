@@ -126,7 +126,7 @@ impl Tokens {
     }
 
     /// Whose token this is, if it is known.
-    pub(super) fn owner(&self, digest: &[u8; 32]) -> Option<Arc<Principal>> {
+    pub(super) fn principal_of(&self, digest: &[u8; 32]) -> Option<Arc<Principal>> {
         let known = self.known.get(digest)?;
         Some(Arc::clone(&known.principal))
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::limits::config::units;
 
-/// How results are kept that answer equal calls; which are says `cache` of each backend.
+/// How results are cached to answer equal calls; which are says `cache` of each backend.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheConfig {
@@ -17,16 +17,16 @@ pub struct CacheConfig {
     #[serde(deserialize_with = "units::deserialize_ttl")]
     #[schemars(schema_with = "units::ttl_schema", extend("default" = "5m"))]
     pub ttl: Duration,
-    /// The largest result that is kept: a size such as `1MiB`, or a number of bytes, from 1 to 64 MiB.
+    /// The largest result that is cached: a size such as `1MiB`, or a number of bytes, from 1 to 64 MiB.
     #[serde(deserialize_with = "units::deserialize_entry_size")]
     #[schemars(schema_with = "units::whole_size_schema", extend("default" = "1MiB"))]
     pub max_entry: u64,
-    /// How much is kept in memory in all: a size, or a number of bytes. A Redis has a bound of its own
+    /// How much is cached in memory in all: a size, or a number of bytes. A Redis has a bound of its own
     /// (`maxmemory`, with an eviction policy).
     #[serde(deserialize_with = "units::deserialize_whole_size")]
     #[schemars(schema_with = "units::whole_size_schema", extend("default" = "64MiB"))]
     pub max_total: u64,
-    /// Where they are kept.
+    /// Where they are cached.
     pub store: CacheStore,
 }
 
@@ -41,7 +41,7 @@ impl Default for CacheConfig {
     }
 }
 
-/// Where results are kept.
+/// Where results are cached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CacheStore {

@@ -10,11 +10,11 @@ use switchboard_protocol::result_cache::{CacheKey, CacheUsage, CachedResult, Loo
 /// What a result needs beside its text: key, places in maps and queues, counters.
 const OVERHEAD: u64 = 512;
 
-/// Keeps results up to a number of bytes; those that are asked for least go first.
+/// Caches results up to a number of bytes; those that are asked for least go first.
 pub struct MemoryCache(Cache<CacheKey, CachedResult, foldhash::fast::RandomState>);
 
 impl MemoryCache {
-    /// One that keeps this many bytes, with what each result needs beside its text.
+    /// One of this many bytes, with what each result needs beside its text.
     #[must_use]
     pub fn new(max_total: u64) -> Self {
         let cache = Cache::builder()
@@ -23,23 +23,23 @@ impl MemoryCache {
                 let bytes = OVERHEAD.saturating_add(result.text.len() as u64);
                 u32::try_from(bytes).unwrap_or(u32::MAX)
             })
-            .expire_after(Kept)
+            .expire_after(UntilUnusable)
             .build_with_hasher(foldhash::fast::RandomState::default());
         Self(cache)
     }
 }
 
-/// Each result is kept for as long as it says.
-struct Kept;
+/// Each result stays for as long as it is usable.
+struct UntilUnusable;
 
-impl Expiry<CacheKey, CachedResult> for Kept {
+impl Expiry<CacheKey, CachedResult> for UntilUnusable {
     fn expire_after_create(
         &self,
         _: &CacheKey,
         result: &CachedResult,
         now: Instant,
     ) -> Option<Duration> {
-        Some(result.kept_for.saturating_sub(result.age(now)))
+        Some(result.usable_for.saturating_sub(result.age(now)))
     }
 
     fn expire_after_update(

@@ -33,10 +33,10 @@ const LOSS: &str = "the store of the result cache is away; nothing is found in i
 /// How often it is seen whether it answers, while nobody asks.
 const PROBE_EVERY: Duration = Duration::from_secs(3);
 
-/// How many results may be under way to Redis at once. More are not kept.
+/// How many results may be under way to Redis at once. More are not cached.
 const MAX_PUTS: usize = 64;
 
-/// A Redis that keeps results.
+/// A Redis that results are cached in.
 pub struct RedisCache {
     link: Link,
     prefix: String,
@@ -64,12 +64,7 @@ impl RedisCache {
             this: Weak::clone(this),
         });
         if let Err(failure) = redis.link.connect(&[]).await {
-            tracing::warn!(
-                address = %redis.link.address(),
-                reason = failure.as_str(),
-                cause = failure.cause(),
-                "{LOSS}"
-            );
+            redis.link.warn_of(failure);
         }
         tokio::spawn(keep(Arc::downgrade(&redis)));
         Some(redis)
@@ -156,25 +151,25 @@ impl ResultCache for RedisCache {
             return;
         };
         let age = result.age(Instant::now());
-        let left = result.kept_for.saturating_sub(age);
+        let left = result.usable_for.saturating_sub(age);
         let plain = Plain::of(&result, since_1970().saturating_sub(age)).write();
         let Some(sealed) = self.sealed(key, plain).filter(|_| !left.is_zero()) else {
             return;
         };
         let name = self.name(key);
-        let mut telling = Box::pin(async move {
+        let mut storing = Box::pin(async move {
             let mut command = redis::cmd("SET");
             command.arg(name).arg(sealed);
             command.arg("PX").arg(millis(left).max(1));
-            // What went wrong is not kept, and nobody waits for it.
+            // What went wrong is not cached, and nobody waits for it.
             let _ = redis.link.ask::<()>(&up, command).await;
             drop(room);
         });
         let runtime = self.link.runtime.clone();
         let _entered = runtime.enter();
         let mut context = Context::from_waker(Waker::noop());
-        if telling.as_mut().poll(&mut context).is_pending() {
-            runtime.spawn(telling);
+        if storing.as_mut().poll(&mut context).is_pending() {
+            runtime.spawn(storing);
         }
     }
 

@@ -73,12 +73,7 @@ impl Redis {
         });
         let looked = redis.connect().await;
         if let Err(failure) = looked {
-            tracing::warn!(
-                address = %redis.link.address(),
-                reason = failure.as_str(),
-                cause = failure.cause(),
-                "{LOSS}"
-            );
+            redis.link.warn_of(failure);
         }
         tokio::spawn(keep(Arc::downgrade(&redis)));
         Some(redis)

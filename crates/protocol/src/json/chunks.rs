@@ -16,7 +16,7 @@ pub enum Event {
     /// A key was read, [`ChunkScanner::key`]; its value follows.
     Key,
     /// A value begins at the position, with this byte. If [`ChunkScanner::enter`] is called now,
-    /// what is in it is told; else it is read as a whole, and [`Event::End`] follows.
+    /// what is in it is reported; else it is read as a whole, and [`Event::End`] follows.
     Value(u8),
     /// The value that was read as a whole ends before the position. A number ends only with the
     /// byte behind it, which may stand in the next chunk.
@@ -29,8 +29,8 @@ pub enum Event {
 enum State {
     /// Before a value.
     Value,
-    /// At the first byte of a value that was told.
-    Told,
+    /// At the first byte of a value that was reported.
+    Reported,
     /// Behind `[`: an item, or the end.
     FirstItem,
     /// Behind `{`: a key, or the end.
@@ -146,20 +146,20 @@ impl ChunkScanner {
         self.position
     }
 
-    /// The key read last that was told, as written but without its quotes; as much of it as was
+    /// The key read last that was reported, as written but without its quotes; as much of it as was
     /// read, within one.
     #[must_use]
     pub fn key(&self) -> &[u8] {
         &self.key
     }
 
-    /// Has the members or items told of the object or array that [`Event::Value`] spoke of; of no
+    /// Has the members or items reported of the object or array that [`Event::Value`] spoke of; of no
     /// use otherwise.
     pub fn enter(&mut self) {
         self.whole = None;
     }
 
-    /// Reads on until there is something to tell. `chunk` is the one that was begun last.
+    /// Reads on until there is something to report. `chunk` is the one that was begun last.
     ///
     /// # Errors
     /// [`JsonError::Syntax`] or [`JsonError::Depth`].
@@ -175,7 +175,7 @@ impl ChunkScanner {
                     None
                 }
                 State::Value => self.value(byte)?,
-                State::Told => self.told(byte)?,
+                State::Reported => self.begin_value(byte)?,
                 State::FirstItem if byte == b']' => self.close(),
                 State::FirstItem => self.value(byte)?,
                 State::FirstKey if byte == b'}' => self.close(),
@@ -207,15 +207,15 @@ impl ChunkScanner {
     }
 
     fn value(&mut self, byte: u8) -> Result<Option<Event>, JsonError> {
-        self.state = State::Told;
+        self.state = State::Reported;
         if self.whole.is_none() {
             self.whole = Some(self.depth);
             return Ok(Some(Event::Value(byte)));
         }
-        self.told(byte)
+        self.begin_value(byte)
     }
 
-    fn told(&mut self, byte: u8) -> Result<Option<Event>, JsonError> {
+    fn begin_value(&mut self, byte: u8) -> Result<Option<Event>, JsonError> {
         match byte {
             b'{' | b'[' => {
                 if self.depth == MAX_DEPTH {

@@ -11,7 +11,7 @@ use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
 
 use super::operations::Operations;
 use super::processes::{ProcessFamilies, ProcessMetrics};
-use super::{GaugeShare, Metrics, counters, families, gauges, histogram};
+use super::{GaugeShare, Metrics, counters, families, gauges, handles, histogram};
 use crate::labels::{
     BackendState, BreakerTurn, CacheOutcome, ErrorType, FallbackOutcome, IgnoredMessage,
     MethodLabel, Refusal, Retry,
@@ -58,27 +58,19 @@ impl BackendFamilies {
     }
 
     fn handles(&self, name: &str) -> BackendHandles {
-        let counters = |family: &IntCounterVec, values: &[&str]| -> Box<[IntCounter]> {
-            let each = values.iter();
-            each.map(|value| family.with_label_values(&[name, value]))
-                .collect()
-        };
         BackendHandles {
             name: name.to_owned(),
             client: Operations::new(self.client_duration.clone(), Some(name.to_owned())),
-            state: BackendState::ALL
-                .iter()
-                .map(|state| self.state.with_label_values(&[name, state.as_str()]))
-                .collect(),
+            state: handles(&self.state, &[name], &BackendState::NAMES),
             restarts: self.restarts.with_label_values(&[name]),
             recycles: self.recycles.with_label_values(&[name]),
             tools: self.tools.with_label_values(&[name]),
             sessions: self.sessions.with_label_values(&[name]),
-            refused: counters(&self.refused, &Refusal::NAMES),
-            retries: counters(&self.retries, &Retry::NAMES),
-            breaker: counters(&self.breaker, &BreakerTurn::NAMES),
+            refused: handles(&self.refused, &[name], &Refusal::NAMES),
+            retries: handles(&self.retries, &[name], &Retry::NAMES),
+            breaker: handles(&self.breaker, &[name], &BreakerTurn::NAMES),
             cache: CacheOutcome::ALL.iter().map(|_| OnceLock::new()).collect(),
-            ignored: counters(&self.ignored, &IgnoredMessage::NAMES),
+            ignored: handles(&self.ignored, &[name], &IgnoredMessage::NAMES),
             families: self.clone(),
         }
     }
@@ -138,12 +130,20 @@ impl Metrics {
 
 /// Takes away the series whose `label` has this value.
 pub(super) fn forget_series<B: MetricVecBuilder>(family: &MetricVec<B>, label: &str, value: &str) {
+    retain_series(family, |labels| labels.get(label) != Some(&value));
+}
+
+/// Takes away the series whose labels are not among those that stay.
+pub(super) fn retain_series<B: MetricVecBuilder>(
+    family: &MetricVec<B>,
+    stays: impl Fn(&HashMap<&str, &str>) -> bool,
+) {
     for shown in family.collect() {
         for metric in shown.get_metric() {
             let labels = metric.get_label().iter();
             let labels: HashMap<&str, &str> =
                 labels.map(|pair| (pair.name(), pair.value())).collect();
-            if labels.get(label) == Some(&value) {
+            if !stays(&labels) {
                 // The only error is that it is gone already.
                 let _ = family.remove(&labels);
             }
@@ -179,7 +179,7 @@ impl BackendMetrics {
         self.0.client.observe(method, error, elapsed);
     }
 
-    /// Shows the state that the backend is in now. One owner at a time may call this, or two states
+    /// Shows the state that the backend is in now. One caller at a time may call this, or two states
     /// may show as current.
     pub fn set_state(&self, state: BackendState) {
         for (each, gauge) in BackendState::ALL.iter().zip(&self.0.state) {
@@ -237,7 +237,7 @@ impl BackendMetrics {
         self.0.breaker[turn as usize].inc();
     }
 
-    /// Counts what was found for a call where results are kept.
+    /// Counts what was found for a call in the cache.
     pub fn looked_up(&self, outcome: CacheOutcome) {
         self.0.cache[outcome as usize]
             .get_or_init(|| {

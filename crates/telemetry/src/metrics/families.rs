@@ -86,9 +86,9 @@ families! {
     PROFILE_LIST_TOKENS: "gauge" "switchboard_profile_list_tokens" ["profile", "list"]
         "An estimate of what these items cost the context of a client's model, in tokens, counted as switchboard_list_tokens.";
     CACHE: "counter" "switchboard_cache_total" ["backend", "outcome"]
-        "Calls of backends with a `cache`, by what was found for them. bypassed: nothing may be kept of such a call.";
+        "Calls of backends with a `cache`, by what was found for them. bypassed: the result of such a call may not be cached.";
     CACHE_ENTRIES: "gauge" "switchboard_cache_entries" []
-        "Results that are kept in memory.";
+        "Cached results in memory.";
     CACHE_BYTES: "gauge" "switchboard_cache_bytes" []
         "Their bytes, with what each needs beside them.";
     KEPT_RESULTS: "gauge" "switchboard_kept_results" []

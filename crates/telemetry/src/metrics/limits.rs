@@ -1,11 +1,9 @@
 //! What limits and budgets decide, and whether their store answers.
 
-use std::collections::HashMap;
-
-use prometheus::core::Collector as _;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
-use super::{counters, families, gauges};
+use super::backends::retain_series;
+use super::{counters, families, gauges, handles};
 use crate::labels::{LimitDecision, StoreFailure};
 
 /// The families, of which the store has its handles once there is one.
@@ -26,37 +24,25 @@ impl LimitFamilies {
     }
 
     pub(super) fn of(&self, policy: &str, name: &str) -> LimitMetrics {
-        let decisions = LimitDecision::ALL.iter();
-        let decisions = decisions.map(|decision| {
-            self.decisions
-                .with_label_values(&[policy, name, decision.as_str()])
-        });
-        LimitMetrics(decisions.collect())
+        LimitMetrics(handles(
+            &self.decisions,
+            &[policy, name],
+            &LimitDecision::NAMES,
+        ))
     }
 
     /// Takes away the series of those that are not configured, by policy and name.
     pub(super) fn retain(&self, is_configured: impl Fn(&str, &str) -> bool) {
-        for shown in self.decisions.collect() {
-            for metric in shown.get_metric() {
-                let labels = metric.get_label().iter();
-                let labels: HashMap<&str, &str> =
-                    labels.map(|pair| (pair.name(), pair.value())).collect();
-                let of = |label| labels.get(label).copied().unwrap_or_default();
-                if !is_configured(of("policy"), of("name")) {
-                    // The only error is that it is gone already.
-                    let _ = self.decisions.remove(&labels);
-                }
-            }
-        }
+        retain_series(&self.decisions, |labels| {
+            let of = |label| labels.get(label).copied().unwrap_or_default();
+            is_configured(of("policy"), of("name"))
+        });
     }
 
     pub(super) fn store(&self) -> StoreMetrics {
-        let failures = StoreFailure::ALL.iter();
-        let failures =
-            failures.map(|reason| self.store_failures.with_label_values(&[reason.as_str()]));
         StoreMetrics {
             up: self.store_up.clone(),
-            failures: failures.collect(),
+            failures: handles(&self.store_failures, &[], &StoreFailure::NAMES),
         }
     }
 }

@@ -330,8 +330,35 @@ fn a_span_made_afterwards_has_the_same_attributes() {
 #[test]
 fn every_name_stands_in_the_document() {
     let document = include_str!("../../../../docs/tracing.md");
+    let (backend, reason) = ("files", "timeout");
+    let events = [
+        CallEvent::Decision {
+            policy: "access",
+            rule: "readers",
+            decision: "allowed",
+        },
+        CallEvent::Cache {
+            backend,
+            outcome: "miss",
+            age: None,
+        },
+        CallEvent::Redacted { backend },
+        CallEvent::Refused { backend, reason },
+        CallEvent::Retry {
+            backend,
+            reason,
+            pause: std::time::Duration::ZERO,
+        },
+        CallEvent::Fallback {
+            from: "files__read",
+            to: "archive__read",
+            reason: Some(reason),
+        },
+        CallEvent::Resumed { backend },
+    ];
     let waits = Wait::ALL.map(Wait::name);
-    for name in waits.iter().chain(&CallEvent::NAMES) {
+    let events = events.map(|event| event.name());
+    for name in waits.iter().chain(&events) {
         assert!(document.contains(&format!("| `{name}` |")), "{name}");
     }
 }

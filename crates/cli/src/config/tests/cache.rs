@@ -1,4 +1,4 @@
-//! Results that are kept: the examples of docs/cache.md, and what is said of mistakes.
+//! Cached results: the examples of docs/cache.md, and what is said of mistakes.
 
 use super::{Place, repository, warnings};
 

@@ -334,7 +334,7 @@ fn a_part_loads_without_the_secrets_of_others() {
     "#;
     let place = Place::new().file("a.yaml", text);
     let only: Keys<'_> = &[&["server", "admin_listen"]];
-    let part = |place: &Place| load_only(&place.sources, &place.env, place.path(), Some(only));
+    let part = |place: &Place| load_only(&place.sources, &place.env, place.path(), only);
     let loaded = part(&place).unwrap_or_else(|errors| panic!("{errors}"));
     let address = loaded.config.server.admin_listen.address();
     assert_eq!(address, Some("127.0.0.1:9999".parse().unwrap()));

@@ -96,13 +96,13 @@ async fn an_id_leads_to_the_replica_that_gave_it_out() {
     let (_, id) = begin(&one, "ada").expect("room");
     assert!(id.len() <= MAX_ID_LEN);
     let ada = principal("ada");
-    assert_eq!(other.owner(&ada, &id).as_deref(), Some("https://a:1"));
-    assert_eq!(other.owner(&principal("eve"), &id), None);
-    assert_eq!(one.owner(&ada, &id), None);
-    assert_eq!(alone.owner(&ada, &id), None);
+    assert_eq!(other.replica_of(&ada, &id).as_deref(), Some("https://a:1"));
+    assert_eq!(other.replica_of(&principal("eve"), &id), None);
+    assert_eq!(one.replica_of(&ada, &id), None);
+    assert_eq!(alone.replica_of(&ada, &id), None);
     // One that began where there was only one.
     let (_, id) = begin(&alone, "ada").expect("room");
-    assert_eq!(other.owner(&ada, &id), None);
+    assert_eq!(other.replica_of(&ada, &id), None);
 }
 
 #[tokio::test(start_paused = true)]

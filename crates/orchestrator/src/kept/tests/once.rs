@@ -121,7 +121,10 @@ async fn searches_of_one_caller_hold_nobody_else_up() {
     let kept = scene.keep("needle").await;
     let alice = Arc::from("alice");
     let searching = &scene.kept().0.searching;
-    let hers = (searching.take(&alice).await, searching.take(&alice).await);
+    let hers = (
+        searching.acquire(&alice).await,
+        searching.acquire(&alice).await,
+    );
     // She reads on, and bob searches.
     assert!(scene.read(&kept.uri).await.is_ok());
     let bobs = scene.keep_as("bob", None, &result("needle")).await;

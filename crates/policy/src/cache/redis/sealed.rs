@@ -20,7 +20,7 @@ pub(super) struct Plain {
     /// By the clock of whoever asked.
     asked_since_1970: Duration,
     fresh_for: Duration,
-    kept_for: Duration,
+    usable_for: Duration,
     places: Places,
     text: Bytes,
 }
@@ -30,7 +30,7 @@ impl Plain {
         Self {
             asked_since_1970,
             fresh_for: result.fresh_for,
-            kept_for: result.kept_for,
+            usable_for: result.usable_for,
             places: result.places,
             text: result.text.clone(),
         }
@@ -47,7 +47,7 @@ impl Plain {
         let span = ttl.unwrap_or_default();
         let mut out = Vec::with_capacity(HEADER_LEN + self.text.len() + 16);
         out.put_u8(FORMAT);
-        for time in [self.asked_since_1970, self.fresh_for, self.kept_for] {
+        for time in [self.asked_since_1970, self.fresh_for, self.usable_for] {
             out.put_u64(millis(time));
         }
         out.put_u8(
@@ -66,7 +66,7 @@ impl Plain {
         if raw.len() < HEADER_LEN || raw.get_u8() != FORMAT {
             return None;
         }
-        let [asked_since_1970, fresh_for, kept_for] =
+        let [asked_since_1970, fresh_for, usable_for] =
             std::array::from_fn(|_| Duration::from_millis(raw.get_u64()));
         let flags = raw.get_u8();
         let [meta_at, start, end] = std::array::from_fn(|_| raw.get_u32());
@@ -79,14 +79,14 @@ impl Plain {
         places.fit(raw.len()).then_some(Self {
             asked_since_1970,
             fresh_for,
-            kept_for,
+            usable_for,
             places,
             text: raw,
         })
     }
 
     /// The result, as old as Redis or the two clocks say, whichever says more: Redis begins to count
-    /// when it is told, and clocks of two machines differ. `left` is how long Redis keeps it still.
+    /// when it is told, and clocks of two machines differ. `left` is how long Redis still has it.
     pub(super) fn into_result(
         self,
         now: Instant,
@@ -94,12 +94,12 @@ impl Plain {
         left: Duration,
     ) -> Option<CachedResult> {
         let by_clock = now_since_1970.saturating_sub(self.asked_since_1970);
-        let age = self.kept_for.saturating_sub(left).max(by_clock);
+        let age = self.usable_for.saturating_sub(left).max(by_clock);
         Some(CachedResult {
             asked_at: now.checked_sub(age)?,
             text: self.text,
             fresh_for: self.fresh_for,
-            kept_for: self.kept_for,
+            usable_for: self.usable_for,
             places: self.places,
         })
     }
@@ -116,7 +116,7 @@ mod tests {
         let plain = Plain {
             asked_since_1970: Duration::from_secs(1_000),
             fresh_for: Duration::from_secs(5),
-            kept_for: Duration::from_secs(60),
+            usable_for: Duration::from_secs(60),
             places,
             text,
         };

@@ -13,13 +13,13 @@ async fn replica(server: &RedisServer, material: &[u8]) -> Arc<RedisCache> {
     RedisCache::start(&store, material).await.unwrap()
 }
 
-fn result(text: &'static str, kept_for: Duration) -> CachedResult {
+fn result(text: &'static str, usable_for: Duration) -> CachedResult {
     let (places, _) = Places::find(text.as_bytes(), true).unwrap();
     CachedResult {
         text: Bytes::from_static(text.as_bytes()),
         asked_at: Instant::now(),
-        fresh_for: kept_for,
-        kept_for,
+        fresh_for: usable_for,
+        usable_for,
         places,
     }
 }
@@ -38,11 +38,11 @@ async fn replicas_of_one_key_share_what_they_keep_until_its_time_is_over() {
         replica(&server, MATERIAL).await,
         replica(&server, MATERIAL).await,
     );
-    let kept = result(r#"{"a":1}"#, Duration::from_millis(300));
-    one.put(&KEYS[0], kept.clone());
+    let cached = result(r#"{"a":1}"#, Duration::from_millis(300));
+    one.put(&KEYS[0], cached.clone());
     let found = get(&one, &KEYS[0]).await.unwrap();
-    assert_eq!((&found.text, found.places), (&kept.text, kept.places));
-    assert!(found.asked_at <= kept.asked_at + Duration::from_millis(2));
+    assert_eq!((&found.text, found.places), (&cached.text, cached.places));
+    assert!(found.asked_at <= cached.asked_at + Duration::from_millis(2));
     assert!(get(&other, &KEYS[0]).await.is_some());
     assert!(get(&one, &KEYS[1]).await.is_none());
     let stranger = replica(&server, b"another sealing key of the tests, 88ad").await;
@@ -52,7 +52,7 @@ async fn replicas_of_one_key_share_what_they_keep_until_its_time_is_over() {
 }
 
 #[tokio::test]
-async fn who_writes_to_the_redis_can_only_drop_what_is_kept() {
+async fn who_writes_to_the_redis_can_only_drop_what_is_cached() {
     let server = RedisServer::start().await;
     let redis = replica(&server, MATERIAL).await;
     let day = Duration::from_secs(24 * 60 * 60);

@@ -169,7 +169,7 @@ pub(crate) fn deserialize_whole_size<'de, D: Deserializer<'de>>(
     size.ok_or_else(|| de::Error::custom("is not a size"))
 }
 
-/// The size of one result that is kept.
+/// The size of one cached result.
 pub(crate) fn deserialize_entry_size<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<u64, D::Error> {
@@ -180,7 +180,7 @@ pub(crate) fn deserialize_entry_size<'de, D: Deserializer<'de>>(
     Ok(size)
 }
 
-/// How long a result is kept.
+/// How long a result stays in the cache.
 pub(crate) fn deserialize_ttl<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Duration, D::Error> {

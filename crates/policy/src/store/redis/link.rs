@@ -171,9 +171,9 @@ impl Link {
     /// away.
     pub(crate) fn fail(&self, up: &Arc<Up>, failure: Failure) -> Failure {
         let failure = self.count(failure);
-        let Failure::Away(reason, cause) = failure else {
+        if matches!(failure, Failure::Request(_)) {
             return failure;
-        };
+        }
         let before = self.up.compare_and_swap(up, None);
         if before
             .as_ref()
@@ -182,16 +182,21 @@ impl Link {
             if let Some(metrics) = &self.metrics {
                 metrics.set_up(false);
             }
-            tracing::warn!(
-                address = %self.address(),
-                reason = reason.as_str(),
-                cause,
-                "{}",
-                self.loss
-            );
+            self.warn_of(failure);
             self.lost.notify_one();
         }
         failure
+    }
+
+    /// Says in the log that it is away, and why.
+    pub(crate) fn warn_of(&self, failure: Failure) {
+        tracing::warn!(
+            address = %self.address(),
+            reason = failure.as_str(),
+            cause = failure.cause(),
+            "{}",
+            self.loss
+        );
     }
 
     fn count(&self, failure: Failure) -> Failure {

@@ -8,13 +8,13 @@ use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::result_cache::{CachedResult, Lookup, ResultCache, Served};
 
-use super::flights::{Landed, Lead};
+use super::flights::{Lead, Shared};
 use super::recording::{Recorded, Recording};
 use super::{Answer, Question, now};
 use crate::delivery::WayBack;
 
 /// A call that is made since nothing was found for it.
-pub(crate) struct Seat {
+pub(crate) struct Miss {
     pub(super) question: Question,
     pub(super) lead: Option<Lead>,
     /// What was found and is fresh no longer.
@@ -24,7 +24,7 @@ pub(crate) struct Seat {
     pub(super) recorded: Arc<Recorded>,
 }
 
-impl Seat {
+impl Miss {
     pub(super) async fn look(&mut self) -> Option<Answer> {
         for key in self.question.keys() {
             let result = match self.store.get(&key) {
@@ -38,41 +38,45 @@ impl Seat {
                     served: Served::Hit,
                 });
             }
-            if result.is_kept(now()) {
+            if result.is_usable(now()) {
                 self.stale = Some(result);
             }
         }
         None
     }
 
-    /// Tells what came of the call, keeps it if it may be kept, and gives what the caller gets: the
-    /// outcome, or what was kept last in the place of a failure. `is_final`: whether a result is one,
-    /// and no task; `is_collected`: whether one that is still arriving is read at once, whoever reads
-    /// it.
-    fn told(mut self: Box<Self>, outcome: Outcome, is_final: bool, is_collected: bool) -> Told {
+    /// Caches what came of the call if it may be cached, and gives what the caller gets: the outcome,
+    /// or what was cached last in the place of a failure. `is_final`: whether a result is one, and no
+    /// task; `is_collected`: whether one that is still arriving is read at once, whoever reads it.
+    fn finished(
+        mut self: Box<Self>,
+        outcome: Outcome,
+        is_final: bool,
+        is_collected: bool,
+    ) -> Finished {
         match outcome {
             Outcome::Complete(completed) if !completed.is_error && is_final => {
                 let text = own(&completed.result, self.max_entry);
-                self.keep(text);
-                Told::Outcome(Outcome::Complete(completed))
+                self.cache(text);
+                Finished::Outcome(Outcome::Complete(completed))
             }
             Outcome::Arriving(result) => {
                 // Whoever reads slowly makes nobody wait.
                 if !is_collected && let Some(lead) = self.lead.take() {
-                    lead.land(None);
+                    lead.finish(None);
                 }
-                Told::Outcome(Outcome::Arriving(Box::new(Recording::new(result, self))))
+                Finished::Outcome(Outcome::Arriving(Box::new(Recording::new(result, self))))
             }
             Outcome::Failed(error) if is_failure(&error) => match self.stale() {
                 Some(result) => {
                     if let Some(lead) = self.lead.take() {
-                        lead.land(Some(Landed {
+                        lead.finish(Some(Shared {
                             result: result.clone(),
                             served: Served::Stale,
                         }));
                     }
                     let served = Served::Stale;
-                    Told::Stale(Answer { result, served }, error)
+                    Finished::Stale(Answer { result, served }, error)
                 }
                 None => self.for_nobody_else(Outcome::Failed(error)),
             },
@@ -80,26 +84,25 @@ impl Seat {
         }
     }
 
-    /// Tells what came of the call, and gives what the caller gets under these terms; with the error
-    /// that it takes the place of, if it does.
-    /// `is_final`: whether a result is one, and no task.
-    pub(crate) async fn tell(
+    /// Ends it with what came of the call, and gives what the caller gets under these terms; with the
+    /// error that it takes the place of, if it does. `is_final`: whether a result is one, and no task.
+    pub(crate) async fn finish(
         self: Box<Self>,
         terms: Option<&Terms>,
         outcome: Outcome,
         is_final: bool,
         way_back: WayBack<'_>,
     ) -> (Outcome, Option<CallError>) {
-        // Nothing that was found may be in what is kept.
+        // Nothing that was found may be in what is cached.
         let outcome = match terms {
             Some(terms) => way_back.redacted(terms, outcome).await,
             None => outcome,
         };
         let is_collected = terms.is_some_and(|terms| terms.cap.is_some());
         let metrics = self.question.metrics.clone();
-        let (outcome, error) = match self.told(outcome, is_final, is_collected) {
-            Told::Outcome(outcome) => (outcome, None),
-            Told::Stale(answer, error) => (answer.deliver(&metrics, way_back), Some(error)),
+        let (outcome, error) = match self.finished(outcome, is_final, is_collected) {
+            Finished::Outcome(outcome) => (outcome, None),
+            Finished::Stale(answer, error) => (answer.deliver(&metrics, way_back), Some(error)),
         };
         match terms {
             Some(terms) => (way_back.fit(terms, outcome).await, error),
@@ -107,39 +110,39 @@ impl Seat {
         }
     }
 
-    fn for_nobody_else(mut self: Box<Self>, outcome: Outcome) -> Told {
+    fn for_nobody_else(mut self: Box<Self>, outcome: Outcome) -> Finished {
         if let Some(lead) = self.lead.take() {
-            lead.land(None);
+            lead.finish(None);
         }
-        Told::Outcome(outcome)
+        Finished::Outcome(outcome)
     }
 
     /// What was found and still answers while the backend fails.
     fn stale(&mut self) -> Option<CachedResult> {
         let result = self.stale.take()?;
-        (!self.question.stale_for.is_zero() && result.is_kept(now())).then_some(result)
+        (!self.question.stale_for.is_zero() && result.is_usable(now())).then_some(result)
     }
 
-    pub(super) fn keep(&mut self, text: Option<Bytes>) {
-        let kept = text.and_then(|text| self.question.kept(text));
-        let landed = kept.map(|(key, result)| {
+    pub(super) fn cache(&mut self, text: Option<Bytes>) {
+        let cached = text.and_then(|text| self.question.cached(text));
+        let shared = cached.map(|(key, result)| {
             self.store.put(&key, result.clone());
-            Landed {
+            Shared {
                 result,
                 served: Served::Coalesced,
             }
         });
         if let Some(lead) = self.lead.take() {
-            lead.land(landed);
+            lead.finish(shared);
         }
     }
 }
 
-/// What becomes of a call of which the cache was told.
-enum Told {
+/// What becomes of a call that has ended.
+enum Finished {
     /// What came.
     Outcome(Outcome),
-    /// What was kept last, in the place of this failure.
+    /// What was cached last, in the place of this failure.
     Stale(Answer, CallError),
 }
 

@@ -15,7 +15,7 @@ const MAX_QUOTED: usize = 200;
 
 /// What has been tried so far.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Tried {
     /// How the call of the tool that the client named ended, if that was made first.
     first: Option<Outcome>,
     attempts: Vec<Attempt>,
@@ -31,7 +31,7 @@ pub(super) struct Told {
     retry_after_ms: Option<u64>,
 }
 
-impl Told {
+impl Tried {
     /// Takes note of how the call of the tool that the client named ended, which comes first.
     pub(super) fn first_failed(&mut self, backend: &Arc<str>, outcome: Outcome, took: Duration) {
         self.first = match &outcome {
@@ -262,8 +262,8 @@ mod tests {
 
     #[test]
     fn the_answer_says_who_gave_it_beside_what_its_meta_says() {
-        let mut told = Told::default();
-        told.failed(&named("a"), unavailable("a"), Duration::from_millis(7));
+        let mut tried = Tried::default();
+        tried.failed(&named("a"), unavailable("a"), Duration::from_millis(7));
         let said = r#""dev.switchboard/served_by":{"backend":"b","tool":"b__t","attempts":[{"backend":"a","reason":"unavailable","ms":7}]}"#;
         for (result, expected) in [
             (
@@ -278,24 +278,24 @@ mod tests {
         ] {
             let before = Size::of_text(result.as_bytes());
             let result = Payload::from(result.as_bytes().to_vec());
-            assert_eq!(text(&told.spliced(&result, "b", "b__t", None)), expected);
+            assert_eq!(text(&tried.spliced(&result, "b", "b__t", None)), expected);
             // There is room for it.
             let after = Size::of_text(expected.as_bytes());
-            assert!(after.is_within(before + told.reserved("b", "b__t")));
+            assert!(after.is_within(before + tried.reserved("b", "b__t")));
         }
         let asked = Payload::from(br#"{"requestState":"old","_meta":{}}"#.to_vec());
         assert_eq!(
-            text(&told.spliced(&asked, "b", "b__t", Some("new"))),
+            text(&tried.spliced(&asked, "b", "b__t", Some("new"))),
             format!(r#"{{"requestState":"new","_meta":{{{said}}}}}"#)
         );
     }
 
     #[test]
     fn when_all_fail_one_text_says_what_each_said_and_what_to_do() {
-        let mut told = Told::default();
-        told.failed(&named("a"), unavailable("a"), Duration::from_millis(7));
-        told.failed(&named("b"), tool_error("no  such\\nthing"), Duration::ZERO);
-        let fault = told.all_failed();
+        let mut tried = Tried::default();
+        tried.failed(&named("a"), unavailable("a"), Duration::from_millis(7));
+        tried.failed(&named("b"), tool_error("no  such\\nthing"), Duration::ZERO);
+        let fault = tried.all_failed();
         assert_eq!(
             fault.message,
             "None of the 2 servers that were tried could answer. The server \"a\" is not available. \
@@ -311,12 +311,12 @@ mod tests {
 
     #[test]
     fn an_uncertain_attempt_makes_the_whole_uncertain() {
-        let mut told = Told::default();
+        let mut tried = Tried::default();
         let timeout = Fault::unknown(Reason::Timeout, "The server \"a\" did not answer.");
         let outcome = Outcome::Failed(timeout.of(&named("a")).into());
-        told.failed(&named("a"), outcome, Duration::ZERO);
-        told.failed(&named("b"), unavailable("b"), Duration::ZERO);
-        let fault = told.all_failed();
+        tried.failed(&named("a"), outcome, Duration::ZERO);
+        tried.failed(&named("b"), unavailable("b"), Duration::ZERO);
+        let fault = tried.all_failed();
         assert_eq!(fault.effect, Effect::Unknown);
         assert!(!fault.retryable && fault.retry_after_ms.is_none());
         assert!(fault.message.ends_with("check before you call again."));
@@ -328,9 +328,9 @@ mod tests {
             let fault = Fault::not_sent(Reason::OverBudget, "Used up. Nothing was executed.");
             Outcome::Failed(fault.of(&named("a")).into())
         };
-        let mut told = Told::default();
-        told.first_failed(&named("a"), over(), Duration::ZERO);
-        let Outcome::Failed(CallError::Fault(fault)) = told.ended() else {
+        let mut tried = Tried::default();
+        tried.first_failed(&named("a"), over(), Duration::ZERO);
+        let Outcome::Failed(CallError::Fault(fault)) = tried.ended() else {
             panic!("no fault");
         };
         assert_eq!(
@@ -340,17 +340,17 @@ mod tests {
         assert_eq!(fault.message, "Used up. Nothing was executed.");
         assert!(fault.attempts.is_empty());
 
-        let mut told = Told::default();
-        told.first_failed(&named("a"), tool_error("no"), Duration::ZERO);
-        assert!(matches!(told.ended(), Outcome::Complete(it) if it.is_error));
+        let mut tried = Tried::default();
+        tried.first_failed(&named("a"), tool_error("no"), Duration::ZERO);
+        assert!(matches!(tried.ended(), Outcome::Complete(it) if it.is_error));
     }
 
     #[test]
     fn what_was_sent_to_nobody_was_not_executed() {
-        let mut told = Told::default();
-        told.first_failed(&named("a"), unavailable("a"), Duration::ZERO);
-        told.failed(&named("b"), unavailable("b"), Duration::ZERO);
-        let Outcome::Failed(CallError::Fault(fault)) = told.ended() else {
+        let mut tried = Tried::default();
+        tried.first_failed(&named("a"), unavailable("a"), Duration::ZERO);
+        tried.failed(&named("b"), unavailable("b"), Duration::ZERO);
+        let Outcome::Failed(CallError::Fault(fault)) = tried.ended() else {
             panic!("no fault");
         };
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What operators are told: why something is decided, and what is wrong with rules.
+//! What is explained to operators: why something is decided, and what is wrong with rules.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Seats for readings, of which no principal has more than half.
+//! A semaphore for readings, of whose permits no principal has more than half.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -9,10 +9,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Principals are looked through for those that read no more once there are so many.
 const LEAST_TO_PURGE: usize = 64;
 
-/// A number of seats. Principals take them in turns: each waits for its own, however many it asks for.
+/// A number of permits, of which principals have a fair share: each waits for its own, however many it
+/// asks for.
 #[derive(Debug)]
-pub(super) struct Turns {
-    seats: Arc<Semaphore>,
+pub(super) struct FairSemaphore {
+    permits: Arc<Semaphore>,
     /// The most of one principal.
     share: usize,
     of_principals: Mutex<Principals>,
@@ -24,18 +25,18 @@ struct Principals {
     purge_at: usize,
 }
 
-/// A seat, free again when this is dropped.
+/// A permit, free again when this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
-    _share: OwnedSemaphorePermit,
-    _seat: OwnedSemaphorePermit,
+pub(super) struct FairPermit {
+    _of_share: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
-impl Turns {
-    pub(super) fn new(seats: usize) -> Self {
+impl FairSemaphore {
+    pub(super) fn new(permits: usize) -> Self {
         Self {
-            seats: Arc::new(Semaphore::new(seats)),
-            share: (seats / 2).max(1),
+            permits: Arc::new(Semaphore::new(permits)),
+            share: (permits / 2).max(1),
             of_principals: Mutex::new(Principals {
                 shares: HashMap::new(),
                 purge_at: LEAST_TO_PURGE,
@@ -43,14 +44,14 @@ impl Turns {
         }
     }
 
-    /// A seat, once there is one for this principal. So few of each principal wait for a seat that
-    /// nobody waits for long behind one of them.
-    pub(super) async fn take(&self, principal: &Arc<str>) -> Turn {
-        let share = acquire(self.share_of(principal)).await;
-        let seat = acquire(Arc::clone(&self.seats)).await;
-        Turn {
-            _share: share,
-            _seat: seat,
+    /// A permit, once there is one for this principal. So few requests of each principal wait for one of
+    /// all that nobody waits for long behind them.
+    pub(super) async fn acquire(&self, principal: &Arc<str>) -> FairPermit {
+        let of_share = acquire(self.share_of(principal)).await;
+        let of_all = acquire(Arc::clone(&self.permits)).await;
+        FairPermit {
+            _of_share: of_share,
+            _of_all: of_all,
         }
     }
 
@@ -96,20 +97,23 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_all_seats_and_those_who_wait_take_turns() {
-        let turns = Turns::new(4);
+    fn nobody_has_all_permits_and_those_who_wait_take_turns() {
+        let semaphore = FairSemaphore::new(4);
         let [alice, bob, carol] = ["alice", "bob", "carol"].map(Arc::from);
-        let take = |who| turns.take(who).now_or_never();
-        let (first, second) = (take(&alice), take(&alice));
+        let acquire = |who| semaphore.acquire(who).now_or_never();
+        let (first, second) = (acquire(&alice), acquire(&alice));
         assert!(first.is_some() && second.is_some());
-        let mut third = pin!(turns.take(&alice));
+        let mut third = pin!(semaphore.acquire(&alice));
         assert!(poll(third.as_mut()).is_pending(), "she has her share");
-        let of_bob = [take(&bob), take(&bob)];
+        let of_bob = [acquire(&bob), acquire(&bob)];
         assert!(of_bob.iter().all(Option::is_some));
-        let mut of_carol = pin!(turns.take(&carol));
-        assert!(poll(of_carol.as_mut()).is_pending(), "all seats are taken");
+        let mut of_carol = pin!(semaphore.acquire(&carol));
+        assert!(
+            poll(of_carol.as_mut()).is_pending(),
+            "all permits are taken"
+        );
         drop(first);
-        // Alice asked before her, but has a seat.
+        // Alice asked before her, but has a permit.
         assert!(poll(third.as_mut()).is_pending());
         assert!(poll(of_carol.as_mut()).is_ready());
         drop(second);
@@ -118,11 +122,11 @@ mod tests {
 
     #[test]
     fn principals_that_read_no_more_are_forgotten() {
-        let turns = Turns::new(4);
+        let semaphore = FairSemaphore::new(4);
         for number in 0..1000 {
             let who = Arc::from(format!("{number}"));
-            assert!(turns.take(&who).now_or_never().is_some());
+            assert!(semaphore.acquire(&who).now_or_never().is_some());
         }
-        assert!(turns.of_principals.lock().shares.len() <= LEAST_TO_PURGE);
+        assert!(semaphore.of_principals.lock().shares.len() <= LEAST_TO_PURGE);
     }
 }
