@@ -5,11 +5,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use switchboard_testkit::client::{self, Client};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
+use switchboard_tests::commands::{ended, switchboard};
 use switchboard_tests::front::{Front, descendants, faulty, is_running, remote, until};
+use switchboard_tests::keys::entry_of;
 use switchboard_tests::tools;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -22,11 +23,7 @@ const OPS: &str = "the-key-of-ops-51b2";
 const AGENT: &str = "the-key-of-an-agent-77aa";
 
 fn keys(names: &[(&str, &str)]) -> Value {
-    let keys = names.iter().map(|(name, key)| {
-        let digest = Sha256::digest(key);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        json!({ "name": name, "key_sha256": digest })
-    });
+    let keys = names.iter().map(|(name, key)| entry_of(name, key));
     json!({ "api_keys": keys.collect::<Vec<_>>() })
 }
 
@@ -51,16 +48,9 @@ type Answer = (u16, Value);
 impl Administered {
     async fn start(config: Value) -> Self {
         let front = Front::start(config).await;
-        let url = until("the address of the admin API", async || {
-            let output = front.gateway.server().output();
-            let line = output.lines().find(|line| line.contains("admin  "))?;
-            let url = line.split_whitespace().nth(1)?;
-            url.starts_with("http").then(|| url.to_owned())
-        })
-        .await;
         Self {
+            url: front.admin_url().await,
             front,
-            url,
             http: reqwest::Client::new(),
         }
     }
@@ -114,33 +104,12 @@ impl Administered {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(tools::program("switchboard"));
+        let mut command = switchboard(&["backends"]);
         command
-            .arg("backends")
             .args(arguments)
             .env("SWITCHBOARD_ADMIN_URL", &self.url)
-            .env("SWITCHBOARD_ADMIN_KEY", OPS)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+            .env("SWITCHBOARD_ADMIN_KEY", OPS);
         command
-    }
-}
-
-/// How a command ended, and what it printed.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-async fn ended(mut command: Command) -> Ended {
-    let output = timeout(PATIENCE, command.output()).await;
-    let output = output.expect("an end in time").expect("it starts");
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
 
@@ -599,11 +568,7 @@ async fn the_command_says_what_is_wrong() {
     );
     let url = admin.url.clone();
     admin.front.gateway.stop().await;
-    let mut command = Command::new(tools::program("switchboard"));
-    command
-        .args(["backends", "--url", &url])
-        .stdin(Stdio::null());
-    let away = ended(command).await;
+    let away = ended(switchboard(&["backends", "--url", &url])).await;
     assert_eq!(away.code, Some(1));
     assert!(away.stderr.contains("switchboard serve"), "{away:?}");
 }
@@ -614,13 +579,9 @@ async fn the_command_finds_the_address_in_the_configuration_or_says_what_to_add(
     let file = folder.path().join("switchboard.yaml");
     let asked = async |text: &str| {
         std::fs::write(&file, text).expect("the folder is ours");
-        let mut command = Command::new(tools::program("switchboard"));
-        command.arg("backends").stdin(Stdio::null());
-        ended({
-            command.current_dir(folder.path());
-            command
-        })
-        .await
+        let mut command = switchboard(&["backends"]);
+        command.current_dir(folder.path());
+        ended(command).await
     };
     let none = asked("backends: {}\n").await;
     assert_eq!(none.code, Some(2));

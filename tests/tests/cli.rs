@@ -1,68 +1,23 @@
 //! The `switchboard` command as a person uses it: what it prints, and how it ends.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use rcgen::generate_simple_self_signed;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use switchboard_testkit::client::Client;
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
-use switchboard_tests::asking::{digest_of, key_of};
+use switchboard_tests::commands::{Ended, ended, switchboard};
 use switchboard_tests::front::{descendants, faulty, is_running, until};
 use switchboard_tests::gateway::Gateway;
+use switchboard_tests::keys::{digest_of, entry_of, key_of};
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
 use tempfile::TempDir;
-use tokio::process::Command;
-use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(120);
 const OPS_OFF: (&str, &str) = ("SWITCHBOARD_SERVER__OPS_LISTEN", "off");
 /// The longest name that clients are shown by default.
 const MAX_NAME: usize = 46;
-
-/// How a command ended, and what it printed.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-impl Ended {
-    fn assert_code(&self, code: i32) -> &Self {
-        assert_eq!(self.code, Some(code), "{self:#?}");
-        self
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in {self:#?}"))
-    }
-}
-
-fn switchboard(arguments: &[&str]) -> Command {
-    let mut command = Command::new(tools::program("switchboard"));
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    command
-}
-
-async fn ended(mut command: Command) -> Ended {
-    let output = timeout(PATIENCE, command.output())
-        .await
-        .expect("an end in time")
-        .expect("switchboard starts");
-    Ended {
-        code: output.status.code(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
 
 async fn run(arguments: &[&str]) -> Ended {
     ended(switchboard(arguments)).await
@@ -236,13 +191,9 @@ async fn servers_that_are_away_are_named_and_their_tools_can_be_called() {
 #[tokio::test]
 async fn a_key_is_taken_from_the_environment_or_the_command_line() {
     const KEY: &str = "a-key-nobody-sees-5c11";
-    let digest: String = Sha256::digest(KEY)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
     let place = Place::new();
     let config = json!({
-        "auth": { "api_keys": [{ "name": "anna", "key_sha256": digest }] },
+        "auth": { "api_keys": [entry_of("anna", KEY)] },
         "backends": { "f": faulty(&[]) },
     });
     let server = serve(Path::new(&place.write("a.json", &config.to_string()))).await;
