@@ -18,3 +18,4 @@ pub mod replicas;
 pub mod scripted;
 pub mod servers;
 pub mod tools;
+pub mod tunnel;

@@ -12,6 +12,7 @@ use switchboard_tests::commands::{ended, switchboard};
 use switchboard_tests::front::{Front, descendants, faulty, is_running, remote, until};
 use switchboard_tests::keys::entry_of;
 use switchboard_tests::tools;
+use switchboard_tests::tunnel::tunnel_to;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -567,6 +568,12 @@ async fn the_command_says_what_is_wrong() {
         "{elsewhere:?}"
     );
     let url = admin.url.clone();
+    let authority = url.strip_prefix("http://").expect("plain HTTP");
+    let tunnel = tunnel_to(authority.trim_end_matches('/')).await;
+    let tunnelled = ended(admin.command(&["--url", &format!("http://{tunnel}")])).await;
+    assert_eq!(tunnelled.code, Some(1));
+    let expected = format!("`server.allowed_hosts` lacks {tunnel}");
+    assert!(tunnelled.stderr.contains(&expected), "{tunnelled:?}");
     admin.front.gateway.stop().await;
     let away = ended(switchboard(&["backends", "--url", &url])).await;
     assert_eq!(away.code, Some(1));

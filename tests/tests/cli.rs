@@ -13,6 +13,7 @@ use switchboard_tests::gateway::Gateway;
 use switchboard_tests::keys::{digest_of, entry_of, key_of};
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
+use switchboard_tests::tunnel::tunnel_to;
 use tempfile::TempDir;
 
 const OPS_OFF: (&str, &str) = ("SWITCHBOARD_SERVER__OPS_LISTEN", "off");
@@ -220,6 +221,22 @@ async fn a_key_is_taken_from_the_environment_or_the_command_line() {
     command.env("SWITCHBOARD_API_KEY", KEY);
     let help = ended(command).await;
     assert!(!help.assert_code(0).stdout.contains(KEY), "{help:#?}");
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test]
+async fn who_comes_under_a_name_that_is_not_answered_is_told_where_to_add_it() {
+    let place = Place::new();
+    let config = json!({ "backends": { "f": faulty(&[]) } });
+    let server = serve(Path::new(&place.write("a.json", &config.to_string()))).await;
+    let authority = server.url().strip_prefix("http://").expect("plain HTTP");
+    let tunnel = tunnel_to(authority.trim_end_matches("/mcp")).await;
+    let refused = run(&["tools", "--url", &format!("http://{tunnel}/mcp")]).await;
+    let expected = format!("`server.allowed_hosts` lacks {tunnel}");
+    assert!(
+        refused.assert_code(1).stderr.contains(&expected),
+        "{refused:#?}"
+    );
     assert!(server.stop().await.success());
 }
 
