@@ -3,6 +3,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::link::next_id;
+use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
