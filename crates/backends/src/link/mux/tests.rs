@@ -6,8 +6,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, 
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::super::next_id;
 use super::super::stdio::LineReader;
+use super::super::{WRITE_DEADLINE, next_id};
 use super::*;
 
 const MAX_LINE: usize = 8 * 1024;
