@@ -22,6 +22,19 @@ use tokio::time::timeout;
 #[cfg(test)]
 mod tests;
 
+/// The lists that there are: the method, the member of the result that has the items, and the member of an
+/// item that names it.
+pub const LISTS: [(&str, &str, &str); 4] = [
+    ("tools/list", "tools", "name"),
+    ("prompts/list", "prompts", "name"),
+    ("resources/list", "resources", "uri"),
+    (
+        "resources/templates/list",
+        "resourceTemplates",
+        "uriTemplate",
+    ),
+];
+
 /// The revision that the client speaks.
 pub const VERSION: &str = "2026-07-28";
 
