@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use switchboard_testkit::asking::{AskingHttp, Journal, Options, QuestionsOn};
 use switchboard_testkit::client::{Answer, Client, all_capabilities, call, declaring};
 use tempfile::TempDir;
@@ -136,29 +135,6 @@ impl AskingServer {
         )
         .await;
     }
-}
-
-/// The key of a person, by name.
-pub fn key_of(name: &str) -> String {
-    format!("the-key-of-{name}-0f4c81d2")
-}
-
-/// The digest of a key, as the configuration has it.
-pub fn digest_of(key: &str) -> String {
-    let digest = Sha256::digest(key);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The `auth` section for these people.
-pub fn auth_of(names: &[String]) -> Value {
-    let keys: Vec<Value> = names
-        .iter()
-        .map(|name| {
-            let digest = digest_of(&key_of(name));
-            json!({ "name": name, "key_sha256": digest })
-        })
-        .collect();
-    json!({ "api_keys": keys })
 }
 
 /// Waits until nothing is missing for this client.

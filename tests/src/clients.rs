@@ -138,6 +138,28 @@ pub async fn inspect(url: &str, arguments: &[&str]) -> Value {
     answer["result"].clone()
 }
 
+/// Has a client as it is published, which knows nothing but the address of the endpoint, find its way to a
+/// token and call `f__echo` with it.
+///
+/// # Panics
+///
+/// If it does not, or sees something else.
+pub async fn finds_its_way(interpreter: &Path, name: &str, endpoint: &str) {
+    let mut command = script(
+        interpreter,
+        &tools::repository().join("tests/real").join(name),
+    );
+    command.args([endpoint, "f__echo"]);
+    let output = run(command, "").await;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let seen: Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
+    assert_eq!(seen["scope"], "mcp", "{seen}");
+    assert_eq!(seen["resource"], endpoint, "{seen}");
+    let arguments = &seen["result"]["structuredContent"]["arguments"];
+    assert_eq!(arguments["x"], 1, "{seen}");
+}
+
 fn script(interpreter: &Path, script: &Path) -> Command {
     let mut command = Command::new(interpreter);
     command

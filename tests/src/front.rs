@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, Client};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::gateway::Gateway;
 use crate::tools;
@@ -99,18 +99,40 @@ impl Front {
             config["server"]["watch_config"] = json!(false);
         }
         let gateway = Gateway::start_with(config, variables).await;
-        let metrics_url = until("the address of the metrics", async || {
-            let output = gateway.server().output();
-            let end = output.find("/metrics")? + "/metrics".len();
-            let start = output[..end].rfind("http://")?;
-            Some(output[start..end].to_owned())
-        })
-        .await;
+        let metrics_url = gateway.server().address_of("ops").await;
         Self {
             client: Client::new(gateway.url()),
             gateway,
             metrics_url,
         }
+    }
+
+    /// Starts a gateway with this configuration, and waits until none of its backends is starting any
+    /// more: each is there, or known to be away.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start to listen, or a backend is still starting after [`PATIENCE`].
+    pub async fn started(config: Value) -> Self {
+        let front = Self::start(config).await;
+        until("nobody is starting any more", async || {
+            let missing = front.missing().await;
+            let mut entries = missing.values();
+            entries
+                .all(|entry| entry["state"] != "starting")
+                .then_some(())
+        })
+        .await;
+        front
+    }
+
+    /// Where the gateway's admin API is, once it listens.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub async fn admin_url(&self) -> String {
+        self.gateway.server().address_of("admin").await
     }
 
     /// Where the gateway's metrics are.
@@ -290,6 +312,22 @@ pub fn assert_fault(answer: &Answer, code: u64, backend: &str) {
     assert!(fault["reason"].is_string(), "{}", answer.raw);
     assert!(fault["retryable"].is_boolean(), "{}", answer.raw);
     assert!(fault["outcome"].is_string(), "{}", answer.raw);
+}
+
+/// Waits until this is so, looking each millisecond: for what holds only a moment, or costs nothing to
+/// look at.
+///
+/// # Panics
+///
+/// If that takes longer than [`PATIENCE`].
+pub async fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let waiting = async {
+        while !is_so() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waited = timeout(PATIENCE, waiting).await;
+    waited.unwrap_or_else(|_| panic!("never came true: {what}"));
 }
 
 /// Waits until there is something.

@@ -6,12 +6,16 @@
 
 pub mod asking;
 pub mod clients;
+pub mod commands;
 pub mod conformance;
 pub mod fixture;
 pub mod front;
 pub mod gateway;
+pub mod keys;
+pub mod manual;
 pub mod process;
 pub mod replicas;
 pub mod scripted;
 pub mod servers;
 pub mod tools;
+pub mod tunnel;

@@ -12,6 +12,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::front::until;
+
 /// How long a program may take until it listens, and until it has stopped.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -75,6 +77,24 @@ impl Server {
     /// The endpoint that the program named.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The address that the gateway's first lines name behind this word: `ops` or `admin`.
+    ///
+    /// # Panics
+    ///
+    /// If they do not within a minute.
+    pub async fn address_of(&self, word: &str) -> String {
+        until(word, async || {
+            let output = self.output();
+            let mut lines = output.lines().map(str::split_whitespace);
+            lines.find_map(|mut words| {
+                let is_it = words.next() == Some(word);
+                let address = words.next().filter(|next| next.starts_with("http"));
+                address.filter(|_| is_it).map(str::to_owned)
+            })
+        })
+        .await
     }
 
     /// The process id; none once the program has ended.

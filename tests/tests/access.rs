@@ -1,6 +1,5 @@
 //! Who may call, from where, and what nobody gets to see.
 
-use std::process::Stdio;
 use std::time::Duration;
 
 use http::header::{
@@ -9,18 +8,16 @@ use http::header::{
 };
 use http::{HeaderName, Method};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use switchboard_testkit::client::{Answer, Draft, call, message};
 use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, RefusedPort, Transport};
+use switchboard_tests::commands::{ended, switchboard};
 use switchboard_tests::front::{Front, faulty, remote, until};
-use switchboard_tests::tools;
+use switchboard_tests::keys::entry_of;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::process::Command;
 use tokio::time::timeout;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const ANNA: &str = "annas-key-7d1f0c52";
 const BEN: &str = "bens-key-93ae4b60";
 const PAGE: &str = "https://app.example.com";
@@ -28,12 +25,7 @@ const STRANGE_PAGE: &str = "https://evil.example";
 
 /// The `auth` section for the two.
 fn auth() -> Value {
-    let key = |name: &str, key: &str| {
-        let digest = Sha256::digest(key);
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        json!({ "name": name, "key_sha256": digest })
-    };
-    json!({ "api_keys": [key("anna", ANNA), key("ben", BEN)] })
+    json!({ "api_keys": [entry_of("anna", ANNA), entry_of("ben", BEN)] })
 }
 
 fn with_key(draft: Draft, key: &str) -> Draft {
@@ -175,17 +167,10 @@ async fn what_a_client_proves_itself_with_goes_nowhere() {
 
 /// Runs `switchboard` to its end; the exit code and all that it said.
 async fn run(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
-    let output = Command::new(tools::program("switchboard"))
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, output).await.expect("an end in time");
-    let output = output.expect("switchboard starts");
-    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
-    said.push_str(&String::from_utf8_lossy(&output.stderr));
-    (output.status.code(), said)
+    let mut command = switchboard(arguments);
+    command.envs(environment.iter().copied());
+    let ended = ended(command).await;
+    (ended.code, ended.said())
 }
 
 #[tokio::test]

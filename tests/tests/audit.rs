@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::{call, message};
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::asking::{auth_of, key_of};
+use switchboard_tests::commands::{ended, switchboard};
 use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::keys::{auth_of, key_of};
 use switchboard_tests::scripted::{Scripted, Step, pieces};
 use switchboard_tests::tools;
 use tempfile::TempDir;
@@ -87,19 +88,9 @@ fn parsed(text: &str) -> Vec<Value> {
 
 /// What `switchboard audit` prints of a file or a database.
 async fn searched(path: &Path, arguments: &[&str]) -> Vec<Value> {
-    let output = Command::new(tools::program("switchboard"))
-        .args(["audit", "--format", "json", "--file"])
-        .arg(path)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = timeout(PATIENCE, output)
-        .await
-        .expect("an end")
-        .expect("it starts");
-    assert!(output.status.success(), "{output:?}");
-    parsed(&String::from_utf8(output.stdout).expect("text"))
+    let mut command = switchboard(&["audit", "--format", "json", "--file"]);
+    command.arg(path).args(arguments);
+    parsed(&ended(command).await.assert_code(0).stdout)
 }
 
 #[tokio::test]
@@ -538,18 +529,10 @@ async fn a_changed_audit_waits_for_a_restart_and_a_wrong_one_is_told() {
         let listen = json!({ "listen": "127.0.0.1:0", "ops_listen": "off" });
         let config = json!({ "server": listen, "audit": audit, "backends": {} });
         std::fs::write(&file, config.to_string()).expect("ours");
-        let output = Command::new(tools::program("switchboard"))
-            .args(["serve", "-c"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .kill_on_drop(true)
-            .output();
-        let output = timeout(PATIENCE, output)
-            .await
-            .expect("an end")
-            .expect("it starts");
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success());
-        assert!(said.contains(expected), "{expected} in {said}");
+        let mut command = switchboard(&["serve", "-c"]);
+        command.arg(&file);
+        let ended = ended(command).await;
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stderr.contains(expected), "{expected} in {ended:?}");
     }
 }

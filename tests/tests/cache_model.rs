@@ -310,6 +310,8 @@ async fn run(seed: u64, store: Option<&RedisServer>) -> [usize; 3] {
     let mut seen = [0; 3];
     let mut failing = 0;
     for step in 0..STEPS {
+        // Results age, which is what is promised about: time really passes. Nothing is waited for that
+        // could be late, since the oracle measures how much has passed.
         match random.below(40) {
             0 => tokio::time::sleep(TTL / 3).await,
             1 => {

@@ -1,18 +1,17 @@
 //! The cache of results end to end: what is answered without its server, and what never is.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use switchboard_testkit::client::{Answer, Client};
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Transport};
 use switchboard_testkit::fault::FaultServer;
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_testkit::redis_server::RedisServer;
-use switchboard_tests::front::{Front, PATIENCE, remote, until};
-use switchboard_tests::tools;
+use switchboard_tests::commands::{ended, switchboard};
+use switchboard_tests::front::{Front, remote, soon, until};
+use switchboard_tests::keys::entry_of;
+use switchboard_tests::manual;
 
 const CALL: &str = "tools/call";
 const CACHE: &str = "dev.switchboard/cache";
@@ -32,19 +31,6 @@ fn cached(server: &FakeHttp, more: &Value) -> Value {
     backend
 }
 
-async fn front(config: Value) -> Front {
-    let front = Front::start(config).await;
-    until("nobody is starting any more", async || {
-        let missing = front.missing().await;
-        let mut entries = missing.values();
-        entries
-            .all(|entry| entry["state"] != "starting")
-            .then_some(())
-    })
-    .await;
-    front
-}
-
 /// What a result says of how it was answered.
 fn state(answer: &Answer) -> Value {
     answer.result()["_meta"][CACHE]["state"].clone()
@@ -54,22 +40,12 @@ fn calls(server: &FakeHttp) -> usize {
     server.requests_of(CALL).len()
 }
 
-async fn soon(what: &str, is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, waiting).await;
-    waited.unwrap_or_else(|_| panic!("never came true: {what}"));
-}
-
 #[tokio::test]
 async fn an_equal_call_is_answered_without_its_server_and_says_so() {
     for transport in [Transport::Modern, Transport::Legacy] {
         let near = FakeHttp::start(transport, "near").await;
         let config = json!({ "backends": { "near": cached(&near, &json!({})) } });
-        let front = front(config).await;
+        let front = Front::started(config).await;
         let first = front
             .client
             .call("near__echo", json!({ "a": 1, "b": [2] }))
@@ -116,7 +92,7 @@ async fn an_equal_call_is_answered_without_its_server_and_says_so() {
 async fn fifty_equal_calls_at_once_are_one_at_the_server() {
     let near = fake("near").await;
     let config = json!({ "backends": { "near": cached(&near, &json!({})) } });
-    let front = front(config).await;
+    let front = Front::started(config).await;
     let calling = (0..50).map(|_| front.client.call("near__delay", json!({ "ms": 300 })));
     let answers = join_all(calling).await;
     assert_eq!(calls(&near), 1);
@@ -135,7 +111,7 @@ async fn fifty_equal_calls_at_once_are_one_at_the_server() {
 async fn others_go_on_when_the_first_gives_up() {
     let near = fake("near").await;
     let config = json!({ "backends": { "near": cached(&near, &json!({})) } });
-    let front = front(config).await;
+    let front = Front::started(config).await;
     let url = front.gateway.url().to_owned();
     let first = tokio::spawn(async move {
         let client = Client::new(&url);
@@ -144,7 +120,11 @@ async fn others_go_on_when_the_first_gives_up() {
     soon("the first is at the server", || calls(&near) == 1).await;
     let others = join_all((0..5).map(|_| front.client.call("near__delay", json!({ "ms": 1500 }))));
     let giving_up = async {
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        until("all of them are under way", async || {
+            let metrics = front.metrics("switchboard_calls_in_flight").await;
+            (metrics.get("switchboard_calls_in_flight") == Some(&6.0)).then_some(())
+        })
+        .await;
         first.abort();
     };
     let (answers, ()) = tokio::join!(others, giving_up);
@@ -166,27 +146,36 @@ async fn a_result_answers_no_longer_than_it_may_and_stale_ones_only_where_wanted
         "near": cached(&near, &json!({ "ttl": "50ms", "stale_if_error": "1h" })),
         "far": cached(&far, &json!({ "ttl": "50ms" })),
     }});
-    let front = front(config).await;
+    let front = Front::started(config).await;
     for name in ["near", "far"] {
         front.client.call(&format!("{name}__echo"), json!({})).await;
     }
-    tokio::time::sleep(Duration::from_millis(60)).await;
-    let again = front.client.call("near__echo", json!({})).await;
-    assert_eq!(state(&again), Value::Null);
+    until("it answers no longer", async || {
+        let again = front.client.call("near__echo", json!({})).await;
+        state(&again).is_null().then_some(())
+    })
+    .await;
     assert_eq!(calls(&near), 2);
-    tokio::time::sleep(Duration::from_millis(60)).await;
     for server in [&near, &far] {
         server.behave(Behaviour {
             fault: Some(Fault::Status(500)),
             ..Behaviour::default()
         });
     }
-    let stale = front.client.call("near__echo", json!({})).await;
-    assert_eq!(state(&stale), "stale", "{}", stale.raw);
+    let stale = until("a stale one answers", async || {
+        let answer = front.client.call("near__echo", json!({})).await;
+        assert!(!state(&answer).is_null(), "{}", answer.raw);
+        (state(&answer) == "stale").then_some(answer)
+    })
+    .await;
     let age = stale.result()["_meta"][CACHE]["ageMs"].as_u64();
     assert!(age.is_some_and(|age| age >= 50), "{}", stale.raw);
-    let failed = front.client.call("far__echo", json!({})).await;
-    assert_eq!(failed.result()["isError"], true, "{}", failed.raw);
+    until("no stale one answers", async || {
+        let answer = front.client.call("far__echo", json!({})).await;
+        assert_ne!(state(&answer), "stale", "{}", answer.raw);
+        (answer.result()["isError"] == true).then_some(())
+    })
+    .await;
     front.gateway.stop().await;
 }
 
@@ -194,11 +183,7 @@ async fn a_result_answers_no_longer_than_it_may_and_stale_ones_only_where_wanted
 async fn principals_share_nothing_unless_the_operator_says_so() {
     let near = fake("near").await;
     let far = fake("far").await;
-    let key = |name: &str| {
-        let digest = Sha256::digest(format!("{name}s-key"));
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        json!({ "name": name, "key_sha256": digest })
-    };
+    let key = |name: &str| entry_of(name, &format!("{name}s-key"));
     let config = json!({
         "auth": { "api_keys": [key("anna"), key("ben")] },
         "backends": {
@@ -237,7 +222,10 @@ async fn two_gateways_share_a_redis_and_go_on_without_it() {
         "cache": { "store": "redis" },
         "backends": { "near": cached(&near, &json!({})) },
     });
-    let fronts = [front(config.clone()).await, front(config).await];
+    let fronts = [
+        Front::started(config.clone()).await,
+        Front::started(config).await,
+    ];
     let secret = json!({ "secret": "a word that nobody else may read" });
     let made = fronts[0].client.call("near__echo", secret.clone()).await;
     assert_eq!(state(&made), Value::Null);
@@ -268,7 +256,7 @@ async fn a_hit_costs_nothing_of_a_budget() {
         "backends": { "near": cached(&near, &json!({})) },
         "budgets": [{ "name": "few", "calls": 2, "window": "1d" }],
     });
-    let front = front(config).await;
+    let front = Front::started(config).await;
     for _ in 0..10 {
         let answer = front.client.call("near__echo", json!({})).await;
         assert_eq!(
@@ -294,7 +282,7 @@ async fn a_reload_that_changes_a_backend_forgets_its_results() {
         backend["timeout"] = json!(timeout);
         json!({ "backends": { "near": backend } })
     };
-    let front = front(config("20s")).await;
+    let front = Front::started(config("20s")).await;
     for expected in [Value::Null, json!("hit")] {
         let answer = front.client.call("near__echo", json!({})).await;
         assert_eq!(state(&answer), expected);
@@ -316,7 +304,7 @@ async fn a_reload_that_changes_a_backend_forgets_its_results() {
 async fn clients_of_both_eras_get_each_others_results() {
     let near = fake("near").await;
     let config = json!({ "backends": { "near": cached(&near, &json!({})) } });
-    let front = front(config).await;
+    let front = Front::started(config).await;
     let legacy = LegacyClient::connect(front.gateway.url(), Setup::default()).await;
     let made = legacy.call("near__echo", json!({ "a": 1 })).await;
     assert_eq!(
@@ -347,7 +335,7 @@ async fn what_a_profile_fixes_is_part_of_the_question() {
         "backends": { "near": cached(&near, &json!({})) },
         "profiles": { "one": fixed("one"), "two": fixed("two") },
     });
-    let front = front(config).await;
+    let front = Front::started(config).await;
     let client = |profile: &str| Client::new(&format!("{}/{profile}", front.gateway.url()));
     for (profile, expected) in [("one", 1), ("two", 2), ("one", 2), ("two", 2)] {
         let answer = client(profile).call("near__echo", json!({ "a": 1 })).await;
@@ -376,7 +364,7 @@ async fn a_substitute_is_looked_up_under_its_own_name() {
         },
         "fallbacks": [{ "tool": "near__echo", "try": ["far__echo"] }],
     });
-    let front = front(config).await;
+    let front = Front::started(config).await;
     near.behave(Behaviour {
         fault: Some(Fault::Status(500)),
         ..Behaviour::default()
@@ -408,7 +396,7 @@ async fn a_substitute_is_looked_up_under_its_own_name() {
 async fn a_redis_that_stands_still_makes_nobody_wait_for_long() {
     let near = fake("near").await;
     let redis = RedisServer::start().await;
-    let front = front(json!({
+    let front = Front::started(json!({
         "server": { "sealing_keys": [SEALING_KEY] },
         "store": { "redis": redis.url(), "timeout": "50ms" },
         "cache": { "store": "redis" },
@@ -437,25 +425,19 @@ async fn a_redis_that_stands_still_makes_nobody_wait_for_long() {
 #[tokio::test]
 async fn the_example_of_the_page_does_what_the_page_says() {
     let near = fake("near").await;
-    let page = tools::repository().join("docs/cache.md");
-    let page = std::fs::read_to_string(page).expect("the page");
-    let (_, rest) = page.split_once("```yaml\n").expect("an example");
-    let (example, rest) = rest.split_once("```").expect("its end");
-    let example = example.replace("https://near.example.com/mcp", near.url());
-    let (_, shown) = rest.split_once("```json\n").expect("what is shown");
-    let shown: Value = serde_json::from_str(shown.split_once("```").expect("its end").0)
-        .expect("what is shown is JSON");
+    let page = manual::page("cache.md");
+    let example =
+        manual::blocks(&page, "yaml")[0].replace("https://near.example.com/mcp", near.url());
+    let shown = manual::blocks(&page, "json")[0];
+    let shown: Value = serde_json::from_str(shown).expect("what is shown is JSON");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("example.yaml");
     std::fs::write(&file, &example).expect("a file");
-    let printed = std::process::Command::new(tools::program("switchboard"))
-        .args(["check", "-c"])
-        .arg(&file)
-        .output()
-        .expect("it runs");
-    assert!(printed.status.success(), "{printed:?}");
+    let mut command = switchboard(&["check", "-c"]);
+    command.arg(&file);
+    ended(command).await.assert_code(0);
     let config: Value = serde_json::from_str(&as_json(&example)).expect("JSON");
-    let front = front(config).await;
+    let front = Front::started(config).await;
     let first = front.client.call("near__echo", json!({ "a": 1 })).await;
     assert_eq!(state(&first), Value::Null);
     let second = front.client.call("near__echo", json!({ "a": 1 })).await;
@@ -520,7 +502,7 @@ fn as_json(yaml: &str) -> String {
 #[tokio::test]
 async fn a_result_that_arrives_is_kept_up_to_a_bound() {
     let near = fake("near").await;
-    let front = front(json!({
+    let front = Front::started(json!({
         "cache": { "max_entry": "300KiB" },
         "backends": { "near": cached(&near, &json!({})) },
     }))
@@ -546,7 +528,7 @@ async fn hints_count_as_far_as_they_go_and_a_mark_against_them_is_told_of() {
     let mut backend = remote(&server.url());
     backend["trust_annotations"] = json!(true);
     backend["cache"] = json!({ "tools": ["put", "write"] });
-    let front = front(json!({ "backends": { "hinted": backend } })).await;
+    let front = Front::started(json!({ "backends": { "hinted": backend } })).await;
     for (tool, expected) in [
         ("read", json!("hit")),
         ("put", Value::Null),

@@ -8,16 +8,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use switchboard_testkit::client::{Answer, call, message};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_testkit::issuer::Issuer;
 use switchboard_testkit::token_server::{
     CLIENT_ID, CLIENT_SECRET, Manners, TokenFault, TokenServer,
 };
+use switchboard_tests::commands::{ended, switchboard};
 use switchboard_tests::front::{Front, assert_fault, until};
-use switchboard_tests::tools;
-use tokio::process::Command;
+use switchboard_tests::keys::entry_of;
+use switchboard_tests::manual;
 use tokio::task::JoinSet;
 
 const TRANSPORTS: [Transport; 3] = [Transport::Modern, Transport::Legacy, Transport::Sse];
@@ -432,14 +432,6 @@ fn key_in_form_of_a_token(subject: &str) -> String {
     format!("{head}.{claims}.{}", URL_SAFE_NO_PAD.encode("signature"))
 }
 
-fn key(name: &str, key: &str) -> Value {
-    let digest: String = Sha256::digest(key)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    json!({ "name": name, "key_sha256": digest })
-}
-
 #[tokio::test]
 async fn each_caller_is_shown_to_the_server_by_a_token_of_its_own() {
     const PLAIN: &str = "sb-a-key-that-is-no-token-0123456789";
@@ -456,7 +448,7 @@ async fn each_caller_is_shown_to_the_server_by_a_token_of_its_own() {
         let front = Front::start(json!({
             "auth": {
                 "jwt": [{ "issuer": issuer.url() }],
-                "api_keys": [key("dora", PLAIN), key("eve", &unsigned)],
+                "api_keys": [entry_of("dora", PLAIN), entry_of("eve", &unsigned)],
             },
             "backends": { "b": { "url": fake.url(), "oauth": section, "sessions": "per_principal" } },
         }))
@@ -543,43 +535,21 @@ async fn each_caller_is_shown_to_the_server_by_a_token_of_its_own() {
     }
 }
 
-/// The blocks of this language in a document.
-fn blocks<'d>(document: &'d str, language: &str) -> Vec<&'d str> {
-    let opening = format!("```{language}\n");
-    let pieces = document.split(opening.as_str()).skip(1);
-    pieces
-        .filter_map(|piece| piece.split("\n```").next())
-        .collect()
-}
-
 #[tokio::test]
 async fn the_examples_of_the_documentation_are_valid() {
-    let file = tools::repository().join("docs/credentials.md");
-    let document = std::fs::read_to_string(file).expect("the document");
-    let blocks = blocks(&document, "yaml");
+    let page = manual::page("credentials.md");
+    let blocks = manual::blocks(&page, "yaml");
     assert!(blocks.len() >= 4, "{}", blocks.len());
     let folder = tempfile::tempdir().expect("a folder");
     for block in blocks {
         let file = folder.path().join("switchboard.yaml");
         std::fs::write(&file, block).expect("the folder is ours");
-        let output = Command::new(tools::program("switchboard"))
-            .arg("check")
-            .arg("-c")
-            .arg(&file)
-            .envs(
-                ["CRM_SECRET", "DOCS_TOKEN", "ROBOT_KEY_SHA256"].map(|name| {
-                    (
-                        name,
-                        "5d41402abc4b2a76b9719d911017c5925d41402abc4b2a76b9719d911017c592",
-                    )
-                }),
-            )
-            .output()
-            .await
-            .expect("it starts");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{block}\n{said}");
+        let variables = ["CRM_SECRET", "DOCS_TOKEN", "ROBOT_KEY_SHA256"];
+        let value = "5d41402abc4b2a76b9719d911017c5925d41402abc4b2a76b9719d911017c592";
+        let mut command = switchboard(&["check", "-c"]);
+        command.arg(&file).envs(variables.map(|name| (name, value)));
+        let ended = ended(command).await;
+        assert_eq!(ended.code, Some(0), "{block}\n{ended:?}");
     }
 }
 
@@ -612,16 +582,10 @@ async fn what_cannot_work_is_refused_with_a_reason() {
     ] {
         let file = folder.path().join("switchboard.yaml");
         std::fs::write(&file, &config).expect("the folder is ours");
-        let output = Command::new(tools::program("switchboard"))
-            .arg("check")
-            .arg("-c")
-            .arg(&file)
-            .output()
-            .await
-            .expect("it starts");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success(), "{config}\n{said}");
-        assert!(said.contains(expected), "{config}\n{said}");
+        let mut command = switchboard(&["check", "-c"]);
+        command.arg(&file);
+        let ended = ended(command).await;
+        assert_ne!(ended.code, Some(0), "{config}\n{ended:?}");
+        assert!(ended.said().contains(expected), "{config}\n{ended:?}");
     }
 }

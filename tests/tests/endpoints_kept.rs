@@ -13,10 +13,9 @@ use switchboard_testkit::client::{all_capabilities, call, declaring, message, re
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Transport};
 use switchboard_testkit::fake_tasks::{FakeTasks, TASKS};
-use switchboard_tests::asking::{
-    AskingServer, Way, accepted, asking_call, auth_of, content, key_of,
-};
+use switchboard_tests::asking::{AskingServer, Way, accepted, asking_call, content};
 use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::keys::{auth_of, key_of};
 
 /// How often each kind is tried: turns would go elsewhere every second time.
 const TRIES: usize = 20;

@@ -41,16 +41,7 @@ async fn failing() -> (Scripted, Arc<AtomicUsize>) {
 }
 
 async fn front(backends: Value, fallbacks: Value) -> Front {
-    let front = Front::start(json!({ "backends": backends, "fallbacks": fallbacks })).await;
-    until("nobody is starting any more", async || {
-        let missing = front.missing().await;
-        missing
-            .values()
-            .all(|entry| entry["state"] != "starting")
-            .then_some(())
-    })
-    .await;
-    front
+    Front::started(json!({ "backends": backends, "fallbacks": fallbacks })).await
 }
 
 /// `near` and `far`, and a chain from one to the other. `near` may have other settings.
@@ -311,12 +302,7 @@ async fn a_question_of_a_substitute_goes_home() {
     let asked = front.client.ask(&message).await;
     assert!(asked.is_input_required(), "{}", asked.raw);
     assert_eq!(asked.result()["_meta"][SERVED_BY]["tool"], "far__ask_form");
-    let responses: Value = asked
-        .questions()
-        .iter()
-        .map(|(key, question)| (key.clone(), accept(question)))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
+    let responses = asked.replies(accept);
     let answer = front
         .client
         .ask(&retry(message.clone(), &asked, responses.clone()))

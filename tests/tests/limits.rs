@@ -1,8 +1,6 @@
 //! Limits and budgets end to end: what clients see, what a chain does about it, what comes back when a
 //! client goes away, and two gateways that count in one Redis.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -11,7 +9,7 @@ use switchboard_testkit::client::{Client, accept, all_capabilities, call, declar
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Transport};
 use switchboard_testkit::redis_server::RedisServer;
-use switchboard_tests::front::{Front, PATIENCE, remote, until};
+use switchboard_tests::front::{Front, remote, soon, until};
 
 const SERVED_BY: &str = "dev.switchboard/served_by";
 const CALL: &str = "tools/call";
@@ -25,30 +23,6 @@ fn config(near: &FakeHttp, limits: Value, budgets: Value) -> Value {
     config["limits"] = limits;
     config["budgets"] = budgets;
     config
-}
-
-async fn front(config: Value) -> Front {
-    let front = Front::start(config).await;
-    until("nobody is starting any more", async || {
-        let missing = front.missing().await;
-        let mut entries = missing.values();
-        entries
-            .all(|entry| entry["state"] != "starting")
-            .then_some(())
-    })
-    .await;
-    front
-}
-
-/// Waits until this is so, which takes a moment a thousand times.
-async fn soon(what: &str, is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let waited = tokio::time::timeout(PATIENCE, waiting).await;
-    waited.unwrap_or_else(|_| panic!("never came true: {what}"));
 }
 
 /// How many of fifty calls at once pass.
@@ -82,7 +56,7 @@ async fn who_is_over_a_limit_is_told_when_to_try_again() {
     let near = fake("near").await;
     let limits = json!([{ "name": "hourly", "per": ["principal"], "rate": "2/1h" }]);
     let budgets = json!([{ "name": "daily", "calls": 10, "window": "1d", "tools": ["near__*"] }]);
-    let front = front(config(&near, limits.clone(), budgets)).await;
+    let front = Front::started(config(&near, limits.clone(), budgets)).await;
     for _ in 0..2 {
         front.works("near").await;
     }
@@ -142,7 +116,7 @@ async fn who_is_over_a_limit_is_told_when_to_try_again() {
 #[tokio::test]
 async fn who_is_over_budget_is_served_by_the_alternative() {
     let (near, far) = (fake("near").await, fake("far").await);
-    let front = front(json!({
+    let front = Front::started(json!({
         "backends": { "near": remote(near.url()), "far": remote(far.url()) },
         "budgets": [{ "name": "near", "backends": ["near"], "calls": 50, "window": "1d" }],
         "fallbacks": [{ "tool": "near__echo", "try": ["far__echo"], "when": ["budget"] }],
@@ -163,7 +137,7 @@ async fn who_is_over_budget_is_served_by_the_alternative() {
 async fn of_fifty_calls_for_the_last_one_exactly_one_passes() {
     let near = fake("near").await;
     let budgets = json!([{ "name": "b", "per": ["principal"], "calls": 1, "window": "31d" }]);
-    let front = front(config(&near, json!([]), budgets)).await;
+    let front = Front::started(config(&near, json!([]), budgets)).await;
     assert_eq!(passed_of_fifty(&[&front.client]).await, 1);
     assert_eq!(near.requests_of(CALL).len(), 1);
     front.gateway.stop().await;
@@ -176,7 +150,7 @@ async fn a_question_and_its_answer_are_one_call() {
         ..Options::default()
     })
     .await;
-    let front = front(json!({
+    let front = Front::started(json!({
         "backends": { "near": remote(&asking.url()) },
         "budgets": [{ "name": "b", "calls": 1, "window": "31d" }],
         "limits": [{ "name": "l", "rate": "1/1h", "concurrency": 1 }],
@@ -188,11 +162,7 @@ async fn a_question_and_its_answer_are_one_call() {
     );
     let asked = front.client.ask(&message).await;
     assert!(asked.is_input_required(), "{}", asked.raw);
-    let responses = asked.questions();
-    let responses = responses
-        .iter()
-        .map(|(key, question)| (key.clone(), accept(question)));
-    let responses: Value = responses.collect::<serde_json::Map<_, _>>().into();
+    let responses = asked.replies(accept);
     let answer = front
         .client
         .ask(&retry(message.clone(), &asked, responses))
@@ -211,7 +181,7 @@ async fn a_question_and_its_answer_are_one_call() {
 async fn what_a_client_held_comes_back_when_it_goes_away_a_thousand_times() {
     let near = fake("near").await;
     let limits = json!([{ "name": "c", "concurrency": 2 }]);
-    let front = front(config(&near, limits, json!([]))).await;
+    let front = Front::started(config(&near, limits, json!([]))).await;
     near.fail_calls(Fault::NeverAnswers);
     for round in 0..1_000 {
         near.forget_requests();
@@ -233,7 +203,7 @@ async fn what_was_never_sent_is_not_charged_and_a_streamed_result_is_charged_who
     let near = fake("near").await;
     let budgets = json!([{ "name": "b", "calls": 2, "bytes": "1MiB", "window": "31d" }]);
     let limits = json!([{ "name": "c", "concurrency": 1 }]);
-    let front = front(config(&near, limits, budgets)).await;
+    let front = Front::started(config(&near, limits, budgets)).await;
     near.fail_calls(Fault::Status(429));
     for _ in 0..10 {
         let answer = front.client.call("near__echo", json!({})).await;
@@ -259,7 +229,10 @@ async fn two_gateways_count_in_one_redis_and_what_a_crash_held_comes_back() {
         json!([{ "name": "b", "per": ["principal"], "calls": 2, "window": "31d" }]),
     );
     config["store"] = json!({ "redis": redis.url(), "timeout": "5s" });
-    let (one, other) = (front(config.clone()).await, front(config).await);
+    let (one, other) = (
+        Front::started(config.clone()).await,
+        Front::started(config).await,
+    );
 
     // A gateway is killed in the midst of a call: its permit comes back by itself.
     near.fail_calls(Fault::NeverAnswers);
@@ -290,7 +263,10 @@ async fn of_fifty_calls_exactly_one_passes_on_two_gateways_together() {
     let budgets = json!([{ "name": "b", "per": ["principal"], "calls": 1, "window": "31d" }]);
     let mut config = config(&near, json!([]), budgets);
     config["store"] = json!({ "redis": redis.url(), "timeout": "5s" });
-    let (one, other) = (front(config.clone()).await, front(config).await);
+    let (one, other) = (
+        Front::started(config.clone()).await,
+        Front::started(config).await,
+    );
     assert_eq!(passed_of_fifty(&[&one.client, &other.client]).await, 1);
     assert_eq!(near.requests_of(CALL).len(), 1);
 

@@ -16,7 +16,9 @@ use switchboard_testkit::client::{
 use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
+use switchboard_tests::commands::{ended, switchboard};
 use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::manual;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 
@@ -455,13 +457,7 @@ async fn what_was_asked_in_one_profile_is_not_answered_in_another() {
     let message = declaring(call("fill_in", &json!({ "mark": "m" })), all_capabilities());
     let asked = at("/one").ask(&message).await;
     assert!(asked.is_input_required(), "{}", asked.raw);
-    let responses: Value = asked
-        .questions()
-        .iter()
-        .map(|(key, question)| (key.clone(), accept(question)))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    let again = retry(message.clone(), &asked, responses);
+    let again = retry(message.clone(), &asked, asked.replies(accept));
     let refused = at("/two").ask(&again).await;
     assert_eq!(refused.error_code(), Some(-32602), "{}", refused.raw);
     let mut without = again.clone();
@@ -594,26 +590,16 @@ async fn a_profile_of_ten_thousand_tools_is_still_quick() {
 
 #[tokio::test]
 async fn every_configuration_in_the_manual_is_valid() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let text = std::fs::read_to_string(root.join("docs/profiles.md")).expect("the manual");
-    let blocks: Vec<&str> = text
-        .split("```yaml\n")
-        .skip(1)
-        .filter_map(|rest| rest.split("```").next())
-        .collect();
+    let page = manual::page("profiles.md");
+    let blocks = manual::blocks(&page, "yaml");
     assert!(blocks.len() >= 3, "{}", blocks.len());
     let folder = tempfile::tempdir().expect("a folder");
     for (index, block) in blocks.into_iter().enumerate() {
         let path = folder.path().join(format!("{index}.yaml"));
         std::fs::write(&path, block).expect("our folder");
-        let output = tokio::process::Command::new(switchboard_tests::tools::program("switchboard"))
-            .args(["check", "-c"])
-            .arg(&path)
-            .output()
-            .await
-            .expect("the program");
-        let said = String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{block}\n{said}");
+        let mut command = switchboard(&["check", "-c"]);
+        command.arg(&path);
+        let ended = ended(command).await;
+        assert_eq!(ended.code, Some(0), "{block}\n{ended:?}");
     }
 }

@@ -1,9 +1,6 @@
 //! Secrets in what comes back: of the configuration and of services, in results, whole and arriving, in
 //! errors, notifications, logs, metrics and the audit. The commands of `docs/redaction.md` are run at the end.
 
-#[path = "team/manual.rs"]
-#[allow(dead_code, reason = "the page of another test is read there")]
-mod manual;
 #[path = "redaction/places.rs"]
 mod places;
 
@@ -15,7 +12,7 @@ use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_tests::front::{Front, remote, until};
 use switchboard_tests::process::Server;
 use switchboard_tests::scripted::{Scripted, pieces};
-use switchboard_tests::tools;
+use switchboard_tests::{manual, tools};
 use tokio::process::Command;
 
 /// A secret of the configuration.
@@ -237,8 +234,7 @@ async fn the_log_and_the_audit_have_none() {
 /// Runs the commands of the page in front of the server of the example.
 #[tokio::test]
 async fn the_example_of_the_manual_works() {
-    let page =
-        std::fs::read_to_string(tools::repository().join("docs/redaction.md")).expect("the manual");
+    let page = manual::page("redaction.md");
     let (_, section) = manual::sections(&page)
         .into_iter()
         .find(|(title, _)| *title == "An example")
@@ -258,12 +254,7 @@ async fn the_example_of_the_manual_works() {
         .env("SWITCHBOARD_SERVER__OPS_LISTEN", "127.0.0.1:0")
         .envs(variables);
     let server = Server::start(command).await;
-    let metrics = until("the address of the metrics", async || {
-        let output = server.output();
-        let end = output.find("/metrics")? + "/metrics".len();
-        Some(output[output[..end].rfind("http://")?..end].to_owned())
-    })
-    .await;
+    let metrics = server.address_of("ops").await;
     let mut environment: Vec<_> = variables
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();

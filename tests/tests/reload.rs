@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use rcgen::generate_simple_self_signed;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use switchboard_testkit::client::{Client, call};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::front::{Front, PATIENCE, faulty, remote, until};
+use switchboard_tests::keys::entry_of;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -214,10 +214,7 @@ async fn an_invalid_file_changes_nothing_and_is_logged_with_its_line() {
 
 /// An entry of `auth.api_keys` whose key is its name.
 fn key(name: &str) -> Value {
-    let digest = Sha256::digest(name)
-        .iter()
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-    json!({ "name": name, "key_sha256": digest })
+    entry_of(name, name)
 }
 
 #[tokio::test]

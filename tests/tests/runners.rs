@@ -4,31 +4,18 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use switchboard_tests::commands::{Ended, ended, switchboard};
 use switchboard_tests::front::{Front, until};
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::time::timeout;
-
-/// How long a `check` may take.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with runners, what they were called with, and a configuration.
 struct Place(TempDir);
-
-/// How a `check` ended.
-#[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
 
 impl Place {
     fn new() -> Self {
@@ -106,20 +93,9 @@ impl Place {
     }
 
     async fn check(&self, options: &[&str]) -> Ended {
-        let mut command = Command::new(tools::program("switchboard"));
-        command
-            .args(["check", "-c"])
-            .arg(self.path("switchboard.json"))
-            .args(options)
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        let output = timeout(PATIENCE, command.output()).await;
-        let output = output.expect("an end in time").expect("it starts");
-        Ended {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        let mut command = switchboard(&["check", "-c"]);
+        command.arg(self.path("switchboard.json")).args(options);
+        ended(command).await
     }
 
     async fn serve(&self) -> Server {

@@ -6,8 +6,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, Client, Exchange};
 use switchboard_testkit::conformance::{Era, HttpServer};
-use switchboard_tests::asking::{auth_of, key_of};
 use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::keys::{auth_of, key_of};
 use switchboard_tests::tools;
 use tokio::task::JoinSet;
 

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Client, accept, all_capabilities, message};
 use switchboard_testkit::legacy_client::{LegacyClient, Reply, Setup, Wire};
-use switchboard_tests::asking::{AskingServer, Way, auth_of, key_of, ready_for};
+use switchboard_tests::asking::{AskingServer, Way, ready_for};
 use switchboard_tests::front::Front;
+use switchboard_tests::keys::{auth_of, key_of};
 use tokio::task::JoinSet;
 
 const PEOPLE: [&str; 2] = ["anna", "ben"];

@@ -1,52 +1,45 @@
 //! The handle of one backend: a configured server, wherever it runs.
 
+mod aggregate;
+mod choice;
 mod membership;
+mod reply;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::future::{BoxFuture, join_all, select_all};
+use futures_util::future::{join_all, select_all};
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use switchboard_protocol::call::{Call, Sink};
 use switchboard_protocol::credentials::Credentials;
-use switchboard_protocol::error::{CallError, Effect, Reason};
-use switchboard_telemetry::{
-    BackendMetrics, BackendState, CallEvent, CallSpan, Refusal, Retry, Wait,
-};
+use switchboard_telemetry::{BackendMetrics, BackendState};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::aggregate::EndpointWatch;
 use self::membership::{EndpointStarter, apply_discovery};
-use crate::answer::{self, Answer};
-use crate::arriving::Reply;
-use crate::balance::{Balancer, Candidate, sticky};
-use crate::breaker::Refused;
-use crate::bulkhead::{Bulkhead, Permit};
-use crate::call_attempts::CallAttempts;
+use crate::balance::Balancer;
+use crate::bulkhead::Bulkhead;
 use crate::config::{BackendCacheConfig, BackendConfig, SessionScope};
 use crate::confinement;
 use crate::credentials;
 use crate::discovery::{Discovery, Problem};
 use crate::endpoint::{Endpoint, SHUTDOWN_DEADLINE};
-use crate::endpoints::{self, digest};
+use crate::endpoints;
 use crate::inspect::BackendReport;
 use crate::known_lists::KnownLists;
 use crate::legacy::Shared;
 use crate::list_memory::ListMemory;
 use crate::lists::Lists;
-use crate::message::Rewrite;
-use crate::observe::shown_state;
 use crate::process::Supervisor;
-use crate::retry::{Backoff, RetryBudget};
+use crate::retry::RetryBudget;
 use crate::safety;
-use crate::status::{ChangedLists, Observer, State, Status};
+use crate::status::{Observer, Status};
 
 /// One MCP server behind the gateway, at one or more endpoints. Cheap to clone.
 ///
@@ -248,67 +241,6 @@ impl Backend {
         self.inner.lists()
     }
 
-    /// Makes a call that takes no [`Outcome::Arriving`], or of a method whose results never are; as
-    /// [`Backend::reply`] else.
-    ///
-    /// # Errors
-    /// As [`Backend::reply`].
-    ///
-    /// [`Outcome::Arriving`]: switchboard_protocol::call::Outcome::Arriving
-    pub async fn call(
-        &self,
-        call: &Call,
-        rewrite: &Rewrite<'_>,
-        parent: &CallSpan,
-    ) -> Result<Answer, CallError> {
-        match self.reply(call, rewrite, parent).await? {
-            Reply::Whole(answer) => Ok(answer),
-            Reply::Arriving(_) => Err(answer::not_whole(&self.inner.name).into()),
-        }
-    }
-
-    /// Makes the call. Takes at most what is left until its deadline, or the backend's timeout if it
-    /// has none, up to the last byte of a result that is still arriving; dropping the future, or
-    /// that result, cancels the call in the way of the server's era. `parent` is the span that its
-    /// attempts belong to.
-    ///
-    /// Outermost first: order is behaviour, change it with an ADR (decision 12).
-    ///
-    /// # Errors
-    /// The backend's own error, or the gateway's fault when no answer could be had.
-    pub async fn reply(
-        &self,
-        call: &Call,
-        rewrite: &Rewrite<'_>,
-        parent: &CallSpan,
-    ) -> Result<Reply, CallError> {
-        let backend = &*self.inner;
-        // Before anything is tried: what does not fit waits for a bounded time, or is refused.
-        let permit = backend.enter(call, parent).await?;
-        backend.budget.count_call(Instant::now());
-        let mut attempts = CallAttempts::new();
-        // Around all that may differ from attempt to attempt.
-        loop {
-            let attempt = backend.attempt_next(call, rewrite, parent, &mut attempts);
-            let error = match attempt.await {
-                Ok(Reply::Whole(answer)) => return Ok(Reply::Whole(answer)),
-                Ok(Reply::Arriving(mut arriving)) => {
-                    arriving.keep(permit);
-                    return Ok(Reply::Arriving(arriving));
-                }
-                Err(error) => error,
-            };
-            let pause = match backend.may_retry(call, rewrite, &error) {
-                true => backend.backoff(call, &error, &mut attempts),
-                false => None,
-            };
-            match pause {
-                Some(pause) => backend.before_retry(parent, &error, pause).await,
-                None => return Err(attempts.into_error(error)),
-            }
-        }
-    }
-
     /// Whether making this call of `tool`, the server's own name, twice does no more than making it
     /// once.
     #[must_use]
@@ -371,7 +303,7 @@ impl Backend {
     /// future is polled: the sink gets the server's acknowledgements and its `notifications/tasks`,
     /// whole and as they came. A stream that breaks is opened again. Returns when the server tells
     /// no such news, as legacy ones and many others do not.
-    /// `endpoint` is where they are, as an [`Answer`] named it.
+    /// `endpoint` is where they are, as an [`Answer`](crate::answer::Answer) named it.
     pub async fn listen_to_tasks(
         &self,
         endpoint: Option<u64>,
@@ -466,296 +398,6 @@ impl Backend {
         let found_meanwhile = self.inner.endpoints.load_full();
         if !Arc::ptr_eq(&known, &found_meanwhile) {
             endpoints::shut_down(&found_meanwhile).await;
-        }
-    }
-}
-
-impl Inner {
-    /// A place among the calls that are in the backend.
-    async fn enter(&self, call: &Call, parent: &CallSpan) -> Result<Permit, CallError> {
-        if let Some(permit) = self.bulkhead.try_enter() {
-            return Ok(permit);
-        }
-        let deadline = call.deadline.map(|deadline| Instant::from_std(deadline.at));
-        // Boxed, since it is rare.
-        let entering = self.bulkhead.enter(deadline);
-        let entered = Box::pin(parent.around(Wait::Place, &self.name, entering)).await;
-        entered.map_err(|full| {
-            self.metrics.refused(Refusal::Full);
-            parent.event(CallEvent::Refused {
-                backend: &self.name,
-                reason: Reason::Overloaded.as_str(),
-            });
-            answer::full(&self.name, full.retry_after).into()
-        })
-    }
-
-    /// One attempt, at the endpoint whose turn it is and whose breaker lets it in.
-    async fn attempt_next(
-        &self,
-        call: &Call,
-        rewrite: &Rewrite<'_>,
-        parent: &CallSpan,
-        attempts: &mut CallAttempts,
-    ) -> Result<Reply, CallError> {
-        let started = Instant::now();
-        loop {
-            let endpoint = self
-                .choose(call, rewrite, attempts, started)
-                .inspect_err(|error| self.tell_refusal(parent, error))?;
-            // Refused only if another call has become the probe since it was chosen.
-            if let Ok(admission) = endpoint.breaker().admit(started) {
-                let attempt = endpoint.attempt(call, rewrite, parent, started, admission);
-                let result = attempt.await;
-                if let Err(CallError::Fault(fault)) = &result {
-                    attempts.failed(endpoint.key(), fault);
-                }
-                return result;
-            }
-        }
-    }
-
-    /// Waits before the next attempt. Boxed, since it is rare.
-    fn before_retry<'a>(
-        &'a self,
-        parent: &'a CallSpan,
-        error: &CallError,
-        pause: Duration,
-    ) -> BoxFuture<'a, ()> {
-        if let CallError::Fault(fault) = error {
-            parent.event(CallEvent::Retry {
-                backend: &self.name,
-                reason: fault.reason.as_str(),
-                pause,
-            });
-        }
-        Box::pin(parent.around(Wait::Retry, &self.name, sleep(pause)))
-    }
-
-    /// Has the call's span say that no breaker let it in.
-    fn tell_refusal(&self, parent: &CallSpan, error: &CallError) {
-        if let CallError::Fault(fault) = error
-            && fault.reason == Reason::BreakerOpen
-        {
-            parent.event(CallEvent::Refused {
-                backend: &self.name,
-                reason: fault.reason.as_str(),
-            });
-        }
-    }
-
-    /// The endpoint to ask next, of those whose breaker lets calls in: where the call belongs, or
-    /// out of those that are well, or of all if none is; first of those that have not failed it.
-    fn choose(
-        &self,
-        call: &Call,
-        rewrite: &Rewrite<'_>,
-        attempts: &CallAttempts,
-        now: Instant,
-    ) -> Result<Endpoint, CallError> {
-        let endpoints = self.endpoints.load();
-        if let Some(key) = rewrite.endpoint {
-            // A call that is parked in a legacy server holds its session itself.
-            let parked = || {
-                endpoints
-                    .iter()
-                    .find(|at| at.finds_parked(rewrite))
-                    .cloned()
-            };
-            let home = self.home(key).or_else(parked);
-            let home = home.ok_or_else(|| answer::endpoint_gone(&self.name))?;
-            self.open_of(std::slice::from_ref(&home), now)?;
-            return Ok(home);
-        }
-        if endpoints.is_empty() {
-            let Status { state, reason, .. } = self.status.lock().clone();
-            return Err(answer::not_connected(&self.name, state, &reason).into());
-        }
-        let open = self.open_of(&endpoints, now)?;
-        if let [only] = open.as_slice() {
-            return Ok(Endpoint::clone(only));
-        }
-        let untried = |endpoint: &&&Endpoint| !attempts.has_failed_at(endpoint.key());
-        let well = |endpoint: &&&Endpoint| untried(endpoint) && endpoint.is_well();
-        let any = |_: &&&Endpoint| true;
-        let tiers: [&dyn Fn(&&&Endpoint) -> bool; 3] = [&well, &untried, &any];
-        let mut picked = tiers
-            .iter()
-            .filter_map(|tier| self.pick(call, open.iter().filter(tier).copied(), now));
-        picked.next().ok_or_else(|| self.breaker_open(None))
-    }
-
-    /// Those of these whose breaker lets a call in; an error if there are none.
-    fn open_of<'e>(
-        &self,
-        endpoints: &'e [Endpoint],
-        now: Instant,
-    ) -> Result<SmallVec<[&'e Endpoint; 8]>, CallError> {
-        let mut soonest = None::<Duration>;
-        let is_open = |endpoint: &&Endpoint| match endpoint.breaker().refuses(now) {
-            None => true,
-            Some(Refused { retry_after }) => {
-                soonest = Some(soonest.map_or(retry_after, |soonest| soonest.min(retry_after)));
-                false
-            }
-        };
-        let open: SmallVec<[&Endpoint; 8]> = endpoints.iter().filter(is_open).collect();
-        match open.is_empty() {
-            true => Err(self.breaker_open(soonest)),
-            false => Ok(open),
-        }
-    }
-
-    fn breaker_open(&self, retry_after: Option<Duration>) -> CallError {
-        self.metrics.refused(Refusal::BreakerOpen);
-        answer::breaker_open(&self.name, retry_after.unwrap_or_default()).into()
-    }
-
-    /// The endpoint of this key, which may be about to leave.
-    fn home(&self, key: u64) -> Option<Endpoint> {
-        let endpoints = self.endpoints.load();
-        let found = endpoints.iter().find(|endpoint| endpoint.key() == key);
-        found.cloned().or_else(|| {
-            let leaving = self.leaving.lock();
-            leaving.iter().find(|leaving| leaving.key() == key).cloned()
-        })
-    }
-
-    /// One of these, for this call.
-    fn pick<'e>(
-        &self,
-        call: &Call,
-        endpoints: impl Iterator<Item = &'e Endpoint>,
-        now: Instant,
-    ) -> Option<Endpoint> {
-        let mut all: SmallVec<[&Endpoint; 8]> = endpoints.collect();
-        let first = all.iter().map(|endpoint| endpoint.priority()).min();
-        all.retain(|endpoint| Some(endpoint.priority()) == first);
-        let canaries = || all.iter().filter(|endpoint| endpoint.is_canary_of(call));
-        let some: SmallVec<[&Endpoint; 8]> = canaries().copied().collect();
-        let some = if some.is_empty() { all } else { some };
-        let candidates: SmallVec<[Candidate; 8]> = some
-            .iter()
-            .map(|endpoint| endpoint.candidate(now))
-            .collect();
-        let index = match self.owner(call) {
-            Some(owner) => sticky(digest(owner), &candidates),
-            None => self.balancer.pick(&candidates),
-        };
-        index.map(|index| some[index].clone())
-    }
-
-    /// Whose state in one endpoint the call needs, if anybody's.
-    fn owner<'c>(&self, call: &'c Call) -> Option<&'c str> {
-        let client = || call.client.as_ref().map(|client| client.id());
-        match self.config.sessions.scope {
-            SessionScope::Shared => None,
-            SessionScope::PerPrincipal => Some(&call.principal.id),
-            SessionScope::PerClient => client().or(Some(&call.principal.id)),
-        }
-    }
-
-    /// Whether another attempt does no more than the first, if the first failed like this.
-    fn may_retry(&self, call: &Call, rewrite: &Rewrite<'_>, error: &CallError) -> bool {
-        let CallError::Fault(fault) = error else {
-            return false;
-        };
-        // Without an attempt nothing has changed since nobody could be asked.
-        let was_attempted = !fault.attempts.is_empty();
-        was_attempted
-            && safety::may_try_again(call, fault, || {
-                let target = call.target();
-                let tool = rewrite.target.or(target.as_deref());
-                safety::is_safe(&self.config, self.lists().as_deref(), call, tool)
-            })
-    }
-
-    /// How long to wait before the next attempt; `None` if there are no more, there is no time left
-    /// for it, or the budget is spent.
-    fn backoff(
-        &self,
-        call: &Call,
-        error: &CallError,
-        attempts: &mut CallAttempts,
-    ) -> Option<Duration> {
-        let now = Instant::now();
-        let retry_after = match error {
-            // What was not sent has no word of the server's in it.
-            CallError::Fault(fault) if fault.effect != Effect::NotSent => {
-                fault.retry_after_ms.map(Duration::from_millis)
-            }
-            _ => None,
-        };
-        let deadline = call.deadline.map(|deadline| Instant::from_std(deadline.at));
-        let config = &self.config.retry;
-        let backoff = attempts.backoff.get_or_insert_with(|| Backoff::new(config));
-        let pause = backoff.next(now, retry_after, deadline)?;
-        let is_allowed = self.budget.try_take(now);
-        self.metrics.retried(match is_allowed {
-            true => Retry::Made,
-            false => Retry::OverBudget,
-        });
-        is_allowed.then_some(pause)
-    }
-
-    fn lists(&self) -> Option<Arc<Lists>> {
-        let endpoints = self.endpoints.load();
-        let well = endpoints.iter().filter(|endpoint| endpoint.is_well());
-        well.chain(endpoints.iter()).find_map(Endpoint::lists)
-    }
-
-    /// What the states of the endpoints come to, or why there are none.
-    fn aggregate_status(&self) -> Status {
-        let endpoints = self.endpoints.load();
-        let problem = self.problem.as_ref().filter(|_| endpoints.is_empty());
-        match problem.map(|problem| *problem.borrow()) {
-            None => endpoints::aggregate_status(endpoints.iter().map(Endpoint::status)),
-            Some(None) => Status::starting(),
-            Some(Some(problem)) => Status {
-                state: State::Unavailable,
-                reason: problem.to_string(),
-                ..Status::starting()
-            },
-        }
-    }
-
-    /// Looks at all endpoints again, and tells whoever observes the backend.
-    fn refresh_status(&self) {
-        let status = self.aggregate_status();
-        self.metrics.set_state(shown_state(status.state));
-        *self.status.lock() = status;
-        self.changed.send_replace(());
-        self.observer.changed(&self.name);
-    }
-}
-
-/// What the endpoints of a backend tell goes through here.
-struct EndpointWatch(Weak<Inner>);
-
-impl EndpointWatch {
-    /// The backend, unless another has taken its place.
-    fn in_use(&self) -> Option<Arc<Inner>> {
-        let backend = self.0.upgrade()?;
-        (!backend.is_retired.load(Ordering::Relaxed)).then_some(backend)
-    }
-}
-
-impl Observer for EndpointWatch {
-    fn changed(&self, _backend: &str) {
-        if let Some(backend) = self.in_use() {
-            backend.refresh_status();
-        }
-    }
-
-    fn lists_changed(&self, name: &str, lists: ChangedLists) {
-        if let Some(backend) = self.in_use() {
-            backend.observer.lists_changed(name, lists);
-        }
-    }
-
-    fn resource_updated(&self, name: &str, uri: &str) {
-        if let Some(backend) = self.in_use() {
-            backend.observer.resource_updated(name, uri);
         }
     }
 }

@@ -56,6 +56,22 @@ pub(crate) struct Outgoing {
     pub(crate) body: Bytes,
 }
 
+#[cfg(test)]
+impl Outgoing {
+    /// A call of a tool without parameters.
+    pub(crate) fn for_test(id: u64) -> Self {
+        Self {
+            id,
+            method: "tools/call",
+            name: None,
+            param_headers: Vec::new(),
+            on_behalf: None,
+            trace: None,
+            body: format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\"}}").into(),
+        }
+    }
+}
+
 /// What is agreed with the server, and so goes with every message over HTTP.
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {

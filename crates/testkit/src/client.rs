@@ -16,11 +16,24 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::timeout;
 
 #[cfg(test)]
 mod tests;
+
+/// The lists that there are: the method, the member of the result that has the items, and the member of an
+/// item that names it.
+pub const LISTS: [(&str, &str, &str); 4] = [
+    ("tools/list", "tools", "name"),
+    ("prompts/list", "prompts", "name"),
+    ("resources/list", "resources", "uri"),
+    (
+        "resources/templates/list",
+        "resourceTemplates",
+        "uriTemplate",
+    ),
+];
 
 /// The revision that the client speaks.
 pub const VERSION: &str = "2026-07-28";
@@ -151,6 +164,13 @@ impl Answer {
             .flatten()
             .map(|(key, question)| (key.clone(), question.clone()))
             .collect()
+    }
+
+    /// The answers to all that the server asks, by its keys.
+    pub fn replies(&self, reply: impl Fn(&Value) -> Value) -> Value {
+        let replies = self.questions().into_iter();
+        let replies = replies.map(|(key, question)| (key, reply(&question)));
+        Value::Object(replies.collect())
     }
 
     /// What a retry has to give back.
@@ -385,11 +405,7 @@ impl Client {
                 answer.notifications = notifications;
                 return answer;
             }
-            let replies = answer.questions().into_iter();
-            let replies: Map<String, Value> = replies
-                .map(|(key, question)| (key, reply(&question)))
-                .collect();
-            message = retry(message, &answer, Value::Object(replies));
+            message = retry(message, &answer, answer.replies(&reply));
         }
         panic!("still asking after 100 rounds")
     }

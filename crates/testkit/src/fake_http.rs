@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -22,6 +22,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::fake::{Content, Era};
+use crate::lock::lock;
+use crate::serving;
 
 mod answer;
 mod exchange;
@@ -174,10 +176,7 @@ impl FakeHttp {
     ///
     /// If no port can be had.
     pub async fn start(transport: Transport, label: &str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a free port");
-        let address = listener.local_addr().expect("a bound address");
+        let (listener, address) = serving::listener().await;
         let era = match transport {
             Transport::Modern => Era::Modern,
             Transport::Legacy | Transport::Sse => Era::Legacy,
@@ -300,10 +299,6 @@ impl RefusedPort {
     pub fn url(&self) -> &str {
         &self.url
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Serves connections until told to stop, and then breaks them.

@@ -13,7 +13,6 @@
 //! | `/token` | `authorization_code` (with an ID token for the scope `openid`), `refresh_token`, `client_credentials`, and token exchange (RFC 8693) |
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -26,10 +25,10 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use jsonwebtoken::Header;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::keys::SigningKey;
+use crate::serving;
 
 mod flow;
 mod keys;
@@ -92,9 +91,7 @@ impl Issuer {
     ///
     /// If there is no port.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
-        let listener = listener.expect("a free port");
-        let address = listener.local_addr().expect("a bound address");
+        let (listener, address) = serving::listener().await;
         let url = format!("http://{address}");
         let shared = Arc::new(Shared {
             url: url.clone(),

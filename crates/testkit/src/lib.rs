@@ -10,6 +10,8 @@ pub mod fake_tasks;
 pub mod fault;
 pub mod issuer;
 pub mod legacy_client;
+mod lock;
 pub mod redis_server;
+mod serving;
 pub mod storm;
 pub mod token_server;

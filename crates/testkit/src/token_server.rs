@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::future::IntoFuture as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,10 +19,10 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, StatusCode, Uri, header};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::fake_http::{Guard, Recorded};
+use crate::serving;
 
 /// The client that the server knows.
 pub const CLIENT_ID: &str = "switchboard";
@@ -146,10 +146,7 @@ impl TokenServer {
     ///
     /// If there is none.
     pub async fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a free port");
-        let address = listener.local_addr().expect("a bound address");
+        let (listener, address) = serving::listener().await;
         let shared = Arc::new(Shared {
             issuer: format!("http://{address}"),
             book: Mutex::default(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_testkit::client::Answer;
-use switchboard_tests::front::{Front, faulty};
+use switchboard_tests::front::{Front, faulty, until};
 use switchboard_tests::tools;
 use tokio::time::Instant;
 
@@ -50,6 +50,17 @@ async fn call(front: &Front, tool: &str, arguments: Value) -> Answer {
         answer.raw
     );
     answer
+}
+
+/// Waits until `echo` of the bad backend answers again, beside the good one.
+async fn recovers(front: &Front, arguments: Value) {
+    let recovered = async || {
+        let answer = front.client.call("bad__echo", arguments.clone()).await;
+        answer.result()["structuredContent"]
+            .is_object()
+            .then_some(())
+    };
+    beside(front, until("the bad backend is well again", recovered)).await;
 }
 
 fn assert_ok(answer: &Answer) {

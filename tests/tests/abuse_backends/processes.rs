@@ -5,7 +5,7 @@ use switchboard_tests::front::{Front, assert_fault, faulty, until};
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
-use crate::{PROMPT, assert_ok, beginning, beside, call, front};
+use crate::{PROMPT, assert_ok, beginning, beside, call, front, recovers};
 
 const ERAS: [&str; 2] = ["modern", "legacy"];
 
@@ -70,13 +70,7 @@ async fn a_process_that_exits_fails_its_calls_at_once_and_is_started_again() {
             assert_fault(answer, 502, "bad");
             assert_eq!(answer.fault()["outcome"], "unknown", "{}", answer.raw);
         }
-        let recovered = async || {
-            let answer = front.client.call("bad__echo", json!({})).await;
-            answer.result()["structuredContent"]
-                .is_object()
-                .then_some(())
-        };
-        beside(&front, until("the process is back", recovered)).await;
+        recovers(&front, json!({})).await;
         assert_eq!(restarts(&front).await, 1.0);
         front.wait_until("bad", true).await;
         front.gateway.stop().await;
@@ -108,13 +102,7 @@ async fn a_line_without_end_fails_its_call_and_no_more() {
     for _ in 0..2 {
         let answer = call(&front, "hang", json!({})).await;
         assert_fault(&answer, 502, "bad");
-        let recovered = async || {
-            let answer = front.client.call("bad__echo", json!({})).await;
-            answer.result()["structuredContent"]
-                .is_object()
-                .then_some(())
-        };
-        beside(&front, until("the backend is back", recovered)).await;
+        recovers(&front, json!({})).await;
     }
     let kib = front.memory().resident;
     assert!(kib < 200 * 1024, "{kib} KiB resident");
@@ -220,13 +208,7 @@ async fn a_server_that_stops_reading_is_given_up() {
     assert_fault(&call(&front, "echo", large.clone()).await, 504, "bad");
     file.close().expect("the file is ours");
     // More than the pipe takes: the gateway gives up the process and starts another, which reads.
-    let recovered = async || {
-        let answer = front.client.call("bad__echo", large.clone()).await;
-        answer.result()["structuredContent"]
-            .is_object()
-            .then_some(())
-    };
-    beside(&front, until("the server is replaced", recovered)).await;
+    recovers(&front, large).await;
     front.gateway.stop().await;
 }
 

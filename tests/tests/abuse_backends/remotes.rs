@@ -7,7 +7,7 @@ use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Form, RefusedPo
 use switchboard_tests::front::{assert_fault, remote, until};
 use tokio::time::{Instant, sleep};
 
-use crate::{PROMPT, assert_ok, beginning, beside, call, front};
+use crate::{PROMPT, assert_ok, beginning, beside, call, front, recovers};
 
 const STREAMABLE: [Transport; 2] = [Transport::Modern, Transport::Legacy];
 const FORMS: [Form; 2] = [Form::Json, Form::EventStream];
@@ -41,13 +41,7 @@ async fn remote_fault(fault: Fault, code: u64, outcome: &str) {
             let attempts = if code == 429 { 3 } else { 1 };
             assert_eq!(server.requests_of("tools/call").len(), attempts, "{case}");
             server.behave(well);
-            let recovered = async || {
-                let answer = front.client.call("bad__echo", json!({})).await;
-                answer.result()["structuredContent"]
-                    .is_object()
-                    .then_some(())
-            };
-            beside(&front, until("the server is well again", recovered)).await;
+            recovers(&front, json!({})).await;
         }
         front.gateway.stop().await;
     }

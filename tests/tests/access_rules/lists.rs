@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use switchboard_testkit::client::LISTS;
 
 use super::{Scene, rules};
 
@@ -13,17 +14,6 @@ fn names(result: &Value, list: &str, key: &str) -> BTreeSet<String> {
         .map(|entry| entry[key].as_str().expect("a name").to_owned())
         .collect()
 }
-
-const LISTS: [(&str, &str, &str); 4] = [
-    ("tools/list", "tools", "name"),
-    ("prompts/list", "prompts", "name"),
-    ("resources/list", "resources", "uri"),
-    (
-        "resources/templates/list",
-        "resourceTemplates",
-        "uriTemplate",
-    ),
-];
 
 #[tokio::test]
 async fn lists_have_what_may_be_used_and_nothing_else() {

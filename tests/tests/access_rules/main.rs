@@ -2,13 +2,12 @@
 //! clients of every era, whatever the method, and through substitutes.
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use switchboard_testkit::client::{Answer, Client, encoded, message};
 use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::asking::key_of;
 use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::keys::{digest_of, key_of};
 
 mod aliases;
 mod check;
@@ -18,8 +17,7 @@ mod lists;
 /// The `auth` section for these people, each in a group of their own name.
 fn auth(names: &[&str]) -> Value {
     let keys = names.iter().map(|name| {
-        let digest = Sha256::digest(key_of(name));
-        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = digest_of(&key_of(name));
         json!({ "name": name, "key_sha256": digest, "groups": [name] })
     });
     json!({ "api_keys": keys.collect::<Vec<_>>() })

@@ -11,6 +11,7 @@ use serde_json::json;
 use switchboard_testkit::client::{Client, call};
 use switchboard_tests::front::{faulty, until};
 use switchboard_tests::gateway::Gateway;
+use switchboard_tests::keys::entry_of;
 
 const KEY: &str = "a-key-that-is-made-for-this-test-alone-77fe";
 
@@ -91,7 +92,7 @@ async fn a_certificate_of_a_known_authority_is_a_credential() {
             "client_ca": write(folder.path(), "clients.pem", &authority.1),
         } },
         "auth": {
-            "api_keys": [{ "name": "ci", "key_sha256": crate::refusals::digest(KEY) }],
+            "api_keys": [entry_of("ci", KEY)],
             "mtls": { "groups": [{ "name": "spiffe://team/*", "kind": "uri", "groups": ["team"] }] },
         },
         "access": { "rules": [

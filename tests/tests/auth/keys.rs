@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::{Client, Exchange};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::front::{Front, faulty, until};
-
-use crate::refusals::digest;
+use switchboard_tests::keys::{digest_of, entry_of};
 
 const OLD: &str = "a-key-that-is-made-for-this-test-alone-3f1d";
 const NEW: &str = "a-key-that-is-made-for-this-test-alone-77aa";
@@ -42,8 +41,8 @@ async fn ends(mut stream: Exchange) {
 #[tokio::test]
 async fn a_key_for_a_profile_is_good_there_and_nowhere_else() {
     let front = Front::start(config(&json!([
-        { "name": "agents", "key_sha256": digest(OLD), "profiles": ["coding"] },
-        { "name": "ci", "key_sha256": digest(NEW) },
+        { "name": "agents", "key_sha256": digest_of(OLD), "profiles": ["coding"] },
+        entry_of("ci", NEW),
     ])))
     .await;
     let url = front.gateway.url();
@@ -86,8 +85,8 @@ async fn a_key_for_a_profile_is_good_there_and_nowhere_else() {
 
 #[tokio::test]
 async fn a_key_is_exchanged_by_overlap_and_what_the_old_one_opened_ends_with_it() {
-    let both = json!([{ "name": "ci", "key_sha256": [digest(OLD), digest(NEW)] }]);
-    let of = |key: &str| json!([{ "name": "ci", "key_sha256": digest(key) }]);
+    let both = json!([{ "name": "ci", "key_sha256": [digest_of(OLD), digest_of(NEW)] }]);
+    let of = |key: &str| json!([entry_of("ci", key)]);
     let front = Front::start(config(&of(OLD))).await;
     let url = front.gateway.url();
     let status = async |key: &str| {
@@ -156,8 +155,8 @@ async fn a_key_is_exchanged_by_overlap_and_what_the_old_one_opened_ends_with_it(
 #[tokio::test]
 async fn a_key_whose_last_day_is_over_is_answered_like_one_that_nobody_has() {
     let front = Front::start(config(&json!([
-        { "name": "gone", "key_sha256": digest(OLD), "expires": "2020-02-29" },
-        { "name": "good", "key_sha256": digest(NEW), "expires": "2999-12-31" },
+        { "name": "gone", "key_sha256": digest_of(OLD), "expires": "2020-02-29" },
+        { "name": "good", "key_sha256": digest_of(NEW), "expires": "2999-12-31" },
     ])))
     .await;
     let ask = async |key: &str| {

@@ -1,31 +1,22 @@
 //! Configurations that do not start.
 
-use std::process::Output;
-
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use switchboard_tests::tools;
-use tokio::process::Command;
+use switchboard_tests::commands::{Ended, ended, switchboard};
+use switchboard_tests::keys::entry_of;
 
-pub(crate) fn digest(text: &str) -> String {
-    let digest = Sha256::digest(text);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-async fn check(config: &Value) -> Output {
+async fn check(config: &Value) -> Ended {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("switchboard.json");
     std::fs::write(&file, config.to_string()).expect("the folder is ours");
-    let mut command = Command::new(tools::program("switchboard"));
-    command.arg("check").arg("-c").arg(&file);
-    command.output().await.expect("it runs")
+    let mut command = switchboard(&["check", "-c"]);
+    command.arg(&file);
+    ended(command).await
 }
 
 async fn refusal(config: Value) -> String {
-    let output = check(&config).await;
-    let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(2), "{config}: {text}");
-    text.into_owned()
+    let ended = check(&config).await;
+    assert_eq!(ended.code, Some(2), "{config}: {ended:?}");
+    ended.said()
 }
 
 #[tokio::test]
@@ -40,7 +31,7 @@ async fn secrets_that_are_none_do_not_start() {
         "your-api-key",
     ] {
         for section in ["auth", "admin"] {
-            let key = json!({ "name": "a", "key_sha256": digest(text) });
+            let key = entry_of("a", text);
             let message = refusal(json!({ section: { "api_keys": [key] } })).await;
             assert!(message.contains("openssl rand -base64 32"), "{message}");
         }

@@ -3,6 +3,7 @@
 use http::header::AUTHORIZATION;
 use serde_json::json;
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
+use switchboard_tests::keys::entry_of;
 
 use crate::Guarded;
 
@@ -49,8 +50,7 @@ async fn who_trusts_an_issuer_no_longer_knows_none_of_its_subjects() {
     let key = "a-key-that-is-made-for-this-test-alone-08bb";
     let gateway = &guarded.front.gateway;
     let mut config = crate::config(&guarded.issuer, json!({}));
-    config["auth"]["api_keys"] =
-        json!([{ "name": "ci", "key_sha256": crate::refusals::digest(key) }]);
+    config["auth"]["api_keys"] = json!([entry_of("ci", key)]);
     // The issuer stays: so does what is known of it.
     gateway.rewrite(config.clone());
     let fetches = guarded.issuer.jwks_fetches();

@@ -8,6 +8,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use switchboard_testkit::issuer::{Issuer, SigningKey, now};
 use switchboard_tests::front::{Front, until};
+use switchboard_tests::keys::entry_of;
 
 use crate::{Guarded, assert_unauthorized, call_with, challenge, config};
 
@@ -258,7 +259,7 @@ async fn several_issuers_and_keys_are_accepted_side_by_side() {
                 { "issuer": one.url() },
                 { "issuer": other.url(), "audience": ["api://switchboard"], "algorithms": ["ES256"] },
             ],
-            "api_keys": [{ "name": "ci", "key_sha256": crate::refusals::digest(key) }],
+            "api_keys": [entry_of("ci", key)],
         }),
     ))
     .await;

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use switchboard_testkit::client::LISTS;
 use switchboard_testkit::fake_http::RefusedPort;
 use switchboard_tests::front::{Front, faulty, remote};
 
 use crate::shelf::{Content, Shelf};
-use crate::{LISTS, MISSING, assert_unknown, called, front, tools};
+use crate::{MISSING, assert_unknown, called, front, tools};
 
 #[tokio::test]
 async fn while_a_server_is_missing_every_list_says_so_and_nobody_keeps_it() {

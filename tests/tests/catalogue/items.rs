@@ -1,10 +1,11 @@
 //! Which items of a server are listed, and how.
 
 use serde_json::{Value, json};
+use switchboard_testkit::client::LISTS;
 use switchboard_tests::front::{Front, until};
 
 use crate::shelf::{Content, Shelf, tool};
-use crate::{LISTS, MISSING, PAGE, assert_unknown, called, front, listed, pages, tools};
+use crate::{MISSING, PAGE, assert_unknown, called, front, listed, pages, tools};
 
 fn numbered(count: usize, item: impl Fn(usize) -> Value) -> Vec<String> {
     (0..count).map(|index| item(index).to_string()).collect()

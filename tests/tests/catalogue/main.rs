@@ -6,23 +6,13 @@ mod names;
 mod shelf;
 
 use serde_json::{Value, json};
-use switchboard_testkit::client::Answer;
+use switchboard_testkit::client::{Answer, LISTS};
 use switchboard_tests::front::Front;
 
 /// The most items on a page of the gateway's.
 const PAGE: usize = 1000;
 const MAX_NAME: usize = 46;
 const MISSING: &str = "dev.switchboard/backends";
-const LISTS: [(&str, &str, &str); 4] = [
-    ("tools/list", "tools", "name"),
-    ("prompts/list", "prompts", "name"),
-    ("resources/list", "resources", "uri"),
-    (
-        "resources/templates/list",
-        "resourceTemplates",
-        "uriTemplate",
-    ),
-];
 
 async fn front(config: Value) -> Front {
     let front = Front::start(config).await;

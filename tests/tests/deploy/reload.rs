@@ -8,8 +8,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use switchboard_tests::asking::{digest_of, key_of};
 use switchboard_tests::front::until;
+use switchboard_tests::keys::{digest_of, key_of};
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
 use tempfile::TempDir;

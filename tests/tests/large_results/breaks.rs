@@ -10,7 +10,7 @@ use switchboard_tests::scripted::{Scripted, Step, pieces};
 use tokio::time::timeout;
 
 use crate::{
-    CLIENT_CALLS, LARGE, answer, assert_ends, begin, ends, front, large_text, receive, response,
+    CLIENT_CALLS, LARGE, answer, assert_ends, begun, ends, front, large_text, receive, response,
     send,
 };
 
@@ -148,12 +148,7 @@ async fn a_client_that_takes_nothing_does_not_hold_the_server_beyond_the_deadlin
         "breaker": { "consecutive_failures": 1, "open_for": "1h" },
     });
     let front = front(&server, settings).await;
-    let mut exchange = begin(&front).await;
-    exchange
-        .next_bytes()
-        .await
-        .expect("a beginning")
-        .expect("a beginning");
+    let exchange = begun(&front).await;
     until("the server sees it", async || {
         (server.given_up() == 1).then_some(())
     })
@@ -163,11 +158,7 @@ async fn a_client_that_takes_nothing_does_not_hold_the_server_beyond_the_deadlin
     assert!(!receive(exchange).await.is_whole);
     assert_ends(&front, &[("504", 1.0)]).await;
     // The server was not too slow, so that nobody else has to do without it.
-    let mut next = begin(&front).await;
-    next.next_bytes()
-        .await
-        .expect("a beginning")
-        .expect("a beginning");
+    let next = begun(&front).await;
     drop(next);
     front.gateway.stop().await;
 }
@@ -185,12 +176,7 @@ async fn a_client_that_leaves_in_the_middle_cancels_the_call() {
     })
     .await;
     let front = front(&server, json!({})).await;
-    let mut exchange = begin(&front).await;
-    exchange
-        .next_bytes()
-        .await
-        .expect("a beginning")
-        .expect("a beginning");
+    let exchange = begun(&front).await;
     let gauge = "switchboard_calls_in_flight";
     let in_flight = front.metrics(gauge).await.into_values().sum::<f64>();
     assert_eq!(in_flight, 1.0, "a call whose result arrives is in flight");

@@ -77,6 +77,14 @@ async fn begin(front: &Front) -> Exchange {
     front.client.send(front.client.draft(&call)).await
 }
 
+/// Calls the tool, and reads how its answer begins.
+async fn begun(front: &Front) -> Exchange {
+    let mut exchange = begin(front).await;
+    let beginning = exchange.next_bytes().await;
+    beginning.expect("a beginning").expect("a beginning");
+    exchange
+}
+
 async fn answer(front: &Front) -> Received {
     receive(begin(front).await).await
 }

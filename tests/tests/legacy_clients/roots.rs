@@ -1,7 +1,8 @@
 //! Roots that change while a legacy server may ask for them.
 
 use super::*;
-use switchboard_tests::asking::{AskingServer, Way, auth_of, key_of, ready_for};
+use switchboard_tests::asking::{AskingServer, Way, ready_for};
+use switchboard_tests::keys::{auth_of, key_of};
 
 const CHANGED: &str = "notifications/roots/list_changed";
 

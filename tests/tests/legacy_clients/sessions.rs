@@ -1,7 +1,7 @@
 //! Session ids, and what is refused.
 
 use super::*;
-use sha2::{Digest as _, Sha256};
+use switchboard_tests::keys::entry_of;
 
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 
@@ -78,13 +78,7 @@ async fn a_client_of_any_version_may_shorten_the_time_of_a_call() {
 async fn a_session_is_its_principals() {
     let any = (Ipv4Addr::LOCALHOST, 0).into();
     let server = HttpServer::bind(any, Era::Modern).await.expect("a port");
-    let keys = KEYS.map(|(name, key)| {
-        let digest: String = Sha256::digest(key)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        json!({ "name": name, "key_sha256": digest })
-    });
+    let keys = KEYS.map(|(name, key)| entry_of(name, key));
     let gateway = Gateway::start(json!({
         "auth": { "api_keys": keys },
         "backends": { "srv": remote(&server.url()) },

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, Client, all_capabilities, message, retry};
-use switchboard_tests::asking::{
-    AskingServer, Way, accepted, auth_of, content, key_of, only_question, ready_for,
-};
+use switchboard_tests::asking::{AskingServer, Way, accepted, content, only_question, ready_for};
 use switchboard_tests::front::{Census, Front};
+use switchboard_tests::keys::{auth_of, key_of};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 use tokio::time::sleep;

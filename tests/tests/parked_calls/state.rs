@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, retry};
 use switchboard_tests::asking::{
-    AskingServer, Way, accepted, asking_call, assert_invalid, auth_of, content, key_of,
-    only_question, ready_for,
+    AskingServer, Way, accepted, asking_call, assert_invalid, content, only_question, ready_for,
 };
 use switchboard_tests::front::Front;
+use switchboard_tests::keys::{auth_of, key_of};
 
 use super::Stage;
 

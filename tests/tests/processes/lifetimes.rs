@@ -42,6 +42,24 @@ async fn process(client: &Client) -> u64 {
     structured["server"]["pid"].as_u64().expect("a process id")
 }
 
+/// Waits until the log says that the process is ended.
+async fn until_ended(front: &Front) {
+    until("it is ended", async || {
+        let output = front.gateway.server().output();
+        output.contains("its process is ended").then_some(())
+    })
+    .await;
+}
+
+/// Waits until a call is answered.
+async fn until_it_works(front: &Front) {
+    until("it works", async || {
+        let answer = front.client.call("a__echo", json!({})).await;
+        (answer.result()["isError"] != true).then_some(())
+    })
+    .await;
+}
+
 /// The programs with this mark, without their owners.
 fn programs(mark: &str) -> usize {
     let mut programs = alive(mark);
@@ -164,20 +182,12 @@ async fn a_lazy_server_that_cannot_be_started_says_so() {
     let front = front(&cache, &backend).await;
     front.wait_until("a", true).await;
     gated.set_open(false);
-    until("it is ended", async || {
-        let output = front.gateway.server().output();
-        output.contains("its process is ended").then_some(())
-    })
-    .await;
+    until_ended(&front).await;
     let answer = front.client.call("a__echo", json!({})).await;
     let text = answer.result()["content"][0]["text"].to_string();
     assert!(text.contains("no licence"), "{text}");
     gated.set_open(true);
-    until("it works again", async || {
-        let answer = front.client.call("a__echo", json!({})).await;
-        (answer.result()["isError"] != true).then_some(())
-    })
-    .await;
+    until_it_works(&front).await;
     front.gateway.stop().await;
 }
 
@@ -347,17 +357,9 @@ async fn a_server_that_is_not_all_there_is_started_again_after_it_was_idle() {
         front.client.request("tools/call", lost),
     )
     .await;
-    until("it is ended", async || {
-        let output = front.gateway.server().output();
-        output.contains("its process is ended").then_some(())
-    })
-    .await;
+    until_ended(&front).await;
     std::fs::remove_file(&faulty).expect("a file");
-    until("it works again", async || {
-        let answer = front.client.call("a__echo", json!({})).await;
-        (answer.result()["isError"] != true).then_some(())
-    })
-    .await;
+    until_it_works(&front).await;
     front.gateway.stop().await;
 }
 

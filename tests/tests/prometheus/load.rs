@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, join3};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use switchboard_testkit::client::{Client, Exchange, call, message};
 use switchboard_testkit::fake_http::{FakeHttp, Fault, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_testkit::redis_server::RedisServer;
 use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::keys::entry_of;
 use tempfile::TempDir;
 
 /// A part of everything that clients name as they like.
@@ -162,8 +162,6 @@ impl Loaded {
 }
 
 fn config(servers: &[FakeHttp], folder: &TempDir) -> Value {
-    let digest = Sha256::digest(KEY);
-    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut well = remote(servers[0].url());
     well["cache"] = json!({ "tools": ["echo"] });
     let mut fails = remote(servers[1].url());
@@ -175,7 +173,7 @@ fn config(servers: &[FakeHttp], folder: &TempDir) -> Value {
     let mut slow = remote(servers[4].url());
     slow["bulkhead"] = json!({ "max_concurrent": 1, "max_queue": 1, "queue_timeout": "5s" });
     json!({
-        "auth": { "api_keys": [{ "name": "team", "key_sha256": digest }] },
+        "auth": { "api_keys": [entry_of("team", KEY)] },
         "backends": {
             "well": well, "fails": fails, "several": several, "slow": slow, "local": faulty(&[]),
         },

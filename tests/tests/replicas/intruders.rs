@@ -232,7 +232,7 @@ async fn what_was_passed_on_is_not_passed_on_again() {
     let call = asking_call("a__ask_form", &json!({ "mark": "m" }));
     let asked = replicas.front(0).client.ask(&call).await;
     let again = retry(call, &asked, accepted(&asked, "x"));
-    let session = LegacyClient::connect(replicas.front(0).gateway.url(), setup("2025-11-25")).await;
+    let beside = beside(&replicas, 2).await;
     replicas.kill(0).await;
 
     // One takes in what was for the dead one, and thinks that this is somebody else, at the very
@@ -245,8 +245,6 @@ async fn what_was_passed_on_is_not_passed_on_again() {
     heir.gateway.wait_for_backends().await;
     let answer = replicas.front(1).client.ask(&again).await;
     assert_unknown(&answer);
-    let beside = LegacyClient::new(replicas.front(2).gateway.url(), setup("2025-11-25"));
-    beside.set_session(session.session());
     assert_eq!(beside.request("ping", json!({})).await.status, 404);
     assert_eq!(replicas.forwarded().await, 2.0);
     let passed_on = heir.metrics("switchboard_forwarded_total").await;
@@ -268,10 +266,8 @@ async fn strangers_who_say_nothing_keep_no_replica_out() {
         "backends": { "near": remote(near.url()) },
     });
     let replicas = replicas(2, config).await;
-    let session = LegacyClient::connect(replicas.front(0).gateway.url(), setup("2025-11-25")).await;
+    let beside = beside(&replicas, 1).await;
     let address = replicas.addresses[0].trim_start_matches("https://");
-    let beside = LegacyClient::new(replicas.front(1).gateway.url(), setup("2025-11-25"));
-    beside.set_session(session.session());
     // More than may have proved nothing at once.
     let mut strangers = Vec::new();
     for _ in 0..600 {
@@ -295,9 +291,7 @@ async fn a_replica_that_is_late_is_not_gone() {
     let near = FakeHttp::start(Transport::Modern, "near").await;
     let config = json!({ "backends": { "near": remote(near.url()) } });
     let mut replicas = replicas(2, config).await;
-    let session = LegacyClient::connect(replicas.front(0).gateway.url(), setup("2025-11-25")).await;
-    let beside = LegacyClient::new(replicas.front(1).gateway.url(), setup("2025-11-25"));
-    beside.set_session(session.session());
+    let beside = beside(&replicas, 1).await;
     replicas.kill(0).await;
     let address = replicas.addresses[0].trim_start_matches("https://");
     // The kernel takes connections for it.

@@ -57,7 +57,7 @@ async fn what_a_dead_replica_had_is_answered_as_specified() {
     let task = owner.ask(&message("tools/call", params)).await;
     let task = task.result()["taskId"].clone();
     assert!(task.is_string());
-    let session = LegacyClient::connect(replicas.front(0).gateway.url(), setup("2025-11-25")).await;
+    let beside = beside(&replicas, 1).await;
 
     replicas.kill(0).await;
     let left = &replicas.front(1).client;
@@ -77,8 +77,6 @@ async fn what_a_dead_replica_had_is_answered_as_specified() {
         .await;
     assert_eq!(read.error_code(), Some(-32602), "{}", read.raw);
 
-    let beside = LegacyClient::new(replicas.front(1).gateway.url(), setup("2025-11-25"));
-    beside.set_session(session.session());
     assert_eq!(beside.request("ping", json!({})).await.status, 404);
     assert_eq!(beside.get(None).await.status, 404);
     assert_eq!(beside.notify("notifications/initialized", None).await, 404);
@@ -96,9 +94,7 @@ async fn a_request_that_its_owner_was_lost_with_may_have_been_done() {
     let near = FakeHttp::start(Transport::Modern, "near").await;
     let config = json!({ "backends": { "near": remote(near.url()) } });
     let mut replicas = replicas(2, config).await;
-    let session = LegacyClient::connect(replicas.front(0).gateway.url(), setup("2025-11-25")).await;
-    let beside = LegacyClient::new(replicas.front(1).gateway.url(), setup("2025-11-25"));
-    beside.set_session(session.session());
+    let beside = beside(&replicas, 1).await;
     near.fail_calls(switchboard_testkit::fake_http::Fault::NeverAnswers);
     let call = beside.call_message("near__echo", json!({}));
     let asking = async { beside.ask(&call).await };

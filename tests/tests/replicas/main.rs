@@ -35,6 +35,14 @@ fn setup(version: &'static str) -> Setup {
     }
 }
 
+/// A client at one replica that goes on with a session that the first replica has.
+async fn beside(replicas: &Replicas, at: usize) -> LegacyClient {
+    let first = LegacyClient::connect(replicas.front(0).gateway.url(), setup("2025-11-25")).await;
+    let beside = LegacyClient::new(replicas.front(at).gateway.url(), setup("2025-11-25"));
+    beside.set_session(first.session());
+    beside
+}
+
 /// The text of a tool's first block.
 fn text(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap_or_default()

@@ -3,8 +3,9 @@
 use switchboard_testkit::client::Client;
 use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake_http::{FakeHttp, Fault, Transport};
-use switchboard_tests::asking::{AskingServer, Way, auth_of, key_of};
+use switchboard_tests::asking::{AskingServer, Way};
 use switchboard_tests::front::remote;
+use switchboard_tests::keys::{auth_of, key_of};
 
 use super::*;
 
@@ -200,9 +201,7 @@ async fn what_a_client_gives_up_is_given_up_at_the_owner() {
     let server = FakeHttp::start(Transport::Legacy, "near").await;
     let config = json!({ "backends": { "near": remote(server.url()) } });
     let replicas = replicas(2, config).await;
-    let client = LegacyClient::connect(replicas.front(0).gateway.url(), setup("2025-11-25")).await;
-    let beside = LegacyClient::new(replicas.front(1).gateway.url(), setup("2025-11-25"));
-    beside.set_session(client.session());
+    let beside = beside(&replicas, 1).await;
     server.fail_calls(Fault::NeverAnswers);
     let message = beside.call_message("near__echo", json!({}));
     let draft = beside.draft(&message);

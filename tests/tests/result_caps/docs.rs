@@ -5,26 +5,19 @@ use std::process::Stdio;
 use switchboard_testkit::client::Client;
 use switchboard_tests::front::until;
 use switchboard_tests::process::Server;
-use switchboard_tests::tools;
+use switchboard_tests::{manual, tools};
 use tokio::process::Command;
-
-fn block<'p>(page: &'p str, language: &str) -> &'p str {
-    let start = format!("```{language}\n");
-    let rest = page.split_once(&start).expect("a block").1;
-    rest.split_once("```").expect("its end").0
-}
 
 #[tokio::test]
 async fn the_example_does_what_the_page_says() {
-    let page =
-        std::fs::read_to_string(tools::repository().join("docs/results.md")).expect("the page");
+    let page = manual::page("results.md");
     let server = serving(text_of(400 * KIB)).await;
     let backend = json!({ "url": server.url() });
     let more = json!({ "logs": backend, "others": backend });
     // JSON is YAML.
     let config = format!(
         "{}\nbackends: {more}\nserver: {}\n",
-        block(&page, "yaml"),
+        manual::blocks(&page, "yaml")[0],
         json!({ "listen": "127.0.0.1:0", "ops_listen": "off", "watch_config": false }),
     );
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -46,7 +39,7 @@ async fn the_example_does_what_the_page_says() {
 
     let logs = client.call("logs__t", json!({})).await;
     assert_cut(&logs, 16 * KIB);
-    let shown: Value = serde_json::from_str(block(&page, "json")).expect("JSON");
+    let shown: Value = serde_json::from_str(manual::blocks(&page, "json")[0]).expect("JSON");
     assert_eq!(texts(&logs).pop(), shown["content"][1]["text"].as_str());
     let shown = &shown["_meta"]["dev.switchboard/truncated"];
     let keys = |value: &Value| -> Vec<String> {

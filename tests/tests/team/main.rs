@@ -2,7 +2,6 @@
 //! limits, budgets and what is noted of it. The commands of `docs/team.md` are run at the end.
 
 mod github;
-mod manual;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -14,7 +13,7 @@ use switchboard_testkit::issuer::Issuer;
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::front::until;
 use switchboard_tests::process::Server;
-use switchboard_tests::{servers, tools};
+use switchboard_tests::{manual, servers, tools};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -105,16 +104,6 @@ impl Team {
         self.issuer.sign(&claims)
     }
 
-    /// Where something else than the endpoint is, as the gateway says when it starts.
-    async fn said(&self, what: &str) -> String {
-        until(what, async || {
-            let output = self.server.output();
-            let line = output.lines().find(|line| line.trim().starts_with(what))?;
-            line.split_whitespace().nth(1).map(str::to_owned)
-        })
-        .await
-    }
-
     /// Waits until everybody is there.
     async fn wait_for_backends(&self) {
         let anna = self.client("", &self.token("", "mcp"));
@@ -130,7 +119,7 @@ impl Team {
 
 /// The keys, made as the manual says.
 async fn keys() -> Vec<(String, String)> {
-    let page = manual::page();
+    let page = manual::page("team.md");
     let make = manual::blocks(&page, "sh")[0];
     let ours = "^(CI|CI_NEXT|DEV|ROBOT|ADMIN|SWITCHBOARD_ADMIN)_KEY";
     let output = manual::run(&format!("{make}\nenv | grep -E '{ours}'"), &[]).await;
@@ -414,7 +403,7 @@ async fn it_is_noted(team: &Team) {
 }
 
 async fn it_is_counted(team: &Team) {
-    let metrics = team.said("ops").await;
+    let metrics = team.server.address_of("ops").await;
     let text = reqwest::get(metrics).await.expect("metrics");
     let text = text.text().await.expect("metrics");
     for series in [
@@ -436,12 +425,12 @@ async fn it_is_counted(team: &Team) {
 
 /// The commands of the page print what it shows.
 async fn the_manual_is_right(team: &Team) {
-    let admin = team.said("admin").await;
+    let admin = team.server.address_of("admin").await;
     let mut variables = team.variables.clone();
     variables.push(("SWITCHBOARD_URL".to_owned(), team.url("")));
     variables.push(("SWITCHBOARD_ADMIN_URL".to_owned(), admin.clone()));
     variables.push(("TOKEN".to_owned(), team.token("coding", "mcp:all")));
-    let page = manual::page();
+    let page = manual::page("team.md");
     let mut ran = 0;
     for (title, section) in manual::sections(&page) {
         // Each begins where its reader is: at the limit, and over the budget.

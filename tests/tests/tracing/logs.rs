@@ -1,9 +1,9 @@
 //! Log lines: to which trace they belong, and changing what is logged while the gateway runs.
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use switchboard_testkit::fake_http::{FakeHttp, Fault, Transport};
 use switchboard_tests::front::{Front, until};
+use switchboard_tests::keys::entry_of;
 
 use super::{TRACE, call, traceparent};
 
@@ -22,13 +22,9 @@ struct Logged {
 impl Logged {
     async fn start() -> Self {
         let near = FakeHttp::start(Transport::Modern, "near").await;
-        let digest: String = Sha256::digest(OPS)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
         let config = json!({
             "server": { "watch_config": false },
-            "admin": { "api_keys": [{ "name": "ops", "key_sha256": digest }] },
+            "admin": { "api_keys": [entry_of("ops", OPS)] },
             "telemetry": { "log": { "format": "json" } },
             "backends": { "near": {
                 "url": near.url(),
@@ -38,17 +34,10 @@ impl Logged {
         let front = Front::start(config.clone()).await;
         front.gateway.wait_for_backends().await;
         near.fail_calls(Fault::DropMidAnswer);
-        let admin = until("the address of the admin API", async || {
-            let output = front.gateway.server().output();
-            let line = output.lines().find(|line| line.contains("admin  "))?;
-            let url = line.split_whitespace().nth(1)?;
-            url.starts_with("http").then(|| url.to_owned())
-        })
-        .await;
         Self {
+            admin: front.admin_url().await,
             front,
             near,
-            admin,
             config,
         }
     }

@@ -20,16 +20,7 @@ async fn fake(label: &str) -> FakeHttp {
 /// more.
 async fn traced(collector: &Collector, mut config: Value) -> Front {
     config["telemetry"] = collector.telemetry();
-    let front = Front::start(config).await;
-    until("nobody is starting any more", async || {
-        let missing = front.missing().await;
-        let mut entries = missing.values();
-        entries
-            .all(|entry| entry["state"] != "starting")
-            .then_some(())
-    })
-    .await;
-    front
+    Front::started(config).await
 }
 
 /// Has the gateway send what it has, and gives the spans of the calls that belong to the trace of the

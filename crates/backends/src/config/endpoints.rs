@@ -7,7 +7,7 @@ use serde::Deserialize;
 use switchboard_protocol::call::Call;
 use url::Url;
 
-use super::parse_url;
+use super::{BackendConfigError, MAX_ENDPOINTS, malformed, parse_url};
 
 /// The most that an endpoint can weigh.
 pub const MAX_WEIGHT: u32 = 1000;
@@ -91,4 +91,26 @@ impl TryFrom<EndpointFile> for EndpointConfig {
             canary: file.canary,
         })
     }
+}
+
+/// Reads the section, which has none if there is none.
+pub(super) fn endpoints(
+    files: Option<Vec<EndpointFile>>,
+) -> Result<Vec<EndpointConfig>, BackendConfigError> {
+    let malformed = malformed("endpoints");
+    let Some(files) = files else {
+        return Ok(Vec::new());
+    };
+    if files.is_empty() || files.len() > MAX_ENDPOINTS {
+        return Err(malformed(format!("has not 1 to {MAX_ENDPOINTS} of them")));
+    }
+    let mut endpoints: Vec<EndpointConfig> = Vec::with_capacity(files.len());
+    for file in files {
+        let endpoint = EndpointConfig::try_from(file).map_err(&malformed)?;
+        if endpoints.iter().any(|other| other.url == endpoint.url) {
+            return Err(malformed("has the same `url` twice".to_owned()));
+        }
+        endpoints.push(endpoint);
+    }
+    Ok(endpoints)
 }

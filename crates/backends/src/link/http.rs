@@ -3,10 +3,12 @@
 
 mod authorized;
 mod collect;
+mod events;
+mod refusal;
+mod request;
 mod resume;
 
-use ::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER};
-use ::http::uri::Authority;
+use ::http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use ::http::{
     HeaderMap, HeaderName, HeaderValue, Method as HttpMethod, Request, Response as HttpResponse,
     StatusCode, Uri,
@@ -15,43 +17,34 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::TryFutureExt;
 use futures_util::future::Either;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Body;
+use http_body_util::Full;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use switchboard_protocol::credentials::{Credentials, OnBehalf};
-use switchboard_protocol::envelope::{Envelope, Message, Response};
+use switchboard_protocol::envelope::{Message, Response};
 use switchboard_protocol::header;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::passage::{MAX_HELD, Refusal, may_pass};
-use switchboard_protocol::version::Version;
 use switchboard_telemetry::IgnoredMessage;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use self::collect::{Collected, Limit, collect};
-use self::resume::Resumption;
+use self::refusal::{OF_ERROR, refused};
+use self::request::{SessionHeaders, host_of, origin_form, with_modern_places};
 use super::inbox::Inbox;
 use super::pool::{Pool, PoolError, ResponseBody};
 use super::rest::Rest;
-use super::sse::Decoder;
-use super::watch::{Asked, Hear, Watch};
-use super::{LinkError, MayArrive, Outgoing, Reply, WRITE_DEADLINE, Wire, refuse_request};
-use crate::config::{BackendConfig, duration};
+use super::watch::{Hear, Watch};
+use super::{LinkError, MayArrive, Outgoing, Reply, WRITE_DEADLINE, Wire};
+use crate::config::BackendConfig;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static(EVENT_STREAM_TYPE);
 const EVENT_STREAM_TYPE: &str = "text/event-stream";
 const JSON_OR_EVENT_STREAM: HeaderValue =
     HeaderValue::from_static("application/json, text/event-stream");
-/// How much of the body of an error is read.
-const OF_ERROR: Limit = Limit {
-    bytes: 64 * 1024,
-    silence: None,
-};
-/// The method of nearly every request.
-const USUAL_METHOD: &str = Method::ToolsCall.as_str();
 /// The id of no request of ours.
 const NO_REQUEST: u64 = 0;
 /// How long ending a session may take.
@@ -140,18 +133,6 @@ struct Inner {
     caller: Option<Arc<ArcSwap<OnBehalf>>>,
     /// What is being told without anybody waiting for it.
     told_later: TaskTracker,
-}
-
-/// The headers that every request of a session has.
-struct SessionHeaders {
-    wire: Wire,
-    headers: HeaderMap,
-}
-
-impl SessionHeaders {
-    fn is_of(&self, wire: &Wire) -> bool {
-        self.wire.version == wire.version && self.wire.session == wire.session
-    }
 }
 
 impl HttpLink {
@@ -372,26 +353,6 @@ impl HttpLink {
         Ok(answer)
     }
 
-    /// The request that is posted, and whose it is. Apart, since what is borrowed where is waited makes
-    /// the future of every call larger.
-    fn posted(
-        &self,
-        wire: &Wire,
-        mut out: Outgoing,
-    ) -> (Request<Full<Bytes>>, Option<Arc<OnBehalf>>) {
-        let caller = out.on_behalf.take();
-        let trace = out.trace.take();
-        let mut request = if wire.version.is_modern() {
-            self.modern_request(wire, out)
-        } else {
-            self.request_of(HttpMethod::POST, wire, out.body)
-        };
-        if let Some(trace) = trace {
-            trace.put_into(request.headers_mut());
-        }
-        (request, caller)
-    }
-
     /// Reads the response to the request of this id.
     fn response(&self, body: Bytes, id: u64) -> Result<Response, LinkError> {
         let response = match Message::parse(body) {
@@ -498,74 +459,6 @@ impl HttpLink {
         let _ = timeout(DELETE_DEADLINE, self.send(request)).await;
     }
 
-    /// A request of 2026-07-28, with what it mirrors of its body (specification:
-    /// `basic/transports/streamable-http`, Request Metadata).
-    fn modern_request(&self, wire: &Wire, out: Outgoing) -> Request<Full<Bytes>> {
-        let mut headers = self.inner.modern_headers.clone();
-        if wire.version != Version::LATEST {
-            let version = HeaderValue::from_static(wire.version.as_str());
-            headers.insert(header::PROTOCOL_VERSION, version);
-        }
-        if out.method != USUAL_METHOD {
-            headers.insert(header::METHOD, HeaderValue::from_static(out.method));
-        }
-        match out.name {
-            Some(name) => headers.insert(header::NAME, name),
-            None => headers.remove(header::NAME),
-        };
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(out.body.len()));
-        // Extending makes room again, even for none.
-        if !out.param_headers.is_empty() {
-            headers.extend(out.param_headers);
-        }
-        self.request_with(HttpMethod::POST, headers, out.body)
-    }
-
-    fn request_with(
-        &self,
-        method: HttpMethod,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = self.inner.target.clone();
-        *request.headers_mut() = headers;
-        request
-    }
-
-    fn request_of(&self, method: HttpMethod, wire: &Wire, body: Bytes) -> Request<Full<Bytes>> {
-        let known = self.inner.session.get();
-        let headers = match known.filter(|session| session.is_of(wire)) {
-            Some(session) => session.headers.clone(),
-            None => self.headers_of(wire),
-        };
-        self.request_with(method, headers, body)
-    }
-
-    fn headers_of(&self, wire: &Wire) -> HeaderMap {
-        let mut headers = self.inner.headers.clone();
-        if wire.version.has_version_header() {
-            headers.insert(
-                header::PROTOCOL_VERSION,
-                HeaderValue::from_static(wire.version.as_str()),
-            );
-        }
-        if let Some(session) = &wire.session {
-            headers.insert(header::SESSION_ID, session.clone());
-        }
-        headers
-    }
-
-    /// Makes the headers once that all requests of a legacy session have, which is the link's from
-    /// here on.
-    pub(crate) fn speak_legacy(&self, wire: &Wire) {
-        self.inner.session.get_or_init(|| SessionHeaders {
-            wire: wire.clone(),
-            headers: self.headers_of(wire),
-        });
-    }
-
     fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -599,164 +492,12 @@ impl HttpLink {
             }
         })
     }
-
-    async fn read_stream(
-        &self,
-        wire: &Wire,
-        mut body: ResponseBody,
-        id: u64,
-        hearer: &mut (impl Hear + Send),
-        arriving: Option<MayArrive>,
-    ) -> Result<Reply, LinkError> {
-        let mut events = Decoder::new(self.inner.bounds.max_message);
-        let mut resumption = Resumption::default();
-        let mut arriving = arriving;
-        loop {
-            while let Some(event) = events.next_event().map_err(|_| LinkError::TooLarge)? {
-                // An event without data primes the stream's id (2025-11-25) and says nothing.
-                if event.data.is_empty() {
-                    continue;
-                }
-                match Message::parse(event.data) {
-                    Ok(Message::Response(response))
-                        if response.id_number() == Some(id) || response.names_no_request() =>
-                    {
-                        if !body.is_end_stream() {
-                            self.inner.inbox.tasks.spawn(body.reach_end());
-                        }
-                        return Ok(Reply::Whole(response));
-                    }
-                    Ok(Message::Response(_)) => self.inner.inbox.ignored(IgnoredMessage::UnknownId),
-                    Ok(Message::Request(request)) if request.is_request() => {
-                        self.asked(wire, &request, hearer).await
-                    }
-                    Ok(Message::Request(notification)) => self.notified(&notification, hearer),
-                    Err(_) => self.inner.inbox.ignored(IgnoredMessage::Banner),
-                }
-            }
-            if let Some(method) = arriving.and_then(|arriving| method_of(arriving, &body))
-                && let Some((beginning, tail)) = events.large(MAX_HELD)
-            {
-                if let Ok(true) = may_pass(&beginning, id, method) {
-                    return Ok(Reply::Large(Large {
-                        beginning,
-                        rest: Rest::of_event(body, tail),
-                        id,
-                        method,
-                        max_message: self.inner.bounds.max_message,
-                    }));
-                }
-                // It is none that can be judged by its beginning, and is read as a whole.
-                arriving = None;
-            }
-            let frame = match self.inner.bounds.stream_idle {
-                Some(bound) if id != NO_REQUEST => timeout(bound, body.frame())
-                    .await
-                    .map_err(|_| LinkError::Silent)?,
-                _ => body.frame().await,
-            };
-            let lost = match frame {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        events.push(&data);
-                    }
-                    continue;
-                }
-                Some(Err(_)) => "the stream broke before the answer came",
-                None => "the stream ended before the answer came",
-            };
-            let resumed = resumption.resume(self, wire, &mut events).await;
-            let Some(resumed) = resumed else {
-                return Err(LinkError::Lost(lost.to_owned()));
-            };
-            body = resumed;
-        }
-    }
-
-    fn notified(&self, notification: &Envelope, hearer: &mut impl Hear) {
-        match &*notification.method() {
-            "notifications/subscriptions/acknowledged" => {
-                hearer.hear(notification);
-                self.inner.inbox.put(notification);
-            }
-            "notifications/progress" | "notifications/message" | "notifications/tasks" => {
-                if !hearer.hear(notification) {
-                    self.inner
-                        .inbox
-                        .ignored(IgnoredMessage::DroppedNotification);
-                }
-            }
-            // One that comes late withdraws nothing any more.
-            "notifications/cancelled" => drop(hearer.withdrawn(notification)),
-            "notifications/elicitation/complete" => hearer.aside(notification),
-            _ => self.inner.inbox.put(notification),
-        }
-    }
-
-    async fn asked(&self, wire: &Wire, request: &Envelope, hearer: &mut impl Hear) {
-        let method = request.method();
-        // A client of 2026-07-28 sends no responses.
-        if wire.version.is_modern() {
-            if method != "ping" {
-                self.inner.inbox.ignored(IgnoredMessage::UnexpectedRequest);
-            }
-            return;
-        }
-        let answer = match &*method {
-            "ping" => refuse_request(&request.id_bytes(), &method),
-            _ => match self.attribute(wire, request, hearer) {
-                Some(refusal) => {
-                    self.inner.inbox.ignored(IgnoredMessage::UnexpectedRequest);
-                    refusal
-                }
-                None => return,
-            },
-        };
-        let _ = self.notify(wire, answer).await;
-    }
-
-    /// Finds somebody to ask, or gives the refusal.
-    fn attribute(&self, wire: &Wire, request: &Envelope, hearer: &mut impl Hear) -> Option<Bytes> {
-        match hearer.asked(request) {
-            Asked::Taken => None,
-            Asked::Refused(refusal) => Some(refusal),
-            Asked::Relay(relay) => {
-                let (link, wire) = (self.clone(), wire.clone());
-                let tell = |answer| async move { link.notify(&wire, answer).await };
-                relay.ask(request, &self.inner.inbox.tasks, tell).err()
-            }
-        }
-    }
 }
 
 /// The method of a result that may arrive from there. On a connection that others share, a client that
 /// does not read would hold up theirs too.
 fn method_of(arriving: MayArrive, body: &ResponseBody) -> Option<Method> {
     (arriving.at_once || body.has_own_connection()).then_some(arriving.method)
-}
-
-/// Those headers, with the latest version and the usual method, and all others that a modern POST
-/// has, whose values are still to come.
-fn with_modern_places(mut headers: HeaderMap) -> HeaderMap {
-    let latest = HeaderValue::from_static(Version::LATEST.as_str());
-    headers.insert(header::PROTOCOL_VERSION, latest);
-    headers.insert(header::METHOD, HeaderValue::from_static(USUAL_METHOD));
-    for name in [header::NAME, CONTENT_LENGTH] {
-        headers.insert(name, HeaderValue::from_static(""));
-    }
-    headers
-}
-
-fn origin_form(uri: &Uri) -> Uri {
-    uri.path_and_query()
-        .cloned()
-        .map_or_else(Uri::default, Uri::from)
-}
-
-/// The value of `Host`: an authority without what stands before an `@`.
-fn host_of(authority: &Authority) -> Option<HeaderValue> {
-    let host = authority.as_str().rsplit('@').next()?;
-    HeaderValue::from_str(host).ok()
 }
 
 /// Whether the content is of this type, whatever its parameters.
@@ -774,32 +515,6 @@ fn has_media_type<B>(answer: &HttpResponse<B>, media_type: &str) -> bool {
     essence
         .trim_ascii()
         .eq_ignore_ascii_case(media_type.as_bytes())
-}
-
-async fn refused(answer: HttpResponse<ResponseBody>) -> LinkError {
-    let status = answer.status().as_u16();
-    let retry_after = retry_after(answer.headers());
-    let error = match collect(answer.into_body(), OF_ERROR)
-        .await
-        .map(Message::parse)
-    {
-        Ok(Ok(Message::Response(response))) if response.error.is_some() => Some(Box::new(response)),
-        _ => None,
-    };
-    LinkError::of_status(status, retry_after, error)
-}
-
-/// When the server wants to be asked again: a number of seconds or a date (RFC 9110, 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let after = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => httpdate::parse_http_date(text)
-            .ok()?
-            .duration_since(SystemTime::now())
-            .unwrap_or_default(),
-    };
-    Some(after.min(duration::LONGEST))
 }
 
 #[cfg(test)]

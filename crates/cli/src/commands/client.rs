@@ -23,6 +23,7 @@ use switchboard_protocol::method::{LogLevel, Method};
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::{CallSpan, Metrics};
 use tokio::sync::watch;
+use url::{Position, Url};
 
 use super::{failed, misused, print};
 
@@ -41,7 +42,7 @@ pub(crate) struct Server {
         env = "SWITCHBOARD_URL",
         default_value = "http://127.0.0.1:8080/mcp"
     )]
-    url: url::Url,
+    url: Url,
     /// An API key, sent as a bearer token.
     #[arg(
         long,
@@ -372,15 +373,33 @@ async fn connect(server: &Server) -> Result<(Backend, Arc<Lists>), String> {
 /// Why nothing can be done with this server.
 fn unusable(server: &Server, status: &Status) -> String {
     let url = &server.url;
-    if status.state == State::NeedsAuth && status.cause.as_deref() == Some("HTTP status 401") {
-        let other = match server.api_key {
-            Some(_) => " another key: this one it does not know",
-            None => "",
-        };
-        return format!("{url} answers with 401: give --api-key or SWITCHBOARD_API_KEY{other}");
+    let refused = status.cause.as_deref();
+    match refused.filter(|_| status.state == State::NeedsAuth) {
+        Some("HTTP status 401") => {
+            let other = match server.api_key {
+                Some(_) => " another key: this one it does not know",
+                None => "",
+            };
+            format!("{url} answers with 401: give --api-key or SWITCHBOARD_API_KEY{other}")
+        }
+        Some("HTTP status 403") => {
+            let key_or = match server.api_key {
+                Some(_) => "the key is not for this endpoint, or ",
+                None => "",
+            };
+            let host = authority(url);
+            format!(
+                "{url} answers with 403: {key_or}the gateway's `server.allowed_hosts` lacks {host}"
+            )
+        }
+        _ => format!(
+            "{url} cannot be used: {}. Is `switchboard serve` running there?",
+            status.told_operators()
+        ),
     }
-    format!(
-        "{url} cannot be used: {}. Is `switchboard serve` running there?",
-        status.told_operators()
-    )
+}
+
+/// What stands in `Host` of a request to this URL, as an entry of `allowed_hosts` names it.
+pub(super) fn authority(url: &Url) -> &str {
+    &url[Position::BeforeHost..Position::AfterPort]
 }

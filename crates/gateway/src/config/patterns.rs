@@ -21,19 +21,9 @@ impl Config {
         for (section, entries) in sections {
             for (entry, (backends, profiles)) in entries.into_iter().enumerate() {
                 let written = listed(section, entry, "backends", backends.as_deref());
-                let known = |text: &str| self.backends.keys().any(|name| matches(text, name));
-                unmatched.extend(
-                    written
-                        .filter(|(_, text)| !known(text))
-                        .map(fits_no("backend")),
-                );
+                unmatched.extend(unfit(written, "backend", self.backends.keys()));
                 let written = listed(section, entry, "profiles", profiles.as_deref());
-                let known = |text: &str| self.profiles.keys().any(|name| matches(text, name));
-                unmatched.extend(
-                    written
-                        .filter(|(_, text)| !known(text))
-                        .map(fits_no("profile")),
-                );
+                unmatched.extend(unfit(written, "profile", self.profiles.keys()));
             }
         }
         unmatched
@@ -76,10 +66,17 @@ fn listed(
     })
 }
 
-fn fits_no(word: &'static str) -> impl Fn(Written) -> ConfigProblem {
-    move |(path, text)| ConfigProblem {
-        path,
-        other: None,
-        message: format!("`{text}` fits no {word} that is configured"),
-    }
+/// Those of the patterns that fit none of these names, of backends or profiles as the word says.
+fn unfit<'n>(
+    written: impl Iterator<Item = Written>,
+    word: &'static str,
+    names: impl Iterator<Item = &'n String> + Clone,
+) -> impl Iterator<Item = ConfigProblem> {
+    written
+        .filter(move |(_, text)| !names.clone().any(|name| matches(text, name)))
+        .map(move |(path, text)| ConfigProblem {
+            path,
+            other: None,
+            message: format!("`{text}` fits no {word} that is configured"),
+        })
 }

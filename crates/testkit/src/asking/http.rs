@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -14,7 +14,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::serve::ListenerExt as _;
 use futures_util::stream;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -24,6 +24,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::session::{Aside, Session};
 use super::{OUTBOX, Options, Outlet, Shared, modern};
 use crate::fake::Era;
+use crate::lock::lock;
+use crate::serving;
 
 const SESSION: &str = "mcp-session-id";
 /// How many sessions there may be at once.
@@ -237,7 +239,7 @@ async fn answer(
         Some(-32601) if serving.shared.options.era == Era::Modern => StatusCode::NOT_FOUND,
         _ => StatusCode::OK,
     };
-    respond(status, "application/json", Body::from(first))
+    serving::answer(status, "application/json", Body::from(first))
 }
 
 async fn opened(State(serving): Served, headers: HeaderMap) -> Response {
@@ -325,23 +327,9 @@ fn events(
         },
     );
     let body = Body::from_stream(events);
-    respond(StatusCode::OK, "text/event-stream", body)
+    serving::answer(StatusCode::OK, "text/event-stream", body)
 }
 
 fn plain(status: StatusCode, text: &'static str) -> Response {
-    respond(status, "text/plain", Body::from(text))
-}
-
-fn respond(status: StatusCode, media_type: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let media_type = HeaderValue::from_static(media_type);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, media_type);
-    response
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    serving::answer(status, "text/plain", Body::from(text))
 }

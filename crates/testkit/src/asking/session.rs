@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::questions::Question;
 use super::talk::{Side, Talk};
 use super::{OUTBOX, Outlet, Shared, lists, tools};
+use crate::lock::lock;
 
 const REVISIONS: [&str; 4] = ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"];
 
@@ -324,8 +325,4 @@ impl Session {
     fn note(&self, event: &str, fields: Value) {
         self.shared.journal.record(event, self.number, fields);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

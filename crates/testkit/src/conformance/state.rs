@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rmcp::model::{
@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::fixtures::FIXTURES;
+use crate::lock::lock;
 
 /// The most tools a server may list; `add_tool` refuses beyond it.
 const MAX_TOOLS: usize = 1_000;
@@ -325,11 +326,6 @@ impl Drop for CallGuard {
 
 fn empty_object_schema() -> JsonObject {
     JsonObject::from_iter([("type".to_owned(), json!("object"))])
-}
-
-/// Nothing here can be left half done by a panic, so a poisoned lock is as good as another.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -14,9 +14,10 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::exchange::{answer, events, json, plain};
+use super::exchange::{events, json, plain};
 use super::{Behaviour, Fault, Form, InFlight, Shared, Transport, full};
 use crate::fake::{End, Incoming, error};
+use crate::serving;
 
 /// A request that is being answered.
 #[derive(Debug)]
@@ -171,7 +172,9 @@ pub(super) async fn play_as_response(mut play: Play) -> Response {
 fn as_json(play: &Play, message: String) -> Response {
     match play.behaviour.fault {
         Some(Fault::DropMidAnswer) => broken(half(&message)),
-        Some(Fault::WrongContentType) => answer(StatusCode::OK, "text/html", full(message)),
+        Some(Fault::WrongContentType) => {
+            serving::answer(StatusCode::OK, "text/html", full(message))
+        }
         _ => json(play.status(&message), message),
     }
 }
@@ -185,7 +188,7 @@ fn broken(bytes: Bytes) -> Response {
         };
         Some((part, None))
     });
-    answer(StatusCode::OK, "application/json", Body::from_stream(parts))
+    serving::answer(StatusCode::OK, "application/json", Body::from_stream(parts))
 }
 
 /// The end of a connection, after what was written has been sent: hyper sends it once the body is
@@ -219,7 +222,7 @@ fn play_as_events(play: Play) -> Response {
     });
     let body = Body::from_stream(body);
     if wrong_type {
-        return answer(StatusCode::OK, "text/html", body);
+        return serving::answer(StatusCode::OK, "text/html", body);
     }
     events(body)
 }

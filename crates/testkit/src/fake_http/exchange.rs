@@ -11,8 +11,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{Play, play_as_response, play_into_stream};
-use super::{MAX_BODY_BYTES, MAX_SESSIONS, Recorded, Session, Shared, Transport, full, lock};
+use super::{MAX_BODY_BYTES, MAX_SESSIONS, Recorded, Session, Shared, Transport, full};
 use crate::fake::{Incoming, error};
+use crate::lock::lock;
+use crate::serving;
 
 /// How many events wait in an event stream of [`Transport::Sse`].
 const STREAM_QUEUE: usize = 1024;
@@ -245,25 +247,15 @@ impl Shared {
 
 /// An answer of plain text.
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Response {
-    answer(status, "text/plain", full(text))
+    serving::answer(status, "text/plain", full(text))
 }
 
 /// An answer of JSON.
 pub(super) fn json(status: StatusCode, text: String) -> Response {
-    answer(status, "application/json", full(text))
+    serving::answer(status, "application/json", full(text))
 }
 
 /// An answer that is an event stream.
 pub(super) fn events(body: Body) -> Response {
-    answer(StatusCode::OK, "text/event-stream", body)
-}
-
-pub(super) fn answer(status: StatusCode, media_type: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let media_type = HeaderValue::from_static(media_type);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, media_type);
-    response
+    serving::answer(StatusCode::OK, "text/event-stream", body)
 }

@@ -1,9 +1,8 @@
 //! The server of tasks over HTTP.
 
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -12,12 +11,13 @@ use axum::response::Response;
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::TaskServer;
 use crate::fake::Era;
+use crate::lock::lock;
+use crate::serving;
 
 const SESSION: &str = "mcp-session-id";
 /// How many messages wait in the stream of a request.
@@ -49,10 +49,7 @@ impl FakeTasks {
     ///
     /// If no port can be had.
     pub async fn start(era: Era, label: &str) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .await
-            .expect("a free port");
-        let address = listener.local_addr().expect("a bound address");
+        let (listener, address) = serving::listener().await;
         let shared = Arc::new(Shared {
             server: TaskServer::new(era, label),
             sessions: AtomicU64::new(0),
@@ -108,10 +105,6 @@ impl FakeTasks {
         let begun = self.shared.sessions.load(Ordering::SeqCst);
         lock(&self.shared.ended).extend((1..=begun).map(|number| number.to_string()));
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn respond(

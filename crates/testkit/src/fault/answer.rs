@@ -8,11 +8,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::Shared;
 use super::delivery::{Delivery, Reply};
 use super::kind::Fault;
 use super::wire::Request;
-use super::{Shared, lock};
 use crate::fake::Era;
+use crate::lock::lock;
 
 /// The most bytes of padding.
 const MAX_PADDING: usize = 4 * 1024 * 1024;

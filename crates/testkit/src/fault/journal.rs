@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use super::lock;
+use crate::lock::lock;
 
 /// How many calls are remembered; what comes beyond that is refused.
 const MAX_KEYS: usize = 500_000;

@@ -1,5 +1,8 @@
+use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::plan::parameters;
+use super::said::Said;
 use super::*;
 
 fn value(raw: &[u8]) -> Value {
@@ -63,25 +66,6 @@ fn a_result_does_not_name_the_servers_own_task() {
         value(&without_relation(more.to_string().as_bytes())),
         json!({ "_meta": { "x": 1 } })
     );
-}
-
-#[test]
-fn a_name_of_another_process_is_unknown() {
-    let (one, two) = (Tasks::default(), Tasks::default());
-    for name in [one.name(1), two.name(1), "x".to_owned(), ".1".to_owned()] {
-        assert!(one.find(&name, "anonymous").is_none(), "{name}");
-    }
-}
-
-#[test]
-fn what_is_being_made_takes_room_as_well() {
-    let tasks = Tasks::default();
-    let rooms: Vec<_> = std::iter::from_fn(|| tasks.make_room("one")).collect();
-    assert_eq!(rooms.len(), MAX_OF_PRINCIPAL);
-    assert!(tasks.make_room("two").is_some());
-    drop(rooms);
-    assert!(tasks.make_room("one").is_some());
-    assert!(tasks.books.lock().making.is_empty());
 }
 
 #[test]

@@ -3,6 +3,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::link::next_id;
+use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -60,15 +61,7 @@ fn wire() -> Wire {
 }
 
 async fn call(link: &HttpLink, id: u64) -> Result<Response, LinkError> {
-    let out = Outgoing {
-        id,
-        method: "tools/call",
-        name: None,
-        param_headers: Vec::new(),
-        on_behalf: None,
-        trace: None,
-        body: format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\"}}").into(),
-    };
+    let out = Outgoing::for_test(id);
     link.request(&wire(), out, Watch::deaf()).await
 }
 

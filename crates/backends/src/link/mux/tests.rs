@@ -6,8 +6,8 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, 
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::super::next_id;
 use super::super::stdio::LineReader;
+use super::super::{WRITE_DEADLINE, next_id};
 use super::*;
 
 const MAX_LINE: usize = 8 * 1024;
@@ -122,16 +122,8 @@ struct Request {
 impl Request {
     fn new(mux: &Mux) -> Self {
         let id = next_id();
-        let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"tools/call\"}}");
-        let out = Outgoing {
-            id,
-            method: "tools/call",
-            name: None,
-            param_headers: Vec::new(),
-            on_behalf: None,
-            trace: None,
-            body: body.clone().into(),
-        };
+        let out = Outgoing::for_test(id);
+        let body = String::from_utf8(out.body.to_vec()).expect("text");
         let mux = mux.clone();
         let mut answer: Pin<Box<dyn Future<Output = Answer> + Send>> =
             Box::pin(async move { mux.request(out, Watch::deaf()).await });

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use crate::commands::client::visible;
+use crate::commands::client::{authority, visible};
 
 /// The largest answer that is taken, in bytes.
 const LARGEST: usize = 16 * 1024 * 1024;
@@ -181,6 +181,11 @@ impl Admin {
                 };
                 format!("{url} answers with 401: give SWITCHBOARD_ADMIN_KEY or --key{other}")
             }
+            // No `Origin` is sent, so what is refused is the `Host`.
+            (StatusCode::FORBIDDEN, _) => format!(
+                "{url} answers with 403: the gateway's `server.allowed_hosts` lacks {}",
+                authority(url)
+            ),
             (StatusCode::NOT_FOUND, Some(detail)) => visible(detail),
             (StatusCode::NOT_FOUND, None) => {
                 format!(

@@ -1,4 +1,5 @@
-//! Runs the commands of `docs/team.md` and compares what they print with what the page shows.
+//! The pages under `docs/`: reads their examples, runs their commands, and compares what these print with
+//! what a page shows.
 //!
 //! Blocks of `console` have commands, each after `$ ` and perhaps on several lines that end with a
 //! backslash, and below each what it prints. A line of that has to be among those that are really
@@ -8,33 +9,45 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use switchboard_tests::tools;
 use tokio::process::Command;
 use tokio::time::timeout;
+
+use crate::tools;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A command and what it prints.
 #[derive(Debug)]
-pub(crate) struct Step {
-    pub(crate) command: String,
-    pub(crate) printed: Vec<String>,
+pub struct Step {
+    /// What is typed, without the `$`.
+    pub command: String,
+    /// The lines below it.
+    pub printed: Vec<String>,
 }
 
-pub(crate) fn page() -> String {
-    std::fs::read_to_string(tools::repository().join("docs/team.md")).expect("the manual")
+/// The text of a page, by its name: `team.md`.
+///
+/// # Panics
+///
+/// If there is no such page.
+pub fn page(name: &str) -> String {
+    std::fs::read_to_string(tools::repository().join("docs").join(name)).expect("the page")
 }
 
-/// The sections of the page: title, and text.
-pub(crate) fn sections(page: &str) -> Vec<(&str, &str)> {
+/// The sections of a page: title, and text.
+///
+/// # Panics
+///
+/// If there is a title without a text.
+pub fn sections(page: &str) -> Vec<(&str, &str)> {
     let sections = page.split("\n## ").skip(1);
     sections
         .map(|section| section.split_once('\n').expect("a title"))
         .collect()
 }
 
-/// The blocks of one language.
-pub(crate) fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+/// The blocks of one language, without what is around them.
+pub fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let begin = format!("```{language}\n");
     let blocks = text.split(begin.as_str()).skip(1);
     blocks
@@ -42,7 +55,12 @@ pub(crate) fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
         .collect()
 }
 
-pub(crate) fn steps(section: &str) -> Vec<Step> {
+/// The commands of a section, and what it shows that they print.
+///
+/// # Panics
+///
+/// If a block does not begin with a command.
+pub fn steps(section: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for block in blocks(section, "console") {
         let mut goes_on = false;
@@ -68,8 +86,13 @@ pub(crate) fn steps(section: &str) -> Vec<Step> {
     steps
 }
 
-/// Runs a command of the page in the folder of the repository.
-pub(crate) async fn run(command: &str, variables: &[(String, String)]) -> String {
+/// Runs a command in the folder of the repository, with the programs of the workspace in `PATH`, and returns
+/// all that it prints.
+///
+/// # Panics
+///
+/// If it has not ended after two minutes, or prints what is no text.
+pub async fn run(command: &str, variables: &[(String, String)]) -> String {
     let program = tools::program("switchboard");
     let folder = program.parent().expect("it lies in a folder");
     let path = std::env::var("PATH").unwrap_or_default();
@@ -86,7 +109,11 @@ pub(crate) async fn run(command: &str, variables: &[(String, String)]) -> String
 }
 
 /// Checks that what the page shows of a command is there.
-pub(crate) fn compare(step: &Step, output: &str) {
+///
+/// # Panics
+///
+/// If a line is not.
+pub fn compare(step: &Step, output: &str) {
     let printed: Vec<String> = output.lines().map(plain).collect();
     let mut rest = printed.iter();
     for line in &step.printed {

@@ -1,0 +1,196 @@
+//! The task that reads: which request a message of the server belongs to, and what becomes of the others.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use switchboard_protocol::envelope::{Envelope, EnvelopeError, Message};
+use switchboard_protocol::json::JsonError;
+use switchboard_telemetry::IgnoredMessage;
+
+use super::ends::{Incoming, MessageReader};
+use super::{End, Mux, Outbound, Shared};
+use crate::link::watch::{Asked, Hear, deliver_to_only};
+use crate::link::{LinkError, refuse_request};
+
+/// Reads until the channel ends, and says whose doing that is.
+pub(super) async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader: R) -> End {
+    // Of an oversize message whose head was seen already: whether it was answered.
+    let mut begun: Option<bool> = None;
+    loop {
+        match reader.read().await {
+            Ok(Some(Incoming::Message(raw))) => shared.receive(raw),
+            Ok(Some(Incoming::Oversize { head, tail: None })) => {
+                shared.inbox.ignored(IgnoredMessage::Oversize);
+                begun = Some(shared.oversize(&head, b""));
+            }
+            Ok(Some(Incoming::Oversize {
+                head,
+                tail: Some(tail),
+            })) => {
+                let begun = begun.take();
+                if begun.is_none() {
+                    shared.inbox.ignored(IgnoredMessage::Oversize);
+                }
+                if begun != Some(true) {
+                    shared.oversize(&head, &tail);
+                }
+            }
+            Ok(None) => return End::Seen("the server closed its output"),
+            Err(reason) => return End::Made(reason),
+        }
+    }
+}
+
+impl Shared {
+    fn receive(self: &Arc<Self>, raw: Bytes) {
+        match Message::parse(raw) {
+            Ok(Message::Response(response)) => match response.id_number() {
+                Some(id) => self.answer(id, Ok(response)),
+                None => self.inbox.ignored(IgnoredMessage::UnknownId),
+            },
+            Ok(Message::Request(request)) if request.is_request() => self.asked(&request),
+            Ok(Message::Request(notification)) => self.notified(&notification),
+            Err(EnvelopeError::Json(JsonError::Utf8(_))) => {
+                self.inbox.ignored(IgnoredMessage::InvalidUtf8)
+            }
+            Err(_) => self.inbox.ignored(IgnoredMessage::Banner),
+        }
+    }
+
+    fn asked(self: &Arc<Self>, request: &Envelope) {
+        let method = request.method();
+        let refused = match self.legacy.get() {
+            Some(_) if method == "ping" => Some(refuse_request(&request.id_bytes(), &method)),
+            Some(legacy) => match self.attribute(legacy, request) {
+                Asked::Taken => return,
+                Asked::Refused(refusal) => Some(refusal),
+                Asked::Relay(relay) => {
+                    let mux = Mux {
+                        shared: Arc::clone(self),
+                    };
+                    let tell = |answer| async move { mux.notify(answer).await };
+                    match relay.ask(request, &self.inbox.tasks, tell) {
+                        Ok(()) => return,
+                        Err(refusal) => Some(refusal),
+                    }
+                }
+            },
+            None => None,
+        };
+        if method != "ping" {
+            self.inbox.ignored(IgnoredMessage::UnexpectedRequest);
+        }
+        if let Some(message) = refused {
+            // A server that asks faster than it reads gets no answer rather than a queue.
+            let _ = self.outbox.try_send(Outbound { id: None, message });
+        }
+    }
+
+    fn notified(&self, notification: &Envelope) {
+        let delivered = match &*notification.method() {
+            "notifications/progress" => {
+                let token = notification.number(notification.params.progress_token);
+                let mut state = self.state.lock();
+                let pending = token.and_then(|token| state.pending.get_mut(&token));
+                pending.is_some_and(|pending| pending.watch.deliver(notification))
+            }
+            "notifications/message" => {
+                let mut state = self.state.lock();
+                if state.remembers_given_up() {
+                    drop(state);
+                    return self.inbox.ignored(IgnoredMessage::UnattributedLog);
+                }
+                let calls = state
+                    .pending
+                    .values_mut()
+                    .filter(|pending| pending.sent && pending.watch.is_call());
+                match deliver_to_only(calls.map(|pending| &mut pending.watch), notification) {
+                    Some(delivered) => delivered,
+                    None => {
+                        drop(state);
+                        return self.inbox.ignored(IgnoredMessage::UnattributedLog);
+                    }
+                }
+            }
+            "notifications/tasks" | "notifications/subscriptions/acknowledged" => {
+                let id = notification.number(notification.meta.subscription_id);
+                let mut state = self.state.lock();
+                let pending = id.and_then(|id| state.pending.get_mut(&id));
+                let heard = pending.is_some_and(|pending| pending.watch.deliver(notification));
+                drop(state);
+                self.inbox.put(notification);
+                heard || notification.method() != "notifications/tasks"
+            }
+            "notifications/cancelled" => {
+                let mut state = self.state.lock();
+                let mut pending = state.pending.values_mut();
+                // One that comes late withdraws nothing any more.
+                let _ = pending.any(|pending| pending.watch.withdrawn(notification));
+                true
+            }
+            "notifications/elicitation/complete" => {
+                let relay = self.legacy.get().and_then(|legacy| legacy.relay.as_ref());
+                relay.is_none_or(|relay| relay.tell(notification))
+            }
+            _ => {
+                self.inbox.put(notification);
+                true
+            }
+        };
+        if !delivered {
+            self.inbox.ignored(IgnoredMessage::DroppedNotification);
+        }
+    }
+
+    /// Answers the request that an oversize message belongs to; `false` if none could be told.
+    fn oversize(&self, head: &[u8], tail: &[u8]) -> bool {
+        // Noise is nobody's answer, even if only one waits for one.
+        if head.trim_ascii_start().first() != Some(&b'{') {
+            return false;
+        }
+        let before_result = before_result(head);
+        // A request or a notification answers nobody.
+        if memchr::memmem::find(before_result, b"\"method\"").is_some() {
+            return false;
+        }
+        let owner = owner_of(before_result, tail).or_else(|| {
+            let state = self.state.lock();
+            let mut sent = state
+                .pending
+                .iter()
+                .filter(|(_, pending)| pending.sent && !pending.watch.is_subscription());
+            match (sent.next(), sent.next()) {
+                (Some((id, _)), None) => Some(*id),
+                _ => None,
+            }
+        });
+        if let Some(id) = owner {
+            self.answer(id, Err(LinkError::TooLarge));
+        }
+        owner.is_some()
+    }
+}
+
+/// The part of an oversize message's head in which only the message's own keys can stand.
+fn before_result(head: &[u8]) -> &[u8] {
+    let end = memchr::memmem::find(head, b"\"result\"").unwrap_or(head.len().min(256));
+    &head[..end]
+}
+
+/// The id of an oversize answer, if its head or its tail shows one: servers write it either before
+/// or behind the result.
+fn owner_of(before_result: &[u8], tail: &[u8]) -> Option<u64> {
+    let key = b"\"id\"";
+    let in_head = memchr::memmem::find(before_result, key).map(|at| (before_result, at));
+    let in_tail = memchr::memmem::rfind(tail, key).map(|at| (tail, at));
+    let (text, at) = in_head.or(in_tail)?;
+    let rest = &text[at + key.len()..];
+    let start = rest.iter().position(|byte| !matches!(byte, b' ' | b':'))?;
+    let length = rest[start..]
+        .iter()
+        .position(|byte| !byte.is_ascii_digit())?;
+    std::str::from_utf8(&rest[start..start + length])
+        .ok()?
+        .parse()
+        .ok()
+}
