@@ -38,7 +38,7 @@ use self::recording::Recorded;
 use crate::catalogue::Snapshot;
 use crate::delivery::WayBack;
 use crate::resolve::Destination;
-use crate::results::readdressed;
+use crate::results::{may_name_resources, readdressed};
 
 /// What results are cached with.
 #[derive(Clone, Debug)]
@@ -292,6 +292,7 @@ impl Question {
             }
         };
         let result = CachedResult {
+            may_name_resources: may_name_resources(&text),
             text,
             asked_at: self.asked_at,
             fresh_for,
@@ -342,6 +343,9 @@ fn with_addresses_of(
     kind: TargetKind,
     result: CachedResult,
 ) -> CachedResult {
+    if !result.may_name_resources {
+        return result;
+    }
     let changed = readdressed(snapshot, backend, &result.text).and_then(|text| {
         let (places, _) = Places::find(&text, kind == TargetKind::Resource)?;
         Some((text, places))

@@ -117,9 +117,16 @@ pub(crate) fn unsealable(backend: &Arc<str>, detail: &str) -> CallError {
     fault.with_detail(detail).into()
 }
 
+/// Whether a result may name a resource, in its content or its `_meta`.
+pub(crate) fn may_name_resources(result: &[u8]) -> bool {
+    static UI: LazyLock<memmem::Finder<'static>> =
+        LazyLock::new(|| memmem::Finder::new(b"\"resourceUri\""));
+    content_may_name_resources(result) || UI.find(result).is_some()
+}
+
 /// Whether content may name a resource; most results name none at all. A key written with an escape
 /// may be anything.
-fn may_name_resources(text: &[u8]) -> bool {
+fn content_may_name_resources(text: &[u8]) -> bool {
     static KEY: LazyLock<memmem::Finder<'static>> =
         LazyLock::new(|| memmem::Finder::new(b"\"uri\""));
     static ESCAPE: LazyLock<memmem::Finder<'static>> =
@@ -193,11 +200,6 @@ impl Edit for Edits {
 /// A result that [`outcome`] made, perhaps under another catalogue, with the addresses of this one; `None`:
 /// they are the same.
 pub(crate) fn readdressed(snapshot: &Snapshot, backend: &str, result: &Bytes) -> Option<Bytes> {
-    static UI: LazyLock<memmem::Finder<'static>> =
-        LazyLock::new(|| memmem::Finder::new(b"\"resourceUri\""));
-    if !may_name_resources(result) && UI.find(result).is_none() {
-        return None;
-    }
     let addresses = Addresses {
         snapshot,
         backend,
@@ -252,7 +254,7 @@ impl Addresses<'_> {
             return;
         };
         // Most results name no resource at all.
-        if may_name_resources(text) {
+        if content_may_name_resources(text) {
             for_each_item(text, |block| self.edit_block(block.of(text), splice));
         }
     }
@@ -274,7 +276,7 @@ impl Addresses<'_> {
         let Some(text) = messages.map(|span| span.of(self.raw)) else {
             return;
         };
-        if may_name_resources(text) {
+        if content_may_name_resources(text) {
             for_each_item(text, |message| {
                 if let Some(block) = member(message.of(text), "content") {
                     self.edit_block(block, splice);

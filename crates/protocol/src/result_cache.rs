@@ -78,6 +78,8 @@ pub struct CachedResult {
     pub usable_for: Duration,
     /// Where something is put in or replaced for each answer.
     pub places: Places,
+    /// Whether it may name resources, whose addresses are those of the catalogue that it was cached under.
+    pub may_name_resources: bool,
 }
 
 /// Where a result says how old it is, found once when it is cached.
@@ -304,6 +306,7 @@ mod tests {
             fresh_for: hints.ttl.unwrap_or(Duration::from_secs(60)),
             usable_for: Duration::from_secs(60),
             places,
+            may_name_resources: false,
         };
         let payload = cached.answer(Served::Hit, now);
         String::from_utf8(payload.segments().concat()).expect("text")

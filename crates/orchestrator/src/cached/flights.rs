@@ -168,6 +168,7 @@ mod tests {
                 asked_at: Instant::now(),
                 fresh_for: Duration::from_secs(1),
                 usable_for: Duration::from_secs(1),
+                may_name_resources: false,
             },
             served: Served::Coalesced,
         }

@@ -7,12 +7,13 @@ use switchboard_protocol::millis;
 use switchboard_protocol::result_cache::{CachedResult, Part, Places};
 
 /// The form; another number is another form, which is not read.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const HEADER_LEN: usize = 1 + 3 * 8 + 1 + 3 * 4;
 
 const HAS_META: u8 = 1;
 const NEEDS_COMMA: u8 = 2;
 const HAS_TTL: u8 = 4;
+const MAY_NAME_RESOURCES: u8 = 8;
 
 /// A result with times that mean something in another process.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub(super) struct Plain {
     fresh_for: Duration,
     usable_for: Duration,
     places: Places,
+    may_name_resources: bool,
     text: Bytes,
 }
 
@@ -32,6 +34,7 @@ impl Plain {
             fresh_for: result.fresh_for,
             usable_for: result.usable_for,
             places: result.places,
+            may_name_resources: result.may_name_resources,
             text: result.text.clone(),
         }
     }
@@ -53,7 +56,8 @@ impl Plain {
         out.put_u8(
             flag(has_meta, HAS_META)
                 | flag(needs_comma, NEEDS_COMMA)
-                | flag(ttl.is_some(), HAS_TTL),
+                | flag(ttl.is_some(), HAS_TTL)
+                | flag(self.may_name_resources, MAY_NAME_RESOURCES),
         );
         for place in [meta_at, span.start, span.end] {
             out.put_u32(place);
@@ -81,6 +85,7 @@ impl Plain {
             fresh_for,
             usable_for,
             places,
+            may_name_resources: flags & MAY_NAME_RESOURCES != 0,
             text: raw,
         })
     }
@@ -101,6 +106,7 @@ impl Plain {
             fresh_for: self.fresh_for,
             usable_for: self.usable_for,
             places: self.places,
+            may_name_resources: self.may_name_resources,
         })
     }
 }
@@ -118,6 +124,7 @@ mod tests {
             fresh_for: Duration::from_secs(5),
             usable_for: Duration::from_secs(60),
             places,
+            may_name_resources: true,
             text,
         };
         let written = plain.write();

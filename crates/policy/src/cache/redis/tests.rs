@@ -21,6 +21,7 @@ fn result(text: &'static str, usable_for: Duration) -> CachedResult {
         fresh_for: usable_for,
         usable_for,
         places,
+        may_name_resources: false,
     }
 }
 
