@@ -170,6 +170,16 @@ async fn a_result_answers_no_longer_than_it_may_and_stale_ones_only_where_wanted
     .await;
     let age = stale.result()["_meta"][CACHE]["ageMs"].as_u64();
     assert!(age.is_some_and(|age| age >= 50), "{}", stale.raw);
+    // Also behind the breaker, which these failures open.
+    until("the breaker is open", async || {
+        let answer = front.client.call("near__echo", json!({})).await;
+        assert_eq!(state(&answer), "stale", "{}", answer.raw);
+        let other = front.client.call("near__echo", json!({ "other": 1 })).await;
+        other.raw.contains("breaker_open").then_some(())
+    })
+    .await;
+    let behind = front.client.call("near__echo", json!({})).await;
+    assert_eq!(state(&behind), "stale", "{}", behind.raw);
     until("no stale one answers", async || {
         let answer = front.client.call("far__echo", json!({})).await;
         assert_ne!(state(&answer), "stale", "{}", answer.raw);

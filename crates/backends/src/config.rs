@@ -137,7 +137,7 @@ pub struct BackendConfig {
     pub redaction: RedactionSwitch,
     /// The backends that it waits for before it starts.
     pub depends_on: Vec<String>,
-    /// Which of its results are kept to answer equal calls with; `None`: none.
+    /// Which of its results are cached to answer equal calls with; `None`: none.
     pub cache: Option<BackendCacheConfig>,
 }
 

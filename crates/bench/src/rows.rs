@@ -69,8 +69,8 @@ const ALL: &[Kind] = &[
     Kind::Switchboard,
     Kind::Policies,
 ];
-/// And what looks at results.
-const RESULTS: &[Kind] = &[
+/// All, and what only looks at results on their way.
+const WITH_LOOKS: &[Kind] = &[
     Kind::Direct,
     Kind::Nginx,
     Kind::Floor,
@@ -129,7 +129,7 @@ pub(crate) static ROWS: &[Row] = &[
         "small",
         "a small call, 16 connections",
         Measure::Calls(Calls {
-            subjects: RESULTS,
+            subjects: WITH_LOOKS,
             ..SMALL
         }),
     ),
@@ -252,7 +252,7 @@ pub(crate) static ROWS: &[Row] = &[
         behind(Behind::USUAL.tools(20).times(500), BARE),
     ),
     row("result-100k", "100 KiB", result(100 * KIB, 5, PLAIN)),
-    row("result-1m", "1 MiB", result(MIB, 25, RESULTS)),
+    row("result-1m", "1 MiB", result(MIB, 25, WITH_LOOKS)),
     row("result-10m", "10 MiB", result(10 * MIB, 250, PLAIN)),
     row("list-10", "10 tools, one page", Measure::List(10)),
     row("list-1000", "1,000 tools, one page", Measure::List(1_000)),

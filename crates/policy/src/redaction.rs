@@ -3,7 +3,8 @@
 //! Three things are looked for: the exact values of the secrets of the configuration ([`Secrets`]), tokens
 //! that their issuers' published formats tell ([`token_types`]), and the operator's own patterns. A text
 //! is looked at once, for four bytes with which any of them begins (`anchors`); only where those stand is
-//! more looked at, through the escapes of JSON and URLs (`text`). Everything has a bound, so of a text that
+//! more looked at, through the escapes of JSON and URLs (`text`), and where an escape of JSON may stand for
+//! one of the four (`escaped`). Everything has a bound, so of a text that
 //! comes in pieces only as much is held back as may begin something. Who writes the text may be hostile, so
 //! what was walked over for one beginning is not walked over again for the next (`memory`): the work
 //! grows with the length of the text alone.

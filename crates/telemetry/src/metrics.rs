@@ -15,6 +15,7 @@ mod reference;
 mod tests;
 mod tools;
 
+use std::collections::HashMap;
 use std::slice;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -402,6 +403,29 @@ fn register<C: Collector + Clone + 'static>(
 ) -> prometheus::Result<C> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+/// Takes away the series whose `label` has this value.
+fn forget_series<B: MetricVecBuilder>(family: &MetricVec<B>, label: &str, value: &str) {
+    retain_series(family, |labels| labels.get(label) != Some(&value));
+}
+
+/// Takes away the series whose labels are not among those that stay.
+fn retain_series<B: MetricVecBuilder>(
+    family: &MetricVec<B>,
+    stays: impl Fn(&HashMap<&str, &str>) -> bool,
+) {
+    for shown in family.collect() {
+        for metric in shown.get_metric() {
+            let labels = metric.get_label().iter();
+            let labels: HashMap<&str, &str> =
+                labels.map(|pair| (pair.name(), pair.value())).collect();
+            if !stays(&labels) {
+                // The only error is that it is gone already.
+                let _ = family.remove(&labels);
+            }
+        }
+    }
 }
 
 /// The handles of a family with these values of its last label, in this order; `others` are the values

@@ -222,7 +222,7 @@ pub(super) struct BackendFile {
     /// anyway, and what happens to them later does not concern it.
     #[serde(default)]
     depends_on: Vec<String>,
-    /// Which of its results are kept to answer equal calls with. Without it none are.
+    /// Which of its results are cached to answer equal calls with. Without it none are.
     cache: Option<BackendCacheConfig>,
 }
 

@@ -49,7 +49,7 @@ pub(crate) struct Lot {
     config: ParkedCallsConfig,
     /// What tells this process from every other: a number by chance. It is not secret, and what
     /// holds it is sealed.
-    owner: u64,
+    process: u64,
     next: AtomicU64,
     places: Arc<Semaphore>,
     kept: Arc<Semaphore>,
@@ -106,7 +106,7 @@ impl Drop for Charge {
 /// What `requestState` of a parked call says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
-    owner: u64,
+    process: u64,
     call: u64,
     /// Which of the call's rounds it belongs to, counted from 1.
     pub(crate) round: usize,
@@ -117,7 +117,7 @@ impl Ticket {
     pub(crate) fn parse(state: &str) -> Option<Self> {
         let mut parts = state.splitn(3, '.');
         Some(Self {
-            owner: u64::from_str_radix(parts.next()?, 16).ok()?,
+            process: u64::from_str_radix(parts.next()?, 16).ok()?,
             call: parts.next()?.parse().ok()?,
             round: parts.next()?.parse().ok()?,
         })
@@ -126,7 +126,7 @@ impl Ticket {
 
 impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:x}.{}.{}", self.owner, self.call, self.round)
+        write!(f, "{:x}.{}.{}", self.process, self.call, self.round)
     }
 }
 
@@ -134,7 +134,7 @@ impl Lot {
     pub(crate) fn new(config: ParkedCallsConfig) -> Self {
         Self {
             config,
-            owner: fastrand::u64(..),
+            process: fastrand::u64(..),
             next: AtomicU64::new(1),
             places: Arc::new(Semaphore::new(config.max.min(Semaphore::MAX_PERMITS))),
             kept: Arc::new(Semaphore::new(MAX_KEPT)),
@@ -159,12 +159,12 @@ impl Lot {
             expires: now + self.config.timeout,
         };
         anew.insert(number, call);
-        Some((self.owner, number))
+        Some((self.process, number))
     }
 
     /// Lets a call be made anew: `false` if it was already, or was never to be.
-    pub(crate) fn admit(&self, (owner, number): (u64, u64), principal: &str) -> bool {
-        let call = (owner == self.owner)
+    pub(crate) fn admit(&self, (process, number): (u64, u64), principal: &str) -> bool {
+        let call = (process == self.process)
             .then(|| self.anew.lock().remove(&number))
             .flatten();
         call.is_some_and(|call| call.principal == principal && call.expires > Instant::now())
@@ -235,7 +235,7 @@ impl Lot {
     /// What the client of this call is given to come back with.
     pub(crate) fn ticket(&self, call: u64, round: usize) -> Ticket {
         Ticket {
-            owner: self.owner,
+            process: self.process,
             call,
             round,
         }
@@ -253,7 +253,7 @@ impl Lot {
 
     /// The call of a ticket, if it is here and not over.
     pub(crate) fn find(&self, ticket: Ticket) -> Option<Arc<ParkedCall>> {
-        if ticket.owner != self.owner {
+        if ticket.process != self.process {
             return None;
         }
         self.calls.lock().get(&ticket.call).cloned()

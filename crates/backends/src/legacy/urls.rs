@@ -123,10 +123,10 @@ pub(super) fn translate(
     if requests.is_empty() || round > MAX_ROUNDS {
         return Ok(response);
     }
-    let Some((owner, number)) = lot.invite(&call.principal.id) else {
+    let Some((process, number)) = lot.invite(&call.principal.id) else {
         return Ok(response);
     };
-    let again = format!("again.{owner:x}.{number}.{round}.{}", requests.len());
+    let again = format!("again.{process:x}.{number}.{round}.{}", requests.len());
     let entries = (1..).map(Key).zip(requests.iter().map(Vec::as_slice));
     Ok(questions::input_required(entries, &again).unwrap_or(response))
 }
@@ -242,8 +242,8 @@ mod tests {
     fn a_call_is_made_anew_unless_the_user_declined() {
         let lot = lot();
         let invited = || {
-            let (owner, number) = lot.invite("anonymous").expect("room");
-            Again::parse(&format!("again.{owner:x}.{number}.1.2")).expect("a state")
+            let (process, number) = lot.invite("anonymous").expect("room");
+            Again::parse(&format!("again.{process:x}.{number}.1.2")).expect("a state")
         };
         let come_back = |again: Again, answers: Value| {
             again.answered(&lot, &call(Version::LATEST, &json!({}), &answers))

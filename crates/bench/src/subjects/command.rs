@@ -53,7 +53,12 @@ pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result
         }
         Kind::Nginx => nginx(place, setup, NGINX),
         Kind::NginxFiles => nginx(place, setup, NGINX_FILES),
-        _ if setup.kind.is_switchboard() => {
+        Kind::Switchboard
+        | Kind::Policies
+        | Kind::Cached
+        | Kind::Redacting
+        | Kind::Capped
+        | Kind::Counted => {
             let template = match setup.kind {
                 Kind::Policies => POLICIES,
                 _ => SWITCHBOARD,
@@ -73,7 +78,7 @@ pub(crate) fn command(setup: Setup, place: &Place, switchboard: &Path) -> Result
             command.args(["serve", "-c"]).arg(config);
             Ok(command)
         }
-        _ => Err(Failure("it says itself how it is started".to_owned())),
+        Kind::Direct | Kind::Peer(_) => Err(Failure("it says itself how it is started".to_owned())),
     }
 }
 

@@ -173,7 +173,7 @@ impl Config {
         let mut problems = Vec::new();
         if self.cache.store == CacheStore::Redis {
             if self.store.redis.is_none() {
-                let message = "there is no Redis to keep results in; expected its address in `store.redis`, or `memory`";
+                let message = "there is no Redis to cache results in; expected its address in `store.redis`, or `memory`";
                 problems.push(problem(&["store", "redis"], message));
             }
             if self.server.sealing_keys.expose().is_empty() {
@@ -247,19 +247,19 @@ impl Config {
     }
 
     fn equal_prefixes(&self) -> Vec<ConfigProblem> {
-        let mut owners: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut backends: BTreeMap<&str, &str> = BTreeMap::new();
         let mut problems = Vec::new();
         for (name, backend) in &self.backends {
             let prefix = backend.prefix.as_deref().unwrap_or(name);
             if prefix.is_empty() {
                 continue;
             }
-            if let Some(owner) = owners.insert(prefix, name) {
+            if let Some(other) = backends.insert(prefix, name) {
                 problems.push(ConfigProblem {
                     path: path(&["backends", name, "prefix"]),
-                    other: Some(path(&["backends", owner, "prefix"])),
+                    other: Some(path(&["backends", other, "prefix"])),
                     message: format!(
-                        "`{prefix}` is the prefix of `{owner}` too, so their names could not be \
+                        "`{prefix}` is the prefix of `{other}` too, so their names could not be \
                          told apart; expected a prefix that no other backend has"
                     ),
                 });

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchboard_protocol::call::{Outcome, Payload};
 use switchboard_protocol::delivery::Terms;
-use switchboard_protocol::error::CallError;
+use switchboard_protocol::error::{CallError, Reason};
 use switchboard_protocol::result_cache::{CachedResult, Lookup, ResultCache, Served};
 
 use super::flights::{Lead, Shared};
@@ -151,11 +151,14 @@ fn own(result: &Payload, most: usize) -> Option<Bytes> {
     (result.len() <= most).then(|| Vec::from(result.clone().into_contiguous()).into())
 }
 
-/// Whether an error says that the backend, or the way to it, does not work.
+/// Whether an error says that the backend, or the way to it, does not work, or is not tried since it did not.
 fn is_failure(error: &CallError) -> bool {
     match error {
         CallError::Backend { is_failure, .. } => *is_failure,
-        CallError::Fault(fault) => fault.reason.is_failure_of_backend(),
+        CallError::Fault(fault) => {
+            let is_not_tried = matches!(fault.reason, Reason::BreakerOpen | Reason::Starting);
+            is_not_tried || fault.reason.is_failure_of_backend()
+        }
         CallError::Protocol(_) => false,
     }
 }

@@ -210,20 +210,27 @@ impl Binary<'_> {
                 "uri": kept.uri,
                 "name": format!("{} ({})", self.what, self.media_type),
                 "mimeType": self.media_type,
-                "size": Size::of_base64(self.base64.len() as u64).bytes(),
+                "size": self.bytes(),
             }),
             (None, kept) => json!({ "type": "text", "text": self.words(kept) }),
         }
+    }
+
+    /// How many bytes it decodes to.
+    fn bytes(&self) -> u64 {
+        let fill = self.base64.iter().rev().take_while(|byte| **byte == b'=');
+        let characters = self.base64.len() - fill.count();
+        Size::of_base64(characters as u64).bytes()
     }
 
     fn words(&self, kept: &Result<KeptResult, Missing>) -> String {
         let Self {
             what, media_type, ..
         } = self;
-        let bytes = match self.base64.len() {
+        let bytes = match self.bytes() {
             // More than could be held.
             0 => String::new(),
-            length => format!(", {} bytes", Size::of_base64(length as u64).bytes()),
+            bytes => format!(", {bytes} bytes"),
         };
         let (is, became) = match kept {
             Ok(kept) => (

@@ -18,7 +18,8 @@ use switchboard_protocol::call::Sink;
 use switchboard_protocol::delivery::{Redactor, STEP, StepwiseRedaction};
 use switchboard_telemetry::{BackendMetrics, IgnoredMessage};
 
-/// How many notifications of a call wait behind a large one; further ones are dropped and counted.
+/// How many notifications of a call wait, a large one and those behind it, before the call has its turn; further
+/// ones are dropped and counted.
 const MAX_WAITING: usize = 256;
 /// How many bytes of them wait, beside one of any size.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
@@ -67,6 +68,10 @@ struct Waiting {
     has_first: bool,
     others: VecDeque<Bytes>,
     bytes: usize,
+    /// How many were put in since the call was polled last.
+    since_polled: usize,
+    /// Whether nobody will tell what is put in any more.
+    is_over: bool,
 }
 
 impl Waiting {
@@ -74,12 +79,15 @@ impl Waiting {
         !self.has_first && self.others.is_empty()
     }
 
+    /// Adds one; `false`: there is no room, or so many came that the call, with its deadline, has to have its
+    /// turn first.
     fn put(&mut self, notification: Bytes) -> bool {
         let bytes = self.bytes + notification.len();
         let fits = self.others.is_empty() || bytes <= MAX_WAITING_BYTES;
-        if !fits || self.others.len() >= MAX_WAITING {
+        if !fits || self.is_over || self.since_polled >= MAX_WAITING {
             return false;
         }
+        self.since_polled += 1;
         self.bytes = bytes;
         self.others.push_back(notification);
         true
@@ -89,6 +97,10 @@ impl Waiting {
         let first = self.others.pop_front();
         self.bytes -= first.as_ref().map_or(0, Bytes::len);
         self.has_first = first.is_some();
+        if !self.has_first {
+            // The call is polled next.
+            self.since_polled = 0;
+        }
         first
     }
 }
@@ -190,6 +202,12 @@ impl Notifications {
     fn begin_next(&mut self) {
         let next = self.shared.waiting.lock().take_first();
         self.first = next.map(|text| Steps::new(&*self.shared.redactor, text));
+    }
+}
+
+impl Drop for Notifications {
+    fn drop(&mut self) {
+        self.shared.waiting.lock().is_over = true;
     }
 }
 

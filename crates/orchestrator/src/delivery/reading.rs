@@ -67,12 +67,13 @@ impl Delivery<'_> {
         loop {
             match next(&mut *stream).await {
                 Ok(Piece::Bytes(piece)) => {
-                    if let Some(so_far) = &mut pieces {
-                        if so_far.take(&piece, reading.within) {
-                            continue;
-                        }
-                        reading.join(std::mem::take(so_far));
-                        pieces = None;
+                    if let Some(so_far) = &mut pieces
+                        && so_far.take(&piece, reading.within)
+                    {
+                        continue;
+                    }
+                    if let Some(so_far) = pieces.take() {
+                        reading.join(so_far);
                     }
                     if !reading.add(&piece) {
                         stream.cut_off();

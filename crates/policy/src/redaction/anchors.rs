@@ -5,7 +5,7 @@
 //! three bytes, tells for most of them that there is nothing. What each costs does not depend on how many
 //! anchors there are.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use smallvec::SmallVec;
 
 use super::work;
@@ -23,8 +23,8 @@ pub(super) struct Anchors {
     /// Anchors.
     wholes: Bits,
     beginners: HashMap<Anchor, Beginners, foldhash::fast::FixedState>,
-    /// The beginnings of anchors, of one, two and three bytes.
-    beginnings: HashMap<[u8; 3], (), foldhash::fast::FixedState>,
+    /// What anchors begin with: one, two and three bytes.
+    prefixes: HashSet<[u8; 3], foldhash::fast::FixedState>,
 }
 
 /// Bits of a table, as a power of two: 64 KiB, of which a text touches few lines. With the anchors of all types
@@ -33,6 +33,15 @@ pub(super) struct Anchors {
 const WIDTH: u32 = 19;
 /// Its words.
 const WORDS: usize = 1 << (WIDTH - 6);
+
+/// How an escape of JSON begins that stands for one of the first 256 characters. It is an anchor itself: what it
+/// stands in the place of a letter of has none as it is written.
+pub(super) const ESCAPE: Anchor = *b"\\u00";
+
+/// The anchor that a text begins with.
+pub(super) fn anchor_of(text: &[u8]) -> Option<Anchor> {
+    text.first_chunk().copied()
+}
 
 impl Anchors {
     /// The anchors of things with these numbers.
@@ -44,22 +53,25 @@ impl Anchors {
                 known.push(number);
             }
         }
+        if !beginners.is_empty() {
+            beginners.entry(ESCAPE).or_default();
+        }
         let (mut parts, mut wholes) = (Bits::default(), Bits::default());
-        let mut beginnings = HashMap::default();
+        let mut prefixes = HashSet::default();
         for anchor in beginners.keys() {
             wholes.set(hash(*anchor));
             for part in anchor.windows(3) {
                 parts.set(hash_of_three([part[0], part[1], part[2], 0]));
             }
             for length in 1..=3 {
-                beginnings.insert(padded(&anchor[..length]), ());
+                prefixes.insert(padded(&anchor[..length]));
             }
         }
         Self {
             parts,
             wholes,
             beginners,
-            beginnings,
+            prefixes,
         }
     }
 
@@ -121,7 +133,7 @@ impl Anchors {
 
     /// Whether an anchor may begin with these one to three bytes.
     pub(super) fn may_begin(&self, bytes: &[u8]) -> bool {
-        self.beginnings.contains_key(&padded(bytes))
+        self.prefixes.contains(&padded(bytes))
     }
 
     fn is_anchor(&self, text: &[u8], place: usize) -> bool {

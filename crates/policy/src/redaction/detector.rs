@@ -88,9 +88,6 @@ impl Detector {
         things.extend(of_types.map(|shape| (Thing::Shape(*shape), labels.of(shape.name))));
         let of_types = NAMED.iter().filter(|named| types.contains(named.name));
         things.extend(of_types.map(|named| (Thing::Named(named), labels.of(named.name))));
-        if !things.is_empty() {
-            things.push((Thing::Escape, 0));
-        }
         let numbered = things.iter().zip(0_u32..);
         let anchors = numbered.flat_map(|((thing, _), number)| {
             thing

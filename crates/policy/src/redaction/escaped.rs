@@ -33,13 +33,13 @@ impl Detector {
         &self,
         text: &Text<'_>,
         escape: usize,
-        from: usize,
+        least: usize,
     ) -> (usize, Known) {
         let (escaped, next) = match text.char_at(escape) {
             Ok(escaped) => escaped,
             Err(Stop::End) => return (escape, Known::NoneBefore(escape + 1)),
             Err(Stop::More) => {
-                let open = self.may_begin_before(text, escape, from);
+                let open = self.may_begin_before(text, escape, least);
                 return (open, Known::Open(open));
             }
         };
@@ -48,7 +48,7 @@ impl Detector {
             if !self.places.may_have(escaped, place) {
                 continue;
             }
-            let Some(start) = letters_before(text, escape, place, from) else {
+            let Some(start) = letters_before(text, escape, place, least) else {
                 continue;
             };
             let mut anchor = [0; 4];
@@ -72,9 +72,9 @@ impl Detector {
     }
 
     /// Where something may begin that goes on with an escape at this place, of which not all is known.
-    pub(super) fn may_begin_before(&self, text: &Text<'_>, escape: usize, from: usize) -> usize {
+    pub(super) fn may_begin_before(&self, text: &Text<'_>, escape: usize, least: usize) -> usize {
         let may_begin = |count: &usize| {
-            let start = letters_before(text, escape, *count, from);
+            let start = letters_before(text, escape, *count, least);
             start.is_some_and(|start| self.anchors.may_begin(&text.bytes[start..escape]))
         };
         let count = (1..4).rev().find(may_begin).unwrap_or_default();
@@ -83,8 +83,8 @@ impl Detector {
 }
 
 /// Where so many letters begin that stand right before an escape, as they are.
-fn letters_before(text: &Text<'_>, escape: usize, count: usize, from: usize) -> Option<usize> {
-    let start = escape.checked_sub(count).filter(|start| *start >= from)?;
+fn letters_before(text: &Text<'_>, escape: usize, count: usize, least: usize) -> Option<usize> {
+    let start = escape.checked_sub(count).filter(|start| *start >= least)?;
     work::note(count);
     let mut letters = text.bytes[start..escape].iter();
     letters

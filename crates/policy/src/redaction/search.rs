@@ -1,9 +1,10 @@
 //! The search for all that a detector knows.
 
+use super::anchors::ESCAPE;
 use super::detector::{Detector, Label};
 use super::patterns::Pattern;
 use super::text::{Before, Text};
-use super::things::{ESCAPE, Thing};
+use super::things::Thing;
 use super::token::Attempt;
 
 /// A part of a text that is to be replaced.
@@ -16,6 +17,8 @@ pub(super) struct Finding {
     pub(super) is_anywhere: bool,
     /// Whether a pattern of the operator matches it.
     is_of_pattern: bool,
+    /// Where what told it begins: itself, or a name or a scheme before it.
+    told_at: usize,
 }
 
 /// How far a search has come.
@@ -86,6 +89,14 @@ impl Search {
                 }
                 first = earlier(first, *known);
             }
+            if !text.is_whole
+                && let (Known::Finding(told), Known::Finding(found)) = (self.by_anchor, first)
+                && told.start >= limit
+                && told.told_at < found.end
+            {
+                // What told it has to be there still when it is decided about.
+                return Some(limit.min(told.told_at).min(found.start).max(self.at));
+            }
             let finding = match first {
                 Known::Open(open) => return Some(open.min(limit)),
                 Known::NoneBefore(_) => return is_last.then_some(limit),
@@ -93,7 +104,7 @@ impl Search {
                 Known::Finding(finding) => finding,
             };
             if finding.start >= limit && !text.is_whole {
-                return Some(limit.max(self.at));
+                return Some(limit.min(finding.told_at).max(self.at));
             }
             self.at = finding.end;
             findings.push(finding);
@@ -147,13 +158,17 @@ impl Pattern {
         let found = self.regex.find_at(&text.bytes[..end], from);
         match found.filter(|found| found.start() < until) {
             None => Known::NoneBefore(until),
-            Some(found) => Known::Finding(Finding {
-                start: start_of_escape(text, found.start()).max(least),
-                end: text.end_of_escape(found.end()).unwrap_or(text.bytes.len()),
-                label,
-                is_anywhere: true,
-                is_of_pattern: true,
-            }),
+            Some(found) => {
+                let start = start_of_escape(text, found.start()).max(least);
+                Known::Finding(Finding {
+                    start,
+                    end: text.end_of_escape(found.end()).unwrap_or(text.bytes.len()),
+                    label,
+                    is_anywhere: true,
+                    is_of_pattern: true,
+                    told_at: start,
+                })
+            }
         }
     }
 }
@@ -183,7 +198,14 @@ impl Detector {
         while let Some(place) = self.anchors.next(text.bytes, at, until) {
             match self.at(text, place, least) {
                 Known::NoneBefore(_) => at = place + 1,
-                Known::Open(open) => return Known::Open(before_backslashes(text, open, least)),
+                Known::Open(open) => {
+                    let open = before_backslashes(text, open, least);
+                    // Letters before it may go on with an escape that is a part of it.
+                    let mut anchor = text.bytes[place..].iter().take(4);
+                    let escape = anchor.position(|byte| *byte == b'\\');
+                    let begun = escape.map(|escape| self.begun_before(text, place + escape, least));
+                    return Known::Open(open.min(begun.unwrap_or(open)));
+                }
                 finding @ Known::Finding(_) => return finding,
             }
         }
@@ -191,10 +213,8 @@ impl Detector {
         if !text.is_whole && until >= length {
             let mut ends = length.saturating_sub(3).max(at)..length;
             let is_escape = |end: &usize| ESCAPE.starts_with(&text.bytes[*end..]);
-            let escape = ends.clone().find(is_escape).map(|end| {
-                let escape = before_backslashes(text, end, least);
-                self.may_begin_before(text, escape, least)
-            });
+            let escape = ends.clone().find(is_escape);
+            let escape = escape.map(|end| self.begun_before(text, end, least));
             let open = ends.find(|end| self.anchors.may_begin(&text.bytes[*end..]));
             let open = open.map(|open| before_backslashes(text, open, least));
             if let Some(open) = escape.into_iter().chain(open).min() {
@@ -205,8 +225,8 @@ impl Detector {
     }
 
     /// What stands at a place where an anchor does: the longest.
-    fn at(&self, text: &Text<'_>, place: usize, from: usize) -> Known {
-        let (place, found) = self.longest_at(text, place, from);
+    fn at(&self, text: &Text<'_>, place: usize, least: usize) -> Known {
+        let (place, found) = self.longest_at(text, place, least);
         let Known::Finding(mut finding) = found else {
             return found;
         };
@@ -216,7 +236,10 @@ impl Detector {
                 Known::Finding(inner)
                     if inner.start == finding.start && inner.end >= finding.end =>
                 {
-                    finding = inner;
+                    finding = Finding {
+                        told_at: finding.told_at,
+                        ..inner
+                    };
                 }
                 Known::Open(_) => return Known::Open(place),
                 _ => {}
@@ -226,21 +249,28 @@ impl Detector {
             && ESCAPES.contains(&text.bytes[finding.start])
         {
             // Else a backslash would be left before something that it does not go with.
-            finding.start = before_backslashes(text, finding.start, from);
+            finding.start = before_backslashes(text, finding.start, least);
         }
+        finding.told_at = before_backslashes(text, finding.told_at, least).min(finding.start);
         Known::Finding(finding)
     }
 
+    /// Where something may begin that goes on with the escape that stands here or begins before here,
+    /// and with the backslashes before it.
+    fn begun_before(&self, text: &Text<'_>, escape: usize, least: usize) -> usize {
+        let escape = before_backslashes(text, escape, least);
+        before_backslashes(text, self.may_begin_before(text, escape, least), least)
+    }
+
     /// The longest of what begins with the anchor at a place, and where it begins.
-    fn longest_at(&self, text: &Text<'_>, place: usize, from: usize) -> (usize, Known) {
+    fn longest_at(&self, text: &Text<'_>, place: usize, least: usize) -> (usize, Known) {
         let Some(anchor) = text.bytes[place..].first_chunk::<4>() else {
             return (place, Known::NoneBefore(place + 1));
         };
         let beginners = self.anchors.beginners(*anchor);
         let longest = self.longest_of(text, place, beginners);
-        let is_escape = |number: &u32| matches!(self.things[*number as usize].0, Thing::Escape);
-        if matches!(longest, Known::NoneBefore(_)) && beginners.iter().any(is_escape) {
-            return self.through_escape(text, before_backslashes(text, place, from), from);
+        if matches!(longest, Known::NoneBefore(_)) && *anchor == ESCAPE {
+            return self.through_escape(text, before_backslashes(text, place, least), least);
         }
         (place, longest)
     }
@@ -261,6 +291,7 @@ impl Detector {
                         label: *label,
                         is_anywhere,
                         is_of_pattern: false,
+                        told_at: place.min(start),
                     };
                     if longest.is_none_or(|longest| end > longest.end) {
                         longest = Some(finding);
@@ -278,10 +309,10 @@ const LOOK_AHEAD: usize = 4;
 const ESCAPES: &[u8] = b"\"\\/bfnrtu";
 
 /// The first of the backslashes that stand right before a place.
-fn before_backslashes(text: &Text<'_>, place: usize, from: usize) -> usize {
+fn before_backslashes(text: &Text<'_>, place: usize, least: usize) -> usize {
     place
         .saturating_sub(text.backslashes_before(place))
-        .max(from)
+        .max(least)
 }
 
 /// Where the escape begins in whose middle this place is; this place if it is in none.

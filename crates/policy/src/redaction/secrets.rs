@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
-use super::anchors::Anchor;
+use super::anchors::{Anchor, anchor_of};
 use super::text::{Before, Stop, Text};
 use super::token::Attempt;
 
@@ -92,7 +92,7 @@ pub(super) struct Form {
 impl Form {
     /// What it begins with.
     pub(super) fn anchor(&self) -> Option<Anchor> {
-        self.bytes.first_chunk::<4>().copied()
+        anchor_of(&self.bytes)
     }
 
     /// Whether it stands at this place.
@@ -116,7 +116,9 @@ impl Form {
     fn found(&self, text: &Text<'_>, start: usize, end: usize) -> Attempt {
         if self.is_number {
             let is_digit = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_digit());
-            if is_digit(text.back(start, 1)) || is_digit(text.bytes.get(end).copied()) {
+            // One before it may be the last of an escape.
+            let follows_digit = text.before(start) == Before::Word && is_digit(text.back(start, 1));
+            if follows_digit || is_digit(text.bytes.get(end).copied()) {
                 return Attempt::No;
             }
             if end == text.bytes.len() && !text.is_whole {
@@ -182,13 +184,13 @@ pub(super) fn forms(value: &str) -> Vec<Form> {
         add(json.into_bytes(), plain, false);
     }
     for url in in_url(value) {
-        for nested in written(&url) {
+        for nested in written_otherwise(&url) {
             add(nested.into_bytes(), plain, false);
         }
         add(url.into_bytes(), plain, false);
     }
     for base64 in in_base64(value.as_bytes()) {
-        for written in written(&base64) {
+        for written in written_otherwise(&base64) {
             add(written.into_bytes(), Some(base64.as_bytes()), true);
         }
         add(base64.clone().into_bytes(), Some(base64.as_bytes()), true);
@@ -199,12 +201,11 @@ pub(super) fn forms(value: &str) -> Vec<Form> {
 /// A text that is compared through escapes, as it may stand in JSON, in JSON within JSON and in URLs: in those
 /// ways that it has to be looked for in by other anchors. Those with an escape such as `\u002b` need
 /// none.
-pub(super) fn written(text: &str) -> BTreeSet<String> {
+pub(super) fn written_otherwise(text: &str) -> BTreeSet<String> {
     let begins_otherwise = |written: &String| {
-        let anchor = |text: &str| text.as_bytes().first_chunk::<4>().copied();
-        let begins = anchor(written);
+        let begins = anchor_of(written.as_bytes());
         let is_code = begins.is_some_and(|anchor| anchor.windows(2).any(|pair| pair == b"\\u"));
-        begins != anchor(text) && !is_code
+        begins != anchor_of(text.as_bytes()) && !is_code
     };
     let json = in_json(text);
     let nested: Vec<_> = json.iter().flat_map(|json| in_json(json)).collect();

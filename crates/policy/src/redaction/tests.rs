@@ -225,6 +225,85 @@ fn a_pattern_within_a_name_hides_no_value_from_pieces() {
 }
 
 #[test]
+fn what_a_name_or_a_scheme_tells_is_found_in_pieces_beside_a_pattern() {
+    let redactor = redactor(
+        &[],
+        &[
+            ("employee", r"\bEMP-[0-9]{6}\b"),
+            ("note", "note: [a-z]{1,200};"),
+        ],
+    );
+    for (text, expected) in [
+        (
+            r#"{"a":"DSN postgres://app:k9Qx2m@db"}"#,
+            r#"{"a":"DSN postgres://app:[redacted:url_password]@db"}"#,
+        ),
+        (
+            r#"{"a":"note: b; Authorization: Bearer k7Qx2mT9k7Qx2mT9x, EMP-123456"}"#,
+            r#"{"a":"[redacted:note] Authorization: Bearer [redacted:authorization_header], [redacted:employee]"}"#,
+        ),
+    ] {
+        assert_eq!(whole(&redactor, text), expected);
+        for at in 0..=text.len() {
+            let pieces = in_pieces(&redactor, text.as_bytes(), &[at]);
+            assert_eq!(pieces, expected, "at {at}");
+        }
+        let all: Vec<_> = (1..text.len()).collect();
+        assert_eq!(in_pieces(&redactor, text.as_bytes(), &all), expected);
+    }
+}
+
+#[test]
+fn what_begins_with_an_escape_hides_no_letters_before_it() {
+    let redactor = redactor(&["+abcdefgh12", "s3cr3t-value-42", "041abcdxyz9"], &[]);
+    for text in [
+        r#"{"a":"s3\u0063r3t-value-42"}"#,
+        r#"{"a":"041\\u0061bcdxyz9"}"#,
+        r#"{"a":"\u002babcdefgh12"}"#,
+    ] {
+        for at in 0..=text.len() {
+            let pieces = in_pieces(&redactor, text.as_bytes(), &[at]);
+            assert_eq!(pieces, r#"{"a":"[redacted:secret]"}"#, "{text} at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_number_is_one_behind_an_escape() {
+    let redactor = redactor(&["48151623"], &[]);
+    for text in [
+        r#"{"a":"\u002748151623\u0027"}"#,
+        r#"{"a":"id\u002048151623"}"#,
+    ] {
+        assert!(
+            whole(&redactor, text).contains("[redacted:secret]"),
+            "{text}"
+        );
+    }
+    let longer = r#"{"a":"148151623"}"#;
+    assert_eq!(whole(&redactor, longer), longer);
+}
+
+#[test]
+fn a_secret_that_ends_with_backslashes_leaves_json_however_deep() {
+    for secret in [
+        "a00RPAdXCnASQJ\\",
+        "b01RPAdXCnASQJ\\\\",
+        "c02RPAdXCnASQJ\\\\\\",
+    ] {
+        let redactor = redactor(&[secret], &[]);
+        let mut text = secret.to_owned();
+        for depth in 0..6 {
+            text = serde_json::json!({ "v": text }).to_string();
+            let redacted = whole(&redactor, &text);
+            assert!(redacted.contains("[redacted:secret]"), "depth {depth}");
+            let read = serde_json::from_str::<Value>(&redacted);
+            assert!(read.is_ok(), "depth {depth}: {redacted}");
+        }
+    }
+}
+
+#[test]
 fn patterns_have_bounds() {
     for (pattern, problem) in [
         ("a+", "may match without end"),

@@ -4,8 +4,9 @@ use super::memory::Memory;
 use super::token::Chars;
 use super::work;
 
-/// How many backslashes in a row are looked at: those of a quote in JSON in JSON in JSON are seven.
-const MAX_BACKSLASHES: usize = 15;
+/// How many backslashes in a row are looked at: those of a quote in JSON in JSON in JSON are seven, of a backslash
+/// there eight.
+const MAX_BACKSLASHES: usize = 63;
 
 /// How many URLs in URLs are looked through.
 const MAX_LAYERS: usize = 4;
@@ -240,7 +241,9 @@ impl<'t> Text<'t> {
 
     /// Where the escape ends in whose middle this place is; this place if it is in none.
     pub(super) fn end_of_escape(&self, at: usize) -> Result<usize, Stop> {
-        if self.backslashes_before(at) % 2 == 1 {
+        // However many there are: else the string would end elsewhere.
+        let is_one = |back: &usize| self.back(at, *back) == Some(b'\\');
+        if (1..).take_while(is_one).count() % 2 == 1 {
             return match self.bytes.get(at) {
                 None => Err(self.stop()),
                 Some(b'u') if at + 5 > self.bytes.len() => Err(self.stop()),

@@ -1,7 +1,8 @@
 //! What may stand at a place where an anchor does.
 
+use super::anchors::{Anchor, anchor_of};
 use super::named;
-use super::secrets::{Form, written};
+use super::secrets::{Form, written_otherwise};
 use super::shapes::Shape;
 use super::text::Text;
 use super::token::{Attempt, Part, Token};
@@ -13,12 +14,7 @@ pub(super) enum Thing {
     Token(&'static Token),
     Named(&'static Named),
     Shape(Shape),
-    /// An escape in the place of one of the first four letters: what it stands in is found through it.
-    Escape,
 }
-
-/// How an escape of JSON begins that stands for one of the first 256 characters.
-pub(super) const ESCAPE: [u8; 4] = *b"\\u00";
 
 impl Thing {
     /// Whether it stands at a place where one of its anchors does.
@@ -28,26 +24,23 @@ impl Thing {
             Self::Token(token) => token.at(text, place),
             Self::Named(named) => named::named(text, place, named),
             Self::Shape(shape) => (shape.at)(text, place),
-            Self::Escape => Attempt::No,
         }
     }
 
     /// With what it may begin.
-    pub(super) fn anchors(&self) -> Vec<[u8; 4]> {
-        let first = |text: &[u8]| text.first_chunk::<4>().copied();
+    pub(super) fn anchors(&self) -> Vec<Anchor> {
         match self {
             Self::Form(form) => form.anchor().into_iter().collect(),
             Self::Token(token) => token.anchors(),
             Self::Named(named) => named
                 .words
                 .iter()
-                .filter_map(|word| first(word.as_bytes()))
+                .filter_map(|word| anchor_of(word.as_bytes()))
                 .collect(),
             Self::Shape(shape) => (shape.anchors)()
                 .iter()
-                .filter_map(|text| first(text))
+                .filter_map(|text| anchor_of(text))
                 .collect(),
-            Self::Escape => vec![ESCAPE],
         }
     }
 }
@@ -55,7 +48,7 @@ impl Thing {
 impl Token {
     /// How it may begin, in four bytes, as programs escape it too; where the prefix is shorter, with each
     /// character that may follow.
-    fn anchors(&self) -> Vec<[u8; 4]> {
+    fn anchors(&self) -> Vec<Anchor> {
         let mut anchors = Vec::new();
         for start in self.starts {
             let mut beginnings = vec![start.as_bytes().to_vec()];
@@ -66,12 +59,15 @@ impl Token {
                     beginnings.extend(longer);
                 }
             }
-            let escaped: Vec<_> = written(start).into_iter().map(String::into_bytes).collect();
+            let escaped: Vec<_> = written_otherwise(start)
+                .into_iter()
+                .map(String::into_bytes)
+                .collect();
             anchors.extend(
                 beginnings
                     .iter()
                     .chain(&escaped)
-                    .filter_map(|text| text.first_chunk::<4>().copied()),
+                    .filter_map(|text| anchor_of(text)),
             );
         }
         anchors

@@ -6,12 +6,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use prometheus::core::{Collector as _, MetricVec, MetricVecBuilder};
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::operations::Operations;
 use super::processes::{ProcessFamilies, ProcessMetrics};
-use super::{GaugeShare, Metrics, counters, families, gauges, handles, histogram};
+use super::{GaugeShare, Metrics, counters, families, forget_series, gauges, handles, histogram};
 use crate::labels::{
     BackendState, BreakerTurn, CacheOutcome, ErrorType, FallbackOutcome, IgnoredMessage,
     MethodLabel, Refusal, Retry,
@@ -125,29 +124,6 @@ impl Metrics {
         self.backends.forget(name);
         forget_series(&self.results_capped, "backend", name);
         forget_series(&self.redactions, "place", name);
-    }
-}
-
-/// Takes away the series whose `label` has this value.
-pub(super) fn forget_series<B: MetricVecBuilder>(family: &MetricVec<B>, label: &str, value: &str) {
-    retain_series(family, |labels| labels.get(label) != Some(&value));
-}
-
-/// Takes away the series whose labels are not among those that stay.
-pub(super) fn retain_series<B: MetricVecBuilder>(
-    family: &MetricVec<B>,
-    stays: impl Fn(&HashMap<&str, &str>) -> bool,
-) {
-    for shown in family.collect() {
-        for metric in shown.get_metric() {
-            let labels = metric.get_label().iter();
-            let labels: HashMap<&str, &str> =
-                labels.map(|pair| (pair.name(), pair.value())).collect();
-            if !stays(&labels) {
-                // The only error is that it is gone already.
-                let _ = family.remove(&labels);
-            }
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Registry};
 
-use super::backends::retain_series;
+use super::retain_series;
 use super::{counters, families, gauges, handles};
 use crate::labels::{LimitDecision, StoreFailure};
 

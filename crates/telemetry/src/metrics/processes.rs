@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus::{Counter, CounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::backends::forget_series;
 use super::families;
+use super::forget_series;
 use super::{gauges, register};
 
 /// The families, of which a backend has its handles once it has processes.

@@ -29,7 +29,7 @@ const MAX_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The tasks of one backend.
 pub(crate) struct Tasks {
     /// What tells this process from every other: a number by chance.
-    owner: u64,
+    process: u64,
     next: AtomicU64,
     books: Mutex<Books>,
 }
@@ -62,7 +62,7 @@ impl Drop for Room<'_> {
 impl Default for Tasks {
     fn default() -> Self {
         Self {
-            owner: fastrand::u64(..),
+            process: fastrand::u64(..),
             next: AtomicU64::new(1),
             books: Mutex::default(),
         }
@@ -114,7 +114,7 @@ pub(super) struct Asking {
 impl Tasks {
     /// What the orchestrator knows a task by.
     pub(super) fn name(&self, number: u64) -> String {
-        format!("{:x}.{number}", self.owner)
+        format!("{:x}.{number}", self.process)
     }
 
     /// Whether it knows of none.
@@ -125,8 +125,8 @@ impl Tasks {
 
     /// The task of this principal that has this name.
     pub(super) fn find(&self, name: &str, principal: &str) -> Option<Arc<Task>> {
-        let (owner, number) = name.split_once('.')?;
-        if u64::from_str_radix(owner, 16) != Ok(self.owner) {
+        let (process, number) = name.split_once('.')?;
+        if u64::from_str_radix(process, 16) != Ok(self.process) {
             return None;
         }
         let task = self.find_number(number.parse().ok()?)?;

@@ -30,7 +30,7 @@ pub(in crate::legacy) async fn exchange_to_end(
         return Ok(made);
     };
     let cancel = CancelTask {
-        told: Some((inner, Arc::clone(&connection), id.clone().into_owned())),
+        task: Some((inner, Arc::clone(&connection), id.clone().into_owned())),
     };
     let out = about("tasks/result", &id);
     let ended = connection.link.request(&connection.wire, out, again).await;
@@ -52,27 +52,27 @@ pub(in crate::legacy) async fn exchange_to_end(
 
 /// Cancels a task that nobody waits for any more.
 struct CancelTask {
-    told: Option<(Arc<Inner>, Arc<Connection>, String)>,
+    task: Option<(Arc<Inner>, Arc<Connection>, String)>,
 }
 
 impl CancelTask {
     fn disarm(mut self) {
-        self.told = None;
+        self.task = None;
     }
 }
 
 impl Drop for CancelTask {
     fn drop(&mut self) {
-        let Some((inner, connection, id)) = self.told.take() else {
+        let Some((inner, connection, id)) = self.task.take() else {
             return;
         };
         let tasks = inner.tasks.clone();
         tasks.spawn(async move {
             let out = about("tasks/cancel", &id);
-            let told = connection
+            let request = connection
                 .link
                 .request(&connection.wire, out, Watch::deaf());
-            let _ = timeout(SMALL_REQUEST, told).await;
+            let _ = timeout(SMALL_REQUEST, request).await;
         });
     }
 }

@@ -205,6 +205,9 @@ fn what_waits_has_bounds_and_what_is_dropped_is_counted() {
     assert!(heard.offer(text(STEP + 1)));
     let small = std::iter::repeat_with(|| heard.offer(text(1)));
     assert_eq!(small.take_while(|taken| *taken).count(), MAX_WAITING - 1);
+    // However fast they are told, the call has its turn before more come.
+    assert!(notifications.poll_told(&mut context).is_pending());
+    assert!(!heard.offer(text(1)));
     while notifications.poll_told(&mut context).is_pending() {}
     // The sink took three.
     let dropped = most - 1 + MAX_WAITING;
@@ -215,4 +218,7 @@ fn what_waits_has_bounds_and_what_is_dropped_is_counted() {
         )),
         "{text}"
     );
+    // Nobody is left to tell a large one.
+    scene.notifications = None;
+    assert!(!heard.offer(self::text(STEP + 1)));
 }

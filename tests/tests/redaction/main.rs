@@ -1,7 +1,6 @@
 //! Secrets in what comes back: of the configuration and of services, in results, whole and arriving, in
 //! errors, notifications, logs, metrics and the audit. The commands of `docs/redaction.md` are run at the end.
 
-#[path = "redaction/places.rs"]
 mod places;
 
 use std::time::Duration;
