@@ -17,8 +17,9 @@ use crate::wire::Era;
 const CONNECTIONS: usize = 16;
 /// The most pages that are read.
 const MAX_PAGES: usize = 100;
-/// How much shorter a page may be than when it was learned: its id is written in digits.
-const ID_DIGITS: usize = 20;
+/// By so much a page may be shorter than the first one was, in bytes: by an id of fewer digits, and by what
+/// the gateway says of a backend that was starting.
+const MAY_BE_LESS: usize = 512;
 /// One pass over the shortest list is made for so many of `--calls`, and fewer over longer ones.
 const ONE_IN: u64 = 2;
 /// Tools that are listed for each pass that is left out.
@@ -82,7 +83,7 @@ async fn learn(target: &Target) -> Result<(Vec<Bytes>, Script), Failure> {
     loop {
         let mut step = target.page(cursor.as_deref())?;
         let page = connection.ask_for_message(&step).await?;
-        step.expected = Expected::Result(page.len().saturating_sub(ID_DIGITS));
+        step.expected = Expected::Result(page.len().saturating_sub(MAY_BE_LESS));
         steps.push(step);
         let read: Page<'_> = serde_json::from_slice(&page).map_err(Failure::at("no page"))?;
         cursor = read.result.next_cursor.map(Cow::into_owned);
