@@ -1,6 +1,5 @@
 //! What has escapes among its first letters.
 
-use super::super::whole::Whole;
 use super::*;
 
 /// The text with the character at this place as an escape of JSON, behind so many backslashes.
@@ -18,32 +17,6 @@ fn with_escape(text: &str, place: usize, backslashes: usize) -> String {
     )
 }
 
-/// What all ways of looking through a text make of it.
-fn redacted(redactor: &PlaceRedactor, text: &str) -> String {
-    let redacted = whole(redactor, text);
-    for at in 0..=text.len() {
-        assert_eq!(
-            in_pieces(redactor, text.as_bytes(), &[at]),
-            redacted,
-            "{text} cut at {at}"
-        );
-    }
-    let all: Vec<_> = (1..text.len()).collect();
-    assert_eq!(
-        in_pieces(redactor, text.as_bytes(), &all),
-        redacted,
-        "{text}"
-    );
-    let mut steps = Whole::new(&redactor.detector, true);
-    while !steps.go_on(&redactor.detector, &redactor.counts, text.as_bytes(), 1) {}
-    let stepwise = steps.into_redacted(text.as_bytes());
-    let stepwise = stepwise.map_or(text.into(), |text| {
-        String::from_utf8_lossy(&text).into_owned()
-    });
-    assert_eq!(stepwise, redacted, "{text} in steps");
-    redacted
-}
-
 #[test]
 fn an_escape_among_the_first_letters_hides_no_secret() {
     use base64::Engine as _;
@@ -57,7 +30,7 @@ fn an_escape_among_the_first_letters_hides_no_secret() {
             for backslashes in [1, 2, 4] {
                 let escaped = with_escape(&form, place, backslashes);
                 let text = format!(r#"{{"a":"b {escaped}"}}"#);
-                let redacted = redacted(&redactor, &text);
+                let redacted = every_way(&redactor, &text);
                 assert!(
                     redacted.starts_with(r#"{"a":"b [redacted:secret]"#),
                     "{text}: {redacted}"
@@ -70,7 +43,7 @@ fn an_escape_among_the_first_letters_hides_no_secret() {
             .fold(form, |text, place| with_escape(&text, place, 1));
         for escaped in [twice, all] {
             let text = format!(r#"{{"a":"b{escaped}"}}"#);
-            let redacted = redacted(&redactor, &text);
+            let redacted = every_way(&redactor, &text);
             assert!(
                 redacted.contains("b[redacted:secret]"),
                 "{text}: {redacted}"
@@ -102,7 +75,7 @@ fn an_escape_among_the_first_letters_hides_no_token() {
         for place in start..start + 4 {
             let escaped = with_escape(&token, place, 1);
             let text = format!(r#"{{"a":"x {escaped}\n"}}"#);
-            let redacted = redacted(&redactor, &text);
+            let redacted = every_way(&redactor, &text);
             assert!(
                 redacted.contains(&format!("[redacted:{kind}]")),
                 "{text}: {redacted}"
@@ -111,7 +84,7 @@ fn an_escape_among_the_first_letters_hides_no_token() {
         // What is part of a longer word is none.
         if start == 0 && kind != "github_token" {
             let text = format!(r#"{{"a":"x{}"}}"#, with_escape(&token, 2, 1));
-            assert_eq!(redacted(&redactor, &text), text);
+            assert_eq!(every_way(&redactor, &text), text);
         }
     }
 }
@@ -125,7 +98,7 @@ fn what_stands_behind_a_name_is_found_through_escapes_in_it() {
             r#"{{"a":"{}={value}"}}"#,
             with_escape("DD_API_KEY", place, 1)
         );
-        let redacted = redacted(&redactor, &text);
+        let redacted = every_way(&redactor, &text);
         assert!(
             redacted.ends_with(r#"=[redacted:datadog_key]"}"#),
             "{redacted}"
@@ -145,7 +118,7 @@ fn an_escape_before_is_no_letter_of_it() {
         // What is escaped is no letter of any.
         r#"{"a":"ns\u00e9cret1234 nse\u003cret1234 ns\u0365cret1234"}"#,
     ] {
-        assert_eq!(redacted(&redactor, text), text);
+        assert_eq!(every_way(&redactor, text), text);
     }
 }
 
@@ -174,7 +147,7 @@ fn a_secret_that_begins_with_what_is_escaped_is_found() {
             }
             let text = format!(r#"{{"a":{written}}}"#);
             assert_eq!(
-                redacted(&redactor, &text),
+                every_way(&redactor, &text),
                 r#"{"a":"[redacted:secret]"}"#,
                 "{text}"
             );
@@ -213,7 +186,7 @@ fn base64_is_found_as_programs_escape_it() {
                 .replace('=', "%3d"),
         ] {
             let text = format!(r#"{{"a":"{written}"}}"#);
-            let redacted = redacted(&redactor, &text);
+            let redacted = every_way(&redactor, &text);
             assert!(
                 redacted.starts_with(r#"{"a":"[redacted:secret]"#),
                 "{text}: {redacted}"
