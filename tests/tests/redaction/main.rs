@@ -145,6 +145,29 @@ async fn a_result_that_arrives_in_pieces_has_none() {
     assert_eq!(answer.result()["content"][0]["text"], expected);
 }
 
+/// What is added to a legacy server's result makes pieces of it.
+#[tokio::test]
+async fn a_pattern_hides_no_password_of_a_legacy_server() {
+    let fake = FakeHttp::start(Transport::Legacy, "a").await;
+    let front = Front::start(json!({
+        "backends": { "a": remote(fake.url()) },
+        "redaction": { "patterns": [{ "name": "employee", "regex": r"\bEMP-[0-9]{6}\b" }] },
+    }))
+    .await;
+    front.wait_until("a", true).await;
+    let said = json!({ "dsn": "postgres://app:k9Qx2m@db", "note": "of EMP-123456" });
+    let answer = front.client.call("a__echo", said).await;
+    assert!(
+        answer
+            .raw
+            .contains("postgres://app:[redacted:url_password]@db")
+            && answer.raw.contains("of [redacted:employee]")
+            && !answer.raw.contains("k9Qx2m"),
+        "{}",
+        answer.raw
+    );
+}
+
 #[tokio::test]
 async fn errors_and_notifications_have_none() {
     let fake = FakeHttp::start(Transport::Modern, "a").await;
