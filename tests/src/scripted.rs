@@ -1,6 +1,6 @@
 //! A modern server over HTTP whose answers to calls are written byte by byte by the test.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
 use futures_util::{Stream, stream};
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -39,6 +39,7 @@ pub struct Scripted {
 struct Shared {
     script: Mutex<Arc<Script>>,
     media_type: Mutex<&'static str>,
+    announces_length: AtomicBool,
     /// Calls are answered once this is true, if it is there.
     go: Mutex<Option<watch::Receiver<bool>>>,
     sent: AtomicU64,
@@ -65,6 +66,7 @@ impl Scripted {
         let shared = Arc::new(Shared {
             script: Mutex::new(Arc::new(script)),
             media_type: Mutex::new("application/json"),
+            announces_length: AtomicBool::new(false),
             go: Mutex::default(),
             sent: AtomicU64::new(0),
             given_up: AtomicUsize::new(0),
@@ -95,6 +97,11 @@ impl Scripted {
     /// Changes the type of the answers to calls from now on.
     pub fn answer_as(&self, media_type: &'static str) {
         *lock(&self.shared.media_type) = media_type;
+    }
+
+    /// From now on the answers to calls say beforehand how long they are.
+    pub fn announce_length(&self) {
+        self.shared.announces_length.store(true, Ordering::SeqCst);
     }
 
     /// From now on calls are answered once this is true.
@@ -161,12 +168,21 @@ impl Shared {
     fn play(self: &Arc<Self>, id: &Value) -> Response {
         let script = Arc::clone(&lock(&self.script));
         let steps = script(&id.to_string());
+        let lengths = steps.iter().map(|step| match step {
+            Step::Send(bytes) => bytes.len(),
+            Step::Hang | Step::Break => 0,
+        });
+        let length: usize = lengths.sum();
         let played = Played {
             shared: Arc::clone(self),
             ended: false,
         };
         let body = Body::from_stream(stream_of(steps, played));
-        answer_of(*lock(&self.media_type), body)
+        let mut response = answer_of(*lock(&self.media_type), body);
+        if self.announces_length.load(Ordering::SeqCst) {
+            response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        }
+        response
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) mod visibility;
 mod watching;
 
 pub use build::{Collision, Entry, Kind, Shortened};
+pub(crate) use resources::address;
 pub use resources::{ADDRESS_SCHEME, Route};
 pub use sizes::ProfileSizes;
 pub use view::{View, ViewRef};

@@ -97,9 +97,12 @@ fn redacted(terms: &Terms, outcome: Outcome) -> Redacted {
 }
 
 /// Whether an outcome is neither converted nor too large, for certain, as nearly all.
-fn passes(terms: &Terms, outcome: &Outcome) -> bool {
+fn passes(terms: &Terms, call: &Call, outcome: &Outcome) -> bool {
     let fits = |cap: Cap| match outcome {
         Outcome::Complete(completed) => completed.result.len() as u64 <= cap.always_within(),
+        Outcome::Arriving(result) if call.takes_arriving => result
+            .most()
+            .is_some_and(|most| most <= cap.always_within()),
         _ => false,
     };
     terms.conversions.is_none() && terms.cap.is_none_or(fits)
@@ -126,7 +129,7 @@ impl WayBack<'_> {
                 Redacted::InSteps(outcome) => outcome.await,
             },
         };
-        if passes(terms, &outcome) {
+        if passes(terms, self.call, &outcome) {
             return outcome;
         }
         self.deliverer.fitted(terms, self, outcome).await
@@ -142,7 +145,7 @@ impl WayBack<'_> {
 
     /// An outcome without secrets, in a form that its caller can use, and no larger than it may be.
     pub(crate) async fn fit(self, terms: &Terms, outcome: Outcome) -> Outcome {
-        if passes(terms, &outcome) {
+        if passes(terms, self.call, &outcome) {
             return outcome;
         }
         self.deliverer.fitted(terms, self, outcome).await

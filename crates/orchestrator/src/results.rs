@@ -18,7 +18,7 @@ use switchboard_protocol::splice::{
 };
 use switchboard_protocol::token::Sealer;
 
-use crate::catalogue::{ADDRESS_SCHEME, Snapshot};
+use crate::catalogue::{ADDRESS_SCHEME, Snapshot, address};
 use crate::continuation::{self, Continuation};
 use crate::home::Home;
 use crate::tasks;
@@ -195,6 +195,16 @@ impl Edit for Edits {
         splice.apply(meta, whole, &mut edited);
         Some(edited)
     }
+
+    fn most(&self, length: u64) -> u64 {
+        // An address is its URI, each byte as three at most, behind what leads to the backend. No
+        // URI takes less room than `"uri":""`.
+        let uris = length / 8 + 1;
+        let before = address(&self.backend, "").len() as u64;
+        length
+            .saturating_mul(3)
+            .saturating_add(uris.saturating_mul(before))
+    }
 }
 
 /// A result that [`outcome`] made, perhaps under another catalogue, with the addresses of this one; `None`:
@@ -309,6 +319,37 @@ impl Addresses<'_> {
         }
         if let Some(address) = self.snapshot.exposed_uri(self.backend, &text) {
             splice.replace(Span::of_part(self.raw, uri), json::quoted(&address));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_protocol::passage::{Parts, Passage};
+
+    use super::*;
+    use crate::catalogue::SnapshotSettings;
+    use crate::config::NamesConfig;
+
+    /// Every URI becomes an address, each of its characters as long as any can get.
+    #[test]
+    fn no_result_gets_longer_than_it_is_said_to_get() {
+        let settings = SnapshotSettings::new("1");
+        let snapshot = Arc::new(Snapshot::build(&NamesConfig::default(), &[], &settings));
+        for uri in ["", "x", "::::::::::::::::::::::::", "世界"] {
+            let link = format!(r#"{{"uri":"{uri}","type":"resource_link"}}"#);
+            let links = vec![link; 1000].join(",");
+            let text = Bytes::from(format!(
+                r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{links}]}}}}"#
+            ));
+            let edits = Edits::new(&snapshot, &"a server of a long name, 世界".into());
+            let mut passage = Passage::new(1, Method::ToolsCall, edits);
+            let most = passage.most(text.len() as u64);
+            let mut parts = Parts::default();
+            passage.push(&text, &mut parts).expect("a response");
+            let length = parts.len() as u64;
+            assert!(length > text.len() as u64, "it is edited");
+            assert!(length <= most, "{uri}: {length} are more than {most}");
         }
     }
 }

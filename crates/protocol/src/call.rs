@@ -331,6 +331,12 @@ pub trait ResultStream: Send {
     /// before: what the call took of the gateway's room.
     fn keep(&mut self, room: Box<dyn Send>);
 
+    /// The most bytes that it has from here on, if that is known, and no other call waits for it to be
+    /// taken.
+    fn most(&self) -> Option<u64> {
+        None
+    }
+
     /// Nothing of it will be taken any more, though its caller stays: it is too large, and whoever
     /// makes the same call will find the same.
     fn cut_off(&mut self) {}

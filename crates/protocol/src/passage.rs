@@ -31,6 +31,9 @@ pub const MAX_HELD: usize = 64 * 1024;
 /// The largest `_meta` of a result, which is held as a whole since it is edited as a whole.
 pub const MAX_META: usize = 1024 * 1024;
 
+/// No more bytes are added as members that the server left out.
+const MOST_ADDED: u64 = 128;
+
 /// What is changed about a result on its way to the client.
 pub trait Edit {
     /// What takes the place of a URI that leads to a resource; `None`: it stays.
@@ -38,6 +41,9 @@ pub trait Edit {
 
     /// What takes the place of the result's `_meta`, a JSON value; `None`: it stays.
     fn meta(&self, meta: &Bytes) -> Option<Vec<u8>>;
+
+    /// The most bytes that a result of this length has once it is changed.
+    fn most(&self, length: u64) -> u64;
 }
 
 /// Why a response does not pass, or not any further.
@@ -84,6 +90,10 @@ impl Edit for Unedited {
 
     fn meta(&self, _: &Bytes) -> Option<Vec<u8>> {
         None
+    }
+
+    fn most(&self, length: u64) -> u64 {
+        length
     }
 }
 
@@ -204,6 +214,11 @@ impl<E: Edit> Passage<E> {
         self.pass(chunk, out);
         self.copy(chunk);
         self.keep_bounds(out)
+    }
+
+    /// The most bytes that are handed on of a response of which so many are to come.
+    pub fn most(&self, length: u64) -> u64 {
+        self.edit.most(length).saturating_add(MOST_ADDED)
     }
 
     /// Whether the result says `isError: true`, as far as it was read.

@@ -38,6 +38,39 @@ async fn a_large_result_is_cut_and_a_small_one_is_as_it_was() {
 }
 
 #[tokio::test]
+async fn one_that_says_it_is_within_its_cap_is_sent_while_it_arrives() {
+    let server = Scripted::start(|id| {
+        let text = response(id, &text_of(300 * KIB).to_string());
+        let mut steps = pieces(&text, 30_000);
+        // What follows never comes.
+        steps.insert(steps.len() - 2, Step::Hang);
+        steps
+    })
+    .await;
+    server.announce_length();
+    let front = front(&server, json!([{ "max_bytes": "8MiB" }])).await;
+    let call = front.client.draft(&call("s__t", &json!({})));
+    let mut exchange = front.client.send(call).await;
+    let mut received = 0;
+    while received < 200 * KIB {
+        received += exchange
+            .next_bytes()
+            .await
+            .expect("more")
+            .expect("more")
+            .len();
+    }
+    drop(exchange);
+
+    let whole = text_of(300 * KIB);
+    let expected = whole.clone();
+    server.answer_with(move |id| pieces(&response(id, &whole.to_string()), 30_000));
+    let answer = front.client.call("s__t", json!({})).await;
+    assert_eq!(answer.result(), &expected);
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_refused_result_tells_a_model_what_to_do_and_its_server_to_stop() {
     let server = Scripted::start(|id| {
         let text = response(id, &text_of(300 * KIB).to_string());

@@ -51,6 +51,13 @@ impl Rest {
         Poll::Ready(Ok((Some(data), event.has_ended())))
     }
 
+    /// How many bytes are to come, if that is known, and nobody else uses the connection that they come
+    /// on.
+    pub(crate) fn length_on_own_connection(&self) -> Option<u64> {
+        let is_own = self.event.is_none() && self.body.has_own_connection();
+        is_own.then(|| self.body.size_hint().exact()).flatten()
+    }
+
     /// Whether nothing is there of it right now.
     pub(crate) fn is_waited_for(&mut self) -> bool {
         let mut context = Context::from_waker(std::task::Waker::noop());

@@ -166,7 +166,7 @@ pub(super) fn ui_resource(tool: &Item) -> Option<Cow<'_, str>> {
 }
 
 /// The address of a URI of exactly this backend.
-fn address(backend: &str, uri: &str) -> String {
+pub(crate) fn address(backend: &str, uri: &str) -> String {
     let backend = utf8_percent_encode(backend, ENCODED);
     let uri = utf8_percent_encode(uri, ENCODED);
     format!("{ADDRESS_SCHEME}{backend}/{uri}")

@@ -11,6 +11,10 @@ impl Edit for Marks {
     fn meta(&self, _: &Bytes) -> Option<Vec<u8>> {
         None
     }
+
+    fn most(&self, length: u64) -> u64 {
+        length.saturating_mul(2)
+    }
 }
 
 /// What becomes of a call's response that arrives in pieces of this size.
