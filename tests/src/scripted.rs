@@ -40,6 +40,8 @@ struct Shared {
     script: Mutex<Arc<Script>>,
     media_type: Mutex<&'static str>,
     announces_length: AtomicBool,
+    /// The `outputSchema` of the tool, if it has one.
+    promised: Mutex<Option<Value>>,
     /// Calls are answered once this is true, if it is there.
     go: Mutex<Option<watch::Receiver<bool>>>,
     sent: AtomicU64,
@@ -67,6 +69,7 @@ impl Scripted {
             script: Mutex::new(Arc::new(script)),
             media_type: Mutex::new("application/json"),
             announces_length: AtomicBool::new(false),
+            promised: Mutex::default(),
             go: Mutex::default(),
             sent: AtomicU64::new(0),
             given_up: AtomicUsize::new(0),
@@ -104,6 +107,11 @@ impl Scripted {
         self.shared.announces_length.store(true, Ordering::SeqCst);
     }
 
+    /// From now on the tool has this `outputSchema`.
+    pub fn promise(&self, output_schema: Value) {
+        *lock(&self.shared.promised) = Some(output_schema);
+    }
+
     /// From now on calls are answered once this is true.
     pub fn wait_for(&self, go: watch::Receiver<bool>) {
         *lock(&self.shared.go) = Some(go);
@@ -138,7 +146,13 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
             "capabilities": { "tools": {}, "prompts": {}, "resources": {} },
             "_meta": { "io.modelcontextprotocol/serverInfo": { "name": "scripted", "version": "1" } },
         }),
-        "tools/list" => json!({ "tools": [{ "name": "t", "inputSchema": { "type": "object" } }] }),
+        "tools/list" => {
+            let mut tool = json!({ "name": "t", "inputSchema": { "type": "object" } });
+            if let Some(promised) = &*lock(&shared.promised) {
+                tool["outputSchema"] = promised.clone();
+            }
+            json!({ "tools": [tool] })
+        }
         "prompts/list" => json!({ "prompts": [{ "name": "p" }] }),
         "resources/list" => json!({ "resources": [{ "uri": "test://r", "name": "r" }] }),
         "resources/templates/list" => json!({ "resourceTemplates": [] }),

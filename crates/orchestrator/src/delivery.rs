@@ -27,11 +27,13 @@ mod cap;
 mod convert;
 pub(crate) mod cut;
 mod error;
+mod held;
 mod links;
 pub(crate) mod mend;
 pub(crate) mod notifications;
 mod reading;
 mod redact;
+mod skim;
 #[cfg(test)]
 mod tests;
 

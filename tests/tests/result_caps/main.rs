@@ -10,6 +10,7 @@ mod convert;
 mod docs;
 mod flow;
 mod memory;
+mod structured;
 
 const KIB: usize = 1024;
 

@@ -14,14 +14,15 @@ use switchboard_protocol::trail::{Decision, Step};
 
 use super::convert::convert;
 use super::cut::{Beginning, Cut, CutResult, Rest};
+use super::held::{Held, Read};
 use super::links::Links;
 use super::mend::mend;
 use super::{Delivery, error};
 
 /// More bytes than what counts as one token can have.
-const BYTES_A_TOKEN: usize = 6;
+pub(super) const BYTES_A_TOKEN: usize = 6;
 /// How much more of a result than the cap lets through is looked at when it is cut, in bytes.
-const SPARE: usize = 64 * 1024;
+pub(super) const SPARE: usize = 64 * 1024;
 
 /// What was read of a result that is larger than its cap.
 pub(super) struct TooLarge {
@@ -137,30 +138,35 @@ impl Delivery<'_> {
     }
 
     async fn too_large(&self, cap: &Cap, too_large: TooLarge, links: &mut Links<'_>) -> Outcome {
-        let TooLarge {
-            mut text,
-            mut total,
-            stream,
-            mut is_error,
-        } = too_large;
         // Of a result of another shape nobody knows what it may be without.
-        let is_task = || member(&text, "resultType") == Some(b"\"task\"");
-        let over = match self.method.may_pass() && !(stream.is_none() && is_task()) {
+        let is_task = || member(&too_large.text, "resultType") == Some(b"\"task\"");
+        let over = match self.method.may_pass() && !(too_large.stream.is_none() && is_task()) {
             true => cap.over,
             false => Over::Refuse,
         };
         self.report(over);
+        if over == Over::Refuse {
+            if let Some(mut stream) = too_large.stream {
+                stream.cut_off();
+            }
+            return self.refused(cap);
+        }
+        let mut held = Held::of(self.method, cap, too_large).await;
         let rest = match over {
-            Over::Refuse => {
-                cut_off(stream);
-                return self.refused(cap);
-            }
-            Over::Truncate => {
-                cut_off(stream);
-                Rest::Lost
-            }
-            Over::Handle => self.keep(&text, stream, &mut total, &mut is_error).await,
+            Over::Handle => self.keep(&mut held).await,
+            Over::Truncate | Over::Refuse => Rest::Lost,
         };
+        // Of a tool that promises some, nothing without it is a result.
+        if self.output_schema().is_some() {
+            held.read_structured().await;
+        }
+        held.cut_off();
+        let Read {
+            mut text,
+            total,
+            is_error,
+            skimmed,
+        } = held.finish();
         if let Rest::Kept { .. } = rest {
             links.linked_from_text(&text);
         }
@@ -183,6 +189,7 @@ impl Delivery<'_> {
                 .as_deref()
                 .filter(|_| self.method == Method::ResourcesRead),
             is_error,
+            skimmed: &skimmed,
             output_schema: self.output_schema().filter(|_| !is_error),
             schemas: self.schemas,
         };
@@ -191,48 +198,6 @@ impl Delivery<'_> {
             result: text.into(),
             is_error,
         })
-    }
-
-    /// Has the whole result kept: what was read of it, and what follows. What its end tells of it goes
-    /// to `total` and `ends_in_error`.
-    async fn keep(
-        &self,
-        beginning: &[u8],
-        stream: Option<Box<dyn ResultStream>>,
-        total: &mut Option<u64>,
-        ends_in_error: &mut bool,
-    ) -> Rest {
-        let Some(mut stream) = stream else {
-            let kept = self.kept.keep_result(self.call, &self.target, beginning);
-            return Rest::of(kept.await, true);
-        };
-        let Ok(mut keeping) = self.kept.begin(self.call, &self.target) else {
-            stream.cut_off();
-            return Rest::NoRoom;
-        };
-        if keeping.push(beginning).await.is_err() {
-            stream.cut_off();
-            return Rest::NoRoom;
-        }
-        let mut length = beginning.len() as u64;
-        let is_whole = loop {
-            match next(&mut *stream).await {
-                Ok(Piece::Bytes(piece)) => {
-                    length += piece.len() as u64;
-                    if keeping.push(&piece).await.is_err() {
-                        stream.cut_off();
-                        return Rest::NoRoom;
-                    }
-                }
-                Ok(Piece::End { is_error }) => {
-                    *total = Some(length);
-                    *ends_in_error = is_error;
-                    break true;
-                }
-                Err(_) => break false,
-            }
-        };
-        Rest::of(keeping.finish(is_whole).await, is_whole)
     }
 
     pub(super) fn refused(&self, cap: &Cap) -> Outcome {
@@ -261,11 +226,4 @@ impl Delivery<'_> {
 
 pub(super) async fn next(stream: &mut dyn ResultStream) -> Result<Piece, CallError> {
     poll_fn(|context| stream.poll_piece(context)).await
-}
-
-/// Cancels the call of a result of which nothing more is taken.
-fn cut_off(stream: Option<Box<dyn ResultStream>>) {
-    if let Some(mut stream) = stream {
-        stream.cut_off();
-    }
 }

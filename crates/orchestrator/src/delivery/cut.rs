@@ -11,6 +11,7 @@ use self::note::{Note, Notice};
 use self::room::Room;
 pub(crate) use self::room::longest;
 pub(crate) use self::schemas::Schemas;
+use super::skim::Skimmed;
 
 mod block;
 mod note;
@@ -68,6 +69,8 @@ pub(crate) struct Cut<'a> {
     pub(crate) uri: Option<&'a str>,
     /// Whether it is known to say `isError: true`, though that may stand behind what is there.
     pub(crate) is_error: bool,
+    /// What was found of a tool's result wherever it stands.
+    pub(crate) skimmed: &'a Skimmed,
     /// What structured content has to be like.
     pub(crate) output_schema: Option<&'a [u8]>,
     /// Those that were read before.
@@ -83,6 +86,15 @@ pub(crate) struct CutResult {
     pub(crate) is_error: bool,
 }
 
+/// Why structured content is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LostStructured {
+    /// No part of it fits and conforms to the schema.
+    NoneFits,
+    /// Nothing of it was read.
+    NotRead,
+}
+
 /// What of a result becomes part of the cut one.
 #[derive(Default)]
 struct Kept {
@@ -93,8 +105,7 @@ struct Kept {
     /// How many more there were, as far as the result was there.
     left_out: u64,
     structured: Option<Vec<u8>>,
-    /// Whether structured content is missing that the tool promises.
-    lost_structured: bool,
+    lost: Option<LostStructured>,
     is_error: bool,
     /// The members of `_meta`.
     meta: Vec<u8>,
@@ -182,11 +193,10 @@ impl Cut<'_> {
     /// Structured content before the other: clients check it, and servers that send it mostly send
     /// the same once more as text.
     fn keep_structured(&self, beginning: &Beginning<'_>, room: &mut Room, kept: &mut Kept) {
-        let Some(value) = member(beginning.text, "structuredContent") else {
-            // It may have stood behind what is there.
-            let may_be_missing = beginning.sound < beginning.text.len();
-            kept.lost_structured = may_be_missing && self.output_schema.is_some();
-            kept.is_error |= kept.lost_structured;
+        let Some(found) = &self.skimmed.structured else {
+            let may_be_missing = !self.skimmed.has_ended && self.output_schema.is_some();
+            kept.lost = may_be_missing.then_some(LostStructured::NotRead);
+            kept.is_error |= may_be_missing;
             return;
         };
         let has_content = member(beginning.text, "content").is_some_and(|items| items.len() > 2);
@@ -196,22 +206,21 @@ impl Cut<'_> {
             false => room.left(),
         };
         let most = most - around;
-        let whole = Size::of_text(value);
-        kept.structured = if beginning.is_whole(value) && whole.is_within(most) {
-            Some(value.to_vec())
+        kept.structured = if found.is_whole && Size::of_text(&found.text).is_within(most) {
+            Some(found.text.clone())
         } else {
             let is_allowed = |text: &[u8]| {
                 self.output_schema
                     .is_none_or(|schema| self.schemas.allow(schema, text))
             };
-            structured::cut(beginning, value, most).filter(|cut| is_allowed(cut))
+            structured::cut(found, most).filter(|cut| is_allowed(cut))
         };
         match &kept.structured {
             Some(text) => {
                 room.take(Size::of_text(text) + around);
             }
             None => {
-                kept.lost_structured = true;
+                kept.lost = Some(LostStructured::NoneFits);
                 kept.is_error |= self.output_schema.is_some();
             }
         }
@@ -219,7 +228,7 @@ impl Cut<'_> {
 
     fn written(&self, kept: &Kept, notice: &Notice<'_>) -> Vec<u8> {
         let items = kept.items.iter().map(Vec::as_slice);
-        let note = notice.items(kept.lost_structured, kept.is_error);
+        let note = notice.items(kept.lost, kept.is_error);
         let mut out = format!("{{\"{}\":[", self.items_key()).into_bytes();
         for (index, item) in items.chain(note.iter().map(Vec::as_slice)).enumerate() {
             if index > 0 {

@@ -6,7 +6,7 @@ use switchboard_protocol::json;
 use switchboard_protocol::method::Method;
 use switchboard_protocol::size::Size;
 
-use super::Cut;
+use super::{Cut, LostStructured};
 use crate::kept::{KeptResult, NoRoom};
 
 /// The key of `_meta` under which a result says that it was cut.
@@ -79,7 +79,9 @@ impl<'a> Notice<'a> {
         };
         let around = "{\"messages\":[],\"isError\":true,,\"_meta\":{,}}";
         let missing = self.cut.method.missing_members(false, true, false);
-        let items = self.items(true, false).into_iter();
+        let items = self
+            .items(Some(LostStructured::NoneFits), false)
+            .into_iter();
         let items = items.map(|item| Size::of_text(&item) + Size::of_text(b","));
         let texts = [around, missing, &*self.member(&note)];
         let texts = texts.iter().map(|text| Size::of_text(text.as_bytes()));
@@ -111,11 +113,11 @@ impl<'a> Notice<'a> {
     }
 
     /// What is added to the content, as blocks, messages or contents.
-    pub(super) fn items(&self, lost_structured: bool, is_error: bool) -> Vec<Vec<u8>> {
+    pub(super) fn items(&self, lost: Option<LostStructured>, is_error: bool) -> Vec<Vec<u8>> {
         if !self.has_words {
             return Vec::new();
         }
-        let words = json::quoted(&self.words(lost_structured, is_error));
+        let words = json::quoted(&self.words(lost, is_error));
         let block = [b"{\"type\":\"text\",\"text\":", &*words, b"}"].concat();
         let mut items = Vec::new();
         match self.cut.method {
@@ -156,7 +158,7 @@ impl<'a> Notice<'a> {
     }
 
     /// For a model: what happened, and what it can do.
-    fn words(&self, lost_structured: bool, is_error: bool) -> String {
+    fn words(&self, lost: Option<LostStructured>, is_error: bool) -> String {
         let cap = self.cut.cap;
         let mut text = format!("[The gateway cut this result, which is larger than {cap}. ");
         match self.cut.rest {
@@ -184,9 +186,15 @@ impl<'a> Notice<'a> {
         if self.cut.method == Method::ToolsCall && self.cut.total.is_none() && !is_error {
             text.push_str(" Its end was not read, so whether it is an error is not known.");
         }
-        if lost_structured {
-            text.push_str(" Its structured content is missing too, since none that is valid fits.");
-        }
+        text.push_str(match lost {
+            None => "",
+            Some(LostStructured::NoneFits) => {
+                " Its structured content is missing too, since no valid part of it fits."
+            }
+            Some(LostStructured::NotRead) => {
+                " Its structured content is missing too, since it broke off before."
+            }
+        });
         text.push(']');
         text
     }

@@ -1,11 +1,12 @@
 //! Structured content cut so that it fits: arrays at their end, outer ones first, then long strings.
 
-use switchboard_protocol::json::{Scanner, Span};
+use switchboard_protocol::json::Scanner;
 use switchboard_protocol::size::Size;
 
+use super::inside;
 use super::room::{Room, longest};
-use super::{Beginning, inside};
 use crate::delivery::mend::string_end;
+use crate::delivery::skim::Structured;
 
 /// How many arrays within arrays are cut one after the other before all of them are.
 const LEVELS: usize = 3;
@@ -28,8 +29,9 @@ struct Limits {
 }
 
 /// The value, no larger than that; `None` if it does not get as small.
-pub(super) fn cut(beginning: &Beginning<'_>, value: &[u8], most: Size) -> Option<Vec<u8>> {
-    let unfinished = unfinished(beginning, value);
+pub(super) fn cut(structured: &Structured, most: Size) -> Option<Vec<u8>> {
+    let value = &*structured.text;
+    let unfinished = unfinished(value, structured.sound);
     let written = |limits: Limits| written(value, &unfinished, limits, most);
     let uncut = Limits {
         outer: 0,
@@ -91,9 +93,8 @@ fn most_of(least: u64, most: u64, mut of: impl FnMut(u64) -> Option<Vec<u8>>) ->
 }
 
 /// Where the objects and arrays begin of which the end is missing, in the value, from the outermost on.
-fn unfinished(beginning: &Beginning<'_>, value: &[u8]) -> Vec<usize> {
-    let start = Span::of_part(beginning.text, value).start();
-    let sound = beginning.sound.saturating_sub(start).min(value.len());
+fn unfinished(value: &[u8], sound: usize) -> Vec<usize> {
+    let sound = sound.min(value.len());
     let mut open = Vec::new();
     let mut at = 0;
     while at < sound {

@@ -12,6 +12,7 @@ use switchboard_protocol::size::Size;
 
 use super::{Beginning, Cut, CutResult, Rest, Schemas};
 use crate::delivery::mend::mend;
+use crate::delivery::skim::{Skimmed, Skimmer};
 use crate::kept::KeptResult;
 
 fn validator(version: &str, name: &str) -> Validator {
@@ -54,8 +55,15 @@ fn cap(bytes: Option<u64>, tokens: Option<u64>) -> Cap {
     }
 }
 
+fn skimmed(text: &[u8]) -> Skimmed {
+    let mut skimmer = Skimmer::new(64 * 1024);
+    skimmer.read(text);
+    skimmer.finish()
+}
+
 /// Cuts the beginning of a text.
 fn cut(method: Method, cap: Cap, rest: &Rest, schema: Option<&Value>, text: &[u8]) -> CutResult {
+    let skimmed = skimmed(text);
     let mut text = text.to_vec();
     let mended = mend(&mut text);
     let schema = schema.map(Value::to_string);
@@ -67,6 +75,7 @@ fn cut(method: Method, cap: Cap, rest: &Rest, schema: Option<&Value>, text: &[u8
         knows_links: true,
         uri: Some("file:///a"),
         is_error: false,
+        skimmed: &skimmed,
         output_schema: schema.as_deref().map(str::as_bytes),
         schemas: &Schemas::default(),
     };
@@ -412,6 +421,7 @@ fn an_error_is_one_wherever_it_says_so_and_what_was_not_read_is_unknown() {
             knows_links: true,
             uri: None,
             is_error,
+            skimmed: &skimmed(text.as_bytes()),
             output_schema: None,
             schemas: &Schemas::default(),
         };
