@@ -3,9 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::detector::Detector;
 use super::search::Finding;
 use super::strings::Strings;
+use super::text::Text;
+
+/// The most backslashes before a quote, and the most blanks around a colon, that are looked at to tell a key. With
+/// them all is within what is known of the text.
+const MOST_BACKSLASHES: usize = 31;
+const MOST_BLANKS: usize = 8;
+
+/// A quote behind its backslashes.
+type Quote = SmallVec<[u8; 8]>;
 
 /// Is told of everything that was taken out, to count it.
 pub trait RedactionObserver: fmt::Debug + Send + Sync {
@@ -32,12 +43,13 @@ impl Counts {
 /// something may stand outside of them.
 pub(super) fn replace(
     detector: &Detector,
-    text: &[u8],
+    around: &Text<'_>,
     finding: Finding,
     strings: Option<&mut Strings>,
     out: &mut Vec<u8>,
 ) {
     let replacement = detector.replacement(finding.label);
+    let text = around.bytes;
     let Some(strings) = strings.filter(|_| finding.is_anywhere) else {
         out.extend_from_slice(replacement);
         return;
@@ -52,7 +64,10 @@ pub(super) fn replace(
         let is_quote = byte == b'"' && (!is_inside || !strings.inside(text, at + 1));
         if is_inside && !is_quote {
             if !is_in_part {
+                let quotes = quotes_of_value(around, finding);
+                out.extend_from_slice(&quotes);
                 out.extend_from_slice(replacement);
+                out.extend_from_slice(&quotes);
             }
             is_in_part = true;
         } else {
@@ -62,4 +77,33 @@ pub(super) fn replace(
         }
         at += 1;
     }
+}
+
+/// The quotes that the replacement of a number needs which is the value of a key in JSON within a string: those of
+/// the key. None of anything else.
+fn quotes_of_value(text: &Text<'_>, finding: Finding) -> Quote {
+    let found = &text.bytes[finding.start..finding.end];
+    if !found.iter().all(u8::is_ascii_digit) {
+        return Quote::new();
+    }
+    let skip_blanks = |back: usize| {
+        let is_blank = |more: &usize| text.back(finding.start, back + more) == Some(b' ');
+        back + (0..MOST_BLANKS).take_while(is_blank).count()
+    };
+    let colon = skip_blanks(1);
+    if text.back(finding.start, colon) != Some(b':') {
+        return Quote::new();
+    }
+    let quote = skip_blanks(colon + 1);
+    if text.back(finding.start, quote) != Some(b'"') {
+        return Quote::new();
+    }
+    let is_backslash = |more: &usize| text.back(finding.start, quote + more) == Some(b'\\');
+    let backslashes = (1..=MOST_BACKSLASHES).take_while(is_backslash).count();
+    if backslashes % 2 == 0 || backslashes == MOST_BACKSLASHES {
+        return Quote::new();
+    }
+    let mut quote = SmallVec::from_elem(b'\\', backslashes);
+    quote.push(b'"');
+    quote
 }

@@ -157,6 +157,34 @@ impl Form {
 
 /// All ways to write a value.
 pub(super) fn forms(value: &str) -> Vec<Form> {
+    let mut all = written(value);
+    for form in behind_escaped(value).map(written).unwrap_or_default() {
+        if !all.iter().any(|known| known.bytes == form.bytes) {
+            all.push(form);
+        }
+    }
+    all
+}
+
+/// What follows of a value whose first letters are written in more ways than are looked for (JSON in JSON, JSON in
+/// URLs, other habits): four letters that nobody escapes, and the rest, through escapes of any kind. `None`
+/// also where that is too little of the value to tell it by.
+fn behind_escaped(value: &str) -> Option<&str> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    let begins = |place: &usize| {
+        let first = value.as_bytes().get(*place..place + 4);
+        first.is_some_and(|first| first.iter().all(is_plain))
+    };
+    let compared = value.rfind(|c: char| !c.is_ascii());
+    let compared = compared.map_or(0, |last| value.ceil_char_boundary(last + 1));
+    let start = (compared..value.len()).find(begins)?;
+    let rest = &value[start..];
+    let is_enough = rest.len() >= LEAST_SECRET_BYTES && rest.len() >= value.len() / 4 * 3;
+    (start > 0 && is_enough).then_some(rest)
+}
+
+/// The ways to write a value that are looked for.
+fn written(value: &str) -> Vec<Form> {
     let mut forms: Vec<Form> = Vec::new();
     let mut add = |bytes: Vec<u8>, value: Option<&[u8]>, is_base64: bool| {
         let is_known = forms.iter().any(|known: &Form| *known.bytes == bytes);

@@ -108,7 +108,7 @@ impl Stream {
                 .detector
                 .looks_beyond_strings
                 .then_some(&mut self.strings);
-            replace(&self.detector, buffer, *finding, strings, &mut replaced);
+            replace(&self.detector, &text, *finding, strings, &mut replaced);
             self.counts.count(self.detector.name(finding.label));
             out.push(replaced.into());
             at = finding.end;

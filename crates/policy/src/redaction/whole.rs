@@ -62,7 +62,7 @@ impl Whole {
                 .extend_from_slice(&text[self.copied..finding.start]);
             replace(
                 detector,
-                text,
+                &whole,
                 finding,
                 self.strings.as_mut(),
                 &mut self.out,

@@ -155,6 +155,92 @@ fn a_secret_that_begins_with_what_is_escaped_is_found() {
     }
 }
 
+/// Its first letters may stay where they are written in a way that nobody looks for; the rest never does.
+#[test]
+fn of_a_secret_whose_first_letters_are_escaped_the_rest_is_found_however_it_is_written() {
+    let json_of = |text: &str| {
+        let text = json!(text).to_string();
+        text[1..text.len() - 1].to_owned()
+    };
+    let ascii_json_of = |text: &str| {
+        let json = json_of(text);
+        let escaped = json.chars().map(|c| match c {
+            c if c.is_ascii() => c.to_string(),
+            c => format!("\\u{:04x}", u32::from(c)),
+        });
+        escaped.collect::<String>()
+    };
+    let url_of = |text: &str| {
+        let escaped = text.bytes().map(|byte| match byte {
+            b if b.is_ascii_alphanumeric() || b == b'-' => char::from(b).to_string(),
+            b => format!("%{b:02x}"),
+        });
+        escaped.collect::<String>()
+    };
+    for (secret, rest) in [
+        ("\"key-4f1b77-of+this", "key-4f1b77-of+this"),
+        ("a\\key-4f1b77/of=this", "key-4f1b77/of=this"),
+        ("a\nkey-4f1b77-of-this", "key-4f1b77-of-this"),
+        ("é-key-4f1b77 of this", "-key-4f1b77 of this"),
+        ("!:key-4f1b77:of:this", "key-4f1b77:of:this"),
+    ] {
+        let redactor = redactor(&[secret], &[]);
+        for written in [
+            json_of(&json_of(secret)),
+            json_of(&ascii_json_of(secret)),
+            json_of(&json_of(&json_of(secret))),
+            url_of(secret),
+            url_of(&json_of(secret)),
+            json_of(&url_of(&json_of(secret))),
+        ] {
+            let text = format!(r#"{{"a":"x {written} y"}}"#);
+            let redacted = every_way(&redactor, &text);
+            assert!(
+                redacted.ends_with(r#"[redacted:secret] y"}"#),
+                "{text}: {redacted}"
+            );
+            assert!(!redacted.contains("4f1b77"), "{text}: {redacted}");
+            serde_json::from_str::<serde_json::Value>(&redacted).expect("JSON");
+        }
+        // The rest alone is the secret too.
+        let text = json!({ "a": rest }).to_string();
+        assert_eq!(every_way(&redactor, &text), r#"{"a":"[redacted:secret]"}"#);
+    }
+    // Too little would be left to tell it by.
+    let redactor = redactor(&["пароль-password"], &[]);
+    let text = r#"{"a":"my-password"}"#;
+    assert_eq!(every_way(&redactor, text), text);
+}
+
+#[test]
+fn a_number_in_json_in_a_text_becomes_a_string_there() {
+    let redactor = redactor(&["4711081599"], &[("card", "[0-9]{4}77[0-9]{10}")]);
+    let inner = json!({ "pin": 4_711_081_599_u64, "card": 1234_7712_3456_7890_u64, "n": 1 });
+    let pretty = serde_json::to_string_pretty(&inner).expect("JSON");
+    for inner in [inner.to_string(), pretty] {
+        let once = json!({ "text": inner });
+        let twice = json!({ "text": once.to_string() });
+        for (text, depth) in [(once.to_string(), 1), (twice.to_string(), 2)] {
+            let redacted = every_way(&redactor, &text);
+            let mut value: serde_json::Value = serde_json::from_str(&redacted).expect("JSON");
+            for _ in 0..depth {
+                let inner = value["text"].as_str().expect("a text");
+                value = serde_json::from_str(inner).unwrap_or_else(|_| panic!("{inner}"));
+            }
+            assert_eq!(value["pin"], "[redacted:secret]");
+            assert!(
+                value["card"]
+                    .as_str()
+                    .is_some_and(|it| it.starts_with("[redacted:"))
+            );
+        }
+    }
+    // No key stands before it.
+    let text = r#"{"a":"the \"pin\" is: 4711081599, or 4711081599"}"#;
+    let expected = r#"{"a":"the \"pin\" is: [redacted:secret], or [redacted:secret]"}"#;
+    assert_eq!(every_way(&redactor, text), expected);
+}
+
 #[test]
 fn base64_is_found_as_programs_escape_it() {
     use base64::Engine as _;
