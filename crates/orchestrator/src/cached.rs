@@ -31,7 +31,7 @@ mod recording;
 
 use self::changes::Changes;
 pub(crate) use self::check::problems;
-use self::flights::{Flights, Role, Shared};
+use self::flights::{Flights, Role};
 use self::key::{KeyBase, Subject};
 use self::miss::Miss;
 use self::recording::Recorded;
@@ -86,6 +86,7 @@ pub(crate) enum Found {
 }
 
 /// A result that answers a call.
+#[derive(Clone, Debug)]
 struct Answer {
     result: CachedResult,
     served: Served,
@@ -213,11 +214,8 @@ impl Cached {
             match role {
                 Ok(Role::Lead(lead)) => miss.lead = Some(lead),
                 // What became too old while this call waited is none.
-                Ok(Role::Follow(Some(shared))) if miss.question.may_have(&shared) => {
-                    return Ok(Answer {
-                        result: shared.result,
-                        served: shared.served,
-                    });
+                Ok(Role::Follow(Some(answer))) if miss.question.may_have(&answer) => {
+                    return Ok(answer);
                 }
                 Ok(Role::Follow(_)) => {}
                 Err(_) => return Err(Found::TooLate(too_late(&miss.question.backend))),
@@ -226,12 +224,7 @@ impl Cached {
         // Again, since the call that went before may have ended in between; and for the first time
         // where somebody else has to be asked.
         if let Some(answer) = miss.look().await {
-            if let Some(lead) = miss.lead.take() {
-                lead.finish(Some(Shared {
-                    result: answer.result.clone(),
-                    served: Served::Hit,
-                }));
-            }
+            miss.end(Some(answer.clone()));
             return Ok(answer);
         }
         miss.question.metrics.looked_up(CacheOutcome::Miss);
@@ -271,13 +264,13 @@ impl Question {
     }
 
     /// Whether the result of an equal call answers this one.
-    fn may_have(&self, shared: &Shared) -> bool {
+    fn may_have(&self, answer: &Answer) -> bool {
         let now = now();
-        let is_in_time = match shared.served {
-            Served::Stale => shared.result.is_usable(now),
-            Served::Hit | Served::Coalesced => shared.result.is_fresh(now),
+        let is_in_time = match answer.served {
+            Served::Stale => answer.result.is_usable(now),
+            Served::Hit | Served::Coalesced => answer.result.is_fresh(now),
         };
-        is_in_time && self.is_right(&shared.result)
+        is_in_time && self.is_right(&answer.result)
     }
 
     /// A result as it is cached, if it may be, and under which key.

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use switchboard_protocol::result_cache::{CacheKey, CachedResult, Served};
+use switchboard_protocol::result_cache::CacheKey;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Answer;
 
 /// The most different calls that others may wait for. More are made, each for itself.
 const MAX_FLIGHTS: usize = 4096;
@@ -22,18 +24,11 @@ struct Place {
     members: usize,
 }
 
-/// What came of a call, for the others that wait for it.
-#[derive(Clone, Debug)]
-pub(super) struct Shared {
-    pub(super) result: CachedResult,
-    pub(super) served: Served,
-}
-
 struct Flight {
     /// Held by who makes the call; closed once it has ended.
     lead: Arc<Semaphore>,
     /// Empty: what came is for nobody else.
-    shared: OnceLock<Option<Shared>>,
+    answer: OnceLock<Option<Answer>>,
 }
 
 /// What a call is among its equals.
@@ -41,7 +36,7 @@ pub(super) enum Role {
     /// It is made, for all of them.
     Lead(Lead),
     /// An equal call was made and has ended; `None`: what came of it is for nobody else.
-    Follow(Option<Shared>),
+    Follow(Option<Answer>),
 }
 
 impl Flights {
@@ -60,7 +55,7 @@ impl Flights {
         }
         let flight = Arc::new(Flight {
             lead: Arc::new(Semaphore::new(1)),
-            shared: OnceLock::new(),
+            answer: OnceLock::new(),
         });
         let member = self.member(key, &flight);
         flights.insert(*key, Place { flight, members: 1 });
@@ -98,7 +93,7 @@ impl Member {
                 member: self,
                 _permit: permit,
             }),
-            Err(_) => Role::Follow(self.flight.shared.get().cloned().flatten()),
+            Err(_) => Role::Follow(self.flight.answer.get().cloned().flatten()),
         }
     }
 }
@@ -129,14 +124,14 @@ pub(super) struct Lead {
 
 impl Lead {
     /// Tells the others what came of the call; `None`: nothing that is for them.
-    pub(super) fn finish(self, shared: Option<Shared>) {
+    pub(super) fn finish(self, answer: Option<Answer>) {
         let Member {
             flights,
             flight,
             key,
         } = &self.member;
         // One call leads at a time, and it ends here.
-        let _ = flight.shared.set(shared);
+        let _ = flight.answer.set(answer);
         {
             let mut flights = flights.0.lock();
             let is_this = |place: &Place| Arc::ptr_eq(&place.flight, flight);
@@ -153,15 +148,15 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use bytes::Bytes;
-    use switchboard_protocol::result_cache::Places;
+    use switchboard_protocol::result_cache::{CachedResult, Places, Served};
 
     use super::*;
 
     const KEY: CacheKey = CacheKey::new([1; 32]);
 
-    fn shared() -> Shared {
+    fn answer() -> Answer {
         let text = Bytes::from_static(b"{}");
-        Shared {
+        Answer {
             result: CachedResult {
                 places: Places::find(&text, false).expect("a place").0,
                 text,
@@ -188,7 +183,7 @@ mod tests {
         let waiting: Vec<_> = (0..50)
             .map(|_| tokio::spawn(flights.join(&KEY).expect("there is room").role()))
             .collect();
-        lead.finish(Some(shared()));
+        lead.finish(Some(answer()));
         for role in waiting {
             assert!(matches!(role.await, Ok(Role::Follow(Some(_)))));
         }

@@ -8,7 +8,7 @@ use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::error::{CallError, Reason};
 use switchboard_protocol::result_cache::{CachedResult, Lookup, ResultCache, Served};
 
-use super::flights::{Lead, Shared};
+use super::flights::Lead;
 use super::recording::{Recorded, Recording};
 use super::{Answer, Question, now};
 use crate::delivery::WayBack;
@@ -62,21 +62,17 @@ impl Miss {
             }
             Outcome::Arriving(result) => {
                 // Whoever reads slowly makes nobody wait.
-                if !is_collected && let Some(lead) = self.lead.take() {
-                    lead.finish(None);
+                if !is_collected {
+                    self.end(None);
                 }
                 Finished::Outcome(Outcome::Arriving(Box::new(Recording::new(result, self))))
             }
             Outcome::Failed(error) if is_failure(&error) => match self.stale() {
                 Some(result) => {
-                    if let Some(lead) = self.lead.take() {
-                        lead.finish(Some(Shared {
-                            result: result.clone(),
-                            served: Served::Stale,
-                        }));
-                    }
                     let served = Served::Stale;
-                    Finished::Stale(Answer { result, served }, error)
+                    let answer = Answer { result, served };
+                    self.end(Some(answer.clone()));
+                    Finished::Stale(answer, error)
                 }
                 None => self.for_nobody_else(Outcome::Failed(error)),
             },
@@ -111,9 +107,7 @@ impl Miss {
     }
 
     fn for_nobody_else(mut self: Box<Self>, outcome: Outcome) -> Finished {
-        if let Some(lead) = self.lead.take() {
-            lead.finish(None);
-        }
+        self.end(None);
         Finished::Outcome(outcome)
     }
 
@@ -125,15 +119,20 @@ impl Miss {
 
     pub(super) fn cache(&mut self, text: Option<Bytes>) {
         let cached = text.and_then(|text| self.question.cached(text));
-        let shared = cached.map(|(key, result)| {
+        let answer = cached.map(|(key, result)| {
             self.store.put(&key, result.clone());
-            Shared {
+            Answer {
                 result,
                 served: Served::Coalesced,
             }
         });
+        self.end(answer);
+    }
+
+    /// Tells equal calls that wait for this one what came of it; `None`: nothing that is for them.
+    pub(super) fn end(&mut self, answer: Option<Answer>) {
         if let Some(lead) = self.lead.take() {
-            lead.finish(shared);
+            lead.finish(answer);
         }
     }
 }
