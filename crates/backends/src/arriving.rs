@@ -266,14 +266,17 @@ impl<E: Edit + Send + Unpin> ResultStream for Edited<E> {
         }
     }
 
-    fn most(&self) -> Option<u64> {
+    fn upper_bound(&self) -> Option<u64> {
         let flow = self.source.flow.lock();
         let Flow::Open(open) = &*flow else {
             return None;
         };
         let read = self.parts.len() + self.beginning.as_ref().map_or(0, Bytes::len);
         let to_come = open.rest.length_on_own_connection()?;
-        Some(self.passage.most(to_come.saturating_add(read as u64)))
+        Some(
+            self.passage
+                .upper_bound(to_come.saturating_add(read as u64)),
+        )
     }
 
     fn keep(&mut self, room: Box<dyn Send>) {

@@ -132,6 +132,10 @@ impl<W: EndWatcher> ResultStream for WatchedStream<W> {
         Poll::Ready(piece)
     }
 
+    fn upper_bound(&self) -> Option<u64> {
+        self.result.upper_bound()
+    }
+
     fn keep(&mut self, room: Box<dyn Send>) {
         self.result.keep(room);
     }

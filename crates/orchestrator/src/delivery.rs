@@ -103,8 +103,8 @@ fn passes(terms: &Terms, call: &Call, outcome: &Outcome) -> bool {
     let fits = |cap: Cap| match outcome {
         Outcome::Complete(completed) => completed.result.len() as u64 <= cap.always_within(),
         Outcome::Arriving(result) if call.takes_arriving => result
-            .most()
-            .is_some_and(|most| most <= cap.always_within()),
+            .upper_bound()
+            .is_some_and(|bound| bound <= cap.always_within()),
         _ => false,
     };
     terms.conversions.is_none() && terms.cap.is_none_or(fits)

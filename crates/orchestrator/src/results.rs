@@ -196,7 +196,7 @@ impl Edit for Edits {
         Some(edited)
     }
 
-    fn most(&self, length: u64) -> u64 {
+    fn upper_bound(&self, length: u64) -> u64 {
         // An address is its URI, each byte as three at most, behind what leads to the backend. No
         // URI takes less room than `"uri":""`.
         let uris = length / 8 + 1;
@@ -344,7 +344,7 @@ mod tests {
             ));
             let edits = Edits::new(&snapshot, &"a server of a long name, 世界".into());
             let mut passage = Passage::new(1, Method::ToolsCall, edits);
-            let most = passage.most(text.len() as u64);
+            let most = passage.upper_bound(text.len() as u64);
             let mut parts = Parts::default();
             passage.push(&text, &mut parts).expect("a response");
             let length = parts.len() as u64;

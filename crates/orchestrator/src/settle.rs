@@ -78,6 +78,10 @@ impl ResultStream for SettlingStream {
         Poll::Ready(piece)
     }
 
+    fn upper_bound(&self) -> Option<u64> {
+        self.result.upper_bound()
+    }
+
     fn keep(&mut self, room: Box<dyn Send>) {
         self.result.keep(room);
     }

@@ -331,11 +331,9 @@ pub trait ResultStream: Send {
     /// before: what the call took of the gateway's room.
     fn keep(&mut self, room: Box<dyn Send>);
 
-    /// The most bytes that it has from here on, if that is known, and no other call waits for it to be
-    /// taken.
-    fn most(&self) -> Option<u64> {
-        None
-    }
+    /// The most bytes that it has from here on; `None`: that is not known, or somebody else waits until it is
+    /// read, so that it cannot be handed to a client that reads slowly.
+    fn upper_bound(&self) -> Option<u64>;
 
     /// Nothing of it will be taken any more, though its caller stays: it is too large, and whoever
     /// makes the same call will find the same.

@@ -31,8 +31,8 @@ pub const MAX_HELD: usize = 64 * 1024;
 /// The largest `_meta` of a result, which is held as a whole since it is edited as a whole.
 pub const MAX_META: usize = 1024 * 1024;
 
-/// No more bytes are added as members that the server left out.
-const MOST_ADDED: u64 = 128;
+/// The most bytes of the members that are added where a server left them out.
+const MAX_ADDED: u64 = 128;
 
 /// What is changed about a result on its way to the client.
 pub trait Edit {
@@ -43,7 +43,7 @@ pub trait Edit {
     fn meta(&self, meta: &Bytes) -> Option<Vec<u8>>;
 
     /// The most bytes that a result of this length has once it is changed.
-    fn most(&self, length: u64) -> u64;
+    fn upper_bound(&self, length: u64) -> u64;
 }
 
 /// Why a response does not pass, or not any further.
@@ -92,7 +92,7 @@ impl Edit for Unedited {
         None
     }
 
-    fn most(&self, length: u64) -> u64 {
+    fn upper_bound(&self, length: u64) -> u64 {
         length
     }
 }
@@ -217,8 +217,8 @@ impl<E: Edit> Passage<E> {
     }
 
     /// The most bytes that are handed on of a response of which so many are to come.
-    pub fn most(&self, length: u64) -> u64 {
-        self.edit.most(length).saturating_add(MOST_ADDED)
+    pub fn upper_bound(&self, length: u64) -> u64 {
+        self.edit.upper_bound(length).saturating_add(MAX_ADDED)
     }
 
     /// Whether the result says `isError: true`, as far as it was read.

@@ -131,7 +131,7 @@ async fn where_it_never_came_the_result_is_an_error_and_a_real_error_needs_none(
     let answer = front.client.call("s__t", json!({})).await;
     assert_eq!(answer.result()["isError"], true);
     let said = texts(&answer).pop().expect("a text").to_owned();
-    assert!(said.contains("it broke off before"), "{said}");
+    assert!(said.contains("it could not be read"), "{said}");
 
     let mut failed = text_of(400 * KIB);
     failed["isError"] = json!(true);

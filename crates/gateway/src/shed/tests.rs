@@ -97,6 +97,9 @@ async fn a_streamed_result_keeps_its_place_until_the_server_has_said_all() {
         fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
             Poll::Pending
         }
+        fn upper_bound(&self) -> Option<u64> {
+            None
+        }
         fn keep(&mut self, room: Box<dyn Send>) {
             *self.0.lock() = Some(room);
         }

@@ -95,6 +95,11 @@ impl ResultStream for Recording {
         Poll::Ready(piece)
     }
 
+    // Equal calls may wait for it.
+    fn upper_bound(&self) -> Option<u64> {
+        None
+    }
+
     fn keep(&mut self, room: Box<dyn Send>) {
         self.result.keep(room);
     }
@@ -144,6 +149,10 @@ mod tests {
     impl ResultStream for Endless {
         fn poll_piece(&mut self, _: &mut Context<'_>) -> Poll<Result<Piece, CallError>> {
             Poll::Ready(Ok(Piece::Bytes(Bytes::from_static(b"[0,"))))
+        }
+
+        fn upper_bound(&self) -> Option<u64> {
+            None
         }
 
         fn keep(&mut self, _: Box<dyn Send>) {}

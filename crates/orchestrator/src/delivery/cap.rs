@@ -1,12 +1,11 @@
 //! Results that are no larger than they may be: small ones pass, large ones are cut, kept or refused
 //! before more of them is held than the cap allows.
 
-use std::future::poll_fn;
 use std::ops::ControlFlow;
 
-use switchboard_protocol::call::{Completed, Outcome, Piece, ResultStream};
+use switchboard_protocol::call::{Completed, Outcome};
 use switchboard_protocol::delivery::{Cap, Over};
-use switchboard_protocol::error::{CallError, Fault, Reason};
+use switchboard_protocol::error::{Fault, Reason};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::size::Size;
 use switchboard_protocol::splice::member;
@@ -14,27 +13,10 @@ use switchboard_protocol::trail::{Decision, Step};
 
 use super::convert::convert;
 use super::cut::{Beginning, Cut, CutResult, Rest};
-use super::held::{Held, Read};
+use super::held::{Held, Read, TooLarge, max_looked_at};
 use super::links::Links;
 use super::mend::mend;
 use super::{Delivery, error};
-
-/// More bytes than what counts as one token can have.
-pub(super) const BYTES_A_TOKEN: usize = 6;
-/// How much more of a result than the cap lets through is looked at when it is cut, in bytes.
-pub(super) const SPARE: usize = 64 * 1024;
-
-/// What was read of a result that is larger than its cap.
-pub(super) struct TooLarge {
-    /// Its beginning, or all of it.
-    pub(super) text: Vec<u8>,
-    /// How long it is in all, in bytes, if that is known.
-    pub(super) total: Option<u64>,
-    /// What follows; none: it is all there.
-    pub(super) stream: Option<Box<dyn ResultStream>>,
-    /// Whether it is known to say `isError: true`.
-    pub(super) is_error: bool,
-}
 
 impl Delivery<'_> {
     /// The outcome, converted, and no larger than its cap.
@@ -138,12 +120,7 @@ impl Delivery<'_> {
     }
 
     async fn too_large(&self, cap: &Cap, too_large: TooLarge, links: &mut Links<'_>) -> Outcome {
-        // Of a result of another shape nobody knows what it may be without.
-        let is_task = || member(&too_large.text, "resultType") == Some(b"\"task\"");
-        let over = match self.method.may_pass() && !(too_large.stream.is_none() && is_task()) {
-            true => cap.over,
-            false => Over::Refuse,
-        };
+        let over = self.over(cap, &too_large);
         self.report(over);
         if over == Over::Refuse {
             if let Some(mut stream) = too_large.stream {
@@ -152,29 +129,42 @@ impl Delivery<'_> {
             return self.refused(cap);
         }
         let mut held = Held::of(self.method, cap, too_large).await;
-        let rest = match over {
-            Over::Handle => self.keep(&mut held).await,
-            Over::Truncate | Over::Refuse => Rest::Lost,
-        };
-        // Of a tool that promises some, nothing without it is a result.
+        let mut rest = Rest::Lost;
+        if over == Over::Handle {
+            let unlinked = links.unlinked_beside(held.text());
+            rest = self.keep(&mut held).await;
+            if let Rest::Kept { .. } = rest {
+                links.unlinked = unlinked;
+            }
+        }
+        // Clients refuse a result without structured content of a tool with an `outputSchema`.
         if self.output_schema().is_some() {
             held.read_structured().await;
         }
         held.cut_off();
+        self.cut(cap, held.finish(), &rest, links).await
+    }
+
+    /// What becomes of a result that is larger than its cap. Of one of another shape nobody knows what it may
+    /// be without.
+    fn over(&self, cap: &Cap, result: &TooLarge) -> Over {
+        let is_task = || member(&result.text, "resultType") == Some(b"\"task\"");
+        match self.method.may_pass() && !(result.stream.is_none() && is_task()) {
+            true => cap.over,
+            false => Over::Refuse,
+        }
+    }
+
+    async fn cut(&self, cap: &Cap, read: Read, rest: &Rest, links: &mut Links<'_>) -> Outcome {
         let Read {
             mut text,
             total,
             is_error,
             skimmed,
-        } = held.finish();
-        if let Rest::Kept { .. } = rest {
-            links.linked_from_text(&text);
-        }
-        // It is read several times, and far more of it than the cap lets through is of no use. Of content
-        // that is converted it may be.
+        } = read;
+        // Of content that is converted all may be of use.
         if self.terms.conversions.is_none() {
-            let most = usize::try_from(cap.always_within()).unwrap_or(usize::MAX);
-            text.truncate(most.saturating_mul(BYTES_A_TOKEN).saturating_add(SPARE));
+            text.truncate(max_looked_at(cap));
         }
         let mended = mend(&mut text);
         let (text, sound) = convert(self, links, text, mended.sound).await;
@@ -183,7 +173,7 @@ impl Delivery<'_> {
             method: self.method,
             cap: *cap,
             total,
-            rest: &rest,
+            rest,
             knows_links: self.knows_links(),
             uri: uri
                 .as_deref()
@@ -222,8 +212,4 @@ impl Delivery<'_> {
             });
         }
     }
-}
-
-pub(super) async fn next(stream: &mut dyn ResultStream) -> Result<Piece, CallError> {
-    poll_fn(|context| stream.poll_piece(context)).await
 }

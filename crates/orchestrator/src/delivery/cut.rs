@@ -91,7 +91,7 @@ pub(crate) struct CutResult {
 enum LostStructured {
     /// No part of it fits and conforms to the schema.
     NoneFits,
-    /// Nothing of it was read.
+    /// It could not be read, or never came.
     NotRead,
 }
 
@@ -105,7 +105,8 @@ struct Kept {
     /// How many more there were, as far as the result was there.
     left_out: u64,
     structured: Option<Vec<u8>>,
-    lost: Option<LostStructured>,
+    /// Why structured content is missing, if any is.
+    lost_structured: Option<LostStructured>,
     is_error: bool,
     /// The members of `_meta`.
     meta: Vec<u8>,
@@ -194,8 +195,9 @@ impl Cut<'_> {
     /// the same once more as text.
     fn keep_structured(&self, beginning: &Beginning<'_>, room: &mut Room, kept: &mut Kept) {
         let Some(found) = &self.skimmed.structured else {
-            let may_be_missing = !self.skimmed.has_ended && self.output_schema.is_some();
-            kept.lost = may_be_missing.then_some(LostStructured::NotRead);
+            let is_none = self.skimmed.has_ended && !self.skimmed.has_structured;
+            let may_be_missing = !is_none && self.output_schema.is_some();
+            kept.lost_structured = may_be_missing.then_some(LostStructured::NotRead);
             kept.is_error |= may_be_missing;
             return;
         };
@@ -220,7 +222,7 @@ impl Cut<'_> {
                 room.take(Size::of_text(text) + around);
             }
             None => {
-                kept.lost = Some(LostStructured::NoneFits);
+                kept.lost_structured = Some(LostStructured::NoneFits);
                 kept.is_error |= self.output_schema.is_some();
             }
         }
@@ -228,7 +230,7 @@ impl Cut<'_> {
 
     fn written(&self, kept: &Kept, notice: &Notice<'_>) -> Vec<u8> {
         let items = kept.items.iter().map(Vec::as_slice);
-        let note = notice.items(kept.lost, kept.is_error);
+        let note = notice.items(kept.lost_structured, kept.is_error);
         let mut out = format!("{{\"{}\":[", self.items_key()).into_bytes();
         for (index, item) in items.chain(note.iter().map(Vec::as_slice)).enumerate() {
             if index > 0 {

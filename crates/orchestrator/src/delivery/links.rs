@@ -23,7 +23,7 @@ pub(super) struct Links<'k> {
     kept: &'k Kept,
     made: usize,
     /// Those that nothing leads to yet.
-    unlinked: Vec<KeptResult>,
+    pub(super) unlinked: Vec<KeptResult>,
 }
 
 impl<'k> Links<'k> {
@@ -53,16 +53,17 @@ impl<'k> Links<'k> {
         Ok(kept)
     }
 
-    /// Somebody has this text, or can read it, with all that it leads to.
-    pub(super) fn linked_from_text(&mut self, text: &[u8]) {
-        self.unlinked
-            .retain(|kept| memmem::find(text, kept.uri.as_bytes()).is_none());
+    /// Those that nothing leads to if somebody can read this text.
+    pub(super) fn unlinked_beside(&self, text: &[u8]) -> Vec<KeptResult> {
+        let leads_to = |kept: &&KeptResult| memmem::find(text, kept.uri.as_bytes()).is_some();
+        let unlinked = self.unlinked.iter();
+        unlinked.filter(|kept| !leads_to(kept)).cloned().collect()
     }
 
-    /// The same of a result.
+    /// Somebody has this result, with all that it leads to.
     pub(super) fn linked_from(&mut self, result: &Payload) {
         for segment in result.segments() {
-            self.linked_from_text(segment);
+            self.unlinked = self.unlinked_beside(segment);
         }
     }
 }

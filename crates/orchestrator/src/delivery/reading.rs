@@ -8,8 +8,8 @@ use switchboard_protocol::delivery::{Cap, Over};
 use switchboard_protocol::size::Size;
 
 use super::Delivery;
-use super::cap::{TooLarge, next};
 use super::convert::{convert, ends_in_converted};
+use super::held::{TooLarge, next_piece};
 use super::links::Links;
 use super::mend::mend;
 
@@ -65,7 +65,7 @@ impl Delivery<'_> {
         let mut reading = Reading::new(cap);
         let mut pieces = self.terms.conversions.is_none().then(Pieces::default);
         loop {
-            match next(&mut *stream).await {
+            match next_piece(&mut *stream).await {
                 Ok(Piece::Bytes(piece)) => {
                     if let Some(so_far) = &mut pieces
                         && so_far.take(&piece, reading.within)

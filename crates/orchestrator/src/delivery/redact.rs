@@ -211,6 +211,11 @@ impl ResultStream for RedactedStream {
         }
     }
 
+    // What is put in the place of secrets may be longer.
+    fn upper_bound(&self) -> Option<u64> {
+        None
+    }
+
     fn keep(&mut self, room: Box<dyn Send>) {
         self.result.keep(room);
     }
@@ -345,6 +350,10 @@ pub(super) mod tests {
                 Some(piece) => Piece::Bytes(piece),
                 None => Piece::End { is_error: false },
             }))
+        }
+
+        fn upper_bound(&self) -> Option<u64> {
+            None
         }
 
         fn keep(&mut self, _: Box<dyn Send>) {}

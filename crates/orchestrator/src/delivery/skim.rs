@@ -1,5 +1,5 @@
-//! What stands behind the content of a large tool result, taken note of as it goes by: its structured
-//! content, and whether it is an error.
+//! What stands after the content of a large tool result, noted as it goes by: its structured content, and
+//! whether it is an error.
 
 use std::borrow::Cow;
 
@@ -20,25 +20,25 @@ const MAX_KEY: usize = 64 * 1024;
 pub(crate) struct Skimmer {
     scanner: ChunkScanner,
     place: Place,
+    /// What the member of the result is that is read.
     role: Role,
-    /// How many containers of the structured content are open.
-    depth: usize,
     /// Where in the piece begins what is copied of the value that is read, if it is copied.
     copied_from: Option<usize>,
     /// How much of the result came before the piece.
     before: u64,
-    /// How much is noted of structured content, in bytes.
-    most: usize,
-    structured: Option<Excerpt>,
-    /// Whether the structured content has ended.
-    has_structured: bool,
+    /// How much of the structured content is noted, in bytes.
+    max_noted: usize,
+    structured: Excerpt,
+    structured_ended: bool,
     is_error: bool,
 }
 
 /// What a result has besides its content, as far as it was read.
 #[derive(Debug, Default)]
 pub(crate) struct Skimmed {
-    /// What is there of its structured content.
+    /// Whether it has structured content.
+    pub(crate) has_structured: bool,
+    /// What was noted of that, if that is of use.
     pub(crate) structured: Option<Structured>,
     /// Whether it says `isError: true`.
     pub(crate) is_error: bool,
@@ -54,13 +54,12 @@ enum Place {
     Result,
     /// In its structured content.
     Structured,
-    /// Behind it.
+    /// After it.
     End,
     /// It is no object, or nothing that can be read.
     Lost,
 }
 
-/// What a member of the result is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
     Structured,
@@ -69,31 +68,33 @@ enum Role {
 }
 
 impl Skimmer {
-    /// One that notes about so many bytes of structured content, a quarter more at most.
-    pub(crate) fn new(most: usize) -> Self {
+    /// One that notes so many bytes of structured content, and a quarter more at most.
+    pub(crate) fn new(max_noted: usize) -> Self {
         Self {
             scanner: ChunkScanner::default(),
             place: Place::Start,
             role: Role::Other,
-            depth: 0,
             copied_from: None,
             before: 0,
-            most,
-            structured: None,
-            has_structured: false,
+            max_noted,
+            structured: Excerpt::default(),
+            structured_ended: false,
             is_error: false,
         }
     }
 
-    /// Whether nothing more of the result is of use: its structured content was read, or it is an error,
-    /// which needs none, or it has ended.
+    /// Whether nothing more of the result is of use: its structured content was read, or as much as can
+    /// be noted, or it is an error, which needs none, or it has ended.
     pub(crate) fn has_all(&self) -> bool {
-        self.has_structured || self.is_error || matches!(self.place, Place::End | Place::Lost)
+        self.structured_ended
+            || self.structured.is_full()
+            || self.is_error
+            || matches!(self.place, Place::End | Place::Lost)
     }
 
     /// How many bytes of memory it takes.
     pub(crate) fn held(&self) -> usize {
-        self.structured.as_ref().map_or(0, Excerpt::held)
+        self.structured.held()
     }
 
     /// Reads the next piece of the result.
@@ -105,8 +106,9 @@ impl Skimmer {
             self.place = Place::Lost;
             return;
         }
+        // A value that goes on is copied from the start of this piece.
         self.copied_from = self.copied_from.map(|_| 0);
-        while self.place != Place::End {
+        while !matches!(self.place, Place::End | Place::Lost) {
             match self.scanner.next(piece) {
                 Ok(Event::More) => break,
                 Ok(Event::Key) => self.key(),
@@ -114,9 +116,6 @@ impl Skimmer {
                 Ok(Event::End) => self.end(piece),
                 Ok(Event::Closed) => self.closed(),
                 Err(_) => self.place = Place::Lost,
-            }
-            if self.place == Place::Lost {
-                return;
             }
         }
         self.copy(piece);
@@ -129,7 +128,8 @@ impl Skimmer {
     /// What was found.
     pub(crate) fn finish(self) -> Skimmed {
         Skimmed {
-            structured: self.structured.and_then(Excerpt::finish),
+            has_structured: self.structured.has_begun(),
+            structured: self.structured.finish(),
             is_error: self.is_error,
             has_ended: self.place == Place::End,
         }
@@ -138,24 +138,20 @@ impl Skimmer {
     fn key(&mut self) {
         let written = self.scanner.key();
         if self.place == Place::Structured {
-            if let Some(excerpt) = &mut self.structured {
-                excerpt.key(written);
-            }
-            return;
+            return self.structured.key(written);
         }
         let name = match memchr::memchr(b'\\', written) {
             None => Cow::Borrowed(written),
             Some(_) => Cow::Owned(json::unescape(written).into_owned().into_bytes()),
         };
         self.role = match &*name {
-            b"structuredContent" if self.structured.is_none() => Role::Structured,
+            b"structuredContent" if !self.structured.has_begun() => Role::Structured,
             b"isError" => Role::IsError,
             _ => Role::Other,
         };
     }
 
     fn value(&mut self, first: u8) {
-        let is_container = matches!(first, b'{' | b'[');
         match (self.place, self.role) {
             (Place::Start, _) if first == b'{' => {
                 self.place = Place::Result;
@@ -164,29 +160,26 @@ impl Skimmer {
             (Place::Start, _) => self.place = Place::Lost,
             (Place::Result, Role::IsError) => self.is_error = first == b't',
             (Place::Result, Role::Structured) => {
-                // What stands before it was held by whoever reads it, up to a half.
+                // The content before it is held as well: both share the room, and each gets half of it at
+                // least.
                 let before = self.before + self.scanner.position() as u64;
                 let before = usize::try_from(before).unwrap_or(usize::MAX);
-                let most = self.most.saturating_sub(before).max(self.most / 2);
-                self.structured = Some(Excerpt::new(most));
-                self.part(first, is_container);
+                let left = self.max_noted.saturating_sub(before);
+                self.structured = Excerpt::new(left.max(self.max_noted / 2));
+                self.part(first);
             }
-            (Place::Structured, _) => self.part(first, is_container),
+            (Place::Structured, _) => self.part(first),
             _ => {}
         }
     }
 
     /// A value in the structured content, or that itself.
-    fn part(&mut self, first: u8, is_container: bool) {
-        let Some(excerpt) = &mut self.structured else {
-            return;
-        };
-        if !excerpt.begin(first) {
+    fn part(&mut self, first: u8) {
+        if !self.structured.begin(first) {
             return;
         }
-        if is_container {
+        if matches!(first, b'{' | b'[') {
             self.place = Place::Structured;
-            self.depth += 1;
             self.scanner.enter();
         } else {
             self.copied_from = Some(self.scanner.position());
@@ -195,40 +188,27 @@ impl Skimmer {
 
     fn end(&mut self, piece: &[u8]) {
         self.copy(piece);
-        if self.copied_from.take().is_some()
-            && let Some(excerpt) = &mut self.structured
-        {
-            excerpt.end();
+        if self.copied_from.take().is_some() {
+            self.structured.end();
         }
-        if self.place == Place::Result && self.role == Role::Structured {
-            self.has_structured = true;
-        }
+        self.structured_ended |= self.place == Place::Result && self.role == Role::Structured;
     }
 
     fn closed(&mut self) {
-        if self.depth == 0 {
+        if self.place != Place::Structured {
             self.place = Place::End;
-            return;
-        }
-        self.depth -= 1;
-        if let Some(excerpt) = &mut self.structured {
-            excerpt.close();
-        }
-        if self.depth == 0 {
+        } else if self.structured.close() {
             self.place = Place::Result;
-            self.has_structured = true;
+            self.structured_ended = true;
         }
     }
 
     /// Copies the piece up to the position, if that is part of a value that is copied.
     fn copy(&mut self, piece: &[u8]) {
-        let Some(from) = &mut self.copied_from else {
-            return;
-        };
-        let position = self.scanner.position();
-        if let Some(excerpt) = &mut self.structured {
-            excerpt.copy(&piece[*from..position]);
+        if let Some(from) = &mut self.copied_from {
+            let position = self.scanner.position();
+            self.structured.copy(&piece[*from..position]);
+            *from = position;
         }
-        *from = position;
     }
 }

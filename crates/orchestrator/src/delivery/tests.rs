@@ -100,6 +100,10 @@ impl ResultStream for Pieces {
         }))
     }
 
+    fn upper_bound(&self) -> Option<u64> {
+        None
+    }
+
     fn keep(&mut self, _: Box<dyn Send>) {}
 }
 
@@ -188,5 +192,22 @@ async fn what_nobody_can_reach_after_a_cut_is_let_go() {
     let scene = Scene::new(Conversion::Link, bytes(1500, Over::Handle));
     let delivered = scene.delivered(whole(&result)).await;
     assert!(links(&delivered) < 15, "{delivered}");
+    assert_eq!(scene.kept.count(), 16);
+}
+
+/// Of what was read a half is let go for the structured content that follows; kept is all of it.
+#[tokio::test]
+async fn what_is_kept_leads_to_all_also_where_structured_content_took_the_room_of_it() {
+    let before = images(15, 3000, &"x".repeat(900 << 10));
+    let before = before.strip_suffix(b"]}").expect("the end of the content");
+    let more = json!({ "type": "text", "text": "y".repeat(300 << 10) });
+    let structured = json!({ "text": "z".repeat(1 << 20) });
+    let behind = format!(r#",{more}],"structuredContent":{structured}}}"#);
+    let result = [before, behind.as_bytes()].concat().into();
+    let scene = Scene::new(Conversion::Link, bytes(1 << 20, Over::Handle));
+    let delivered = scene.delivered(arriving(&result)).await;
+    assert_eq!(links(&delivered), 0);
+    let noted = delivered["structuredContent"]["text"].as_str();
+    assert!(noted.is_some_and(|text| text.len() > 500 << 10));
     assert_eq!(scene.kept.count(), 16);
 }

@@ -8,12 +8,12 @@ use smallvec::SmallVec;
 use super::detector::Detector;
 use super::search::Finding;
 use super::strings::Strings;
-use super::text::Text;
+use super::text::{CONTEXT, Text};
 
-/// The most backslashes before a quote, and the most blanks around a colon, that are looked at to tell a key. With
-/// them all is within what is known of the text.
-const MOST_BACKSLASHES: usize = 31;
-const MOST_BLANKS: usize = 8;
+/// The most backslashes before a quote, and the most blanks around a colon, that are looked at to tell a key.
+const MAX_BACKSLASHES: usize = 31;
+const MAX_BLANKS: usize = 8;
+const _: () = assert!(MAX_BACKSLASHES + 2 * (MAX_BLANKS + 1) <= CONTEXT);
 
 /// A quote behind its backslashes.
 type Quote = SmallVec<[u8; 8]>;
@@ -88,7 +88,7 @@ fn quotes_of_value(text: &Text<'_>, finding: Finding) -> Quote {
     }
     let skip_blanks = |back: usize| {
         let is_blank = |more: &usize| text.back(finding.start, back + more) == Some(b' ');
-        back + (0..MOST_BLANKS).take_while(is_blank).count()
+        back + (0..MAX_BLANKS).take_while(is_blank).count()
     };
     let colon = skip_blanks(1);
     if text.back(finding.start, colon) != Some(b':') {
@@ -99,8 +99,8 @@ fn quotes_of_value(text: &Text<'_>, finding: Finding) -> Quote {
         return Quote::new();
     }
     let is_backslash = |more: &usize| text.back(finding.start, quote + more) == Some(b'\\');
-    let backslashes = (1..=MOST_BACKSLASHES).take_while(is_backslash).count();
-    if backslashes % 2 == 0 || backslashes == MOST_BACKSLASHES {
+    let backslashes = (1..=MAX_BACKSLASHES).take_while(is_backslash).count();
+    if backslashes % 2 == 0 || backslashes == MAX_BACKSLASHES {
         return Quote::new();
     }
     let mut quote = SmallVec::from_elem(b'\\', backslashes);

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use super::anchors::{Anchor, anchor_of};
+use super::names::is_plain_word;
 use super::text::{Before, Stop, Text};
 use super::token::Attempt;
 
@@ -157,8 +158,8 @@ impl Form {
 
 /// All ways to write a value.
 pub(super) fn forms(value: &str) -> Vec<Form> {
-    let mut all = written(value);
-    for form in behind_escaped(value).map(written).unwrap_or_default() {
+    let mut all = forms_of(value);
+    for form in unescaped_part(value).into_iter().flat_map(forms_of) {
         if !all.iter().any(|known| known.bytes == form.bytes) {
             all.push(form);
         }
@@ -166,25 +167,26 @@ pub(super) fn forms(value: &str) -> Vec<Form> {
     all
 }
 
-/// What follows of a value whose first letters are written in more ways than are looked for (JSON in JSON, JSON in
-/// URLs, other habits): four letters that nobody escapes, and the rest, through escapes of any kind. `None`
-/// also where that is too little of the value to tell it by.
-fn behind_escaped(value: &str) -> Option<&str> {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+/// The part of a value from its first four letters on that nobody escapes, where others stand before them, which are
+/// written in more ways than are looked for (JSON in JSON, JSON in URLs, habits of their own). `None` too where that
+/// is too little of the value to tell it by.
+fn unescaped_part(value: &str) -> Option<&str> {
+    let is_unescaped = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
     let begins = |place: &usize| {
         let first = value.as_bytes().get(*place..place + 4);
-        first.is_some_and(|first| first.iter().all(is_plain))
+        first.is_some_and(|first| first.iter().all(is_unescaped))
     };
-    let compared = value.rfind(|c: char| !c.is_ascii());
-    let compared = compared.map_or(0, |last| value.ceil_char_boundary(last + 1));
-    let start = (compared..value.len()).find(begins)?;
-    let rest = &value[start..];
-    let is_enough = rest.len() >= LEAST_SECRET_BYTES && rest.len() >= value.len() / 4 * 3;
-    (start > 0 && is_enough).then_some(rest)
+    // Only what is ASCII is compared through escapes.
+    let last_beyond_ascii = value.rfind(|c: char| !c.is_ascii());
+    let ascii_from = last_beyond_ascii.map_or(0, |last| value.ceil_char_boundary(last + 1));
+    let start = (ascii_from..value.len()).find(begins)?;
+    let part = &value[start..];
+    let is_enough = part.len() >= LEAST_SECRET_BYTES && part.len() * 4 >= value.len() * 3;
+    (start > 0 && is_enough && !is_plain_word(part)).then_some(part)
 }
 
 /// The ways to write a value that are looked for.
-fn written(value: &str) -> Vec<Form> {
+fn forms_of(value: &str) -> Vec<Form> {
     let mut forms: Vec<Form> = Vec::new();
     let mut add = |bytes: Vec<u8>, value: Option<&[u8]>, is_base64: bool| {
         let is_known = forms.iter().any(|known: &Form| *known.bytes == bytes);

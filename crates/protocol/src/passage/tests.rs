@@ -12,7 +12,7 @@ impl Edit for Marks {
         None
     }
 
-    fn most(&self, length: u64) -> u64 {
+    fn upper_bound(&self, length: u64) -> u64 {
         length.saturating_mul(2)
     }
 }

@@ -52,7 +52,7 @@ fn pass(raw: &Bytes, size: usize, method: Method) -> Result<(String, bool), Refu
         assert!(parts.is_empty());
     }
     passage.finish()?;
-    assert!(passed.len() as u64 <= passage.most(raw.len() as u64));
+    assert!(passed.len() as u64 <= passage.upper_bound(raw.len() as u64));
     let passed = String::from_utf8(passed).expect("a part of a text");
     Ok((passed, passage.is_error()))
 }
@@ -69,7 +69,7 @@ impl Edit for Edits {
             .then(|| splice::without_own_meta(meta))
     }
 
-    fn most(&self, length: u64) -> u64 {
+    fn upper_bound(&self, length: u64) -> u64 {
         // What is put before a URI is no longer than "uri" and what stands around it.
         length.saturating_mul(3)
     }

@@ -14,6 +14,11 @@ const KEY: &str = "dev.switchboard/truncated";
 /// The longest shape that is told, in bytes.
 const MAX_SHAPE: usize = 512;
 
+/// What is said where structured content is missing; the longer one takes the most room.
+const NONE_FITS: &str = " Its structured content is missing too, since no valid part of it fits.";
+const NOT_READ: &str = " Its structured content is missing too, since it could not be read.";
+const _: () = assert!(NOT_READ.len() <= NONE_FITS.len());
+
 /// Where what is missing of a result went.
 #[derive(Clone, Debug)]
 pub(crate) enum Rest {
@@ -188,12 +193,8 @@ impl<'a> Notice<'a> {
         }
         text.push_str(match lost {
             None => "",
-            Some(LostStructured::NoneFits) => {
-                " Its structured content is missing too, since no valid part of it fits."
-            }
-            Some(LostStructured::NotRead) => {
-                " Its structured content is missing too, since it broke off before."
-            }
+            Some(LostStructured::NoneFits) => NONE_FITS,
+            Some(LostStructured::NotRead) => NOT_READ,
         });
         text.push(']');
         text

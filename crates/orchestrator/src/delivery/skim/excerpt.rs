@@ -1,23 +1,23 @@
-//! What is noted of a JSON value that may be far larger: all of its beginning, and of what follows the
+//! What is noted of a JSON value that may be far larger: its beginning as it is, and of what follows all
 //! members, with strings cut and no more than one item of each array.
 
 use crate::delivery::mend::{mend, whole_characters};
 
-/// Behind the beginning strings have no more bytes than this.
-const SHORT: usize = 32;
+/// After the beginning no string is longer than this, in bytes.
+const MAX_SHORT: usize = 32;
 /// The longest number that is noted, in bytes.
-const MAX_WORD: usize = 256;
-/// The most room behind the beginning, in bytes.
-const MOST_BEHIND: usize = 32 * 1024;
+const MAX_NUMBER: usize = 256;
+/// The most room after the beginning, in bytes.
+const MAX_AFTER: usize = 32 * 1024;
 
 /// What is noted so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Excerpt {
     out: Vec<u8>,
-    /// How long the beginning may be that is noted as it is.
-    beginning: usize,
-    /// How much may be noted in all.
-    most: usize,
+    /// How long the beginning may be that is noted as it is, in bytes.
+    max_beginning: usize,
+    /// How much may be noted in all, in bytes.
+    max: usize,
     open: Vec<Open>,
     /// The string, number or word that is read.
     scalar: Option<Scalar>,
@@ -31,7 +31,7 @@ pub(super) struct Excerpt {
 #[derive(Debug)]
 struct Open {
     is_object: bool,
-    count: usize,
+    is_empty: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ struct Scalar {
 pub(crate) struct Structured {
     /// The value.
     pub(crate) text: Vec<u8>,
-    /// Objects and arrays that end by here have all members that their server wrote; those that end behind
+    /// Objects and arrays that end by here have all members that their server wrote; those that end after it
     /// were cut.
     pub(crate) sound: usize,
     /// Whether it is just what its server wrote.
@@ -57,15 +57,11 @@ pub(crate) struct Structured {
 
 impl Excerpt {
     /// One whose beginning has so many bytes.
-    pub(super) fn new(beginning: usize) -> Self {
+    pub(super) fn new(max_beginning: usize) -> Self {
         Self {
-            out: Vec::new(),
-            beginning,
-            most: beginning.saturating_add((beginning / 4).min(MOST_BEHIND)),
-            open: Vec::new(),
-            scalar: None,
-            is_reduced: false,
-            is_full: false,
+            max_beginning,
+            max: max_beginning.saturating_add((max_beginning / 4).min(MAX_AFTER)),
+            ..Self::default()
         }
     }
 
@@ -74,12 +70,20 @@ impl Excerpt {
         self.out.capacity()
     }
 
+    /// Whether any of the value was read.
+    pub(super) fn has_begun(&self) -> bool {
+        self.max > 0
+    }
+
+    /// Whether nothing more can be noted.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// The key of the next value, as written.
     pub(super) fn key(&mut self, written: &[u8]) {
-        let comma: &[u8] = match self.open.last() {
-            Some(Open { count: 0, .. }) => b"",
-            _ => b",",
-        };
+        let is_first = self.open.last().is_some_and(|open| open.is_empty);
+        let comma: &[u8] = if is_first { b"" } else { b"," };
         for part in [comma, b"\"", written, b"\":"] {
             self.put(part);
         }
@@ -87,63 +91,61 @@ impl Excerpt {
 
     /// A value begins with this byte; whether it is noted.
     pub(super) fn begin(&mut self, first: u8) -> bool {
-        let is_behind = self.out.len() >= self.beginning;
-        let mut needs_comma = false;
-        if let Some(open) = self.open.last_mut() {
-            if !open.is_object && open.count > 0 {
-                if is_behind {
-                    self.is_reduced = true;
-                    return false;
-                }
-                needs_comma = true;
-            }
-            open.count += 1;
+        if self.is_full {
+            return false;
         }
-        if needs_comma {
-            self.put(b",");
+        let is_after = self.out.len() >= self.max_beginning;
+        if let Some(open) = self.open.last_mut() {
+            let is_another_item = !open.is_object && !open.is_empty;
+            if is_another_item && is_after {
+                self.is_reduced = true;
+                return false;
+            }
+            open.is_empty = false;
+            if is_another_item {
+                self.put(b",");
+            }
         }
         match first {
             b'{' | b'[' => {
                 self.put(&[first]);
-                self.open.push(Open {
-                    is_object: first == b'{',
-                    count: 0,
-                });
+                if !self.is_full {
+                    self.open.push(Open {
+                        is_object: first == b'{',
+                        is_empty: true,
+                    });
+                }
             }
             b'"' => {
-                let room = self.beginning.saturating_sub(self.out.len()).max(SHORT);
-                self.scalar = Some(self.scalar_of(room));
+                let room = self.max_beginning.saturating_sub(self.out.len());
+                self.scalar = Some(self.scalar(room.max(MAX_SHORT)));
             }
-            _ => self.scalar = Some(self.scalar_of(MAX_WORD)),
+            _ => self.scalar = Some(self.scalar(MAX_NUMBER)),
         }
         !self.is_full
     }
 
     /// More of the string, number or word that has begun.
     pub(super) fn copy(&mut self, part: &[u8]) {
-        let Some(mut scalar) = self.scalar else {
+        let Some(scalar) = &mut self.scalar else {
             return;
         };
         let length = part.len().min(scalar.room);
         scalar.room -= length;
         scalar.is_cut |= length < part.len();
-        self.scalar = Some(scalar);
-        let (fits, rest) = part[..length].split_at(length.min(self.most - self.out.len()));
+        let (fits, rest) = part[..length].split_at(length.min(self.max - self.out.len()));
         self.put(fits);
         self.is_full |= !rest.is_empty();
     }
 
     /// The string, number or word has ended.
     pub(super) fn end(&mut self) {
-        let Some(scalar) = self.scalar.take() else {
+        let Some(scalar) = self.scalar.take().filter(|scalar| scalar.is_cut) else {
             return;
         };
-        if !scalar.is_cut {
-            return;
-        }
         self.is_reduced = true;
         if self.out.get(scalar.start) != Some(&b'"') {
-            // Nothing is left of a number that is cut.
+            // A number that is cut is another.
             self.is_full = true;
             return;
         }
@@ -153,18 +155,19 @@ impl Excerpt {
         self.put(b"\"");
     }
 
-    /// The object or array that began last has ended.
-    pub(super) fn close(&mut self) {
+    /// The object or array that began last has ended; whether that was the value.
+    pub(super) fn close(&mut self) -> bool {
         if let Some(open) = self.open.pop() {
             self.put(if open.is_object { b"}" } else { b"]" });
         }
+        self.open.is_empty()
     }
 
-    /// What was noted; `None` if that is no part of a value.
+    /// What was noted; `None`: nothing, or no part of a value.
     pub(super) fn finish(self) -> Option<Structured> {
-        let has_ended = self.open.is_empty() && self.scalar.is_none() && !self.is_full;
         let mut text = self.out;
-        if has_ended {
+        let has_ended = self.open.is_empty() && self.scalar.is_none() && !self.is_full;
+        if has_ended && !text.is_empty() {
             return Some(Structured {
                 sound: text.len(),
                 text,
@@ -182,7 +185,7 @@ impl Excerpt {
         })
     }
 
-    fn scalar_of(&self, room: usize) -> Scalar {
+    fn scalar(&self, room: usize) -> Scalar {
         Scalar {
             start: self.out.len(),
             room,
@@ -192,9 +195,16 @@ impl Excerpt {
 
     /// Notes this, if there is room for it.
     fn put(&mut self, text: &[u8]) {
-        self.is_full |= self.out.len().saturating_add(text.len()) > self.most;
-        if !self.is_full {
-            self.out.extend_from_slice(text);
+        let length = self.out.len().saturating_add(text.len());
+        self.is_full |= length > self.max;
+        if self.is_full {
+            return;
         }
+        if length > self.out.capacity() {
+            // A vector would double beyond it.
+            let room = self.out.capacity().saturating_mul(2).min(self.max);
+            self.out.reserve_exact(room.max(length) - self.out.len());
+        }
+        self.out.extend_from_slice(text);
     }
 }

@@ -68,6 +68,18 @@ fn there_is_a_bound_whatever_is_in_it() {
         assert!(!found.is_whole);
         value(&found);
     }
+    // Nothing is noted of what stands after that, nor how deep it is.
+    let objects: serde_json::Map<_, _> = (0..10_000)
+        .map(|n| (format!("{n}"), json!({ "a": [] })))
+        .collect();
+    let text = json!({ "structuredContent": objects }).to_string();
+    let mut skimmer = Skimmer::new(2048);
+    skimmer.read(text.as_bytes());
+    assert!(
+        skimmer.has_all() && skimmer.held() <= 2560,
+        "{}",
+        skimmer.held()
+    );
     // A number that is cut is another.
     let number = format!(
         r#"{{"structuredContent":{{"a":1,"b":{}}}}}"#,
@@ -109,6 +121,7 @@ fn nothing_more_is_needed_of_an_error_or_behind_structured_content() {
             false,
         ),
         (r#"{"content":[]}"#, true),
+        (r#"{"structuredContent":{"a":"#, false),
         (r#"{"structured\u0043ontent":{},"b"#, true),
         ("[1", true),
         ("{]", true),
