@@ -12,10 +12,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use switchboard_backends::redaction::in_steps;
 use switchboard_protocol::call::Sink;
-use switchboard_protocol::delivery::{Redactor, STEP, StepwiseRedaction};
+use switchboard_protocol::delivery::{Redactor, STEP};
 use switchboard_telemetry::{BackendMetrics, IgnoredMessage};
 
 /// How many notifications of a call wait, a large one and those behind it, before the call has its turn; further
@@ -24,31 +27,11 @@ const MAX_WAITING: usize = 256;
 /// How many bytes of them wait, beside one of any size.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
-/// A text of which secrets are taken out step by step, with others on the thread having their turn between.
-pub(crate) struct Steps(Box<dyn StepwiseRedaction>);
-
-impl Steps {
-    pub(crate) fn new(redactor: &dyn Redactor, text: Bytes) -> Self {
-        Self(redactor.begin_whole(text))
-    }
-
-    /// Takes a step; the text without secrets once that was the last. Not to be polled again then.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
-        match self.0.step() {
-            Some(text) => Poll::Ready(text),
-            None => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
-    }
-}
-
 /// Hands on what a call's caller is told, without what the redactor finds in it.
 pub(crate) struct Notifications {
     shared: Arc<Shared>,
-    /// The first of what waits.
-    first: Option<Steps>,
+    /// The first of what waits, while secrets are taken out of it.
+    first: Option<BoxFuture<'static, Bytes>>,
     metrics: BackendMetrics,
 }
 
@@ -189,7 +172,7 @@ impl Notifications {
         let Some(first) = &mut self.first else {
             return Poll::Ready(());
         };
-        let notification = ready!(first.poll(context));
+        let notification = ready!(first.as_mut().poll(context));
         if !self.shared.sink.offer(notification) {
             self.metrics.ignored(IgnoredMessage::DroppedNotification);
         }
@@ -201,7 +184,7 @@ impl Notifications {
 
     fn begin_next(&mut self) {
         let next = self.shared.waiting.lock().take_first();
-        self.first = next.map(|text| Steps::new(&*self.shared.redactor, text));
+        self.first = next.map(|text| in_steps(self.shared.redactor.begin_whole(text)).boxed());
     }
 }
 
