@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use switchboard_protocol::error::Reason;
+use switchboard_telemetry::{Outlet, redacted};
 
 /// The state of a backend, as lists and metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,9 +123,14 @@ pub struct Status {
 }
 
 impl Status {
-    /// The reason and the cause, for operators.
+    /// The reason and the cause, for operators, without the secrets that redaction knows.
     #[must_use]
     pub fn told_operators(&self) -> String {
+        redacted(Outlet::Operators, &self.story(), false).into_owned()
+    }
+
+    /// The reason and the cause, for the log, which takes secrets out itself.
+    pub(crate) fn story(&self) -> String {
         match &self.cause {
             Some(cause) => format!("{}: {cause}", self.reason),
             None => self.reason.clone(),

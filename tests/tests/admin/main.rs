@@ -13,6 +13,7 @@ mod access;
 mod answers;
 mod command;
 mod restarts;
+mod secrets;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const OPS: &str = "the-key-of-ops-51b2";

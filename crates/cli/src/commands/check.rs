@@ -213,7 +213,8 @@ struct Connected {
 
 /// Starts every backend, looks at what there is, and ends them.
 async fn connected(config: Config) -> Result<Connected, String> {
-    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
+    config.redact_outlets(&metrics);
     let chains = config.chains();
     let rules = config.access.clone();
     let tool_patterns = config.tool_patterns();
@@ -227,7 +228,7 @@ async fn connected(config: Config) -> Result<Connected, String> {
         profiles: config.profiles,
         kept_results,
         private: config.auth.is_some(),
-        ..Parts::new(sealer, Arc::new(metrics))
+        ..Parts::new(sealer, metrics)
     });
     orchestrator.known(Instant::now() + START).await;
     let backends = orchestrator.backends();
