@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use switchboard_protocol::call::ClientSession;
+use switchboard_protocol::delivery::Redactor;
 
 use super::*;
 
@@ -50,6 +51,10 @@ impl ClientSession for Client {
 
     fn notify(&self, notification: Bytes) -> bool {
         self.0.offer(notification)
+    }
+
+    fn redactor(&self, _: &str) -> Option<Arc<dyn Redactor>> {
+        None
     }
 }
 
