@@ -16,9 +16,10 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use switchboard_backends::Backend;
 use switchboard_backends::redaction::in_steps;
-use switchboard_protocol::call::Sink;
-use switchboard_protocol::delivery::{Redactor, STEP};
+use switchboard_protocol::call::{Call, Sink};
+use switchboard_protocol::delivery::{Redactor, STEP, Terms};
 use switchboard_telemetry::{BackendMetrics, IgnoredMessage};
 
 /// How many notifications of a call wait, a large one and those behind it, before the call has its turn; further
@@ -109,11 +110,7 @@ impl Sink for Shared {
 
 impl Notifications {
     /// Those that go to this sink. What it does not take of those that waited is counted here.
-    pub(crate) fn new(
-        redactor: &Arc<dyn Redactor>,
-        sink: &Arc<dyn Sink>,
-        metrics: &BackendMetrics,
-    ) -> Self {
+    fn new(redactor: &Arc<dyn Redactor>, sink: &Arc<dyn Sink>, metrics: &BackendMetrics) -> Self {
         Self {
             shared: Arc::new(Shared {
                 redactor: Arc::clone(redactor),
@@ -127,17 +124,17 @@ impl Notifications {
     }
 
     /// Where servers offer theirs.
-    pub(crate) fn heard(&self) -> Arc<dyn Sink> {
+    fn heard(&self) -> Arc<dyn Sink> {
         Arc::clone(&self.shared) as Arc<dyn Sink>
     }
 
     /// The sink that they go to.
-    pub(crate) fn told(&self) -> Arc<dyn Sink> {
+    fn told(&self) -> Arc<dyn Sink> {
         Arc::clone(&self.shared.sink)
     }
 
     /// Whether something that was heard is not told yet.
-    pub(crate) fn are_waiting(&self) -> bool {
+    fn are_waiting(&self) -> bool {
         !self.shared.waiting.lock().is_empty()
     }
 
@@ -194,6 +191,19 @@ impl Drop for Notifications {
     }
 }
 
+/// Has secrets taken out of what the call's caller is told meanwhile, if there are any to take out. The
+/// call is then to be made by [`hearing`].
+pub(crate) fn redact_notifications(
+    call: &mut Call,
+    terms: Option<&Terms>,
+    backend: &Backend,
+) -> Option<Box<Notifications>> {
+    let redactor = terms?.redactor.as_ref()?;
+    let notifications = Notifications::new(redactor, call.sink.as_ref()?, backend.metrics());
+    call.sink = Some(notifications.heard());
+    Some(Box::new(notifications))
+}
+
 /// Makes a call that may have such notifications.
 pub(crate) async fn hearing<T>(
     notifications: &mut Option<Box<Notifications>>,
@@ -204,6 +214,17 @@ pub(crate) async fn hearing<T>(
         None => call.as_mut().poll(context),
     })
     .await
+}
+
+/// Puts the sink back as it was, since a substitute's backend has a redactor of its own. Gives the
+/// notifications again if some of them are to be told yet.
+pub(crate) fn give_sink_back(
+    call: &mut Call,
+    notifications: Option<Box<Notifications>>,
+) -> Option<Box<Notifications>> {
+    let notifications = notifications?;
+    call.sink = Some(notifications.told());
+    notifications.are_waiting().then_some(notifications)
 }
 
 #[cfg(test)]
