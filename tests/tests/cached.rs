@@ -9,9 +9,10 @@ use switchboard_testkit::fault::FaultServer;
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_testkit::redis_server::RedisServer;
 use switchboard_tests::commands::{ended, switchboard};
-use switchboard_tests::front::{Front, remote, soon, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::keys::entry_of;
 use switchboard_tests::manual;
+use switchboard_tests::waiting::{soon, until};
 
 const CALL: &str = "tools/call";
 const CACHE: &str = "dev.switchboard/cache";

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use switchboard_tests::commands::{ended, switchboard};
-use switchboard_tests::front::until;
+use switchboard_tests::waiting::until;
 
 use super::{Administered, LIST, config};
 
