@@ -106,8 +106,9 @@ impl Stage {
     }
 }
 
-/// A state with its story. No text in it holds a secret, a path of the host or a server's stack
-/// trace; what is for operators alone is apart from what callers are told.
+/// A state with its story. No text in it holds a value of the server's `env`, a path of the host or a
+/// stack trace; other secrets are taken out where it is told. What is for operators alone is apart from
+/// what callers are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The state.

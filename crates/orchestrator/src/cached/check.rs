@@ -8,7 +8,7 @@ use crate::config::{ConfigProblem, path};
 
 /// Tools that a pattern of `cache.tools` names though their name or hints say that they change something: their
 /// results are not cached, whatever the configuration says. Of a backend that was never learned nothing is said,
-/// nor of a tool that the configuration names as it is: it can be told of by itself.
+/// nor of a tool that the configuration names as it is and whose name says so: nobody has to ask its server.
 #[must_use]
 pub fn marked_in_vain<'b>(backends: impl IntoIterator<Item = &'b Backend>) -> Vec<ConfigProblem> {
     backends.into_iter().flat_map(of_backend).collect()
