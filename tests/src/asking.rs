@@ -8,8 +8,8 @@ use switchboard_testkit::asking::{AskingHttp, Journal, Options, QuestionsOn};
 use switchboard_testkit::client::{Answer, Client, all_capabilities, call, declaring};
 use tempfile::TempDir;
 
-use crate::front::until;
 use crate::tools;
+use crate::waiting::until;
 
 /// How a legacy server is reached, and where it asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

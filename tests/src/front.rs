@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, Client};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::gateway::Gateway;
 use crate::tools;
-
-/// How long a condition may take to come true.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+use crate::waiting::{PATIENCE, until};
 
 /// The metric that counts the gateway's tasks.
 const TASKS: &str = "switchboard_tasks";
@@ -312,38 +310,6 @@ pub fn assert_fault(answer: &Answer, code: u64, backend: &str) {
     assert!(fault["reason"].is_string(), "{}", answer.raw);
     assert!(fault["retryable"].is_boolean(), "{}", answer.raw);
     assert!(fault["outcome"].is_string(), "{}", answer.raw);
-}
-
-/// Waits until this is so, looking each millisecond: for what holds only a moment, or costs nothing to
-/// look at.
-///
-/// # Panics
-///
-/// If that takes longer than [`PATIENCE`].
-pub async fn soon(what: &str, is_so: impl Fn() -> bool) {
-    let waiting = async {
-        while !is_so() {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let waited = timeout(PATIENCE, waiting).await;
-    waited.unwrap_or_else(|_| panic!("never came true: {what}"));
-}
-
-/// Waits until there is something.
-///
-/// # Panics
-///
-/// If that takes longer than [`PATIENCE`].
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "never came true: {what}");
-        sleep(Duration::from_millis(50)).await;
-    }
 }
 
 /// The processes below a process, zombies included.

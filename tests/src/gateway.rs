@@ -10,15 +10,13 @@ use tokio::time::{Instant, sleep};
 
 use crate::process::Server;
 use crate::tools;
+use crate::waiting::PATIENCE;
 
 /// The revision that the tests speak to the gateway.
 pub const MODERN: &str = "2026-07-28";
 
 /// The name of the configuration file.
 const FILE: &str = "switchboard.json";
-
-/// How long the backends may take until all of them are there.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running gateway.
 #[derive(Debug)]

@@ -19,3 +19,4 @@ pub mod scripted;
 pub mod servers;
 pub mod tools;
 pub mod tunnel;
+pub mod waiting;

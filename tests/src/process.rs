@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -12,10 +11,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::front::until;
-
-/// How long a program may take until it listens, and until it has stopped.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::waiting::{PATIENCE, until};
 
 /// How many lines of a program's output are kept, the latest ones.
 const KEPT_LINES: usize = 300;

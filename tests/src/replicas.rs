@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::front::{Front, until};
+use crate::front::Front;
+use crate::waiting::until;
 
 /// What replicas know each other by in the tests.
 pub const SECRET: &str = "kX9vQ2mT7pL4wR8zB1cN6yH3jF5dS0gAkX9vQ2mT7pL=";

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -11,15 +10,14 @@ use switchboard_testkit::client::{call, message};
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::commands::{ended, switchboard};
-use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::front::{Front, faulty, remote};
 use switchboard_tests::keys::{auth_of, key_of};
 use switchboard_tests::scripted::{Scripted, Step, pieces};
 use switchboard_tests::tools;
+use switchboard_tests::waiting::{PATIENCE, until};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A gateway with an audit in a folder of its own.
 struct Audited {

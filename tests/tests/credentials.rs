@@ -15,9 +15,10 @@ use switchboard_testkit::token_server::{
     CLIENT_ID, CLIENT_SECRET, Manners, TokenFault, TokenServer,
 };
 use switchboard_tests::commands::{ended, switchboard};
-use switchboard_tests::front::{Front, assert_fault, until};
+use switchboard_tests::front::{Front, assert_fault};
 use switchboard_tests::keys::entry_of;
 use switchboard_tests::manual;
+use switchboard_tests::waiting::until;
 use tokio::task::JoinSet;
 
 const TRANSPORTS: [Transport; 3] = [Transport::Modern, Transport::Legacy, Transport::Sse];

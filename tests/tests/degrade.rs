@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Transport};
-use switchboard_tests::front::{Front, assert_fault, remote, until};
+use switchboard_tests::front::{Front, assert_fault, remote};
+use switchboard_tests::waiting::until;
 
 /// Answers nothing well any more, health checks and lists included.
 fn away() -> Behaviour {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use switchboard_testkit::client::Answer;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, RefusedPort, Transport};
-use switchboard_tests::front::{Front, assert_fault, remote, until};
+use switchboard_tests::front::{Front, assert_fault, remote};
+use switchboard_tests::waiting::until;
 
 /// What a client says in `_meta` of how long it waits, in milliseconds.
 const TIMEOUT_KEY: &str = "dev.switchboard/timeoutMs";

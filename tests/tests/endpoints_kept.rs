@@ -14,8 +14,9 @@ use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Transport};
 use switchboard_testkit::fake_tasks::{FakeTasks, TASKS};
 use switchboard_tests::asking::{AskingServer, Way, accepted, asking_call, content};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::keys::{auth_of, key_of};
+use switchboard_tests::waiting::until;
 
 /// How often each kind is tried: turns would go elsewhere every second time.
 const TRIES: usize = 20;

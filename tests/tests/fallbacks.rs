@@ -9,8 +9,9 @@ use switchboard_testkit::asking::{AskingHttp, Options};
 use switchboard_testkit::client::{accept, all_capabilities, call, declaring, retry};
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_http::{FakeHttp, Fault, RefusedPort, Transport};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::scripted::{Scripted, Step};
+use switchboard_tests::waiting::until;
 
 const SERVED_BY: &str = "dev.switchboard/served_by";
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, Client, call};
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fault::{Counts, Fault, FaultServer};
-use switchboard_tests::front::{Front, assert_fault, until};
+use switchboard_tests::front::{Front, assert_fault};
+use switchboard_tests::waiting::until;
 use tokio::time::{Instant, sleep};
 
 const ERAS: [Era; 2] = [Era::Modern, Era::Legacy];

@@ -8,7 +8,8 @@ use axum::Router;
 use axum::routing::get;
 use http::StatusCode;
 use serde_json::json;
-use switchboard_tests::front::{Front, faulty, until};
+use switchboard_tests::front::{Front, faulty};
+use switchboard_tests::waiting::until;
 
 const ROUND: &str = "switchboard_health_round_completed_timestamp_seconds";
 const LOST: &str = "the heartbeat is not heard";

@@ -7,8 +7,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use switchboard_testkit::client::Client;
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::scripted::{Scripted, pieces};
+use switchboard_tests::waiting::until;
 use tempfile::TempDir;
 
 const READER: &str = "switchboard__read_result";

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::{Client, call};
 use switchboard_testkit::fake::{RESOURCE_URI, UNKNOWN_IN_CONTENT, UNKNOWN_IN_RESULT};
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Form, Transport};
-use switchboard_tests::front::{Census, Front, descendants, faulty, is_running, remote, until};
+use switchboard_tests::front::{Census, Front, descendants, faulty, is_running, remote};
+use switchboard_tests::waiting::until;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

@@ -9,7 +9,8 @@ use switchboard_testkit::client::{Client, accept, all_capabilities, call, declar
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Transport};
 use switchboard_testkit::redis_server::RedisServer;
-use switchboard_tests::front::{Front, remote, soon, until};
+use switchboard_tests::front::{Front, remote};
+use switchboard_tests::waiting::{soon, until};
 
 const SERVED_BY: &str = "dev.switchboard/served_by";
 const CALL: &str = "tools/call";

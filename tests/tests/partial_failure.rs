@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
-use switchboard_tests::front::{Front, assert_fault, faulty, remote, until};
+use switchboard_tests::front::{Front, assert_fault, faulty, remote};
+use switchboard_tests::waiting::until;
 use tempfile::TempDir;
 use tokio::time::Instant;
 

@@ -17,8 +17,9 @@ use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::commands::{ended, switchboard};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::manual;
+use switchboard_tests::waiting::until;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, timeout};
 

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::{Client, call};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::front::{Front, PATIENCE, faulty, remote, until};
+use switchboard_tests::front::{Front, faulty, remote};
 use switchboard_tests::keys::entry_of;
+use switchboard_tests::waiting::{PATIENCE, until};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 

@@ -25,7 +25,8 @@ use serde_json::{Value, json};
 use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake::{UNKNOWN_IN_CONTENT, UNKNOWN_IN_RESULT};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
-use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::front::{Front, faulty, remote};
+use switchboard_tests::waiting::until;
 use switchboard_tests::{servers, tools};
 
 /// The four backends: modern and legacy, over HTTP and over stdio. Their names are short, since

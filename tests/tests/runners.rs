@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use switchboard_tests::commands::{Ended, ended, switchboard};
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 use tempfile::TempDir;
 use tokio::process::Command;
 

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, all_capabilities, call, declaring, retry};
 use switchboard_tests::asking::{AskingServer, Way, accepted, asking_call, content};
-use switchboard_tests::front::{Front, assert_fault, until};
+use switchboard_tests::front::{Front, assert_fault};
+use switchboard_tests::waiting::until;
 
 /// A gateway in front of the server, with these keys besides.
 async fn front(server: &AskingServer, keys: Value) -> Front {

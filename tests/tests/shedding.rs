@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use switchboard_testkit::client::{Answer, Client, call};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
+use switchboard_tests::waiting::until;
 
 const MAX_IN_FLIGHT: usize = 8;
 const CLIENTS: usize = 10 * MAX_IN_FLIGHT;

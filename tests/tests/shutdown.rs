@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
+use switchboard_tests::waiting::until;
 use tokio::time::timeout;
 
 const CALLS: usize = 200;

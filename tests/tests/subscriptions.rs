@@ -6,9 +6,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, Client, Exchange};
 use switchboard_testkit::conformance::{Era, HttpServer};
-use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::front::{Front, faulty, remote};
 use switchboard_tests::keys::{auth_of, key_of};
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 use tokio::task::JoinSet;
 
 /// How many listen at once.

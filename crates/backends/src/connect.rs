@@ -209,7 +209,7 @@ pub(crate) async fn open_session(
     caller: Option<Arc<OnBehalf>>,
 ) -> Result<Connection, ConnectError> {
     let found = via.server.found;
-    let relay = client.map(|client| Relay::new(client, backend));
+    let relay = client.map(|client| Relay::new(client, backend, inbox));
     let begin = async |link: &Link| legacy::initialize(link, introduction, relay, found).await;
     match (&via.link, &via.http) {
         (Link::Http(http), _) => {

@@ -39,6 +39,7 @@ pub mod method_label;
 mod observe;
 mod pause;
 mod process;
+pub mod redaction;
 mod retry;
 mod safety;
 pub mod status;

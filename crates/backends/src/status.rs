@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use switchboard_protocol::error::Reason;
+use switchboard_telemetry::{Outlet, redacted};
 
 /// The state of a backend, as lists and metrics name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,8 +106,9 @@ impl Stage {
     }
 }
 
-/// A state with its story. No text in it holds a secret, a path of the host or a server's stack
-/// trace; what is for operators alone is apart from what callers are told.
+/// A state with its story. No text in it holds a value of the server's `env`, a path of the host or a
+/// stack trace; other secrets are taken out where it is told. What is for operators alone is apart from
+/// what callers are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The state.
@@ -122,9 +124,14 @@ pub struct Status {
 }
 
 impl Status {
-    /// The reason and the cause, for operators.
+    /// The reason and the cause, for operators, without the secrets that redaction knows.
     #[must_use]
     pub fn told_operators(&self) -> String {
+        redacted(Outlet::Operators, &self.story(), false).into_owned()
+    }
+
+    /// The reason and the cause, for the log, which takes secrets out itself.
+    pub(crate) fn story(&self) -> String {
         match &self.cause {
             Some(cause) => format!("{}: {cause}", self.reason),
             None => self.reason.clone(),

@@ -15,6 +15,7 @@ use switchboard_backends::{
     Backend, BackendContext, KnownLists, RequestState, Rewrite, Shared, Supervisor, Take,
 };
 use switchboard_protocol::call::{Call, ClientSession, Principal};
+use switchboard_protocol::delivery::Redactor;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::method::Method;
@@ -54,6 +55,10 @@ impl ClientSession for Client {
 
     fn notify(&self, _: Bytes) -> bool {
         false
+    }
+
+    fn redactor(&self, _: &str) -> Option<Arc<dyn Redactor>> {
+        None
     }
 }
 

@@ -45,7 +45,7 @@ enum Command {
     Check {
         #[command(flatten)]
         sources: Sources,
-        /// Start every backend.
+        /// Start every backend, and warn of what does not fit what they offer.
         #[arg(long)]
         connect: bool,
         /// Before that, fetch what `npx`, `uvx` and `docker run` start, so that nobody waits for it

@@ -15,7 +15,7 @@ use switchboard_policy::redaction::{
     Detector, LEAST_SECRET_BYTES, PlaceRedactor, RedactionObserver, Redactors, Secrets,
 };
 use switchboard_protocol::delivery::Redactor as _;
-use switchboard_telemetry::{Metrics, redact_with};
+use switchboard_telemetry::{Metrics, Outlet, redact_with};
 use url::Url;
 
 use crate::config::Config;
@@ -41,18 +41,23 @@ impl Config {
         )))
     }
 
-    /// Has the same taken out of logs, traces and the audit.
-    pub(crate) fn redact_telemetry(&self, metrics: &Arc<Metrics>) {
-        let detector = self.detector();
-        redact_with(detector.map(|detector| {
-            ["logs", "traces", "audit"].map(|place| -> Arc<dyn switchboard_telemetry::Redactor> {
-                let observer = Some(observer(metrics));
-                Arc::new(Outlet(PlaceRedactor::new(
-                    Arc::clone(&detector),
-                    place.into(),
-                    observer,
-                )))
-            })
+    /// Has the same taken out of logs, traces, the audit and what operators are told, for the whole process.
+    pub fn redact_outlets(&self, metrics: &Arc<Metrics>) {
+        let Some(detector) = self.detector() else {
+            return redact_with(None);
+        };
+        redact_with(Some(&|outlet| {
+            let counted_as = match outlet {
+                Outlet::Logs => Some("logs"),
+                Outlet::Traces => Some("traces"),
+                Outlet::Audit => Some("audit"),
+                // The log has had it, and was counted. How often somebody looks at it says nothing.
+                Outlet::Operators => None,
+            };
+            let observer = counted_as.map(|_| observer(metrics));
+            let place = counted_as.unwrap_or_default().into();
+            let redactor = PlaceRedactor::new(Arc::clone(&detector), place, observer);
+            Arc::new(OutletRedactor(redactor))
         }));
     }
 
@@ -275,11 +280,11 @@ impl RedactionObserver for Counter {
     }
 }
 
-/// Stands for a redactor where the log, traces and the audit ask.
+/// Stands for a redactor where something leaves the process beside answers.
 #[derive(Debug)]
-struct Outlet(PlaceRedactor);
+struct OutletRedactor(PlaceRedactor);
 
-impl switchboard_telemetry::Redactor for Outlet {
+impl switchboard_telemetry::Redactor for OutletRedactor {
     fn redact<'t>(&self, text: &'t str, is_json: bool) -> Cow<'t, str> {
         match is_json {
             true => self.0.redact_json(text),

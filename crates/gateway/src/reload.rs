@@ -122,7 +122,7 @@ impl Reloader {
         let limits = self.limits.load();
         let limits = Arc::new(limits.next(next.limits(), &self.metrics));
         let policy = next.policy(Arc::clone(&limits), &self.metrics);
-        next.redact_telemetry(&self.metrics);
+        next.redact_outlets(&self.metrics);
         // Before anybody gets in who could not before: new backends may take a while.
         self.orchestrator
             .decide_by(&policy, &next.profiles, next.auth.is_some());

@@ -171,7 +171,7 @@ impl Gateway {
         let store = Store::start(&config.store, &metrics).await;
         let limits = CallLimits::new(config.limits(), store, &metrics);
         let limits = Arc::new(ArcSwap::from_pointee(limits));
-        config.redact_telemetry(&metrics);
+        config.redact_outlets(&metrics);
         let orchestrator = Orchestrator::start(Parts {
             names: config.names.clone(),
             backends: config.backends.clone(),

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use switchboard_backends::status::State;
-use switchboard_backends::{Backend, Reply, RequestState, Rewrite};
+use switchboard_backends::{Reply, RequestState, Rewrite};
 use switchboard_protocol::call::{Call, Deadline, Outcome};
-use switchboard_protocol::delivery::Terms;
 use switchboard_protocol::error::{CallError, Fault, ProtocolError, Reason, code};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::millis;
@@ -20,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::cached::Found;
 use crate::catalogue::{Snapshot, Source};
 use crate::continuation::{self, Continuation};
-use crate::delivery::notifications::{Notifications, hearing};
+use crate::delivery::notifications::{give_sink_back, hearing, redact_notifications};
 use crate::delivery::{self, WayBack};
 use crate::orchestrator::{FIRST_MOMENTS, Inner};
 use crate::replicas::replica_away;
@@ -294,30 +293,6 @@ impl Inner {
         }
         outcome
     }
-}
-
-/// Has secrets taken out of what the call's caller is told meanwhile, if there are any to take out. The
-/// call is then to be made by [`hearing`].
-pub(crate) fn redact_notifications(
-    call: &mut Call,
-    terms: Option<&Terms>,
-    backend: &Backend,
-) -> Option<Box<Notifications>> {
-    let redactor = terms?.redactor.as_ref()?;
-    let notifications = Notifications::new(redactor, call.sink.as_ref()?, backend.metrics());
-    call.sink = Some(notifications.heard());
-    Some(Box::new(notifications))
-}
-
-/// Puts the sink back as it was, since a substitute's backend has a redactor of its own. Gives the
-/// notifications again if some of them are to be told yet.
-pub(crate) fn give_sink_back(
-    call: &mut Call,
-    notifications: Option<Box<Notifications>>,
-) -> Option<Box<Notifications>> {
-    let notifications = notifications?;
-    call.sink = Some(notifications.told());
-    notifications.are_waiting().then_some(notifications)
 }
 
 /// Whether a call ended without anything having been done, for certain.

@@ -10,9 +10,11 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use parking_lot::Mutex;
+use switchboard_backends::redaction::in_steps;
 use switchboard_protocol::call::{Call, Sink};
 use switchboard_protocol::capabilities::ClientCapabilities;
 use switchboard_protocol::delivery::Terms;
@@ -27,7 +29,6 @@ use switchboard_protocol::splice::{Splice, filter_object, for_each_item, member}
 use tokio::time::timeout;
 
 use crate::catalogue::Snapshot;
-use crate::delivery::notifications::Steps;
 use crate::delivery::terms;
 use crate::home::Home;
 use crate::orchestrator::{Inner, Orchestrator};
@@ -50,7 +51,7 @@ pub struct TaskNews {
     streams: FuturesUnordered<BoxFuture<'static, ()>>,
     waiting: Arc<Mutex<Waiting>>,
     /// What is told next, while secrets are taken out of it.
-    next: Option<(Told, Steps)>,
+    next: Option<(Told, BoxFuture<'static, Bytes>)>,
 }
 
 /// A state of a task that is told to its client.
@@ -262,8 +263,8 @@ impl TaskNews {
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Vec<u8>> {
         while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(context) {}
         loop {
-            if let Some((_, steps)) = &mut self.next {
-                let state = ready!(steps.poll(context));
+            if let Some((_, redacting)) = &mut self.next {
+                let state = ready!(redacting.as_mut().poll(context));
                 if let Some((told, _)) = self.next.take() {
                     return Poll::Ready(self.members(&told, state));
                 }
@@ -288,8 +289,8 @@ impl TaskNews {
             match policy.redactor(&told.task.home.backend) {
                 None => return Poll::Ready(self.members(&told, state)),
                 Some(redactor) => {
-                    let steps = Steps::new(&*redactor, state);
-                    self.next = Some((told, steps));
+                    let redacting = in_steps(redactor.begin_whole(state)).boxed();
+                    self.next = Some((told, redacting));
                 }
             }
         }

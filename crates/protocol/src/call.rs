@@ -120,9 +120,7 @@ pub trait ClientSession: Send + Sync {
 
     /// Takes secrets out of what this backend has it asked or told, which is for whoever relays it to do.
     /// `None`: nothing is looked for.
-    fn redactor(&self, _backend: &str) -> Option<Arc<dyn Redactor>> {
-        None
-    }
+    fn redactor(&self, backend: &str) -> Option<Arc<dyn Redactor>>;
 }
 
 /// One request on its way through the stacks, whoever made it.

@@ -1,4 +1,5 @@
-//! The last look at whatever leaves the process beside answers: log lines, spans, records of the audit.
+//! The last look at whatever leaves the process beside answers: log lines, spans, records of the audit,
+//! what operators are told.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,25 +22,20 @@ pub enum Outlet {
     Traces,
     /// Records of the audit.
     Audit,
+    /// What a server said last, where operators ask how it is doing: as often as they ask.
+    Operators,
 }
 
-/// Those in force for the process, as its log and its spans are the process's own.
-#[derive(Debug)]
-struct InForce {
-    logs: Arc<dyn Redactor>,
-    traces: Arc<dyn Redactor>,
-    audit: Arc<dyn Redactor>,
+impl Outlet {
+    const ALL: [Self; 4] = [Self::Logs, Self::Traces, Self::Audit, Self::Operators];
 }
 
-static IN_FORCE: RwLock<Option<InForce>> = RwLock::new(None);
+/// In the order of [`Outlet::ALL`]; those of the process, as its log and its spans are the process's own.
+static IN_FORCE: RwLock<Option<[Arc<dyn Redactor>; 4]>> = RwLock::new(None);
 
-/// Has this done to all that leaves the process from now on; `None`: nothing.
-pub fn redact_with(redactors: Option<[Arc<dyn Redactor>; 3]>) {
-    *IN_FORCE.write() = redactors.map(|[logs, traces, audit]| InForce {
-        logs,
-        traces,
-        audit,
-    });
+/// Has what this gives done to all that leaves the process from now on; `None`: nothing.
+pub fn redact_with(redactor_of: Option<&dyn Fn(Outlet) -> Arc<dyn Redactor>>) {
+    *IN_FORCE.write() = redactor_of.map(|redactor_of| Outlet::ALL.map(redactor_of));
 }
 
 /// The text without secrets, on its way there.
@@ -47,11 +43,7 @@ pub fn redact_with(redactors: Option<[Arc<dyn Redactor>; 3]>) {
 pub fn redacted(outlet: Outlet, text: &str, is_json: bool) -> Cow<'_, str> {
     let redactor = match &*IN_FORCE.read() {
         None => return Cow::Borrowed(text),
-        Some(known) => Arc::clone(match outlet {
-            Outlet::Logs => &known.logs,
-            Outlet::Traces => &known.traces,
-            Outlet::Audit => &known.audit,
-        }),
+        Some(known) => Arc::clone(&known[outlet as usize]),
     };
     redactor.redact(text, is_json)
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_testkit::client::Answer;
-use switchboard_tests::front::{Front, faulty, until};
+use switchboard_tests::front::{Front, faulty};
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 use tokio::time::Instant;
 
 mod processes;

@@ -1,7 +1,8 @@
 //! Local processes.
 
 use serde_json::json;
-use switchboard_tests::front::{Front, assert_fault, faulty, until};
+use switchboard_tests::front::{Front, assert_fault, faulty};
+use switchboard_tests::waiting::until;
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
 

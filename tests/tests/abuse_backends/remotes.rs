@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Form, RefusedPort, Transport};
-use switchboard_tests::front::{assert_fault, remote, until};
+use switchboard_tests::front::{assert_fault, remote};
+use switchboard_tests::waiting::until;
 use tokio::time::{Instant, sleep};
 
 use crate::{PROMPT, assert_ok, beginning, beside, call, front, recovers};

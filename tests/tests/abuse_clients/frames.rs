@@ -1,18 +1,16 @@
 //! HTTP/2 written by hand: floods of frames that cost the sender nothing. Each connection ends, the
 //! gateway's memory stays bounded, and another client is served meanwhile.
 
-use std::time::Duration;
-
 use serde_json::json;
 use switchboard_testkit::client::Client;
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_tests::front::{Front, faulty, remote};
+use switchboard_tests::waiting::PATIENCE;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What a flood may cost the gateway: far less than it sends.
 const MAX_GROWTH: u64 = 64 * 1024 * 1024;
 

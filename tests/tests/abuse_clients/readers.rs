@@ -4,7 +4,8 @@ use serde_json::json;
 use switchboard_testkit::client::{Client, Draft};
 use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Form, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
+use switchboard_tests::waiting::until;
 
 use crate::good;
 

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use switchboard_testkit::legacy_client::{Answer, LegacyClient, Reply};
 use switchboard_tests::asking::{AskingServer, Way};
-use switchboard_tests::front::until;
+use switchboard_tests::waiting::until;
 
 use super::Stage;
 

@@ -7,7 +7,7 @@ use switchboard_testkit::asking::Options;
 use switchboard_testkit::client::accept;
 use switchboard_testkit::legacy_client::Reply;
 use switchboard_tests::asking::{AskingServer, Way, asking_call, content};
-use switchboard_tests::front::until;
+use switchboard_tests::waiting::until;
 
 use super::Stage;
 

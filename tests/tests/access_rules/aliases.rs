@@ -3,8 +3,9 @@
 use serde_json::json;
 use switchboard_testkit::client::Client;
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::keys::key_of;
+use switchboard_tests::waiting::until;
 
 use super::{assert_alike, auth};
 

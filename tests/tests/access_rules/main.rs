@@ -6,8 +6,9 @@ use switchboard_testkit::client::{Answer, Client, encoded, message};
 use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::keys::{digest_of, key_of};
+use switchboard_tests::waiting::until;
 
 mod aliases;
 mod check;

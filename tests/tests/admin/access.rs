@@ -1,7 +1,8 @@
 //! Who may use the admin API, and under which name.
 
 use serde_json::{Value, json};
-use switchboard_tests::front::{Front, faulty, until};
+use switchboard_tests::front::{Front, faulty};
+use switchboard_tests::waiting::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;

@@ -4,7 +4,8 @@ use serde_json::json;
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_tests::commands::ended;
-use switchboard_tests::front::{descendants, faulty, remote, until};
+use switchboard_tests::front::{descendants, faulty, remote};
+use switchboard_tests::waiting::until;
 
 use super::{AGENT, Administered, LIST, OPS, config, keys};
 

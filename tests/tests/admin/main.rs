@@ -1,20 +1,19 @@
 //! The admin API and `switchboard backends`: who may use it, what it says of what runs, and that a
 //! restart is one.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use switchboard_tests::commands::switchboard;
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::keys::entry_of;
+use switchboard_tests::waiting::{PATIENCE, until};
 use tokio::process::Command;
 
 mod access;
 mod answers;
 mod command;
 mod restarts;
+mod secrets;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const OPS: &str = "the-key-of-ops-51b2";
 const AGENT: &str = "the-key-of-an-agent-77aa";
 

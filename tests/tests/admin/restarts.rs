@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::{self, Client};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
 use switchboard_tests::commands::ended;
-use switchboard_tests::front::{faulty, is_running, remote, until};
+use switchboard_tests::front::{faulty, is_running, remote};
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 

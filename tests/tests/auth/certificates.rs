@@ -9,9 +9,10 @@ use rcgen::{
 use reqwest::{Certificate, Identity};
 use serde_json::json;
 use switchboard_testkit::client::{Client, call};
-use switchboard_tests::front::{faulty, until};
+use switchboard_tests::front::faulty;
 use switchboard_tests::gateway::Gateway;
 use switchboard_tests::keys::entry_of;
+use switchboard_tests::waiting::until;
 
 const KEY: &str = "a-key-that-is-made-for-this-test-alone-77fe";
 

@@ -4,8 +4,9 @@ use http::header::WWW_AUTHENTICATE;
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Client, Exchange};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::front::{Front, faulty, until};
+use switchboard_tests::front::{Front, faulty};
 use switchboard_tests::keys::{digest_of, entry_of};
+use switchboard_tests::waiting::until;
 
 const OLD: &str = "a-key-that-is-made-for-this-test-alone-3f1d";
 const NEW: &str = "a-key-that-is-made-for-this-test-alone-77aa";

@@ -14,7 +14,8 @@ use http::header::WWW_AUTHENTICATE;
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, call};
 use switchboard_testkit::issuer::Issuer;
-use switchboard_tests::front::{Front, faulty, until};
+use switchboard_tests::front::{Front, faulty};
+use switchboard_tests::waiting::until;
 
 /// A gateway that trusts an issuer and needs the scope `mcp`.
 pub(crate) struct Guarded {

@@ -55,7 +55,7 @@ async fn who_trusts_an_issuer_no_longer_knows_none_of_its_subjects() {
     gateway.rewrite(config.clone());
     let fetches = guarded.issuer.jwks_fetches();
     gateway.hang_up();
-    switchboard_tests::front::until("the key counts", async || {
+    switchboard_tests::waiting::until("the key counts", async || {
         (guarded.call(key).await.status == 200).then_some(())
     })
     .await;
@@ -65,7 +65,7 @@ async fn who_trusts_an_issuer_no_longer_knows_none_of_its_subjects() {
     config["auth"]["jwt"] = json!([]);
     gateway.rewrite(config);
     gateway.hang_up();
-    switchboard_tests::front::until("the issuer is gone", async || {
+    switchboard_tests::waiting::until("the issuer is gone", async || {
         (guarded.call(&token).await.status == 401).then_some(())
     })
     .await;

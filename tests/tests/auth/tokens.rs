@@ -7,8 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use switchboard_testkit::issuer::{Issuer, SigningKey, now};
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::keys::entry_of;
+use switchboard_tests::waiting::until;
 
 use crate::{Guarded, assert_unauthorized, call_with, challenge, config};
 

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use switchboard_testkit::client::LISTS;
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
+use switchboard_tests::waiting::until;
 
 use crate::shelf::{Content, Shelf, tool};
 use crate::{MISSING, PAGE, assert_unknown, called, front, listed, pages, tools};

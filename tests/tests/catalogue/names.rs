@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::Answer;
 use switchboard_testkit::fake::RESOURCE_URI;
 use switchboard_testkit::fake_http::RefusedPort;
-use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::front::{Front, faulty, remote};
+use switchboard_tests::waiting::until;
 
 use crate::shelf::{Content, Shelf, tool};
 use crate::{MAX_NAME, assert_unknown, called, front, listed, tools};

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use serde_json::json;
 use switchboard_tests::commands::{ended, switchboard};
-use switchboard_tests::front::{faulty, until};
+use switchboard_tests::front::faulty;
 use switchboard_tests::keys::entry_of;
 use switchboard_tests::tunnel::tunnel_to;
+use switchboard_tests::waiting::until;
 
 use super::{Place, quickstart, run, serve};
 

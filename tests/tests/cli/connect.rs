@@ -169,6 +169,51 @@ async fn a_check_names_each_endpoint_and_patterns_that_fit_nothing() {
     }
 }
 
+#[tokio::test]
+async fn a_check_names_tools_that_are_not_cached_and_patterns_that_fit_none() {
+    let place = Place::new();
+    let marked = ["*_note", "serach_notes", "list_notes", "delete_note"];
+    let config = json!({ "backends": { "notes": {
+        "command": tools::program("switchboard"),
+        "args": ["example-server", "notes"],
+        "cache": { "tools": marked },
+    } } });
+    let file = place.write("a.json", &format!("{config:#}"));
+    let report = run(&["check", "-c", &file, "--connect", "--format", "json"]).await;
+    let report = report.assert_code(0).json();
+    let warnings = report["warnings"].as_array().expect("warnings");
+    let said = |item: usize| {
+        let key = format!("backends.notes.cache.tools[{item}]");
+        let about = warnings.iter().filter(|warning| warning["key"] == key);
+        let about = about.map(|warning| {
+            assert!(warning["line"].is_u64(), "{warning}");
+            warning["message"].as_str().expect("a message").to_owned()
+        });
+        about.collect::<Vec<_>>()
+    };
+    let end = "whose name or hints say that it changes something: its results are not cached";
+    let tool = |name: &str| format!("names the tool \"{name}\", {end}");
+    assert_eq!(said(0), [tool("add_note"), tool("delete_note")]);
+    let unused = said(1);
+    assert!(
+        unused[0].contains("`serach_notes` fits no tool of the server"),
+        "{unused:?}"
+    );
+    assert_eq!((unused.len(), said(2)), (1, Vec::new()));
+    // It says it itself, which nobody has to connect for.
+    let known = said(3);
+    assert!(
+        known[0].contains("names `delete_note`, which says"),
+        "{known:?}"
+    );
+    assert_eq!(known.len(), 1, "{known:?}");
+
+    let text = run(&["check", "-c", &file, "--connect"]).await;
+    for part in [&tool("add_note"), "`serach_notes` fits no tool"] {
+        assert!(text.stdout.contains(part), "{part} is not in {text:#?}");
+    }
+}
+
 /// More tools than some clients take.
 fn too_many() -> Value {
     let mut backends = crowded();

@@ -8,8 +8,9 @@ use serde_json::json;
 use switchboard_testkit::client::Client;
 use switchboard_testkit::fake_http::RefusedPort;
 use switchboard_tests::commands::{ended, switchboard};
-use switchboard_tests::front::{descendants, faulty, is_running, until};
+use switchboard_tests::front::{descendants, faulty, is_running};
 use switchboard_tests::gateway::Gateway;
+use switchboard_tests::waiting::until;
 
 use super::{OPS_OFF, Place, crowded, quickstart, run, serve};
 

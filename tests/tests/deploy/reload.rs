@@ -5,18 +5,15 @@ use std::fs::{create_dir_all, remove_dir_all, rename, write};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::json;
-use switchboard_tests::front::until;
 use switchboard_tests::keys::{digest_of, key_of};
 use switchboard_tests::process::Server;
 use switchboard_tests::tools;
+use switchboard_tests::waiting::{PATIENCE, until};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A projected volume: a configuration, and a Secret with the digest of a key.
 struct Volume {

@@ -1,9 +1,9 @@
 //! From nothing but an address to a call.
 
 use serde_json::{Value, json};
-use switchboard_tests::front::until;
 
 use super::{BACK, Place, claims, http, location, query, text};
+use switchboard_tests::waiting::until;
 
 async fn json_at(url: &str) -> Value {
     let response = http().get(url).send().await.expect("an answer");

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use serde_json::json;
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::scripted::{Scripted, Step, pieces};
+use switchboard_tests::waiting::until;
 use tokio::time::timeout;
 
 use crate::{

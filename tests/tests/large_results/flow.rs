@@ -3,8 +3,9 @@
 use axum::body::Bytes;
 use serde_json::{Value, json};
 use switchboard_testkit::client::message;
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::scripted::{Scripted, Step, pieces};
+use switchboard_tests::waiting::until;
 use tokio::time::{Duration, sleep};
 
 use crate::{answer, begin, begun, front, large_text, receive, response, send};

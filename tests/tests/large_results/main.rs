@@ -119,7 +119,7 @@ async fn assert_ends(front: &Front, expected: &[(&str, f64)]) {
         .collect();
     for metric in [SERVER_CALLS, CLIENT_CALLS] {
         let what = format!("{metric} counts {expected:?}");
-        switchboard_tests::front::until(&what, async || {
+        switchboard_tests::waiting::until(&what, async || {
             (ends(front, metric).await == expected).then_some(())
         })
         .await;

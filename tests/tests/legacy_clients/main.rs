@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::{Client, all_capabilities};
 use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::legacy_client::{LegacyClient, Reply, Setup, Wire};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::gateway::Gateway;
+use switchboard_tests::waiting::until;
 
 mod handshake;
 mod news;

@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use switchboard_tests::clients::Client;
-use switchboard_tests::front::until;
 use switchboard_tests::gateway::Gateway;
+use switchboard_tests::waiting::until;
 use tokio::task::JoinSet;
 
 use crate::features::Feature;

@@ -6,7 +6,7 @@ use switchboard_testkit::client::{accept, all_capabilities, declaring, message, 
 use switchboard_tests::asking::{
     AskingServer, Way, accepted, asking_call, assert_invalid, content,
 };
-use switchboard_tests::front::until;
+use switchboard_tests::waiting::until;
 
 use super::Stage;
 

@@ -7,7 +7,8 @@ use switchboard_testkit::fake;
 use switchboard_testkit::fake_tasks::{FakeTasks, TASKS};
 use switchboard_testkit::issuer::Issuer;
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
+use switchboard_tests::waiting::until;
 use tempfile::TempDir;
 
 /// May see and call everything.

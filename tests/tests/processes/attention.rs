@@ -1,8 +1,9 @@
 //! A server that keeps ending: what is said of it, and when it is left alone.
 
 use serde_json::{Value, json};
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 
 /// A shell that runs this, with a secret in its environment.
 fn shell(script: &str) -> Value {

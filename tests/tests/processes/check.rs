@@ -2,7 +2,8 @@
 //! is configured.
 
 use serde_json::json;
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
+use switchboard_tests::waiting::until;
 
 use crate::acting::{act, acting, check, checked, front};
 

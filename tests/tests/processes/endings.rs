@@ -95,7 +95,7 @@ async fn nothing_of_a_server_outlives_a_gateway_that_is_killed() {
 #[tokio::test]
 async fn a_program_that_is_not_there_is_told_as_such() {
     let front = Front::of(json!({ "none": { "command": "no-such-program" } })).await;
-    let reason = switchboard_tests::front::until("a reason", async || {
+    let reason = switchboard_tests::waiting::until("a reason", async || {
         let missing = front.missing().await;
         let reason = missing.get("none")?["reason"].as_str()?.to_owned();
         (reason != "it has not answered yet").then_some(reason)

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use switchboard_testkit::client::Client;
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 use tempfile::TempDir;
 
 use crate::tree::{alive, mark, marked, until_alive, until_gone};

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use switchboard_tests::front::until;
 
 use crate::acting::{act, call, front, front_without, held_by};
+use switchboard_tests::waiting::until;
 
 /// What the machine is taken for: as it is, and without control groups.
 const BOTH_WAYS: [&str; 2] = ["", "cgroups"];

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
+use switchboard_tests::waiting::until;
 use switchboard_tests::{servers, tools};
 
 use crate::tree::{alive, kill, mark, marked, until_alive, until_gone};

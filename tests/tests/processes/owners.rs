@@ -4,8 +4,9 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 use tokio::process::Command;
 use tokio::time::timeout;
 

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use switchboard_testkit::client::Client;
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::process::Server;
+use switchboard_tests::waiting::until;
 use switchboard_tests::{servers, tools};
 use tokio::net::TcpListener;
 use tokio::process::Command;

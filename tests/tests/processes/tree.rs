@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use switchboard_tests::front::{Front, descendants, faulty, is_running, until};
+use switchboard_tests::front::{Front, descendants, faulty, is_running};
+use switchboard_tests::waiting::until;
 
 /// A mark that no other test has.
 pub(crate) fn mark(test: &str) -> String {

@@ -8,8 +8,9 @@ use switchboard_testkit::client::{Client, Exchange, call, message};
 use switchboard_testkit::fake_http::{FakeHttp, Fault, Transport};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_testkit::redis_server::RedisServer;
-use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::front::{Front, faulty, remote};
 use switchboard_tests::keys::entry_of;
+use switchboard_tests::waiting::until;
 use tempfile::TempDir;
 
 /// A part of everything that clients name as they like.

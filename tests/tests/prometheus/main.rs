@@ -8,8 +8,8 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use switchboard_tests::front::until;
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 use tokio::process::Command;
 
 use load::{INVENTED, Loaded};

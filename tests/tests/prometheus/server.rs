@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::Stdio;
 
 use serde_json::Value;
-use switchboard_tests::front::until;
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 

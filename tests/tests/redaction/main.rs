@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use switchboard_testkit::client::{call, message};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::process::Server;
 use switchboard_tests::scripted::{Scripted, pieces};
+use switchboard_tests::waiting::until;
 use switchboard_tests::{manual, tools};
 use tokio::process::Command;
 

@@ -6,8 +6,9 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, call, declaring, message};
 use switchboard_testkit::fake_tasks::TASKS;
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::scripted::{Scripted, pieces};
+use switchboard_tests::waiting::until;
 
 use super::{HEADER, token, with_header};
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, all_capabilities};
 use switchboard_testkit::legacy_client::{LegacyClient, Reply, Setup, Wire};
-use switchboard_tests::front::until;
 use switchboard_tests::replicas::Replicas;
+use switchboard_tests::waiting::until;
 
 mod certificates;
 mod intruders;

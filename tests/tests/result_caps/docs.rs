@@ -3,8 +3,8 @@
 use super::*;
 use std::process::Stdio;
 use switchboard_testkit::client::Client;
-use switchboard_tests::front::until;
 use switchboard_tests::process::Server;
+use switchboard_tests::waiting::until;
 use switchboard_tests::{manual, tools};
 use tokio::process::Command;
 

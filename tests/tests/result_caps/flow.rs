@@ -4,8 +4,8 @@ use super::*;
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_tasks::{FakeTasks, TASKS};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::front::until;
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 
 #[tokio::test]
 async fn a_large_result_is_cut_and_a_small_one_is_as_it_was() {

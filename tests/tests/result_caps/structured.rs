@@ -2,8 +2,8 @@
 
 use super::*;
 use switchboard_tests::clients::Client;
-use switchboard_tests::front::until;
 use switchboard_tests::servers;
+use switchboard_tests::waiting::until;
 
 const CAP: usize = 16 * KIB;
 

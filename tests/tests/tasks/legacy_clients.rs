@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_tasks::FakeTasks;
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::front::{remote, until};
+use switchboard_tests::front::remote;
+use switchboard_tests::waiting::until;
 
 use super::{front, legacy_client, process, support};
 

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_tasks::FakeTasks;
 use switchboard_testkit::legacy_client::{LegacyClient, Reply, Setup};
-use switchboard_tests::front::{remote, until};
+use switchboard_tests::front::remote;
 use switchboard_tests::servers;
+use switchboard_tests::waiting::until;
 
 use super::{Tasks, front, process, support};
 

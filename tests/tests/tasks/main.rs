@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, Client, message};
 use switchboard_testkit::fake_tasks::TASKS;
 use switchboard_testkit::legacy_client::{LegacyClient, Reply, Setup};
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::tools;
+use switchboard_tests::waiting::until;
 
 mod legacy_clients;
 mod legacy_servers;

@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::message;
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_tasks::{FakeTasks, TASKS};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::keys::entry_of;
+use switchboard_tests::waiting::until;
 
 use super::{Tasks, front};
 

@@ -5,8 +5,9 @@ use switchboard_testkit::client::{Client, message};
 use switchboard_testkit::fake::Era;
 use switchboard_testkit::fake_tasks::{FakeTasks, TASKS};
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
-use switchboard_tests::front::{Front, remote, until};
+use switchboard_tests::front::{Front, remote};
 use switchboard_tests::keys::entry_of;
+use switchboard_tests::waiting::until;
 
 /// A gateway with this server, whose callers are told apart, and may do what these sections say.
 fn decided(url: &str, sections: &Value) -> Value {

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 use switchboard_testkit::fake_http::{FakeHttp, Fault, Transport};
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
 use switchboard_tests::keys::entry_of;
+use switchboard_tests::waiting::until;
 
 use super::{TRACE, call, traceparent};
 

@@ -10,7 +10,8 @@ use switchboard_testkit::client::{Answer, message};
 use switchboard_testkit::conformance::{Era, HttpServer};
 use switchboard_testkit::fake::RESOURCE_URI;
 use switchboard_testkit::fake_http::{FakeHttp, RefusedPort, Transport};
-use switchboard_tests::front::{Front, faulty, remote, until};
+use switchboard_tests::front::{Front, faulty, remote};
+use switchboard_tests::waiting::until;
 use tokio::net::TcpListener;
 
 use self::collector::{Collector, hex};

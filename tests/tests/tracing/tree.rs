@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use switchboard_testkit::client::{message, retry};
 use switchboard_testkit::fake_http::{FakeHttp, Fault, RefusedPort, Transport};
 use switchboard_tests::asking::{AskingServer, Way, accepted, asking_call, content};
-use switchboard_tests::front::{Front, descendants, faulty, remote, until};
+use switchboard_tests::front::{Front, descendants, faulty, remote};
+use switchboard_tests::waiting::until;
 
 use super::collector::{Collector, Seen, hex};
 use super::{CALLER, STATE, TRACE, ask, call, forwarded, front, late, traceparent};

@@ -53,18 +53,18 @@ impl Default for BackendCacheConfig {
 }
 
 impl BackendCacheConfig {
-    /// Whether the operator says that this tool, by the server's own name, only reads.
+    /// By which of `tools` the operator says that this tool, by the server's own name, only reads.
     #[must_use]
-    pub fn marks(&self, tool: &str) -> bool {
+    pub fn mark(&self, tool: &str) -> Option<usize> {
         let mut patterns = self.tools.iter();
-        patterns.any(|pattern| pattern::matches(pattern, tool))
+        patterns.position(|pattern| pattern::matches(pattern, tool))
     }
 
     /// Whether results of this tool are cached. `trusts_hints`: whether the server's word counts.
     #[must_use]
     pub fn caches(&self, tool: &str, effects: Effects, trusts_hints: bool) -> bool {
         let is_hinted = self.hints && trusts_hints && effects.says_read_only;
-        !effects.changes && (is_hinted || self.marks(tool))
+        !effects.changes && (is_hinted || self.mark(tool).is_some())
     }
 }
 

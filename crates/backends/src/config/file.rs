@@ -16,10 +16,10 @@ use super::transport::{headers, stdio};
 use super::{
     BackendCacheConfig, BackendConfig, BackendConfigError, BalancePolicy, BreakerConfig,
     BulkheadConfig, DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_TIMEOUT,
-    DegradeConfig, DiscoveryConfig, EraPin, HealthConfig, HttpKind, LEAST_MAX_MESSAGE_BYTES,
-    LimitsConfig, OAuthConfig, OnUnavailable, ProcessesConfig, RedactionSwitch, RestartsConfig,
-    RetryConfig, SandboxConfig, SessionScope, SessionsConfig, StartPolicy, TransportConfig,
-    check_prefix, count, duration, malformed, parse_url,
+    DegradeConfig, DiscoveryConfig, EndpointConfig, EraPin, HealthConfig, HttpKind,
+    LEAST_MAX_MESSAGE_BYTES, LimitsConfig, OAuthConfig, OnUnavailable, ProcessesConfig,
+    RedactionSwitch, RestartsConfig, RetryConfig, SandboxConfig, SessionScope, SessionsConfig,
+    StartPolicy, TransportConfig, check_prefix, count, duration, malformed, parse_url,
 };
 
 /// An MCP server behind the gateway: either a local process (`command`) or a remote server
@@ -275,66 +275,12 @@ fn default_show_after() -> Duration {
 impl TryFrom<BackendFile> for BackendConfig {
     type Error = BackendConfigError;
 
-    fn try_from(file: BackendFile) -> Result<Self, BackendConfigError> {
-        if let Some(prefix) = &file.prefix {
-            check_prefix(prefix).map_err(malformed("prefix"))?;
-        }
-        duration::check_positive(file.timeout).map_err(malformed("timeout"))?;
-        if file.max_message_bytes < LEAST_MAX_MESSAGE_BYTES {
-            return Err(malformed("max_message_bytes")("is less than 4096".into()));
-        }
-        duration::check_positive(file.connect_timeout).map_err(malformed("connect_timeout"))?;
+    fn try_from(mut file: BackendFile) -> Result<Self, BackendConfigError> {
+        check_values(&file)?;
         let sessions = sessions(&file)?;
         let processes = processes(&file)?;
-        let endpoints = endpoints(file.endpoints)?;
-        if file.discovery.is_some() && !endpoints.is_empty() {
-            let beside = "stands beside `endpoints`; expected one of them";
-            return Err(malformed("discovery")(beside.into()));
-        }
-        let url = match (file.url, endpoints.first()) {
-            (Some(_), Some(_)) => return Err(BackendConfigError::TwoTransports),
-            (Some(url), None) => Some(parse_url(&url).map_err(malformed("url"))?),
-            (None, first) => first.map(|endpoint| endpoint.url.clone()),
-        };
-        let transport = match (file.command, url) {
-            (None, None) => return Err(BackendConfigError::NoTransport),
-            (Some(_), Some(_)) => return Err(BackendConfigError::TwoTransports),
-            (Some(command), None) => {
-                let of_remotes = [
-                    ("headers", file.headers.is_some()),
-                    ("transport", file.transport.is_some()),
-                    ("discovery", file.discovery.is_some()),
-                    ("oauth", file.oauth.is_some()),
-                    ("first_byte_timeout", file.first_byte_timeout.is_some()),
-                    ("stream_idle_timeout", file.stream_idle_timeout.is_some()),
-                    ("health.path", file.health.path.is_some()),
-                ];
-                misplaced("command", of_remotes)?;
-                stdio(command, file.args, file.env, file.cwd)?
-            }
-            (None, Some(url)) => {
-                let of_processes = [
-                    ("args", file.args.is_some()),
-                    ("env", file.env.is_some()),
-                    ("cwd", file.cwd.is_some()),
-                    ("restarts", file.restarts.is_some()),
-                    ("instances", file.instances.is_some()),
-                    ("start", file.start.is_some()),
-                    ("idle_stop", file.idle_stop.is_some()),
-                    ("max_calls", file.max_calls.is_some()),
-                    ("max_age", file.max_age.is_some()),
-                    ("limits", file.limits.is_some()),
-                    ("sandbox", file.sandbox.is_some()),
-                ];
-                misplaced("url", of_processes)?;
-                TransportConfig::Http {
-                    url,
-                    address: None,
-                    headers: headers(&file.headers.unwrap_or_default())?,
-                    kind: file.transport.unwrap_or_default(),
-                }
-            }
-        };
+        let endpoints = endpoints(file.endpoints.take())?;
+        let transport = transport(&mut file, &endpoints)?;
         if file.cache.as_ref().is_some_and(|cache| cache.shared) {
             check_shared_cache(file.oauth.as_ref(), sessions.scope)?;
         }
@@ -380,6 +326,80 @@ impl TryFrom<BackendFile> for BackendConfig {
             ..Self::new(transport)
         })
     }
+}
+
+fn check_values(file: &BackendFile) -> Result<(), BackendConfigError> {
+    if let Some(prefix) = &file.prefix {
+        check_prefix(prefix).map_err(malformed("prefix"))?;
+    }
+    duration::check_positive(file.timeout).map_err(malformed("timeout"))?;
+    if file.max_message_bytes < LEAST_MAX_MESSAGE_BYTES {
+        return Err(malformed("max_message_bytes")("is less than 4096".into()));
+    }
+    duration::check_positive(file.connect_timeout).map_err(malformed("connect_timeout"))
+}
+
+/// Where the server is, which takes what says so out of the file.
+fn transport(
+    file: &mut BackendFile,
+    endpoints: &[EndpointConfig],
+) -> Result<TransportConfig, BackendConfigError> {
+    if file.discovery.is_some() && !endpoints.is_empty() {
+        let beside = "stands beside `endpoints`; expected one of them";
+        return Err(malformed("discovery")(beside.into()));
+    }
+    let url = match (file.url.take(), endpoints.first()) {
+        (Some(_), Some(_)) => return Err(BackendConfigError::TwoTransports),
+        (Some(url), None) => Some(parse_url(&url).map_err(malformed("url"))?),
+        (None, first) => first.map(|endpoint| endpoint.url.clone()),
+    };
+    match (file.command.take(), url) {
+        (None, None) => Err(BackendConfigError::NoTransport),
+        (Some(_), Some(_)) => Err(BackendConfigError::TwoTransports),
+        (Some(command), None) => {
+            misplaced("command", of_remotes(file))?;
+            stdio(command, file.args.take(), file.env.take(), file.cwd.take())
+        }
+        (None, Some(url)) => {
+            misplaced("url", of_processes(file))?;
+            Ok(TransportConfig::Http {
+                url,
+                address: None,
+                headers: headers(&file.headers.take().unwrap_or_default())?,
+                kind: file.transport.unwrap_or_default(),
+            })
+        }
+    }
+}
+
+/// What says something of remote servers alone, and whether it is there.
+fn of_remotes(file: &BackendFile) -> [(&'static str, bool); 7] {
+    [
+        ("headers", file.headers.is_some()),
+        ("transport", file.transport.is_some()),
+        ("discovery", file.discovery.is_some()),
+        ("oauth", file.oauth.is_some()),
+        ("first_byte_timeout", file.first_byte_timeout.is_some()),
+        ("stream_idle_timeout", file.stream_idle_timeout.is_some()),
+        ("health.path", file.health.path.is_some()),
+    ]
+}
+
+/// What says something of local servers alone, and whether it is there.
+fn of_processes(file: &BackendFile) -> [(&'static str, bool); 11] {
+    [
+        ("args", file.args.is_some()),
+        ("env", file.env.is_some()),
+        ("cwd", file.cwd.is_some()),
+        ("restarts", file.restarts.is_some()),
+        ("instances", file.instances.is_some()),
+        ("start", file.start.is_some()),
+        ("idle_stop", file.idle_stop.is_some()),
+        ("max_calls", file.max_calls.is_some()),
+        ("max_age", file.max_age.is_some()),
+        ("limits", file.limits.is_some()),
+        ("sandbox", file.sandbox.is_some()),
+    ]
 }
 
 fn sessions(file: &BackendFile) -> Result<SessionsConfig, BackendConfigError> {

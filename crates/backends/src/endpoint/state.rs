@@ -63,7 +63,7 @@ impl Inner {
             cause,
             since: SystemTime::now(),
         };
-        let told = status.told_operators();
+        let told = status.story();
         {
             let mut current = self.status.write();
             if current.state == state

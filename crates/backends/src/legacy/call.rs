@@ -24,7 +24,6 @@ use switchboard_protocol::version::Version;
 use switchboard_telemetry::{CallSpan, Wait};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 
 pub(crate) use self::owner::own;
 use self::state::{Kept, Open, Round, State, WaitingLeg, size_of};
@@ -497,14 +496,13 @@ impl ParkedCall {
     fn leave_open<F>(
         &self,
         open: &Open,
-        tasks: &TaskTracker,
         tell: impl FnOnce(Bytes) -> F + Send + 'static,
     ) -> Result<(), Bytes>
     where
         F: Future<Output = Result<(), LinkError>> + Send,
     {
         match self.relay.as_ref().zip(open.anothers.as_ref()) {
-            Some((relay, request)) => relay.ask(request, tasks, tell),
+            Some((relay, request)) => relay.ask(request, tell),
             None => Err(questions::refusal(
                 &open.id,
                 code::INTERNAL_ERROR,

@@ -7,17 +7,18 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use switchboard_protocol::call::ClientSession;
 use switchboard_protocol::capabilities::Question;
-use switchboard_protocol::delivery::{Redactor, STEP};
+use switchboard_protocol::delivery::{STEP, StepwiseRedaction};
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::error::code;
+use switchboard_telemetry::IgnoredMessage;
 use tokio::sync::Semaphore;
-use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::questions;
+use crate::link::inbox::Inbox;
 use crate::link::watch::without_own_meta;
 use crate::link::{LinkError, refuse_request};
+use crate::redaction::in_steps;
 
 /// How many questions of one session are open at once.
 const MAX_OPEN: usize = 16;
@@ -30,17 +31,28 @@ pub(crate) struct Relay {
     client: Weak<dyn ClientSession>,
     /// The backend whose session it is.
     backend: Arc<str>,
+    /// Has the tasks of the backend, and counts what does not reach the client.
+    inbox: Arc<Inbox>,
+    /// For questions that are open.
     room: Arc<Semaphore>,
+    /// For the one large notification of which secrets are taken out.
+    large: Arc<Semaphore>,
     /// Cancelled when the session is gone.
     gone: CancellationToken,
 }
 
 impl Relay {
-    pub(crate) fn new(client: Weak<dyn ClientSession>, backend: &Arc<str>) -> Self {
+    pub(crate) fn new(
+        client: Weak<dyn ClientSession>,
+        backend: &Arc<str>,
+        inbox: &Arc<Inbox>,
+    ) -> Self {
         Self {
             client,
             backend: Arc::clone(backend),
+            inbox: Arc::clone(inbox),
             room: Arc::new(Semaphore::new(MAX_OPEN)),
+            large: Arc::new(Semaphore::new(1)),
             gone: CancellationToken::new(),
         }
     }
@@ -58,7 +70,6 @@ impl Relay {
     pub(crate) fn ask<T>(
         &self,
         request: &Envelope,
-        tasks: &TaskTracker,
         tell: impl FnOnce(Bytes) -> T + Send + 'static,
     ) -> Result<(), Bytes>
     where
@@ -79,7 +90,9 @@ impl Relay {
         let redactor = client.redactor(&self.backend);
         let asking = async move {
             let params = match (redactor, params) {
-                (Some(redactor), Some(params)) => Some(redacted(&*redactor, params).await),
+                (Some(redactor), Some(params)) => {
+                    Some(in_steps(redactor.begin_whole(params)).await)
+                }
                 (_, params) => params,
             };
             let asking = client.request(question.method(), params);
@@ -87,7 +100,7 @@ impl Relay {
             asking.await
         };
         let gone = self.gone.clone();
-        tasks.spawn(async move {
+        self.inbox.tasks.spawn(async move {
             let answer = tokio::select! {
                 biased;
                 () = gone.cancelled() => return,
@@ -108,32 +121,43 @@ impl Relay {
         Ok(())
     }
 
-    /// Passes a notification to the client. One that it has no room for is dropped, and so is one of more
-    /// than a [`STEP`]: it has no text to speak of, and is not worth to hold up whoever reads it.
-    pub(crate) fn tell(&self, notification: &Envelope) -> bool {
-        let Some(client) = self.client.upgrade() else {
-            return false;
-        };
-        if notification.raw.len() > STEP {
-            return false;
-        }
+    /// Passes a notification to the client. One that it has no room for is dropped and counted, and so is one of
+    /// more than a [`STEP`] while secrets are taken out of another.
+    pub(crate) fn tell(&self, notification: &Envelope) {
         let notification = without_own_meta(notification);
-        let redactor = client.redactor(&self.backend);
-        client.notify(match redactor {
+        let client = self.client.upgrade();
+        let redactor = client.and_then(|client| client.redactor(&self.backend));
+        let notification = match redactor {
+            Some(redactor) if notification.len() > STEP => {
+                return self.tell_in_time(redactor.begin_whole(notification));
+            }
             Some(redactor) => redactor.redact(notification),
             None => notification,
-        })
+        };
+        pass(&self.client, &self.inbox, notification);
+    }
+
+    /// By a task of its own, as whoever reads the server is not to be held up. What comes behind it is told
+    /// meanwhile: each tells of another question.
+    fn tell_in_time(&self, redaction: Box<dyn StepwiseRedaction>) {
+        let Ok(permit) = Arc::clone(&self.large).try_acquire_owned() else {
+            return self.inbox.ignored(IgnoredMessage::DroppedNotification);
+        };
+        let (client, inbox) = (Weak::clone(&self.client), Arc::clone(&self.inbox));
+        let gone = self.gone.clone();
+        self.inbox.tasks.spawn(async move {
+            if let Some(notification) = gone.run_until_cancelled(in_steps(redaction)).await {
+                pass(&client, &inbox, notification);
+            }
+            drop(permit);
+        });
     }
 }
 
-/// What is asked, without secrets. Others on the thread have their turn between steps.
-async fn redacted(redactor: &dyn Redactor, params: Bytes) -> Bytes {
-    let mut redaction = redactor.begin_whole(params);
-    loop {
-        if let Some(params) = redaction.step() {
-            return params;
-        }
-        yield_now().await;
+fn pass(client: &Weak<dyn ClientSession>, inbox: &Inbox, notification: Bytes) {
+    let client = client.upgrade();
+    if !client.is_some_and(|client| client.notify(notification)) {
+        inbox.ignored(IgnoredMessage::DroppedNotification);
     }
 }
 
@@ -150,8 +174,10 @@ mod tests {
     use serde_json::{Value, json};
     use std::borrow::Cow;
     use std::pin::Pin;
-    use switchboard_protocol::delivery::{Redaction, StepwiseRedaction};
+    use switchboard_protocol::delivery::{Redaction, Redactor};
+    use switchboard_telemetry::Metrics;
     use tokio::sync::{mpsc, oneshot};
+    use tokio_util::task::TaskTracker;
 
     type Asked = (String, oneshot::Sender<Result<Bytes, Bytes>>);
 
@@ -159,6 +185,7 @@ mod tests {
         asked: mpsc::Sender<Asked>,
         /// With parameters of what it was asked.
         told: Arc<Mutex<Vec<Bytes>>>,
+        is_redacted: bool,
     }
 
     /// Takes the ones out, and each step is one.
@@ -221,7 +248,7 @@ mod tests {
         }
 
         fn redactor(&self, backend: &str) -> Option<Arc<dyn Redactor>> {
-            (backend == "b").then(|| Arc::new(NoOnes) as _)
+            (self.is_redacted && backend == "b").then(|| Arc::new(NoOnes) as _)
         }
     }
 
@@ -238,39 +265,69 @@ mod tests {
         told: mpsc::Receiver<Value>,
         tell: mpsc::Sender<Value>,
         tasks: TaskTracker,
+        metrics: Metrics,
     }
 
     impl Case {
         fn new() -> Self {
+            Self::with(true)
+        }
+
+        fn with(is_redacted: bool) -> Self {
             let (sender, asked) = mpsc::channel(64);
             let (tell, told) = mpsc::channel(64);
             let heard: Arc<Mutex<_>> = Arc::default();
             let client: Arc<dyn ClientSession> = Arc::new(Client {
                 asked: sender,
                 told: Arc::clone(&heard),
+                is_redacted,
             });
+            let (tasks, metrics) = (TaskTracker::new(), Metrics::new().expect("metrics"));
+            let inbox = Arc::new(Inbox::new(metrics.backend("b"), tasks.clone()));
             Self {
-                relay: Relay::new(Arc::downgrade(&client), &Arc::from("b")),
+                relay: Relay::new(Arc::downgrade(&client), &Arc::from("b"), &inbox),
                 client,
                 heard,
                 asked,
                 told,
                 tell,
-                tasks: TaskTracker::new(),
+                tasks,
+                metrics,
             }
         }
 
         fn ask(&self, method: &str) -> Option<Value> {
             let tell = self.tell.clone();
-            let refusal = self
-                .relay
-                .ask(&request(method), &self.tasks, |answer| async move {
-                    let answer = serde_json::from_slice(&answer).expect("JSON");
-                    let _ = tell.send(answer).await;
-                    Ok(())
-                });
+            let refusal = self.relay.ask(&request(method), |answer| async move {
+                let answer = serde_json::from_slice(&answer).expect("JSON");
+                let _ = tell.send(answer).await;
+                Ok(())
+            });
             let refusal = refusal.err()?;
             Some(serde_json::from_slice(&refusal).expect("JSON"))
+        }
+
+        /// Has the client told that the question of this id is done with.
+        fn tell(&self, id: &str) {
+            let text = json!({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": id}});
+            let notification = Envelope::parse(text.to_string().into()).expect("a notification");
+            self.relay.tell(&notification);
+        }
+
+        /// What the client heard, once nothing is on its way to it any more.
+        async fn heard(&self) -> Vec<String> {
+            self.tasks.close();
+            self.tasks.wait().await;
+            let heard = self.heard.lock();
+            heard
+                .iter()
+                .map(|text| String::from_utf8_lossy(text).into_owned())
+                .collect()
+        }
+
+        fn dropped(&self) -> bool {
+            let metrics = self.metrics.render();
+            metrics.contains("kind=\"dropped_notification\"} 1")
         }
     }
 
@@ -292,34 +349,51 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_client_is_asked_and_told_outside_of_calls_has_no_secrets() {
+    async fn what_a_client_is_asked_outside_of_calls_has_no_secrets() {
         let mut case = Case::new();
         let filler = "2".repeat(3 * STEP);
         let text = json!({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": {
             "message": format!("{filler}1"), "requestedSchema": {"type": "object", "properties": {}},
         }});
         let request = Envelope::parse(text.to_string().into()).expect("a request");
-        let asked = case.relay.ask(&request, &case.tasks, async |_| Ok(()));
+        let asked = case.relay.ask(&request, |_| async { Ok(()) });
         assert!(asked.is_ok());
-        let _open = case.asked.recv().await.expect("asked");
-        let notification = |id: &str| {
-            let text = json!({"jsonrpc": "2.0", "method": "notifications/elicitation/complete", "params": {"elicitationId": id}});
-            Envelope::parse(text.to_string().into()).expect("a notification")
-        };
-        assert!(case.relay.tell(&notification("e-1")));
-        assert!(!case.relay.tell(&notification(&filler)), "it was passed on");
-        let told = case.heard.lock().clone();
-        let told: Vec<_> = told
-            .iter()
-            .map(|text| String::from_utf8_lossy(text))
-            .collect();
-        assert_eq!(told.len(), 2);
-        assert!(
-            told[0].contains(&format!("{filler}0")),
-            "{}",
-            &told[0][3 * STEP..]
-        );
-        assert!(told[1].contains("\"e-0\""), "{}", told[1]);
+        let (_, answer) = case.asked.recv().await.expect("asked");
+        drop(answer);
+        let heard = case.heard().await;
+        assert_eq!(heard.len(), 1);
+        let end = &heard[0][3 * STEP..];
+        assert!(heard[0].contains(&format!("{filler}0")), "{end}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_client_is_told_outside_of_calls_has_no_secrets_however_large() {
+        let case = Case::new();
+        let large = "1".repeat(3 * STEP);
+        case.tell(&large);
+        // While that is looked through another large one is not, and a small one is told.
+        case.tell(&large);
+        case.tell("e-1");
+        assert!(case.dropped());
+        let heard = case.heard().await;
+        assert_eq!(heard.len(), 2);
+        assert!(heard[0].contains("\"e-0\""), "{}", heard[0]);
+        let end = &heard[1][3 * STEP..];
+        assert!(heard[1].contains(&"0".repeat(3 * STEP)), "{end}");
+        case.tell(&large);
+        assert_eq!(case.heard().await.len(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_notification_is_passed_on_where_no_secrets_are_looked_for() {
+        let case = Case::with(false);
+        let large = "1".repeat(3 * STEP);
+        case.tell(&large);
+        case.tell(&large);
+        // Nothing was left for a task to do.
+        let heard = case.heard.lock().len();
+        assert_eq!((heard, case.dropped()), (2, false));
+        assert!(case.heard().await[1].contains(&large));
     }
 
     #[tokio::test(start_paused = true)]
@@ -359,13 +433,11 @@ mod tests {
         case.client = Arc::new(Client {
             asked: mpsc::channel(1).0,
             told: Arc::default(),
+            is_redacted: false,
         });
         let refusal = case.ask("roots/list").expect("a refusal");
         assert_eq!(refusal["error"]["code"], code::INTERNAL_ERROR);
-        assert!(
-            !case
-                .relay
-                .tell(&request("notifications/elicitation/complete"))
-        );
+        case.tell("e");
+        assert!(case.dropped());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use switchboard_telemetry::ProcessMetrics;
+use switchboard_telemetry::{Outlet, ProcessMetrics, redacted};
 
 use super::usage::{Processes, Usage, cpu_at_end};
 
@@ -53,8 +53,16 @@ pub struct ProcessReport {
 pub struct ProcessEnd {
     /// When.
     pub at: SystemTime,
-    /// How, and what it said last, without secrets and paths.
-    pub reason: String,
+    /// How, and what it said last, without paths and values of its `env`.
+    pub(crate) reason: String,
+}
+
+impl ProcessEnd {
+    /// How, and what it said last, for operators, without the secrets that redaction knows.
+    #[must_use]
+    pub fn told_operators(&self) -> String {
+        redacted(Outlet::Operators, &self.reason, false).into_owned()
+    }
 }
 
 /// Which processes run for one endpoint. Cheap to clone.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
-use super::setup::{Behind, Kind, Setup, backend_name};
+use super::setup::{Behind, Kind, ServerKind, Setup, backend_name};
 use crate::Failure;
 use crate::backend::TRACES_PATH;
 use crate::instructions::callgrind;
@@ -132,7 +132,7 @@ pub(crate) fn fake_server(listen: SocketAddr) -> Result<Command, Failure> {
 /// # Errors
 /// If it is not there.
 fn stdio_server(behind: &Behind) -> Result<(PathBuf, Vec<String>), Failure> {
-    if !behind.is_real {
+    if behind.server == ServerKind::Fake {
         return Ok((this_program()?, stdio_arguments(behind)));
     }
     let modules = real_server_modules();

@@ -31,15 +31,24 @@ pub(crate) enum Kind {
     Counted,
 }
 
+/// A server behind a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerKind {
+    /// A fake one of this program's.
+    Fake,
+    /// The real `server-everything`, as a process.
+    Everything,
+}
+
 /// What stands behind a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Behind {
     /// How it is reached: at paths of the one fake server, or as processes of their own.
     pub(crate) transport: Transport,
-    /// What it is.
+    /// Which server it is.
+    pub(crate) server: ServerKind,
+    /// What a fake one does, and how large the results of either are.
     pub(crate) fake: Fake,
-    /// Whether it is the real `server-everything` instead, as a process.
-    pub(crate) is_real: bool,
     /// How many of it there are.
     pub(crate) count: usize,
 }
@@ -59,8 +68,8 @@ impl Behind {
     /// The usual one: modern, over HTTP with JSON answers, results of 200 bytes, ten tools.
     pub(crate) const USUAL: Self = Self {
         transport: Transport::Http,
+        server: ServerKind::Fake,
         fake: Fake::modern(200, 10),
-        is_real: false,
         count: 1,
     };
 
@@ -103,7 +112,7 @@ impl Behind {
     /// The real `server-everything`, whose results are as long as its texts.
     pub(crate) const fn real() -> Self {
         let mut real = Self::USUAL.result(0).stdio();
-        real.is_real = true;
+        real.server = ServerKind::Everything;
         real
     }
 

@@ -14,8 +14,8 @@ use switchboard_backends::status::{State, Status};
 use switchboard_gateway::config::Config;
 use switchboard_orchestrator::catalogue::{Entry, Kind, Snapshot};
 use switchboard_orchestrator::chains;
-use switchboard_orchestrator::config::ConfigProblem;
-use switchboard_orchestrator::{Orchestrator, Parts, profiles};
+use switchboard_orchestrator::config::{ConfigProblem, path};
+use switchboard_orchestrator::{Orchestrator, Parts, marked_in_vain, profiles};
 use switchboard_policy::store::Store;
 use switchboard_protocol::pattern;
 use switchboard_protocol::token::Sealer;
@@ -213,7 +213,8 @@ struct Connected {
 
 /// Starts every backend, looks at what there is, and ends them.
 async fn connected(config: Config) -> Result<Connected, String> {
-    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let metrics = Arc::new(Metrics::new().map_err(|error| error.to_string())?);
+    config.redact_outlets(&metrics);
     let chains = config.chains();
     let rules = config.access.clone();
     let tool_patterns = config.tool_patterns();
@@ -227,7 +228,7 @@ async fn connected(config: Config) -> Result<Connected, String> {
         profiles: config.profiles,
         kept_results,
         private: config.auth.is_some(),
-        ..Parts::new(sealer, Arc::new(metrics))
+        ..Parts::new(sealer, metrics)
     });
     orchestrator.known(Instant::now() + START).await;
     let backends = orchestrator.backends();
@@ -254,6 +255,7 @@ async fn connected(config: Config) -> Result<Connected, String> {
     let warnings = unused
         .chain(hardly_followed.into_iter().map(keyed))
         .chain(of_profiles.into_iter().map(keyed))
+        .chain(marked_in_vain(&backends).into_iter().map(keyed))
         .chain(unmatched)
         .chain(unmatched_tools);
     let wrong_chains = chains::check::problems(&chains, &snapshot);
@@ -279,17 +281,19 @@ fn unused_patterns(backend: &Backend) -> Vec<(Vec<String>, String)> {
         .chain(lists.left_out.iter().map(|name| &**name))
         .collect();
     let config = backend.config();
-    let listed = [
-        ("include_tools", &config.include_tools),
-        ("exclude_tools", &config.exclude_tools),
-        ("safe_tools", &config.safe_tools),
+    let cached = config.cache.as_ref().map(|cache| &cache.tools);
+    let listed: [(&[&str], Option<&Vec<String>>); 4] = [
+        (&["include_tools"], Some(&config.include_tools)),
+        (&["exclude_tools"], Some(&config.exclude_tools)),
+        (&["safe_tools"], Some(&config.safe_tools)),
+        (&["cache", "tools"], cached),
     ];
     let listed = listed.into_iter().flat_map(|(key, patterns)| {
-        let patterns = patterns.iter().enumerate();
+        let patterns = patterns.into_iter().flatten().enumerate();
         patterns.map(move |(item, pattern)| (key, format!("[{item}]"), pattern))
     });
     let timeouts = config.tool_timeouts.iter();
-    let timeouts = timeouts.map(|(pattern, _)| ("tool_timeouts", pattern.clone(), pattern));
+    let timeouts = timeouts.map(|(pattern, _)| (&["tool_timeouts"][..], pattern.clone(), pattern));
     let unused = listed
         .chain(timeouts)
         .filter(|(_, _, pattern)| !tools.iter().any(|tool| pattern::matches(pattern, tool)));
@@ -310,9 +314,9 @@ fn unused_patterns(backend: &Backend) -> Vec<(Vec<String>, String)> {
     };
     unused
         .map(|(key, item, pattern)| {
-            let key = ["backends", backend.name(), key, &item].map(str::to_owned);
+            let key = [&["backends", backend.name()], key, &[&item]].concat();
             let message = format!("`{pattern}` fits no tool of the server, which {known}");
-            (key.to_vec(), message)
+            (path(&key), message)
         })
         .collect()
 }

@@ -15,7 +15,7 @@ use switchboard_backends::status::State;
 use switchboard_gateway::Gateway;
 use switchboard_init::private_tmp::{self, Abandoned};
 use switchboard_orchestrator::Orchestrator;
-use switchboard_telemetry::{Metrics, Outlet, redacted};
+use switchboard_telemetry::Metrics;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use url::{Host, Url};
@@ -183,9 +183,7 @@ fn first_screen(
     let orchestrator = gateway.orchestrator().clone();
     async move {
         orchestrator.known(Instant::now() + FIRST_SCREEN).await;
-        // It may quote what a process said, and is in the journal with the log.
-        let backends = backends(&orchestrator, begun);
-        let mut screen = redacted(Outlet::Logs, &backends, false).into_owned();
+        let mut screen = backends(&orchestrator, begun);
         screen.push_str(&how_to_begin(&for_clients, &from_here, needs_key));
         print(&screen);
     }

@@ -121,7 +121,7 @@ impl EndpointView {
             processes: report.processes.iter().map(ProcessView::of).collect(),
             last_end: last_end.map(|end| EndView {
                 at: rfc3339(end.at),
-                reason: end.reason.clone(),
+                reason: end.told_operators(),
             }),
         }
     }

@@ -1,32 +1,39 @@
 //! Tools of which the operator says that they only read, and whose name or hints say something else.
 
+use switchboard_backends::Backend;
+use switchboard_backends::effects::Effects;
 use switchboard_protocol::json;
 
 use crate::config::{ConfigProblem, path};
-use crate::orchestrator::Inner;
 
-/// Results of these are not cached, whatever the configuration says.
-pub(crate) fn problems(inner: &Inner) -> Vec<ConfigProblem> {
-    if inner.cached.is_none() {
+/// Tools that a pattern of `cache.tools` names though their name or hints say that they change something: their
+/// results are not cached, whatever the configuration says. Of a backend that was never learned nothing is said,
+/// nor of a tool that the configuration names as it is and whose name says so: nobody has to ask its server.
+#[must_use]
+pub fn marked_in_vain<'b>(backends: impl IntoIterator<Item = &'b Backend>) -> Vec<ConfigProblem> {
+    backends.into_iter().flat_map(of_backend).collect()
+}
+
+fn of_backend(backend: &Backend) -> Vec<ConfigProblem> {
+    let (Some((config, _)), Some(lists)) = (backend.cache(), backend.lists()) else {
         return Vec::new();
-    }
-    let mut problems = Vec::new();
-    for (name, backend) in inner.backends.all().iter() {
-        let (Some((config, _)), Some(lists)) = (backend.cache(), backend.lists()) else {
-            continue;
-        };
-        let marked = lists.tools.iter().filter(|tool| config.marks(&tool.key));
-        for tool in marked.filter(|tool| tool.effects.changes) {
-            let quoted = json::quoted(&tool.key);
-            problems.push(ConfigProblem {
-                path: path(&["backends", name, "cache", "tools"]),
-                other: None,
-                message: format!(
-                    "names the tool {}, whose name or hints say that it changes something: its results are not cached",
-                    String::from_utf8_lossy(&quoted)
-                ),
-            });
+    };
+    let tools = lists.tools.iter().filter(|tool| tool.effects.changes);
+    let problems = tools.filter_map(|tool| {
+        let item = config.mark(&tool.key)?;
+        if config.tools[item] == tool.key && Effects::of_tool(&tool.key, b"{}").changes {
+            return None;
         }
-    }
-    problems
+        let item = format!("[{item}]");
+        let quoted = json::quoted(&tool.key);
+        Some(ConfigProblem {
+            path: path(&["backends", backend.name(), "cache", "tools", &item]),
+            other: None,
+            message: format!(
+                "names the tool {}, whose name or hints say that it changes something: its results are not cached",
+                String::from_utf8_lossy(&quoted)
+            ),
+        })
+    });
+    problems.collect()
 }

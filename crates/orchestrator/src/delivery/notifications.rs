@@ -12,10 +12,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use switchboard_protocol::call::Sink;
-use switchboard_protocol::delivery::{Redactor, STEP, StepwiseRedaction};
+use switchboard_backends::Backend;
+use switchboard_backends::redaction::in_steps;
+use switchboard_protocol::call::{Call, Sink};
+use switchboard_protocol::delivery::{Redactor, STEP, Terms};
 use switchboard_telemetry::{BackendMetrics, IgnoredMessage};
 
 /// How many notifications of a call wait, a large one and those behind it, before the call has its turn; further
@@ -24,31 +28,11 @@ const MAX_WAITING: usize = 256;
 /// How many bytes of them wait, beside one of any size.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
-/// A text of which secrets are taken out step by step, with others on the thread having their turn between.
-pub(crate) struct Steps(Box<dyn StepwiseRedaction>);
-
-impl Steps {
-    pub(crate) fn new(redactor: &dyn Redactor, text: Bytes) -> Self {
-        Self(redactor.begin_whole(text))
-    }
-
-    /// Takes a step; the text without secrets once that was the last. Not to be polled again then.
-    pub(crate) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Bytes> {
-        match self.0.step() {
-            Some(text) => Poll::Ready(text),
-            None => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-        }
-    }
-}
-
 /// Hands on what a call's caller is told, without what the redactor finds in it.
 pub(crate) struct Notifications {
     shared: Arc<Shared>,
-    /// The first of what waits.
-    first: Option<Steps>,
+    /// The first of what waits, while secrets are taken out of it.
+    first: Option<BoxFuture<'static, Bytes>>,
     metrics: BackendMetrics,
 }
 
@@ -126,11 +110,7 @@ impl Sink for Shared {
 
 impl Notifications {
     /// Those that go to this sink. What it does not take of those that waited is counted here.
-    pub(crate) fn new(
-        redactor: &Arc<dyn Redactor>,
-        sink: &Arc<dyn Sink>,
-        metrics: &BackendMetrics,
-    ) -> Self {
+    fn new(redactor: &Arc<dyn Redactor>, sink: &Arc<dyn Sink>, metrics: &BackendMetrics) -> Self {
         Self {
             shared: Arc::new(Shared {
                 redactor: Arc::clone(redactor),
@@ -144,17 +124,17 @@ impl Notifications {
     }
 
     /// Where servers offer theirs.
-    pub(crate) fn heard(&self) -> Arc<dyn Sink> {
+    fn heard(&self) -> Arc<dyn Sink> {
         Arc::clone(&self.shared) as Arc<dyn Sink>
     }
 
     /// The sink that they go to.
-    pub(crate) fn told(&self) -> Arc<dyn Sink> {
+    fn told(&self) -> Arc<dyn Sink> {
         Arc::clone(&self.shared.sink)
     }
 
     /// Whether something that was heard is not told yet.
-    pub(crate) fn are_waiting(&self) -> bool {
+    fn are_waiting(&self) -> bool {
         !self.shared.waiting.lock().is_empty()
     }
 
@@ -189,7 +169,7 @@ impl Notifications {
         let Some(first) = &mut self.first else {
             return Poll::Ready(());
         };
-        let notification = ready!(first.poll(context));
+        let notification = ready!(first.as_mut().poll(context));
         if !self.shared.sink.offer(notification) {
             self.metrics.ignored(IgnoredMessage::DroppedNotification);
         }
@@ -201,7 +181,7 @@ impl Notifications {
 
     fn begin_next(&mut self) {
         let next = self.shared.waiting.lock().take_first();
-        self.first = next.map(|text| Steps::new(&*self.shared.redactor, text));
+        self.first = next.map(|text| in_steps(self.shared.redactor.begin_whole(text)).boxed());
     }
 }
 
@@ -209,6 +189,19 @@ impl Drop for Notifications {
     fn drop(&mut self) {
         self.shared.waiting.lock().is_over = true;
     }
+}
+
+/// Has secrets taken out of what the call's caller is told meanwhile, if there are any to take out. The
+/// call is then to be made by [`hearing`].
+pub(crate) fn redact_notifications(
+    call: &mut Call,
+    terms: Option<&Terms>,
+    backend: &Backend,
+) -> Option<Box<Notifications>> {
+    let redactor = terms?.redactor.as_ref()?;
+    let notifications = Notifications::new(redactor, call.sink.as_ref()?, backend.metrics());
+    call.sink = Some(notifications.heard());
+    Some(Box::new(notifications))
 }
 
 /// Makes a call that may have such notifications.
@@ -221,6 +214,17 @@ pub(crate) async fn hearing<T>(
         None => call.as_mut().poll(context),
     })
     .await
+}
+
+/// Puts the sink back as it was, since a substitute's backend has a redactor of its own. Gives the
+/// notifications again if some of them are to be told yet.
+pub(crate) fn give_sink_back(
+    call: &mut Call,
+    notifications: Option<Box<Notifications>>,
+) -> Option<Box<Notifications>> {
+    let notifications = notifications?;
+    call.sink = Some(notifications.told());
+    notifications.are_waiting().then_some(notifications)
 }
 
 #[cfg(test)]

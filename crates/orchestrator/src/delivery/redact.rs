@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use switchboard_backends::redaction::in_steps;
 use switchboard_protocol::call::{Completed, Outcome, Payload, Piece, ResultStream};
 use switchboard_protocol::delivery::{Redaction, Redactor, STEP};
 use switchboard_protocol::error::{CallError, Fault};
@@ -86,7 +87,7 @@ async fn redacted_in_steps(redactor: Arc<dyn Redactor>, outcome: Outcome) -> Out
             is_failure,
         }) => Outcome::Failed(CallError::Backend {
             code,
-            error: text_in_steps(&*redactor, error).await,
+            error: in_steps(redactor.begin_whole(error)).await,
             is_failure,
         }),
         // Nothing else is large.
@@ -124,7 +125,7 @@ fn payload(redactor: &dyn Redactor, payload: Payload) -> Payload {
 
 async fn payload_in_steps(redactor: &dyn Redactor, payload: Payload) -> Payload {
     if let [text] = payload.segments() {
-        return text_in_steps(redactor, text.clone()).await.into();
+        return in_steps(redactor.begin_whole(text.clone())).await.into();
     }
     let mut redaction = redactor.begin();
     let mut parts = Parts::default();
@@ -139,16 +140,6 @@ async fn payload_in_steps(redactor: &dyn Redactor, payload: Payload) -> Payload 
         }
     }
     finished(redaction, parts)
-}
-
-async fn text_in_steps(redactor: &dyn Redactor, text: Bytes) -> Bytes {
-    let mut redaction = redactor.begin_whole(text);
-    loop {
-        if let Some(text) = redaction.step() {
-            return text;
-        }
-        yield_now().await;
-    }
 }
 
 fn finished(mut redaction: Box<dyn Redaction>, mut parts: Parts) -> Payload {

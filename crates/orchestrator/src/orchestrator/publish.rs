@@ -336,7 +336,7 @@ pub(crate) async fn keep_catalogue(inner: Arc<Inner>) {
     }
 }
 
-/// What does not fit about chains and profiles, said once for as long as it is so.
+/// What does not fit about chains, profiles and caches, said once for as long as it is so.
 #[derive(Default)]
 struct Misfits {
     seen: Option<(Arc<ChainsConfig>, Arc<Snapshot>)>,
@@ -357,7 +357,7 @@ impl Misfits {
         }
         let mut problems = check::problems(&chains, &snapshot);
         problems.extend(profiles::check::problems(&snapshot));
-        problems.extend(cached::problems(inner));
+        problems.extend(cached::marked_in_vain(inner.backends.all().values()));
         for problem in problems.iter().filter(|it| !self.said.contains(it)) {
             tracing::warn!("{problem}");
         }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchboard_tests::front::{faulty, until};
+use switchboard_tests::front::faulty;
+use switchboard_tests::waiting::until;
 use tempfile::NamedTempFile;
 use tokio::task::JoinSet;
 use tokio::time::Instant;

@@ -1,7 +1,8 @@
 //! What is written to standard output and is no message, or too long for one.
 
 use serde_json::json;
-use switchboard_tests::front::{assert_fault, faulty, until};
+use switchboard_tests::front::{assert_fault, faulty};
+use switchboard_tests::waiting::until;
 use tokio::time::Instant;
 
 use super::{

@@ -1,7 +1,8 @@
 //! Standard error of any volume.
 
 use serde_json::json;
-use switchboard_tests::front::{Front, until};
+use switchboard_tests::front::Front;
+use switchboard_tests::waiting::until;
 
 use super::{GIB, assert_flat, did, front, misbehave, misbehaving, process};
 

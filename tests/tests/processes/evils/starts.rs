@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use switchboard_testkit::client::Answer;
-use switchboard_tests::front::{Front, assert_fault, faulty, until};
+use switchboard_tests::front::{Front, assert_fault, faulty};
+use switchboard_tests::waiting::until;
 
 use super::{PROMPT, counted, counting_starts, front, process, starts};
 

@@ -70,7 +70,7 @@ pub(crate) async fn own<L, E, T, F>(
     drop(exchange);
     let owes_others = call.may_owe_others() && !matches!(end, End::Lost(_));
     let remembered = match end {
-        End::Answered(answer) => answered(call, lease, *answer, &tell, &tasks).await,
+        End::Answered(answer) => answered(call, lease, *answer, &tell).await,
         End::Lost(error) => {
             lease.retire();
             call.finish(&Err(Failed::Link(error)))
@@ -78,13 +78,7 @@ pub(crate) async fn own<L, E, T, F>(
         End::GivenUp => {
             // A client's own session goes on, and the question may be another call's.
             let anothers = |open: &Open| open.anothers.is_some();
-            leave(
-                call,
-                call.close().into_iter().filter(anothers),
-                &tell,
-                &tasks,
-            )
-            .await;
+            leave(call, call.close().into_iter().filter(anothers), &tell).await;
             drop(lease);
             None
         }
@@ -119,7 +113,6 @@ async fn answered<L, T, F>(
     lease: L,
     answer: Result<Response, LinkError>,
     tell: &Arc<T>,
-    tasks: &TaskTracker,
 ) -> Option<Instant>
 where
     L: Held,
@@ -144,7 +137,7 @@ where
         return call.finish(&ended);
     }
     let remembered = call.finish(&ended);
-    leave(call, open.into_iter(), tell, tasks).await;
+    leave(call, open.into_iter(), tell).await;
     lease.answered();
     remembered
 }
@@ -165,18 +158,14 @@ where
 }
 
 /// Sees to the questions that are open when the call is over.
-async fn leave<T, F>(
-    call: &ParkedCall,
-    open: impl Iterator<Item = Open>,
-    tell: &Arc<T>,
-    tasks: &TaskTracker,
-) where
+async fn leave<T, F>(call: &ParkedCall, open: impl Iterator<Item = Open>, tell: &Arc<T>)
+where
     T: Fn(Bytes) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), LinkError>> + Send,
 {
     for open in open {
         let later = Arc::clone(tell);
-        let left = call.leave_open(&open, tasks, move |answer| later(answer));
+        let left = call.leave_open(&open, move |answer| later(answer));
         if let Err(refusal) = left {
             let _ = tell(refusal).await;
         }

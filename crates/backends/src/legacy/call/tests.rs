@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use switchboard_protocol::call::{Principal, Sink};
+use switchboard_protocol::call::{ClientSession, Principal, Sink};
 use switchboard_protocol::method::{LogLevel, Method};
 use switchboard_telemetry::Metrics;
 use tokio::sync::mpsc;
@@ -141,14 +141,22 @@ impl Gateway {
         self.server_of(None)
     }
 
+    fn inbox(&self) -> Arc<Inbox> {
+        Arc::new(Inbox::new(self.metrics.backend("b"), self.tasks.clone()))
+    }
+
+    fn relay(&self, client: &Arc<dyn ClientSession>) -> Arc<Relay> {
+        let client = Arc::downgrade(client);
+        Arc::new(Relay::new(client, &Arc::from("b"), &self.inbox()))
+    }
+
     fn server_of(&self, relay: Option<Arc<Relay>>) -> Server {
         let (said, reader) = mpsc::channel(256);
         let (writer, heard) = mpsc::channel(256);
-        let inbox = Inbox::new(self.metrics.backend("b"), self.tasks.clone());
         let mux = Mux::start(
             Reader(reader),
             Writer(writer),
-            Arc::new(inbox),
+            self.inbox(),
             |stop| async move {
                 stop.cancelled().await;
                 None

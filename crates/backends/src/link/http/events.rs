@@ -142,7 +142,7 @@ impl HttpLink {
             Asked::Relay(relay) => {
                 let (link, wire) = (self.clone(), wire.clone());
                 let tell = |answer| async move { link.notify(&wire, answer).await };
-                relay.ask(request, &self.inner.inbox.tasks, tell).err()
+                relay.ask(request, tell).err()
             }
         }
     }

@@ -69,7 +69,7 @@ impl Shared {
                         shared: Arc::clone(self),
                     };
                     let tell = |answer| async move { mux.notify(answer).await };
-                    match relay.ask(request, &self.inbox.tasks, tell) {
+                    match relay.ask(request, tell) {
                         Ok(()) => return,
                         Err(refusal) => Some(refusal),
                     }
@@ -129,8 +129,10 @@ impl Shared {
                 true
             }
             "notifications/elicitation/complete" => {
-                let relay = self.legacy.get().and_then(|legacy| legacy.relay.as_ref());
-                relay.is_none_or(|relay| relay.tell(notification))
+                if let Some(relay) = self.legacy.get().and_then(|legacy| legacy.relay.as_ref()) {
+                    relay.tell(notification);
+                }
+                true
             }
             _ => {
                 self.inbox.put(notification);

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use switchboard_protocol::call::ClientSession;
+use switchboard_protocol::delivery::Redactor;
 
 use super::*;
 
@@ -51,6 +52,10 @@ impl ClientSession for Client {
     fn notify(&self, notification: Bytes) -> bool {
         self.0.offer(notification)
     }
+
+    fn redactor(&self, _: &str) -> Option<Arc<dyn Redactor>> {
+        None
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,7 +63,7 @@ async fn a_session_of_one_client_asks_a_call_of_its_or_the_client() {
     let gateway = Gateway::new();
     let client = Arc::new(Client::default());
     let session = Arc::clone(&client) as Arc<dyn ClientSession>;
-    let relay = Arc::new(Relay::new(Arc::downgrade(&session), &Arc::from("b")));
+    let relay = gateway.relay(&session);
     let mut server = gateway.server_of(Some(relay));
     server.asks("outside").await;
     let answer = server.hears().await;
@@ -87,7 +92,7 @@ async fn a_session_of_one_client_asks_a_call_of_its_or_the_client() {
 async fn a_question_outlives_the_call_that_it_may_not_be_of() {
     let gateway = Gateway::new();
     let client: Arc<dyn ClientSession> = Arc::new(Client::default());
-    let relay = Arc::new(Relay::new(Arc::downgrade(&client), &Arc::from("b")));
+    let relay = gateway.relay(&client);
     let mut server = gateway.server_of(Some(relay));
     let calls = [
         gateway.call(&mut server).await,

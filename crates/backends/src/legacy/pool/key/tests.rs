@@ -4,6 +4,7 @@ use std::pin::Pin;
 use bytes::Bytes;
 use switchboard_protocol::call::{ClientSession, Principal};
 use switchboard_protocol::capabilities::ClientCapabilities;
+use switchboard_protocol::delivery::Redactor;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_protocol::method::Method;
 
@@ -31,6 +32,10 @@ impl ClientSession for Client {
 
     fn notify(&self, _: Bytes) -> bool {
         false
+    }
+
+    fn redactor(&self, _: &str) -> Option<Arc<dyn Redactor>> {
+        None
     }
 }
 
