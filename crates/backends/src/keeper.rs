@@ -466,9 +466,9 @@ async fn serve(
                 for uri in &news.resources {
                     inner.observer.resource_updated(&inner.name, uri);
                 }
-                listening.acknowledged(news.acknowledged);
+                let may_have_missed = listening.acknowledged(news.acknowledged);
                 announced = announced.union(news.lists);
-                if news.hint {
+                if news.hint || may_have_missed {
                     next_read = next_read.min(last_read + LEAST_AFTER_HINT);
                 }
                 news.lists.any()

@@ -143,6 +143,72 @@ async fn where_it_never_came_the_result_is_an_error_and_a_real_error_needs_none(
     front.gateway.stop().await;
 }
 
+#[tokio::test]
+async fn the_words_of_a_result_are_there_though_its_structured_content_comes_first() {
+    let rows: Vec<Value> = (0..100_000).map(|id| json!({ "id": id })).collect();
+    let structured = json!({ "rows": rows, "total": 1 });
+    let written = format!(
+        r#"{{"structuredContent":{structured},"content":[{{"type":"text","text":"the reason"}}],"isError":true,"resultType":"complete"}}"#
+    );
+    let server = serving_text(written).await;
+    server.promise(promised(1));
+    // As one event it is read as a whole.
+    let front = front(&server, json!([{ "max_bytes": CAP, "over": "handle" }])).await;
+    let answer = front.client.call("s__t", json!({})).await;
+    assert_eq!(answer.result()["isError"], true);
+    assert_cut(&answer, CAP);
+    front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_client_would_refuse_is_not_cut_so() {
+    let id = "123e4567-e89b-12d3-a456-426614174000";
+    let schema = json!({
+        "$defs": {
+            "Owner": { "required": ["id"], "properties": { "id": { "type": "string", "format": "uuid" } } },
+            "Page": { "required": ["box", "text"], "properties": {
+                "box": { "type": "array", "minItems": 4 },
+                "owner": { "$ref": "#/$defs/Owner" },
+            } },
+        },
+        "type": "object",
+        "required": ["pages", "names", "owner"],
+        "properties": {
+            "pages": { "type": "array", "items": { "$ref": "#/$defs/Page" } },
+            "owner": { "$ref": "#/$defs/Owner" },
+        },
+    });
+    let page = json!({ "box": [1, 2, 3, 4], "text": "x".repeat(40_000), "owner": { "id": id } });
+    let names: serde_json::Map<String, Value> =
+        (0..3000).map(|n| (format!("name {n}"), json!(n))).collect();
+    let structured = json!({ "names": names, "owner": { "id": id }, "pages": [page, page, page] });
+    let written = format!(
+        r#"{{"content":[{{"type":"text","text":"{}"}}],"structuredContent":{structured}}}"#,
+        "y".repeat(200 * KIB)
+    );
+    let server = serving_text(written).await;
+    server.promise(schema);
+    let front = front(&server, json!([{ "max_bytes": CAP }])).await;
+    let answer = front.client.call("s__t", json!({})).await;
+    assert_cut(&answer, CAP);
+    let result = answer.result();
+    assert_eq!(result.get("isError"), None, "{result}");
+    let structured = &result["structuredContent"];
+    assert_eq!(structured["owner"]["id"], id);
+    assert!(
+        structured["names"]
+            .as_object()
+            .is_some_and(|names| names.len() >= 32)
+    );
+    let pages = structured["pages"].as_array().expect("pages");
+    assert!(
+        pages
+            .iter()
+            .all(|page| page["box"].as_array().is_some_and(|it| it.len() == 4))
+    );
+    front.gateway.stop().await;
+}
+
 /// They ask for the structured content that the list of tools promises, and check it.
 #[tokio::test]
 async fn real_clients_take_the_cut_results_of_a_real_server() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use switchboard_protocol::error::code;
 use switchboard_protocol::json::write_str;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::connect::{Connection, OWN_META};
 use crate::endpoint::Inner;
@@ -18,6 +18,10 @@ use crate::link::{error_code, next_id};
 use crate::lists::Features;
 use crate::message;
 use crate::pause::Pause;
+
+/// How long the stream before is read once a new one is acknowledged: for what is still on its way in it, and
+/// for servers that acknowledge before they have noted whom to tell.
+const OVERLAP: Duration = Duration::from_secs(1);
 
 type Stream = Pin<Box<dyn Future<Output = bool> + Send>>;
 
@@ -29,9 +33,11 @@ pub(super) struct Listening {
     watched: BTreeSet<Arc<str>>,
     /// Resolves to whether opening it again makes sense.
     stream: Option<(u64, Stream)>,
-    /// The stream before, kept until the new one is acknowledged, so that nothing is missed in
-    /// between.
+    is_acknowledged: bool,
+    /// The stream before, so that nothing is missed in between. The inbox tells apart what both say.
     previous: Option<Stream>,
+    /// When that is given up; none until the new one is acknowledged.
+    previous_until: Option<Instant>,
     pause: Pause,
     opened: Instant,
 }
@@ -45,7 +51,9 @@ impl Listening {
             connection,
             watched: BTreeSet::new(),
             stream: None,
+            is_acknowledged: false,
             previous: None,
+            previous_until: None,
             pause: Pause::default(),
             opened: Instant::now(),
         }
@@ -61,7 +69,15 @@ impl Listening {
         };
         if self.connection.wire.version.is_modern() {
             self.watched = uris;
-            self.previous = self.stream.take().map(|(_, stream)| stream);
+            let stream = self.stream.take();
+            // One that was not acknowledged may tell nothing yet: the one before it does.
+            if self.is_acknowledged
+                && let Some((id, stream)) = stream
+            {
+                self.previous = Some(stream);
+                self.inner.inbox.begin_overlap(id);
+            }
+            self.previous_until = None;
             self.open(Duration::ZERO);
             return;
         }
@@ -80,8 +96,9 @@ impl Listening {
 
     fn open(&mut self, after: Duration) {
         let filter = filter(self.connection.server.features, &self.watched);
+        self.is_acknowledged = false;
         if filter.is_empty() {
-            return;
+            return self.give_up_previous();
         }
         let id = next_id();
         let connection = Arc::clone(&self.connection);
@@ -103,11 +120,20 @@ impl Listening {
         self.stream = Some((id, Box::pin(stream)));
     }
 
-    pub(super) fn acknowledged(&mut self, id: Option<u64>) {
-        if id.is_some() && id == self.stream.as_ref().map(|(id, _)| *id) {
-            self.previous = None;
-            self.established();
+    /// The server acknowledged a stream. Whether something may have changed before that nobody was told of.
+    pub(super) fn acknowledged(&mut self, id: Option<u64>) -> bool {
+        if id.is_none() || id != self.stream.as_ref().map(|(id, _)| *id) || self.is_acknowledged {
+            return false;
         }
+        self.is_acknowledged = true;
+        self.previous_until = Some(Instant::now() + OVERLAP);
+        self.established();
+        self.previous.is_none()
+    }
+
+    fn give_up_previous(&mut self) {
+        self.previous = None;
+        self.inner.inbox.end_overlap();
     }
 
     fn established(&self) {
@@ -125,14 +151,22 @@ impl Listening {
             let Some(previous) = &mut self.previous else {
                 break stream.await;
             };
+            let until = self.previous_until;
+            let overlap = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
                 again = stream => break again,
                 // Whatever it had to say, the new one says as well.
-                _ = previous => self.previous = None,
+                _ = previous => self.give_up_previous(),
+                () = overlap => self.give_up_previous(),
             }
         };
         self.stream = None;
-        self.previous = None;
+        self.give_up_previous();
         if !again {
             return pending().await;
         }

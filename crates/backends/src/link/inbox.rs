@@ -4,7 +4,7 @@
 //! catalogue. Facts coalesce.
 
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use switchboard_protocol::envelope::Envelope;
 use switchboard_telemetry::{BackendMetrics, IgnoredMessage};
@@ -29,9 +29,54 @@ pub(crate) struct News {
     pub(crate) hint: bool,
 }
 
+/// What a server told on two streams of which one takes the place of the other, so that what it told on both
+/// is news once: of each fact as often as the stream told it that told it more often.
+#[derive(Debug)]
+struct Overlap {
+    /// The subscription of the stream that is given up.
+    previous: u64,
+    told: HashMap<Fact, Told>,
+}
+
+/// What a notification says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Fact {
+    Tools,
+    Prompts,
+    Resources,
+    Updated(String),
+}
+
+/// How often something was told on each stream.
+#[derive(Debug, Default)]
+struct Told {
+    on_previous: u32,
+    on_other: u32,
+}
+
+impl Overlap {
+    /// Whether this is news, told by the stream of this subscription.
+    fn is_news(&mut self, fact: &Fact, subscription: Option<u64>) -> bool {
+        let told = self.told.entry(fact.clone()).or_default();
+        if subscription == Some(self.previous) {
+            told.on_previous += 1;
+            told.on_previous > told.on_other
+        } else {
+            told.on_other += 1;
+            told.on_other > told.on_previous
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    news: News,
+    overlap: Option<Overlap>,
+}
+
 /// Where links put what belongs to no call.
 pub(crate) struct Inbox {
-    news: Mutex<News>,
+    state: Mutex<State>,
     arrived: Notify,
     metrics: BackendMetrics,
     /// The tasks of all links of the backend.
@@ -43,7 +88,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new(metrics: BackendMetrics, tasks: TaskTracker) -> Self {
         Self {
-            news: Mutex::default(),
+            state: Mutex::default(),
             arrived: Notify::new(),
             metrics,
             tasks,
@@ -63,34 +108,61 @@ impl Inbox {
     pub(crate) fn put(&self, notification: &Envelope) {
         if let Some(lists) = &self.lists {
             if notification.method().ends_with("/list_changed") {
-                lists.news.lock().hint = true;
+                lists.state.lock().news.hint = true;
                 lists.arrived.notify_one();
             }
             return;
         }
-        match &*notification.method() {
-            "notifications/tools/list_changed" => self.news.lock().lists.tools = true,
-            "notifications/prompts/list_changed" => self.news.lock().lists.prompts = true,
-            "notifications/resources/list_changed" => self.news.lock().lists.resources = true,
+        let fact = match &*notification.method() {
+            "notifications/tools/list_changed" => Fact::Tools,
+            "notifications/prompts/list_changed" => Fact::Prompts,
+            "notifications/resources/list_changed" => Fact::Resources,
+            "notifications/resources/updated" => match notification.text(notification.params.uri) {
+                Some(uri) => Fact::Updated(uri.into_owned()),
+                None => return self.ignored(IgnoredMessage::DroppedNotification),
+            },
             "notifications/subscriptions/acknowledged" => {
-                self.news.lock().acknowledged =
-                    notification.number(notification.meta.subscription_id);
-            }
-            "notifications/resources/updated" => {
-                let Some(uri) = notification.text(notification.params.uri) else {
-                    return self.ignored(IgnoredMessage::DroppedNotification);
-                };
-                let mut news = self.news.lock();
-                if news.resources.len() >= MAX_URIS {
-                    drop(news);
-                    return self.ignored(IgnoredMessage::DroppedNotification);
-                }
-                news.resources.insert(uri.into_owned());
+                let subscription = notification.number(notification.meta.subscription_id);
+                self.state.lock().news.acknowledged = subscription;
+                return self.arrived.notify_one();
             }
             // Late cancellations and extensions' notifications ask nothing of us.
             _ => return,
+        };
+        let subscription = notification.number(notification.meta.subscription_id);
+        let mut state = self.state.lock();
+        let State { news, overlap } = &mut *state;
+        if news.resources.len() >= MAX_URIS && matches!(fact, Fact::Updated(_)) {
+            drop(state);
+            return self.ignored(IgnoredMessage::DroppedNotification);
         }
+        if let Some(overlap) = overlap
+            && overlap.told.len() < MAX_URIS
+            && !overlap.is_news(&fact, subscription)
+        {
+            return;
+        }
+        match fact {
+            Fact::Tools => news.lists.tools = true,
+            Fact::Prompts => news.lists.prompts = true,
+            Fact::Resources => news.lists.resources = true,
+            Fact::Updated(uri) => drop(news.resources.insert(uri)),
+        }
+        drop(state);
         self.arrived.notify_one();
+    }
+
+    /// From now on another stream tells the same as that of this subscription, until it is given up.
+    pub(crate) fn begin_overlap(&self, previous: u64) {
+        self.state.lock().overlap = Some(Overlap {
+            previous,
+            told: HashMap::new(),
+        });
+    }
+
+    /// One stream tells again.
+    pub(crate) fn end_overlap(&self) {
+        self.state.lock().overlap = None;
     }
 
     /// Counts a message that was of no use.
@@ -102,7 +174,7 @@ impl Inbox {
     pub(crate) async fn news(&self) -> News {
         loop {
             let arrived = self.arrived.notified();
-            let news = std::mem::take(&mut *self.news.lock());
+            let news = std::mem::take(&mut self.state.lock().news);
             if news != News::default() {
                 return news;
             }

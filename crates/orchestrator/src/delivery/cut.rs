@@ -11,6 +11,7 @@ use self::note::{Note, Notice};
 use self::room::Room;
 pub(crate) use self::room::longest;
 pub(crate) use self::schemas::Schemas;
+use self::structured::Bounds;
 use super::skim::Skimmed;
 
 mod block;
@@ -20,6 +21,10 @@ mod schemas;
 mod structured;
 #[cfg(test)]
 mod tests;
+
+/// The most values of structured content that is checked against a schema, which takes far more memory than its
+/// text.
+const MAX_VALUES: usize = 32 * 1024;
 
 /// The members of a result that are made anew, or decided about one by one.
 const OWN_MEMBERS: [&str; 12] = [
@@ -91,6 +96,8 @@ pub(crate) struct CutResult {
 enum LostStructured {
     /// No part of it fits and conforms to the schema.
     NoneFits,
+    /// The schema is none that a part of it is checked against.
+    NotChecked,
     /// It could not be read, or never came.
     NotRead,
 }
@@ -211,18 +218,31 @@ impl Cut<'_> {
         kept.structured = if found.is_whole && Size::of_text(&found.text).is_within(most) {
             Some(found.text.clone())
         } else {
-            let is_allowed = |text: &[u8]| {
-                self.output_schema
-                    .is_none_or(|schema| self.schemas.allow(schema, text))
-            };
-            structured::cut(found, most).filter(|cut| is_allowed(cut))
+            match self.output_schema.map(|schema| self.schemas.schema(schema)) {
+                None => {
+                    let values = usize::MAX;
+                    structured::cut(found, Bounds { size: most, values }, &|_| true)
+                }
+                Some(Some(schema)) => {
+                    let bytes = most.bytes().min(schema.max_text());
+                    let bounds = Bounds {
+                        size: Size::new(bytes, most.tokens()),
+                        values: MAX_VALUES,
+                    };
+                    structured::cut(found, bounds, &|text| schema.allows(text))
+                }
+                Some(None) => {
+                    kept.lost_structured = Some(LostStructured::NotChecked);
+                    None
+                }
+            }
         };
         match &kept.structured {
             Some(text) => {
                 room.take(Size::of_text(text) + around);
             }
             None => {
-                kept.lost_structured = Some(LostStructured::NoneFits);
+                kept.lost_structured = kept.lost_structured.or(Some(LostStructured::NoneFits));
                 kept.is_error |= self.output_schema.is_some();
             }
         }

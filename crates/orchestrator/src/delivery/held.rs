@@ -44,6 +44,7 @@ pub(super) struct Held {
     is_whole: bool,
     /// How much is held of one that did not, in bytes.
     max_held: usize,
+    has_left_out: bool,
 }
 
 /// What is cut.
@@ -80,13 +81,11 @@ impl Held {
             skimmer: (method == Method::ToolsCall).then(|| Skimmer::new(max_noted)),
             is_whole: result.stream.is_none(),
             max_held: max.saturating_add(SPARE),
+            has_left_out: false,
             result,
         };
         if let Some(skimmer) = &mut held.skimmer {
             for step in held.result.text.chunks(STEP) {
-                if skimmer.has_all() {
-                    break;
-                }
                 skimmer.read(step);
                 yield_now().await;
             }
@@ -146,8 +145,25 @@ impl Held {
         None
     }
 
+    /// What is noted of structured content need not be there twice, and what stands after it is looked at too.
+    fn leave_out_structured(&mut self) {
+        let at = self.skimmer.as_ref().and_then(Skimmer::structured_at);
+        let Some((from, until)) = at.filter(|_| !self.has_left_out) else {
+            return;
+        };
+        self.has_left_out = true;
+        let text = &mut self.result.text;
+        let in_text = |place: u64| usize::try_from(place).ok().filter(|it| *it <= text.len());
+        match (in_text(from), until.and_then(in_text)) {
+            (Some(from), Some(until)) => drop(text.splice(from..until, *b"0")),
+            (Some(from), None) if !self.is_whole => text.truncate(from),
+            _ => {}
+        }
+    }
+
     /// What is noted takes the room of what was read, of a result that did not come whole.
     fn make_room(&mut self) {
+        self.leave_out_structured();
         let noted = self.skimmer.as_ref().map_or(0, Skimmer::held);
         let room = self.max_held.saturating_sub(noted);
         if !self.is_whole && self.result.text.capacity() > room {

@@ -29,7 +29,9 @@ pub(crate) struct Skimmer {
     /// How much of the structured content is noted, in bytes.
     max_noted: usize,
     structured: Excerpt,
-    structured_ended: bool,
+    /// Where it begins and ends in the result.
+    structured_from: u64,
+    structured_until: Option<u64>,
     is_error: bool,
 }
 
@@ -78,7 +80,8 @@ impl Skimmer {
             before: 0,
             max_noted,
             structured: Excerpt::default(),
-            structured_ended: false,
+            structured_from: 0,
+            structured_until: None,
             is_error: false,
         }
     }
@@ -86,7 +89,7 @@ impl Skimmer {
     /// Whether nothing more of the result is of use: its structured content was read, or as much as can
     /// be noted, or it is an error, which needs none, or it has ended.
     pub(crate) fn has_all(&self) -> bool {
-        self.structured_ended
+        self.structured_until.is_some()
             || self.structured.is_full()
             || self.is_error
             || matches!(self.place, Place::End | Place::Lost)
@@ -95,6 +98,12 @@ impl Skimmer {
     /// How many bytes of memory it takes.
     pub(crate) fn held(&self) -> usize {
         self.structured.held()
+    }
+
+    /// Where the structured content begins in the result, and where it ends, as far as it was read.
+    pub(crate) fn structured_at(&self) -> Option<(u64, Option<u64>)> {
+        let has_begun = self.structured.has_begun();
+        has_begun.then_some((self.structured_from, self.structured_until))
     }
 
     /// Reads the next piece of the result.
@@ -162,8 +171,8 @@ impl Skimmer {
             (Place::Result, Role::Structured) => {
                 // The content before it is held as well: both share the room, and each gets half of it at
                 // least.
-                let before = self.before + self.scanner.position() as u64;
-                let before = usize::try_from(before).unwrap_or(usize::MAX);
+                self.structured_from = self.place_in_result();
+                let before = usize::try_from(self.structured_from).unwrap_or(usize::MAX);
                 let left = self.max_noted.saturating_sub(before);
                 self.structured = Excerpt::new(left.max(self.max_noted / 2));
                 self.part(first);
@@ -191,7 +200,9 @@ impl Skimmer {
         if self.copied_from.take().is_some() {
             self.structured.end();
         }
-        self.structured_ended |= self.place == Place::Result && self.role == Role::Structured;
+        if self.place == Place::Result && self.role == Role::Structured {
+            self.structured_until = Some(self.place_in_result());
+        }
     }
 
     fn closed(&mut self) {
@@ -199,8 +210,13 @@ impl Skimmer {
             self.place = Place::End;
         } else if self.structured.close() {
             self.place = Place::Result;
-            self.structured_ended = true;
+            self.role = Role::Other;
+            self.structured_until = Some(self.place_in_result());
         }
+    }
+
+    fn place_in_result(&self) -> u64 {
+        self.before + self.scanner.position() as u64
     }
 
     /// Copies the piece up to the position, if that is part of a value that is copied.

@@ -16,8 +16,9 @@ const MAX_SHAPE: usize = 512;
 
 /// What is said where structured content is missing; the longer one takes the most room.
 const NONE_FITS: &str = " Its structured content is missing too, since no valid part of it fits.";
+const NOT_CHECKED: &str = " Its structured content is missing too: no part of it can be checked.";
 const NOT_READ: &str = " Its structured content is missing too, since it could not be read.";
-const _: () = assert!(NOT_READ.len() <= NONE_FITS.len());
+const _: () = assert!(NOT_READ.len() <= NONE_FITS.len() && NOT_CHECKED.len() <= NONE_FITS.len());
 
 /// Where what is missing of a result went.
 #[derive(Clone, Debug)]
@@ -194,6 +195,7 @@ impl<'a> Notice<'a> {
         text.push_str(match lost {
             None => "",
             Some(LostStructured::NoneFits) => NONE_FITS,
+            Some(LostStructured::NotChecked) => NOT_CHECKED,
             Some(LostStructured::NotRead) => NOT_READ,
         });
         text.push(']');

@@ -8,6 +8,10 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use self::cost::cost_of;
+
+mod cost;
+
 /// The most schemas that are remembered; with one more all are read anew.
 const MAX_SCHEMAS: usize = 256;
 /// The largest schema that is read, in bytes: nothing conforms to a larger one.
@@ -15,6 +19,9 @@ const MAX_SCHEMA: usize = 64 * 1024;
 /// The most memory that one pattern of a schema may take, in bytes: nothing conforms to a schema with a
 /// larger one. A server may write thousands of them.
 const MAX_PATTERN: usize = 64 * 1024;
+
+/// The most steps of a pattern that is not linear in the text, for each place where it is tried.
+const MAX_STEPS: usize = 10_000;
 
 /// The most work of one check, in bytes of the schema times bytes of the text.
 const MAX_WORK: usize = 256 * 1024 * 1024;
@@ -24,7 +31,7 @@ const MAX_WORK: usize = 256 * 1024 * 1024;
 pub(crate) struct Schemas(Mutex<ByDigest>);
 
 /// By the digest of their text; `None`: one that cannot be read.
-type ByDigest = HashMap<[u8; 32], Option<Arc<Validator>>>;
+type ByDigest = HashMap<[u8; 32], Option<Arc<Schema>>>;
 
 impl std::fmt::Debug for Schemas {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -33,19 +40,8 @@ impl std::fmt::Debug for Schemas {
 }
 
 impl Schemas {
-    /// Whether JSON conforms to a schema. It does not if the schema cannot be read, or needs
-    /// something that is elsewhere.
-    pub(crate) fn allow(&self, schema: &[u8], text: &[u8]) -> bool {
-        if schema.len().saturating_mul(text.len()) > MAX_WORK {
-            return false;
-        }
-        let Some(validator) = self.validator(schema) else {
-            return false;
-        };
-        serde_json::from_slice(text).is_ok_and(|value| validator.is_valid(&value))
-    }
-
-    fn validator(&self, schema: &[u8]) -> Option<Arc<Validator>> {
+    /// What is known of a schema; `None`: it cannot be read, or a check against it would take too long.
+    pub(super) fn schema(&self, schema: &[u8]) -> Option<Arc<Schema>> {
         if schema.len() > MAX_SCHEMA {
             return None;
         }
@@ -53,69 +49,53 @@ impl Schemas {
         if let Some(known) = self.0.lock().get(&key) {
             return known.clone();
         }
-        let validator = compiled(schema);
+        let read = compiled(schema).map(Arc::new);
         let mut known = self.0.lock();
         if known.len() >= MAX_SCHEMAS {
             known.clear();
         }
-        known.insert(key, validator.clone());
-        validator
+        known.insert(key, read.clone());
+        read
     }
 }
 
-/// Whether a schema is checked in a time that goes with its size: references that lead to references
-/// can be written so that it doubles with each.
-fn is_bounded(schema: &Value) -> bool {
-    let Value::Object(members) = schema else {
-        return !refers(schema);
-    };
-    let (definitions, rest): (Vec<_>, Vec<_>) = members
-        .iter()
-        .partition(|(key, _)| matches!(key.as_str(), "$defs" | "definitions"));
-    let leads_to_definition = |target: &str| {
-        let name = target
-            .strip_prefix("#/$defs/")
-            .or_else(|| target.strip_prefix("#/definitions/"));
-        name.is_some_and(|name| !name.contains('/'))
-    };
-    !definitions.iter().any(|(_, value)| refers(value))
-        && rest
-            .iter()
-            .all(|(key, value)| !is_reference(key) && refers_only(value, &leads_to_definition))
+/// A schema that was read.
+#[derive(Debug)]
+pub(super) struct Schema {
+    validator: Validator,
+    /// How many bytes of schemas each part of a value is checked against at most.
+    cost: usize,
 }
 
-fn is_reference(key: &str) -> bool {
-    matches!(key, "$ref" | "$dynamicRef" | "$recursiveRef")
-}
+impl Schema {
+    /// The longest text that is checked, in bytes.
+    pub(super) fn max_text(&self) -> u64 {
+        (MAX_WORK / self.cost.max(1)) as u64
+    }
 
-/// Whether there is a reference in it.
-fn refers(value: &Value) -> bool {
-    !refers_only(value, &|_| false)
-}
-
-/// Whether all references in it lead where they may.
-fn refers_only(value: &Value, may_lead: &dyn Fn(&str) -> bool) -> bool {
-    match value {
-        Value::Object(members) => members.iter().all(|(key, value)| {
-            let target = value.as_str().filter(|_| is_reference(key));
-            target.is_none_or(may_lead) && refers_only(value, may_lead)
-        }),
-        Value::Array(items) => items.iter().all(|item| refers_only(item, may_lead)),
-        _ => true,
+    /// Whether JSON conforms to it.
+    pub(super) fn allows(&self, text: &[u8]) -> bool {
+        serde_json::from_slice(text).is_ok_and(|value| self.validator.is_valid(&value))
     }
 }
 
-fn compiled(schema: &[u8]) -> Option<Arc<Validator>> {
+fn compiled(schema: &[u8]) -> Option<Schema> {
     let schema: Value = serde_json::from_slice(schema).ok()?;
-    if !is_bounded(&schema) {
-        return None;
-    }
-    // Linear in the text, whatever a server writes.
-    let patterns = PatternOptions::regex()
+    let cost = cost_of(&schema)?;
+    // Formats, since clients check them too.
+    let options = jsonschema::options().should_validate_formats(true);
+    // Linear in the text, whatever a server writes; what has no such pattern (`(?=…)`) takes a bounded number of
+    // steps.
+    let linear = PatternOptions::regex()
         .size_limit(MAX_PATTERN)
         .dfa_size_limit(MAX_PATTERN);
-    let options = jsonschema::options().with_pattern_options(patterns);
-    options.build(&schema).ok().map(Arc::new)
+    let stepwise = PatternOptions::fancy_regex()
+        .size_limit(MAX_PATTERN)
+        .dfa_size_limit(MAX_PATTERN)
+        .backtrack_limit(MAX_STEPS);
+    let built = options.clone().with_pattern_options(linear).build(&schema);
+    let built = built.or_else(|_| options.with_pattern_options(stepwise).build(&schema));
+    built.ok().map(|validator| Schema { validator, cost })
 }
 
 #[cfg(test)]
@@ -124,28 +104,50 @@ mod tests {
 
     use super::*;
 
+    fn allows(schema: &Value, value: &Value) -> bool {
+        let schemas = Schemas::default();
+        let schema = schemas.schema(schema.to_string().as_bytes());
+        schema.is_some_and(|schema| schema.allows(value.to_string().as_bytes()))
+    }
+
     #[test]
-    fn references_that_double_with_each_are_not_followed() {
-        let allows = |schema: Value, value: Value| {
-            let (schema, value) = (schema.to_string(), value.to_string());
-            Schemas::default().allow(schema.as_bytes(), value.as_bytes())
-        };
-        let once = json!({
+    fn definitions_formats_and_patterns_are_checked() {
+        let items = json!({
             "$defs": { "item": { "type": "integer" } },
             "type": "object",
             "properties": { "items": { "type": "array", "items": { "$ref": "#/$defs/item" } } },
         });
-        assert!(allows(once.clone(), json!({ "items": [1, 2] })));
-        assert!(!allows(once, json!({ "items": ["1"] })));
-        let mut doubled = json!({ "$ref": "#/$defs/n0" });
-        for n in 0..60 {
-            let next = json!({ "$ref": format!("#/$defs/n{}", n + 1) });
-            doubled["$defs"][format!("n{n}")] = json!({ "allOf": [next, next] });
+        assert!(allows(&items, &json!({ "items": [1, 2] })));
+        assert!(!allows(&items, &json!({ "items": ["1"] })));
+        let id = json!({ "properties": { "id": { "format": "uuid" } } });
+        assert!(allows(
+            &id,
+            &json!({ "id": "123e4567-e89b-12d3-a456-426614174000" })
+        ));
+        assert!(!allows(
+            &id,
+            &json!({ "id": "123e4567-e89b-12d3-a456-4266141" })
+        ));
+        let ahead = json!({ "properties": { "a": { "pattern": "^(?!b)[a-c]+$" } } });
+        assert!(allows(&ahead, &json!({ "a": "ab" })));
+        assert!(!allows(&ahead, &json!({ "a": "ba" })));
+    }
+
+    #[test]
+    fn recursive_models_are_checked_and_nobody_is_led_around() {
+        let tree = json!({
+            "$defs": { "Node": {
+                "required": ["name"],
+                "properties": { "children": { "items": { "$ref": "#/$defs/Node" } } },
+            } },
+            "$ref": "#/$defs/Node",
+        });
+        let mut deep = json!({ "name": 0 });
+        for name in 1..60 {
+            deep = json!({ "name": name, "children": [deep] });
         }
-        doubled["$defs"]["n60"] = json!({ "type": "object" });
-        assert!(!allows(doubled, json!({})));
-        let itself =
-            json!({ "properties": { "a": { "allOf": [{ "$ref": "#" }, { "$ref": "#" }] } } });
-        assert!(!allows(itself, json!({ "a": {} })));
+        assert!(allows(&tree, &deep));
+        assert!(!allows(&tree, &json!({ "name": 1, "children": [{}] })));
+        assert!(!allows(&json!({ "$ref": "#" }), &json!({})));
     }
 }

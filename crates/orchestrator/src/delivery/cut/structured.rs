@@ -1,4 +1,5 @@
-//! Structured content cut so that it fits: arrays at their end, outer ones first, then long strings.
+//! Structured content cut so that it fits: arrays at their end, outer ones first, then objects of many members,
+//! then long strings, then all of these.
 
 use switchboard_protocol::json::Scanner;
 use switchboard_protocol::size::Size;
@@ -10,9 +11,14 @@ use crate::delivery::skim::Structured;
 
 /// How many arrays within arrays are cut one after the other before all of them are.
 const LEVELS: usize = 3;
-/// The shortest that strings are cut to, in tokens, or four times as many bytes.
+/// Strings are cut to no less than this, in bytes, while something else can be left out: shorter ones are names,
+/// times and addresses.
+const LONG: u64 = 128;
+/// The shortest that strings are cut to, in bytes.
 const SHORTEST: u64 = 8;
-/// The most items that are looked for in an array that is cut.
+/// An object with more members than this is one of many of the same kind, and can lose some.
+const MANY: u64 = 32;
+/// The most items or members that are looked for in what is cut.
 const MOST_ITEMS: u64 = 1 << 20;
 
 /// How much stays of what may be long.
@@ -24,49 +30,98 @@ struct Limits {
     items: u64,
     /// Whether deeper ones have as many too.
     all: bool,
-    /// The most bytes and tokens of a string.
+    /// The most members of an object.
+    members: u64,
+    /// The most bytes of a string.
     string: u64,
 }
 
-/// The value, no larger than that; `None` if it does not get as small.
-pub(super) fn cut(structured: &Structured, most: Size) -> Option<Vec<u8>> {
+const UNCUT: Limits = Limits {
+    outer: 0,
+    items: u64::MAX,
+    all: false,
+    members: u64::MAX,
+    string: u64::MAX,
+};
+
+/// How large structured content may be that is cut.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) size: Size,
+    /// How many values it may have.
+    pub(super) values: usize,
+}
+
+/// As much of the value as is within the bounds and allowed; `None`: nothing is.
+pub(super) fn cut(
+    structured: &Structured,
+    bounds: Bounds,
+    is_allowed: &dyn Fn(&[u8]) -> bool,
+) -> Option<Vec<u8>> {
     let value = &*structured.text;
     let unfinished = unfinished(value, structured.sound);
-    let written = |limits: Limits| written(value, &unfinished, limits, most);
-    let uncut = Limits {
-        outer: 0,
-        items: u64::MAX,
-        all: false,
-        string: u64::MAX,
-    };
-    // A beginning may fit though the whole did not.
-    if let Some(text) = written(uncut) {
-        return Some(text);
+    let written = |limits: Limits| written(value, &unfinished, limits, bounds);
+    let longest = bounds
+        .size
+        .bytes()
+        .min(bounds.size.tokens().saturating_mul(4));
+    let ways = ways();
+    let mut cuts = ways.iter().filter_map(|(kind, limits)| match kind {
+        Kind::Whole => written(*limits),
+        Kind::Items => most_of(1, MOST_ITEMS, |items| written(Limits { items, ..*limits })),
+        Kind::Members => most_of(MANY, MOST_ITEMS, |members| {
+            written(Limits { members, ..*limits })
+        }),
+        Kind::Strings { least } => most_of(*least, longest, |string| {
+            written(Limits { string, ..*limits })
+        }),
+    });
+    cuts.find(|cut| is_allowed(cut))
+}
+
+/// What is cut, as long as it has to be.
+enum Kind {
+    /// A beginning may fit though the whole did not.
+    Whole,
+    Items,
+    Members,
+    Strings {
+        least: u64,
+    },
+}
+
+/// The ways to cut, from the one that leaves most of what it was.
+fn ways() -> Vec<(Kind, Limits)> {
+    let mut ways = vec![(Kind::Whole, UNCUT)];
+    for outer in 0..=LEVELS {
+        let all = outer == LEVELS;
+        ways.push((
+            Kind::Items,
+            Limits {
+                outer,
+                all,
+                ..UNCUT
+            },
+        ));
     }
-    for level in 0..=LEVELS {
-        let of_items = |items| Limits {
-            outer: level,
-            items,
-            all: level == LEVELS,
-            string: u64::MAX,
-        };
-        if let Some(text) = most_of(1, MOST_ITEMS, |items| written(of_items(items))) {
-            return Some(text);
-        }
-    }
-    for items in [1, 0] {
-        let of_string = |string| Limits {
-            outer: 0,
+    ways.push((Kind::Members, UNCUT));
+    ways.push((Kind::Strings { least: LONG }, UNCUT));
+    for (items, least) in [
+        (64, LONG),
+        (8, LONG),
+        (1, LONG),
+        (1, SHORTEST),
+        (0, SHORTEST),
+    ] {
+        let limits = Limits {
             items,
             all: true,
-            string,
+            members: MANY.max(items),
+            ..UNCUT
         };
-        let longest = most.bytes().min(most.tokens().saturating_mul(4));
-        if let Some(text) = most_of(SHORTEST, longest, |string| written(of_string(string))) {
-            return Some(text);
-        }
+        ways.push((Kind::Strings { least }, limits));
     }
-    None
+    ways
 }
 
 /// What comes of the largest number of these that gives anything, if the least does.
@@ -117,13 +172,14 @@ fn unfinished(value: &[u8], sound: usize) -> Vec<usize> {
     open
 }
 
-fn written(value: &[u8], unfinished: &[usize], limits: Limits, most: Size) -> Option<Vec<u8>> {
+fn written(value: &[u8], unfinished: &[usize], limits: Limits, bounds: Bounds) -> Option<Vec<u8>> {
     let mut writer = Writer {
         value,
         scanner: Scanner::over_utf8(value),
         unfinished,
         limits,
-        room: Room::new(most),
+        room: Room::new(bounds.size),
+        values_left: bounds.values,
         out: Vec::new(),
     };
     writer.value(0).then_some(writer.out)
@@ -137,6 +193,7 @@ struct Writer<'a> {
     unfinished: &'a [usize],
     limits: Limits,
     room: Room,
+    values_left: usize,
     out: Vec<u8>,
 }
 
@@ -151,6 +208,10 @@ impl Writer<'_> {
 
     /// Whether the next value fits. `arrays`: in how many arrays it is.
     fn value(&mut self, arrays: usize) -> bool {
+        let Some(left) = self.values_left.checked_sub(1) else {
+            return false;
+        };
+        self.values_left = left;
         match self.scanner.peek() {
             Some(b'{') => self.object(arrays),
             Some(b'[') => self.array(arrays),
@@ -177,9 +238,15 @@ impl Writer<'_> {
             return false;
         }
         let mut at_first = true;
-        let mut is_first = true;
+        let mut count = 0;
         while let Ok(Some(key)) = self.scanner.next_key(&mut at_first) {
-            let fits = (is_first || self.put(b","))
+            if count >= self.limits.members {
+                if self.scanner.value().is_err() {
+                    return false;
+                }
+                continue;
+            }
+            let fits = (count == 0 || self.put(b","))
                 && self.put(b"\"")
                 && self.put(key.raw())
                 && self.put(b"\":")
@@ -187,7 +254,7 @@ impl Writer<'_> {
             if !fits {
                 return false;
             }
-            is_first = false;
+            count += 1;
         }
         self.put(b"}")
     }

@@ -4,9 +4,9 @@
 use crate::delivery::mend::{mend, whole_characters};
 
 /// After the beginning no string is longer than this, in bytes.
-const MAX_SHORT: usize = 32;
+const MAX_SHORT: usize = 128;
 /// The longest number that is noted, in bytes.
-const MAX_NUMBER: usize = 256;
+const MAX_NUMBER: usize = 1024;
 /// The most room after the beginning, in bytes.
 const MAX_AFTER: usize = 32 * 1024;
 
