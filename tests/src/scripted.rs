@@ -29,7 +29,7 @@ pub enum Step {
 /// The steps that answer a call, made of its id (as written).
 type Script = dyn Fn(&str) -> Vec<Step> + Send + Sync;
 
-/// A running server with a tool `t`, a prompt `p` and a resource `test://r`.
+/// A running server with a tool `t`, or another in its place, a prompt `p` and a resource `test://r`.
 pub struct Scripted {
     url: String,
     shared: Arc<Shared>,
@@ -37,6 +37,7 @@ pub struct Scripted {
 }
 
 struct Shared {
+    tool: Mutex<&'static str>,
     script: Mutex<Arc<Script>>,
     media_type: Mutex<&'static str>,
     /// Calls are answered once this is true, if it is there.
@@ -63,6 +64,7 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let shared = Arc::new(Shared {
+            tool: Mutex::new("t"),
             script: Mutex::new(Arc::new(script)),
             media_type: Mutex::new("application/json"),
             go: Mutex::default(),
@@ -85,6 +87,13 @@ impl Scripted {
     /// Its endpoint.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Lists a tool of this name instead of `t`, to whoever asks from now on.
+    #[must_use]
+    pub fn with_tool(self, tool: &'static str) -> Self {
+        *lock(&self.shared.tool) = tool;
+        self
     }
 
     /// Changes how calls are answered from now on.
@@ -131,7 +140,10 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
             "capabilities": { "tools": {}, "prompts": {}, "resources": {} },
             "_meta": { "io.modelcontextprotocol/serverInfo": { "name": "scripted", "version": "1" } },
         }),
-        "tools/list" => json!({ "tools": [{ "name": "t", "inputSchema": { "type": "object" } }] }),
+        "tools/list" => {
+            let tool = *lock(&shared.tool);
+            json!({ "tools": [{ "name": tool, "inputSchema": { "type": "object" } }] })
+        }
         "prompts/list" => json!({ "prompts": [{ "name": "p" }] }),
         "resources/list" => json!({ "resources": [{ "uri": "test://r", "name": "r" }] }),
         "resources/templates/list" => json!({ "resourceTemplates": [] }),
