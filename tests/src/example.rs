@@ -1,11 +1,13 @@
 //! A gateway that is configured by an example of the manual.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use switchboard_testkit::client::Client;
 use tempfile::TempDir;
 
 use crate::commands::{ended, switchboard};
-use crate::front::until;
+use crate::front::{metrics, until};
 use crate::process::Server;
 
 /// A gateway that was started with an example as its page has it.
@@ -34,7 +36,7 @@ impl Example {
         check.arg(&page).envs(variables.iter().copied());
         ended(check).await.assert_code(0);
         over["server"]["listen"] = json!("127.0.0.1:0");
-        over["server"]["ops_listen"] = json!("off");
+        over["server"]["ops_listen"] = json!("127.0.0.1:0");
         over["server"]["watch_config"] = json!(false);
         std::fs::write(&here, over.to_string()).expect("the folder is ours");
         let mut serve = switchboard(&["serve"]);
@@ -48,6 +50,15 @@ impl Example {
             server,
             _folder: folder,
         }
+    }
+
+    /// The samples of its metrics whose names begin with `prefix`, by name and labels.
+    ///
+    /// # Panics
+    ///
+    /// If there are no metrics.
+    pub async fn metrics(&self, prefix: &str) -> BTreeMap<String, f64> {
+        metrics(&self.server.address_of("ops").await, prefix).await
     }
 
     /// Waits until these tools are there, beside others.

@@ -37,7 +37,7 @@ pub struct Scripted {
 }
 
 struct Shared {
-    tool: Mutex<&'static str>,
+    tools: Mutex<Value>,
     script: Mutex<Arc<Script>>,
     media_type: Mutex<&'static str>,
     /// Calls are answered once this is true, if it is there.
@@ -64,7 +64,7 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let shared = Arc::new(Shared {
-            tool: Mutex::new("t"),
+            tools: Mutex::new(tool("t")),
             script: Mutex::new(Arc::new(script)),
             media_type: Mutex::new("application/json"),
             go: Mutex::default(),
@@ -89,10 +89,16 @@ impl Scripted {
         &self.url
     }
 
-    /// Lists a tool of this name instead of `t`, to whoever asks from now on.
+    /// Lists a tool of this name instead of `t`.
     #[must_use]
-    pub fn with_tool(self, tool: &'static str) -> Self {
-        *lock(&self.shared.tool) = tool;
+    pub fn with_tool(self, name: &str) -> Self {
+        self.with_tools(tool(name))
+    }
+
+    /// Lists these tools instead of `t`: all of them are answered alike.
+    #[must_use]
+    pub fn with_tools(self, tools: Value) -> Self {
+        *lock(&self.shared.tools) = tools;
         self
     }
 
@@ -132,6 +138,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The list of one tool.
+fn tool(name: &str) -> Value {
+    json!([{ "name": name, "inputSchema": { "type": "object" } }])
+}
+
 async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     let mut result = match request["method"].as_str().unwrap_or_default() {
@@ -140,10 +151,7 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
             "capabilities": { "tools": {}, "prompts": {}, "resources": {} },
             "_meta": { "io.modelcontextprotocol/serverInfo": { "name": "scripted", "version": "1" } },
         }),
-        "tools/list" => {
-            let tool = *lock(&shared.tool);
-            json!({ "tools": [{ "name": tool, "inputSchema": { "type": "object" } }] })
-        }
+        "tools/list" => json!({ "tools": *lock(&shared.tools) }),
         "prompts/list" => json!({ "prompts": [{ "name": "p" }] }),
         "resources/list" => json!({ "resources": [{ "uri": "test://r", "name": "r" }] }),
         "resources/templates/list" => json!({ "resourceTemplates": [] }),
