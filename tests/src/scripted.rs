@@ -29,7 +29,7 @@ pub enum Step {
 /// The steps that answer a call, made of its id (as written).
 type Script = dyn Fn(&str) -> Vec<Step> + Send + Sync;
 
-/// A running server with a tool `t`, or another in its place, a prompt `p` and a resource `test://r`.
+/// A running server with a tool `t`, or others in its place, a prompt `p` and a resource `test://r`.
 pub struct Scripted {
     url: String,
     shared: Arc<Shared>,
@@ -37,13 +37,14 @@ pub struct Scripted {
 }
 
 struct Shared {
-    tools: Mutex<Value>,
     script: Mutex<Arc<Script>>,
     media_type: Mutex<&'static str>,
     /// Calls are answered once this is true, if it is there.
     go: Mutex<Option<watch::Receiver<bool>>>,
     sent: AtomicU64,
     given_up: AtomicUsize,
+    /// What is listed in the place of `t`.
+    tools: Mutex<Option<Value>>,
 }
 
 /// Pieces of a text of this many bytes each.
@@ -64,12 +65,12 @@ impl Scripted {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound address");
         let shared = Arc::new(Shared {
-            tools: Mutex::new(tool("t")),
             script: Mutex::new(Arc::new(script)),
             media_type: Mutex::new("application/json"),
             go: Mutex::default(),
             sent: AtomicU64::new(0),
             given_up: AtomicUsize::new(0),
+            tools: Mutex::default(),
         });
         let router = Router::new()
             .route("/mcp", post(answer))
@@ -92,13 +93,13 @@ impl Scripted {
     /// Lists a tool of this name instead of `t`.
     #[must_use]
     pub fn with_tool(self, name: &str) -> Self {
-        self.with_tools(tool(name))
+        self.with_tools(json!([{ "name": name, "inputSchema": { "type": "object" } }]))
     }
 
     /// Lists these tools instead of `t`: all of them are answered alike.
     #[must_use]
     pub fn with_tools(self, tools: Value) -> Self {
-        *lock(&self.shared.tools) = tools;
+        *lock(&self.shared.tools) = Some(tools);
         self
     }
 
@@ -138,20 +139,16 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The list of one tool.
-fn tool(name: &str) -> Value {
-    json!([{ "name": name, "inputSchema": { "type": "object" } }])
-}
-
 async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let mut result = match request["method"].as_str().unwrap_or_default() {
+    let method = request["method"].as_str().unwrap_or_default();
+    let mut result = match method {
         "server/discover" => json!({
             "supportedVersions": ["2026-07-28"],
             "capabilities": { "tools": {}, "prompts": {}, "resources": {} },
             "_meta": { "io.modelcontextprotocol/serverInfo": { "name": "scripted", "version": "1" } },
         }),
-        "tools/list" => json!({ "tools": *lock(&shared.tools) }),
+        "tools/list" => json!({ "tools": [{ "name": "t", "inputSchema": { "type": "object" } }] }),
         "prompts/list" => json!({ "prompts": [{ "name": "p" }] }),
         "resources/list" => json!({ "resources": [{ "uri": "test://r", "name": "r" }] }),
         "resources/templates/list" => json!({ "resourceTemplates": [] }),
@@ -163,6 +160,9 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
             return shared.play(&request["id"]);
         }
     };
+    if let ("tools/list", Some(tools)) = (method, &*lock(&shared.tools)) {
+        result["tools"] = tools.clone();
+    }
     result["resultType"] = json!("complete");
     result["ttlMs"] = json!(3_600_000);
     result["cacheScope"] = json!("public");
