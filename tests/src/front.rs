@@ -144,15 +144,7 @@ impl Front {
     ///
     /// If there are no metrics.
     pub async fn metrics(&self, prefix: &str) -> BTreeMap<String, f64> {
-        let response = reqwest::get(&self.metrics_url).await.expect("metrics");
-        let text = response.text().await.expect("metrics");
-        text.lines()
-            .filter(|line| line.starts_with(prefix))
-            .filter_map(|line| {
-                let (name, value) = line.rsplit_once(' ')?;
-                Some((name.to_owned(), value.parse().ok()?))
-            })
-            .collect()
+        metrics(&self.metrics_url, prefix).await
     }
 
     /// What the gateway owns right now.
@@ -288,6 +280,23 @@ impl Front {
             answer.raw
         );
     }
+}
+
+/// The samples of the metrics at this address whose names begin with `prefix`, by name and labels.
+///
+/// # Panics
+///
+/// If there are no metrics.
+pub async fn metrics(url: &str, prefix: &str) -> BTreeMap<String, f64> {
+    let response = reqwest::get(url).await.expect("metrics");
+    let text = response.text().await.expect("metrics");
+    text.lines()
+        .filter(|line| line.starts_with(prefix))
+        .filter_map(|line| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        })
+        .collect()
 }
 
 /// Checks that a tool call failed with a fault of the gateway's own, of this code.

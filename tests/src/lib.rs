@@ -8,6 +8,7 @@ pub mod asking;
 pub mod clients;
 pub mod commands;
 pub mod conformance;
+pub mod example;
 pub mod fixture;
 pub mod front;
 pub mod gateway;

@@ -29,7 +29,7 @@ pub enum Step {
 /// The steps that answer a call, made of its id (as written).
 type Script = dyn Fn(&str) -> Vec<Step> + Send + Sync;
 
-/// A running server with a tool `t`, a prompt `p` and a resource `test://r`.
+/// A running server with a tool `t`, or others in its place, a prompt `p` and a resource `test://r`.
 pub struct Scripted {
     url: String,
     shared: Arc<Shared>,
@@ -40,12 +40,12 @@ struct Shared {
     script: Mutex<Arc<Script>>,
     media_type: Mutex<&'static str>,
     announces_length: AtomicBool,
-    /// The `outputSchema` of the tool, if it has one.
-    promised: Mutex<Option<Value>>,
     /// Calls are answered once this is true, if it is there.
     go: Mutex<Option<watch::Receiver<bool>>>,
     sent: AtomicU64,
     given_up: AtomicUsize,
+    /// What is listed in the place of `t`.
+    tools: Mutex<Option<Value>>,
 }
 
 /// Pieces of a text of this many bytes each.
@@ -69,10 +69,10 @@ impl Scripted {
             script: Mutex::new(Arc::new(script)),
             media_type: Mutex::new("application/json"),
             announces_length: AtomicBool::new(false),
-            promised: Mutex::default(),
             go: Mutex::default(),
             sent: AtomicU64::new(0),
             given_up: AtomicUsize::new(0),
+            tools: Mutex::default(),
         });
         let router = Router::new()
             .route("/mcp", post(answer))
@@ -92,6 +92,19 @@ impl Scripted {
         &self.url
     }
 
+    /// Lists a tool of this name instead of `t`.
+    #[must_use]
+    pub fn with_tool(self, name: &str) -> Self {
+        self.with_tools(json!([{ "name": name, "inputSchema": { "type": "object" } }]))
+    }
+
+    /// Lists these tools instead of `t`: all of them are answered alike.
+    #[must_use]
+    pub fn with_tools(self, tools: Value) -> Self {
+        *lock(&self.shared.tools) = Some(tools);
+        self
+    }
+
     /// Changes how calls are answered from now on.
     pub fn answer_with(&self, script: impl Fn(&str) -> Vec<Step> + Send + Sync + 'static) {
         *lock(&self.shared.script) = Arc::new(script);
@@ -105,11 +118,6 @@ impl Scripted {
     /// From now on the answers to calls say beforehand how long they are.
     pub fn announce_length(&self) {
         self.shared.announces_length.store(true, Ordering::SeqCst);
-    }
-
-    /// From now on the tool has this `outputSchema`.
-    pub fn promise(&self, output_schema: Value) {
-        *lock(&self.shared.promised) = Some(output_schema);
     }
 
     /// From now on calls are answered once this is true.
@@ -140,19 +148,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let mut result = match request["method"].as_str().unwrap_or_default() {
+    let method = request["method"].as_str().unwrap_or_default();
+    let mut result = match method {
         "server/discover" => json!({
             "supportedVersions": ["2026-07-28"],
             "capabilities": { "tools": {}, "prompts": {}, "resources": {} },
             "_meta": { "io.modelcontextprotocol/serverInfo": { "name": "scripted", "version": "1" } },
         }),
-        "tools/list" => {
-            let mut tool = json!({ "name": "t", "inputSchema": { "type": "object" } });
-            if let Some(promised) = &*lock(&shared.promised) {
-                tool["outputSchema"] = promised.clone();
-            }
-            json!({ "tools": [tool] })
-        }
+        "tools/list" => json!({ "tools": [{ "name": "t", "inputSchema": { "type": "object" } }] }),
         "prompts/list" => json!({ "prompts": [{ "name": "p" }] }),
         "resources/list" => json!({ "resources": [{ "uri": "test://r", "name": "r" }] }),
         "resources/templates/list" => json!({ "resourceTemplates": [] }),
@@ -164,6 +167,9 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
             return shared.play(&request["id"]);
         }
     };
+    if let ("tools/list", Some(tools)) = (method, &*lock(&shared.tools)) {
+        result["tools"] = tools.clone();
+    }
     result["resultType"] = json!("complete");
     result["ttlMs"] = json!(3_600_000);
     result["cacheScope"] = json!("public");

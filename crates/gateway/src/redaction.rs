@@ -85,7 +85,7 @@ impl Config {
         let mut found = Found::default();
         for (index, key) in self.server.sealing_keys.expose().into_iter().enumerate() {
             found.add(
-                &["server", "sealing_keys", &index.to_string()],
+                &["server", "sealing_keys", &format!("[{index}]")],
                 &String::from_utf8_lossy(key),
             );
         }
@@ -117,7 +117,7 @@ impl Config {
         }
         if let Some(redaction) = &self.redaction {
             for (index, value) in redaction.secrets.iter().enumerate() {
-                found.add(&["redaction", "secrets", &index.to_string()], value);
+                found.add(&["redaction", "secrets", &format!("[{index}]")], value);
             }
         }
         found
@@ -329,7 +329,7 @@ mod tests {
                     "headers": { "Authorization": "Bearer header-token-7", "X-Team": "platform-team" },
                 },
             },
-            "redaction": { "tokens": false, "secrets": ["more-secret-8"] },
+            "redaction": { "tokens": false, "secrets": ["more-secret-8", "short"] },
         }));
         for secret in [
             "kX9vQ2mT7pL4wR8zB1cN6yH3jF5dS0gA",
@@ -359,17 +359,16 @@ mod tests {
             assert!(!redacts(&config, word), "{word}");
         }
         let left_out = config.secrets_left_out();
-        let keys: Vec<_> = left_out
-            .iter()
-            .map(|problem| problem.path.join("."))
+        let said = left_out.iter().map(ToString::to_string);
+        let keys: Vec<_> = said
+            .map(|said| said.split(": ").next().map(str::to_owned))
             .collect();
-        assert_eq!(
-            keys,
-            [
-                "backends.local.env.DB_PASSWORD",
-                "backends.local.env.SHORT_KEY"
-            ]
-        );
+        let expected = [
+            "backends.local.env.DB_PASSWORD",
+            "backends.local.env.SHORT_KEY",
+            "redaction.secrets[1]",
+        ];
+        assert_eq!(keys, expected.map(|key| Some(key.to_owned())));
     }
 
     #[test]

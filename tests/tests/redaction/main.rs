@@ -1,5 +1,5 @@
 //! Secrets in what comes back: of the configuration and of services, in results, whole and arriving, in
-//! errors, notifications, logs, metrics and the audit. The commands of `docs/redaction.md` are run at the end.
+//! errors, notifications, logs, metrics and the audit. The examples of `docs/redaction.md` are run at the end.
 
 mod places;
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use switchboard_testkit::client::{call, message};
 use switchboard_testkit::fake_http::{FakeHttp, Transport};
+use switchboard_tests::example::Example;
 use switchboard_tests::front::{Front, remote};
 use switchboard_tests::process::Server;
 use switchboard_tests::scripted::{Scripted, pieces};
@@ -252,6 +253,33 @@ async fn the_log_and_the_audit_have_none() {
     .await;
     assert!(!log.contains(&token()), "{log}");
     assert!(!noted.contains(HEADER), "{noted}");
+}
+
+/// The configuration with which the page begins does what stands in it.
+#[tokio::test]
+async fn the_first_configuration_of_the_manual_does_what_it_says() {
+    let page = manual::page("redaction.md");
+    let server = FakeHttp::start(Transport::Modern, "a").await;
+    let over = json!({ "backends": { "a": remote(server.url()) } });
+    let variables = [("DEPLOY_TOKEN", "of-the-deployment-77e0")];
+    let gateway = Example::start(manual::blocks(&page, "yaml")[0], over, &variables).await;
+    gateway.wait_for(&gateway.client, &["a__echo"]).await;
+    let header = jsonwebtoken::Header::default();
+    let key = jsonwebtoken::EncodingKey::from_secret(b"of nobody");
+    let jwt = jsonwebtoken::encode(&header, &json!({ "sub": "anna" }), &key).expect("a token");
+    let said = json!([token(), jwt, "EMP-123456", "EMP-1234567", variables[0].1]);
+    let answer = gateway.client.call("a__echo", json!({ "said": said }));
+    let answer = answer.await;
+    let expected = json!([
+        "[redacted:gitlab_token]",
+        jwt,
+        "[redacted:employee]",
+        "EMP-1234567",
+        "[redacted:secret]",
+    ]);
+    let echoed = &answer.result()["structuredContent"]["arguments"];
+    assert_eq!(echoed["said"], expected, "{}", answer.raw);
+    gateway.server.stop().await;
 }
 
 /// Runs the commands of the page in front of the server of the example.

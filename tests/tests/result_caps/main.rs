@@ -23,7 +23,7 @@ async fn front(server: &Scripted, caps: Value) -> Front {
 async fn start(server: &Scripted, mut config: Value) -> Front {
     let mut backend = remote(server.url());
     backend["max_message_bytes"] = json!(256 * KIB * KIB);
-    backend["timeout"] = json!("120s");
+    backend["timeout"] = json!("4m");
     config["backends"] = json!({ "s": backend, "other": faulty(&["--label", "other"]) });
     let front = Front::start(config).await;
     front.wait_until("s", true).await;

@@ -23,6 +23,14 @@ fn promised(least_rows: usize) -> Value {
     })
 }
 
+/// The server with a tool that promises this.
+fn promising(server: Scripted, output_schema: Value) -> Scripted {
+    let input_schema = json!({ "type": "object" });
+    server.with_tools(json!([
+        { "name": "t", "inputSchema": input_schema, "outputSchema": output_schema },
+    ]))
+}
+
 /// A result as servers write it, with the same in its content: 500 KB each.
 fn result() -> String {
     let rows: Vec<Value> = (0..10_000)
@@ -53,7 +61,7 @@ fn assert_cut_as_promised(answer: &Answer) {
 #[tokio::test]
 async fn it_is_found_behind_any_content_and_still_fits_its_schema() {
     let server = serving_text(result()).await;
-    server.promise(promised(10));
+    let server = promising(server, promised(10));
     for over in ["truncate", "handle"] {
         let front = front(&server, json!([{ "max_bytes": CAP, "over": over }])).await;
         let answer = front.client.call("s__t", json!({})).await;
@@ -82,7 +90,7 @@ async fn nothing_behind_it_is_waited_for() {
         steps
     })
     .await;
-    server.promise(promised(10));
+    let server = promising(server, promised(10));
     let front = front(&server, json!([{ "max_bytes": CAP }])).await;
     let answer = front.client.call("s__t", json!({})).await;
     assert_cut_as_promised(&answer);
@@ -97,7 +105,7 @@ async fn nothing_behind_it_is_waited_for() {
 #[tokio::test]
 async fn where_no_part_of_it_is_valid_the_result_is_an_error_that_leads_to_all_of_it() {
     let server = serving_text(result()).await;
-    server.promise(promised(10_000));
+    let server = promising(server, promised(10_000));
     let caps = json!([{ "max_bytes": CAP, "over": "handle" }]);
     let front = front(&server, caps).await;
     let answer = front.client.call("s__t", json!({})).await;
@@ -126,7 +134,7 @@ async fn where_it_never_came_the_result_is_an_error_and_a_real_error_needs_none(
         steps
     })
     .await;
-    server.promise(promised(1));
+    let server = promising(server, promised(1));
     let front = front(&server, json!([{ "max_bytes": CAP }])).await;
     let answer = front.client.call("s__t", json!({})).await;
     assert_eq!(answer.result()["isError"], true);
@@ -151,7 +159,7 @@ async fn the_words_of_a_result_are_there_though_its_structured_content_comes_fir
         r#"{{"structuredContent":{structured},"content":[{{"type":"text","text":"the reason"}}],"isError":true,"resultType":"complete"}}"#
     );
     let server = serving_text(written).await;
-    server.promise(promised(1));
+    let server = promising(server, promised(1));
     // As one event it is read as a whole.
     let front = front(&server, json!([{ "max_bytes": CAP, "over": "handle" }])).await;
     let answer = front.client.call("s__t", json!({})).await;
@@ -187,7 +195,7 @@ async fn what_a_client_would_refuse_is_not_cut_so() {
         "y".repeat(200 * KIB)
     );
     let server = serving_text(written).await;
-    server.promise(schema);
+    let server = promising(server, schema);
     let front = front(&server, json!([{ "max_bytes": CAP }])).await;
     let answer = front.client.call("s__t", json!({})).await;
     assert_cut(&answer, CAP);

@@ -182,3 +182,53 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::json;
+    use switchboard_telemetry::Metrics;
+
+    use super::*;
+
+    const OLD: u64 = 1;
+    const NEW: u64 = 2;
+
+    /// What is news of these facts, told by these streams.
+    fn news(told: &[(u64, &str)]) -> Vec<String> {
+        let metrics = Metrics::new().expect("metrics");
+        let inbox = Inbox::new(metrics.backend("b"), TaskTracker::new());
+        inbox.begin_overlap(OLD);
+        let mut heard = Vec::new();
+        for (subscription, uri) in told {
+            let notification = json!({
+                "jsonrpc": "2.0",
+                "method": "notifications/resources/updated",
+                "params": {
+                    "uri": uri,
+                    "_meta": { "io.modelcontextprotocol/subscriptionId": subscription },
+                },
+            });
+            let notification = Bytes::from(notification.to_string());
+            inbox.put(&Envelope::parse(notification).expect("a notification"));
+            heard.extend(std::mem::take(&mut inbox.state.lock().news.resources));
+        }
+        heard
+    }
+
+    #[test]
+    fn what_two_streams_tell_is_news_once_and_what_one_tells_too() {
+        assert_eq!(news(&[(OLD, "a"), (NEW, "a")]), ["a"]);
+        assert_eq!(news(&[(NEW, "a"), (OLD, "a"), (OLD, "b")]), ["a", "b"]);
+        assert_eq!(
+            news(&[(OLD, "a"), (OLD, "a"), (NEW, "a"), (NEW, "a")]),
+            ["a", "a"]
+        );
+        // The first was told before the new one was there.
+        assert_eq!(news(&[(OLD, "a"), (NEW, "a"), (OLD, "a")]), ["a", "a"]);
+        assert_eq!(
+            news(&[(NEW, "a"), (NEW, "a"), (OLD, "a"), (NEW, "a")]),
+            ["a", "a", "a"]
+        );
+    }
+}

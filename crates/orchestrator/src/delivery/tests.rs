@@ -1,5 +1,7 @@
 //! Results whose content is converted, and what is kept of it.
 
+mod caps;
+
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use super::*;
 use crate::config::NamesConfig;
 use crate::config::kept_results::KeptResultsConfig;
 
-/// What results of a call of `b__t` are delivered with.
+/// What results of a call are delivered with.
 pub(super) struct Scene {
     pub(super) kept: Kept,
     schemas: Schemas,
@@ -26,9 +28,23 @@ pub(super) struct Scene {
 }
 
 impl Scene {
+    /// Of a call of `b__t`.
     pub(super) fn new(image: Conversion, cap: Option<Cap>) -> Self {
+        let conversions = Conversions {
+            image,
+            ..Conversions::default()
+        };
+        let terms = Terms {
+            conversions,
+            cap,
+            ..Terms::default()
+        };
+        Self::of(Method::ToolsCall, &json!({ "name": "b__t" }), terms)
+    }
+
+    pub(super) fn of(method: Method, params: &Value, terms: Terms) -> Self {
         let message = json!({
-            "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "b__t" },
+            "jsonrpc": "2.0", "id": 1, "method": method.as_str(), "params": params,
         });
         let request = Envelope::parse(Bytes::from(message.to_string())).expect("valid");
         let principal = Arc::new(Principal::new("alice"));
@@ -44,15 +60,8 @@ impl Scene {
             schemas: Schemas::default(),
             metrics: Metrics::new().expect("a registry"),
             backend: "b".into(),
-            call: Call::new(request, Method::ToolsCall, principal, Version::LATEST),
-            terms: Terms {
-                conversions: Conversions {
-                    image,
-                    ..Conversions::default()
-                },
-                cap,
-                ..Terms::default()
-            },
+            call: Call::new(request, method, principal, Version::LATEST),
+            terms,
             _folder: folder,
         }
     }
@@ -61,9 +70,13 @@ impl Scene {
         Delivery {
             terms: &self.terms,
             call: &self.call,
-            method: Method::ToolsCall,
+            method: self.call.method,
             target: Target {
-                kind: TargetKind::Tool,
+                kind: match self.call.method {
+                    Method::PromptsGet => TargetKind::Prompt,
+                    Method::ResourcesRead => TargetKind::Resource,
+                    _ => TargetKind::Tool,
+                },
                 backend: "b",
                 name: "b__t",
             },

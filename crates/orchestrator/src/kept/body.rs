@@ -197,6 +197,8 @@ impl Growing {
                 self.file = Some(file);
                 self.written += text.len() as u64;
                 text.clear();
+                // Until the first of it was written, all that may stay in memory was in there.
+                text.shrink_to(2 * SPILL);
                 text.extend_from_slice(&tail);
                 self.rest = text;
                 Ok(())

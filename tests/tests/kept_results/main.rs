@@ -1,7 +1,9 @@
 //! Results that are too large to send are kept, and read on by their callers: as resources, with the
 //! gateway's own tool, by clients of both eras, through profiles; and by nobody else.
 //!
-//! The example of `docs/kept-results.md` is the configuration of these tests.
+//! The examples of `docs/kept-results.md` are run in `page`.
+
+mod page;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -28,14 +30,14 @@ async fn server(text: &str) -> Scripted {
             "resultType": "complete",
             "content": [{ "type": "text", "text": text }],
         });
-        let response = json!({ "jsonrpc": "2.0", "id": 0, "result": result });
-        let response = response
-            .to_string()
-            .replace("\"id\":0", &format!("\"id\":{id}"));
         // Cut within characters and escapes.
-        pieces(&response, 10_007)
+        pieces(&response(id, &result), 10_007)
     })
     .await
+}
+
+fn response(id: &str, result: &Value) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
 }
 
 fn config(server: &Scripted, folder: &TempDir) -> Value {

@@ -1,5 +1,8 @@
 //! The cache of results end to end: what is answered without its server, and what never is.
 
+mod bounds;
+mod page;
+
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use switchboard_testkit::client::{Answer, Client};
@@ -8,10 +11,8 @@ use switchboard_testkit::fake_http::{Behaviour, FakeHttp, Fault, Transport};
 use switchboard_testkit::fault::FaultServer;
 use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_testkit::redis_server::RedisServer;
-use switchboard_tests::commands::{ended, switchboard};
 use switchboard_tests::front::{Front, remote};
 use switchboard_tests::keys::entry_of;
-use switchboard_tests::manual;
 use switchboard_tests::waiting::{soon, until};
 
 const CALL: &str = "tools/call";
@@ -430,83 +431,6 @@ async fn a_redis_that_stands_still_makes_nobody_wait_for_long() {
     })
     .await;
     front.gateway.stop().await;
-}
-
-/// The first example of docs/cache.md, with the server of the test in the place of the page's.
-#[tokio::test]
-async fn the_example_of_the_page_does_what_the_page_says() {
-    let near = fake("near").await;
-    let page = manual::page("cache.md");
-    let example =
-        manual::blocks(&page, "yaml")[0].replace("https://near.example.com/mcp", near.url());
-    let shown = manual::blocks(&page, "json")[0];
-    let shown: Value = serde_json::from_str(shown).expect("what is shown is JSON");
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("example.yaml");
-    std::fs::write(&file, &example).expect("a file");
-    let mut command = switchboard(&["check", "-c"]);
-    command.arg(&file);
-    ended(command).await.assert_code(0);
-    let config: Value = serde_json::from_str(&as_json(&example)).expect("JSON");
-    let front = Front::started(config).await;
-    let first = front.client.call("near__echo", json!({ "a": 1 })).await;
-    assert_eq!(state(&first), Value::Null);
-    let second = front.client.call("near__echo", json!({ "a": 1 })).await;
-    let meta = &second.result()["_meta"];
-    let keys = |value: &Value| {
-        value
-            .as_object()
-            .expect("an object")
-            .keys()
-            .cloned()
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(keys(&meta[CACHE]), keys(&shown["_meta"][CACHE]));
-    assert_eq!(meta[CACHE]["state"], shown["_meta"][CACHE]["state"]);
-    near.behave(Behaviour {
-        fault: Some(Fault::Status(500)),
-        ..Behaviour::default()
-    });
-    let kept = front.client.call("near__echo", json!({ "a": 1 })).await;
-    assert_eq!(state(&kept), "hit");
-    front.gateway.stop().await;
-}
-
-/// The few lines of YAML of the page as JSON: maps by two spaces, and values that are JSON or words.
-fn as_json(yaml: &str) -> String {
-    let mut out = String::from("{");
-    let mut depth = 0;
-    let mut needs_comma = false;
-    for line in yaml.lines().filter(|line| !line.trim().is_empty()) {
-        let level = (line.len() - line.trim_start().len()) / 2;
-        while depth > level {
-            out.push('}');
-            depth -= 1;
-            needs_comma = true;
-        }
-        let (key, value) = line.trim().split_once(':').expect("a key");
-        if needs_comma {
-            out.push(',');
-        }
-        out.push_str(&format!("\"{key}\":"));
-        match value.trim() {
-            "" => {
-                out.push('{');
-                depth += 1;
-                needs_comma = false;
-            }
-            value if serde_json::from_str::<Value>(value).is_ok() => {
-                out.push_str(value);
-                needs_comma = true;
-            }
-            word => {
-                out.push_str(&json!(word).to_string());
-                needs_comma = true;
-            }
-        }
-    }
-    out.push_str(&"}".repeat(depth + 1));
-    out
 }
 
 /// Results of more than 64 KiB pass while they arrive.
