@@ -1,10 +1,14 @@
-//! What is noted of a JSON value that may be far larger: its beginning as it is, and of what follows all
-//! members, with strings cut and no more than one item of each array.
+//! What is noted of a JSON value that may be far larger: its beginning as it is, and of what follows the
+//! members, with long strings cut, and few of what arrays and large objects have.
 
 use crate::delivery::mend::{mend, whole_characters};
 
 /// After the beginning no string is longer than this, in bytes.
 const MAX_SHORT: usize = 128;
+/// After the beginning no array has more items than this, or more than one object or array.
+const MAX_ITEMS: usize = 8;
+/// After the beginning no object has more members than this: they are many of the same kind.
+const MAX_MEMBERS: usize = 32;
 /// The longest number that is noted, in bytes.
 const MAX_NUMBER: usize = 1024;
 /// The most room after the beginning, in bytes.
@@ -19,6 +23,8 @@ pub(super) struct Excerpt {
     /// How much may be noted in all, in bytes.
     max: usize,
     open: Vec<Open>,
+    /// The next value is left out, as its key was.
+    leaves_out: bool,
     /// The string, number or word that is read.
     scalar: Option<Scalar>,
     /// Something of it was left out.
@@ -31,7 +37,7 @@ pub(super) struct Excerpt {
 #[derive(Debug)]
 struct Open {
     is_object: bool,
-    is_empty: bool,
+    count: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -82,8 +88,12 @@ impl Excerpt {
 
     /// The key of the next value, as written.
     pub(super) fn key(&mut self, written: &[u8]) {
-        let is_first = self.open.last().is_some_and(|open| open.is_empty);
-        let comma: &[u8] = if is_first { b"" } else { b"," };
+        let count = self.open.last().map_or(0, |open| open.count);
+        if self.is_after() && count >= MAX_MEMBERS {
+            self.leaves_out = true;
+            return;
+        }
+        let comma: &[u8] = if count == 0 { b"" } else { b"," };
         for part in [comma, b"\"", written, b"\":"] {
             self.put(part);
         }
@@ -91,38 +101,38 @@ impl Excerpt {
 
     /// A value begins with this byte; whether it is noted.
     pub(super) fn begin(&mut self, first: u8) -> bool {
-        if self.is_full {
-            return false;
-        }
-        let is_after = self.out.len() >= self.max_beginning;
+        let is_container = matches!(first, b'{' | b'[');
+        let is_after = self.is_after();
+        let leaves_out = std::mem::take(&mut self.leaves_out);
         if let Some(open) = self.open.last_mut() {
-            let is_another_item = !open.is_object && !open.is_empty;
-            if is_another_item && is_after {
+            let max = if is_container { 1 } else { MAX_ITEMS };
+            if leaves_out || (is_after && !open.is_object && open.count >= max) {
                 self.is_reduced = true;
                 return false;
             }
-            open.is_empty = false;
-            if is_another_item {
+            open.count += 1;
+            if !open.is_object && open.count > 1 {
                 self.put(b",");
             }
         }
+        if is_container {
+            self.put(&[first]);
+        }
+        if self.is_full {
+            return false;
+        }
         match first {
-            b'{' | b'[' => {
-                self.put(&[first]);
-                if !self.is_full {
-                    self.open.push(Open {
-                        is_object: first == b'{',
-                        is_empty: true,
-                    });
-                }
-            }
+            b'{' | b'[' => self.open.push(Open {
+                is_object: first == b'{',
+                count: 0,
+            }),
             b'"' => {
                 let room = self.max_beginning.saturating_sub(self.out.len());
                 self.scalar = Some(self.scalar(room.max(MAX_SHORT)));
             }
             _ => self.scalar = Some(self.scalar(MAX_NUMBER)),
         }
-        !self.is_full
+        true
     }
 
     /// More of the string, number or word that has begun.
@@ -183,6 +193,11 @@ impl Excerpt {
             sound,
             is_whole: false,
         })
+    }
+
+    /// Whether the beginning has been noted.
+    fn is_after(&self) -> bool {
+        self.out.len() >= self.max_beginning
     }
 
     fn scalar(&self, room: usize) -> Scalar {

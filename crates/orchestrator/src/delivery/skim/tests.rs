@@ -39,8 +39,11 @@ fn what_stands_behind_a_beginning_is_noted_without_its_length() {
     let found = value(&found);
     assert!(found["first"].as_str().is_some_and(|it| it.len() > 4000));
     assert_eq!(found["length"], 100_000);
-    assert_eq!(found["then"]["rows"], json!([{ "id": 0, "tags": ["a"] }]));
-    assert_eq!(found["then"]["text"], "x".repeat(31));
+    assert_eq!(
+        found["then"]["rows"],
+        json!([{ "id": 0, "tags": ["a", "b"] }])
+    );
+    assert_eq!(found["then"]["text"], "x".repeat(127));
     assert!(found.as_object().is_some_and(|it| it.contains_key("total")));
 
     let found = noted(json!({ "rows": rows, "total": 5000 }), 4096);
@@ -70,7 +73,7 @@ fn there_is_a_bound_whatever_is_in_it() {
     }
     // Nothing is noted of what stands after that, nor how deep it is.
     let objects: serde_json::Map<_, _> = (0..10_000)
-        .map(|n| (format!("{n}"), json!({ "a": [] })))
+        .map(|n| (format!("{n}"), json!({ "a": [{}] })))
         .collect();
     let text = json!({ "structuredContent": objects }).to_string();
     let mut skimmer = Skimmer::new(2048);
@@ -83,7 +86,7 @@ fn there_is_a_bound_whatever_is_in_it() {
     // A number that is cut is another.
     let number = format!(
         r#"{{"structuredContent":{{"a":1,"b":{}}}}}"#,
-        "9".repeat(1000)
+        "9".repeat(2000)
     );
     let found = skimmed(number.as_bytes(), 100, 4096);
     assert_eq!(
