@@ -1,4 +1,5 @@
-//! Secrets of what is large are taken out step by step.
+//! Secrets of what is large are taken out step by step. It is here since this is the lowest crate that has both
+//! the redaction's trait and a runtime.
 
 use bytes::Bytes;
 use switchboard_protocol::delivery::StepwiseRedaction;
@@ -10,7 +11,7 @@ pub async fn in_steps(mut redaction: Box<dyn StepwiseRedaction>) -> Bytes {
         if let Some(text) = redaction.step() {
             return text;
         }
-        // Waking the task itself would have the runtime go round for many steps before it looks at a socket.
+        // A task that wakes itself is polled again before sockets are; one that yields is not.
         yield_now().await;
     }
 }

@@ -15,7 +15,7 @@ use switchboard_policy::redaction::{
     Detector, LEAST_SECRET_BYTES, PlaceRedactor, RedactionObserver, Redactors, Secrets,
 };
 use switchboard_protocol::delivery::Redactor as _;
-use switchboard_telemetry::{Metrics, Outlet, redact_with};
+use switchboard_telemetry::{Metrics, OutletRedactors, Redactor, redact_with};
 use url::Url;
 
 use crate::config::Config;
@@ -46,18 +46,16 @@ impl Config {
         let Some(detector) = self.detector() else {
             return redact_with(None);
         };
-        redact_with(Some(&|outlet| {
-            let counted_as = match outlet {
-                Outlet::Logs => Some("logs"),
-                Outlet::Traces => Some("traces"),
-                Outlet::Audit => Some("audit"),
-                // The log has had it, and was counted. How often somebody looks at it says nothing.
-                Outlet::Operators => None,
-            };
-            let observer = counted_as.map(|_| observer(metrics));
-            let place = counted_as.unwrap_or_default().into();
-            let redactor = PlaceRedactor::new(Arc::clone(&detector), place, observer);
+        let redactor = |place: &str, observer| -> Arc<dyn Redactor> {
+            let redactor = PlaceRedactor::new(Arc::clone(&detector), place.into(), observer);
             Arc::new(OutletRedactor(redactor))
+        };
+        redact_with(Some(OutletRedactors {
+            logs: redactor("logs", Some(observer(metrics))),
+            traces: redactor("traces", Some(observer(metrics))),
+            audit: redactor("audit", Some(observer(metrics))),
+            // It was counted when it was logged; how often somebody looks at it says nothing.
+            operators: redactor("operators", None),
         }));
     }
 
@@ -284,7 +282,7 @@ impl RedactionObserver for Counter {
 #[derive(Debug)]
 struct OutletRedactor(PlaceRedactor);
 
-impl switchboard_telemetry::Redactor for OutletRedactor {
+impl Redactor for OutletRedactor {
     fn redact<'t>(&self, text: &'t str, is_json: bool) -> Cow<'t, str> {
         match is_json {
             true => self.0.redact_json(text),

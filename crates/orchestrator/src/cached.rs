@@ -30,7 +30,7 @@ mod miss;
 mod recording;
 
 use self::changes::Changes;
-pub use self::check::marked_in_vain;
+pub use self::check::uncacheable_marks;
 use self::flights::{Flights, Role};
 use self::key::{KeyBase, Subject};
 use self::miss::Miss;

@@ -29,7 +29,7 @@ mod task_news;
 mod tasks;
 mod tool_calls;
 
-pub use cached::{CacheParts, marked_in_vain};
+pub use cached::{CacheParts, uncacheable_marks};
 pub use clock::{now_ms, rfc3339};
 pub use kept::listed::tool_name as kept_result_tool;
 pub use orchestrator::{Orchestrator, Parts, TracedCall};

@@ -41,7 +41,7 @@ pub use metrics::{
     StoreMetrics, ToolCalls, ToolTable, reference,
 };
 pub use opentelemetry::trace::TraceId;
-pub use redaction::{Outlet, Redactor, redact_with, redacted};
+pub use redaction::{Outlet, OutletRedactors, Redactor, redact_with, redacted};
 pub use sampler::Sampler;
 pub use span::{Attempt, CallSpan, IncomingCall, Network, Target, Wait, Waiting};
 

@@ -26,16 +26,25 @@ pub enum Outlet {
     Operators,
 }
 
-impl Outlet {
-    const ALL: [Self; 4] = [Self::Logs, Self::Traces, Self::Audit, Self::Operators];
+/// What takes secrets out, by where a text goes.
+#[derive(Clone, Debug)]
+pub struct OutletRedactors {
+    /// For the log.
+    pub logs: Arc<dyn Redactor>,
+    /// For spans.
+    pub traces: Arc<dyn Redactor>,
+    /// For records of the audit.
+    pub audit: Arc<dyn Redactor>,
+    /// For what operators ask.
+    pub operators: Arc<dyn Redactor>,
 }
 
-/// In the order of [`Outlet::ALL`]; those of the process, as its log and its spans are the process's own.
-static IN_FORCE: RwLock<Option<[Arc<dyn Redactor>; 4]>> = RwLock::new(None);
+/// Those of the process, as its log and its spans are the process's own.
+static IN_FORCE: RwLock<Option<OutletRedactors>> = RwLock::new(None);
 
-/// Has what this gives done to all that leaves the process from now on; `None`: nothing.
-pub fn redact_with(redactor_of: Option<&dyn Fn(Outlet) -> Arc<dyn Redactor>>) {
-    *IN_FORCE.write() = redactor_of.map(|redactor_of| Outlet::ALL.map(redactor_of));
+/// Has these look at all that leaves the process from now on; `None`: nothing does.
+pub fn redact_with(redactors: Option<OutletRedactors>) {
+    *IN_FORCE.write() = redactors;
 }
 
 /// The text without secrets, on its way there.
@@ -43,7 +52,12 @@ pub fn redact_with(redactor_of: Option<&dyn Fn(Outlet) -> Arc<dyn Redactor>>) {
 pub fn redacted(outlet: Outlet, text: &str, is_json: bool) -> Cow<'_, str> {
     let redactor = match &*IN_FORCE.read() {
         None => return Cow::Borrowed(text),
-        Some(known) => Arc::clone(&known[outlet as usize]),
+        Some(redactors) => Arc::clone(match outlet {
+            Outlet::Logs => &redactors.logs,
+            Outlet::Traces => &redactors.traces,
+            Outlet::Audit => &redactors.audit,
+            Outlet::Operators => &redactors.operators,
+        }),
     };
     redactor.redact(text, is_json)
 }

@@ -55,7 +55,7 @@ impl Default for BackendCacheConfig {
 impl BackendCacheConfig {
     /// By which of `tools` the operator says that this tool, by the server's own name, only reads.
     #[must_use]
-    pub fn mark(&self, tool: &str) -> Option<usize> {
+    pub fn marked_by(&self, tool: &str) -> Option<usize> {
         let mut patterns = self.tools.iter();
         patterns.position(|pattern| pattern::matches(pattern, tool))
     }
@@ -64,7 +64,7 @@ impl BackendCacheConfig {
     #[must_use]
     pub fn caches(&self, tool: &str, effects: Effects, trusts_hints: bool) -> bool {
         let is_hinted = self.hints && trusts_hints && effects.says_read_only;
-        !effects.changes && (is_hinted || self.mark(tool).is_some())
+        !effects.changes && (is_hinted || self.marked_by(tool).is_some())
     }
 }
 

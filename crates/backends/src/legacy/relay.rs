@@ -129,7 +129,7 @@ impl Relay {
         let redactor = client.and_then(|client| client.redactor(&self.backend));
         let notification = match redactor {
             Some(redactor) if notification.len() > STEP => {
-                return self.tell_in_time(redactor.begin_whole(notification));
+                return self.tell_in_steps(redactor.begin_whole(notification));
             }
             Some(redactor) => redactor.redact(notification),
             None => notification,
@@ -139,7 +139,7 @@ impl Relay {
 
     /// By a task of its own, as whoever reads the server is not to be held up. What comes behind it is told
     /// meanwhile: each tells of another question.
-    fn tell_in_time(&self, redaction: Box<dyn StepwiseRedaction>) {
+    fn tell_in_steps(&self, redaction: Box<dyn StepwiseRedaction>) {
         let Ok(permit) = Arc::clone(&self.large).try_acquire_owned() else {
             return self.inbox.ignored(IgnoredMessage::DroppedNotification);
         };

@@ -15,7 +15,7 @@ use switchboard_gateway::config::Config;
 use switchboard_orchestrator::catalogue::{Entry, Kind, Snapshot};
 use switchboard_orchestrator::chains;
 use switchboard_orchestrator::config::{ConfigProblem, path};
-use switchboard_orchestrator::{Orchestrator, Parts, marked_in_vain, profiles};
+use switchboard_orchestrator::{Orchestrator, Parts, profiles, uncacheable_marks};
 use switchboard_policy::store::Store;
 use switchboard_protocol::pattern;
 use switchboard_protocol::token::Sealer;
@@ -255,7 +255,7 @@ async fn connected(config: Config) -> Result<Connected, String> {
     let warnings = unused
         .chain(hardly_followed.into_iter().map(keyed))
         .chain(of_profiles.into_iter().map(keyed))
-        .chain(marked_in_vain(&backends).into_iter().map(keyed))
+        .chain(uncacheable_marks(&backends).into_iter().map(keyed))
         .chain(unmatched)
         .chain(unmatched_tools);
     let wrong_chains = chains::check::problems(&chains, &snapshot);

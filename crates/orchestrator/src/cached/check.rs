@@ -7,10 +7,12 @@ use switchboard_protocol::json;
 use crate::config::{ConfigProblem, path};
 
 /// Tools that a pattern of `cache.tools` names though their name or hints say that they change something: their
-/// results are not cached, whatever the configuration says. Of a backend that was never learned nothing is said,
-/// nor of a tool that the configuration names as it is and whose name says so: nobody has to ask its server.
+/// results are not cached, whatever the configuration says. Backends whose lists are unknown are passed over, and
+/// so are names that `check` warns of without connecting.
 #[must_use]
-pub fn marked_in_vain<'b>(backends: impl IntoIterator<Item = &'b Backend>) -> Vec<ConfigProblem> {
+pub fn uncacheable_marks<'b>(
+    backends: impl IntoIterator<Item = &'b Backend>,
+) -> Vec<ConfigProblem> {
     backends.into_iter().flat_map(of_backend).collect()
 }
 
@@ -20,7 +22,7 @@ fn of_backend(backend: &Backend) -> Vec<ConfigProblem> {
     };
     let tools = lists.tools.iter().filter(|tool| tool.effects.changes);
     let problems = tools.filter_map(|tool| {
-        let item = config.mark(&tool.key)?;
+        let item = config.marked_by(&tool.key)?;
         if config.tools[item] == tool.key && Effects::of_tool(&tool.key, b"{}").changes {
             return None;
         }

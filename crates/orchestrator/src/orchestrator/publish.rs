@@ -357,7 +357,7 @@ impl Misfits {
         }
         let mut problems = check::problems(&chains, &snapshot);
         problems.extend(profiles::check::problems(&snapshot));
-        problems.extend(cached::marked_in_vain(inner.backends.all().values()));
+        problems.extend(cached::uncacheable_marks(inner.backends.all().values()));
         for problem in problems.iter().filter(|it| !self.said.contains(it)) {
             tracing::warn!("{problem}");
         }

@@ -118,7 +118,12 @@ impl SpanExporter for Sent {
 #[test]
 fn a_secret_leaves_in_no_part_of_a_span() {
     let no_secret: Arc<dyn crate::Redactor> = Arc::new(OneSecret);
-    crate::redact_with(Some(&|_| Arc::clone(&no_secret)));
+    crate::redact_with(Some(crate::OutletRedactors {
+        logs: Arc::clone(&no_secret),
+        traces: Arc::clone(&no_secret),
+        audit: Arc::clone(&no_secret),
+        operators: no_secret,
+    }));
     let sent = Sent::default();
     let provider = exporting(sent.clone(), &Arc::default()).provider;
     let tracer = provider.tracer("test");
