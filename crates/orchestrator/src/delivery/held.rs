@@ -19,7 +19,7 @@ const BYTES_A_TOKEN: usize = 6;
 const SPARE: usize = 64 * 1024;
 /// Structured content of a result that is in memory anyway is noted up to so many times the cap, so that
 /// cutting has more to choose from.
-const TIMES_OF_WHOLE: usize = 8;
+const TIMES_OF_WHOLE: usize = 2;
 
 /// What was read of a result that is larger than its cap.
 pub(super) struct TooLarge {

@@ -197,6 +197,7 @@ fn escaped(inside: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::mend;
+    use crate::delivery::tests::json;
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -229,23 +230,6 @@ mod tests {
         ] {
             assert_eq!(mended(beginning), whole, "{beginning}");
         }
-    }
-
-    fn json() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i32>().prop_map(Value::from),
-            any::<f64>().prop_map(Value::from),
-            "\\PC{0,6}|[\\x00-\\x1f\"\\\\]{0,4}|🦀世é".prop_map(Value::from),
-        ];
-        leaf.prop_recursive(4, 32, 4, |inner| {
-            prop_oneof![
-                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                proptest::collection::btree_map("\\PC{0,3}", inner, 0..4)
-                    .prop_map(|map| Value::Object(map.into_iter().collect())),
-            ]
-        })
     }
 
     /// The same JSON with every character beyond ASCII as an escape.

@@ -5,6 +5,7 @@ mod caps;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchboard_protocol::call::{Piece, Principal, ResultStream};
 use switchboard_protocol::delivery::{Cap, Conversion, Over};
@@ -96,6 +97,24 @@ impl Scene {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// JSON of all kinds, with all that strings may have.
+pub(super) fn json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,60}|[\\x00-\\x1f\"\\\\]{0,40}|(🦀|世|é){0,40}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 64, 6, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            proptest::collection::btree_map("\\PC{0,8}", inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
 }
 
 /// A result in pieces.

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::delivery::tests::json;
 
 /// What is found of a result that comes in pieces of this size.
 fn skimmed(text: &[u8], size: usize, most: usize) -> Skimmed {
@@ -133,23 +134,6 @@ fn nothing_more_is_needed_of_an_error_or_behind_structured_content() {
         skimmer.read(text.as_bytes());
         assert_eq!(skimmer.has_all(), has_all, "{text}");
     }
-}
-
-fn json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![
-        Just(Value::Null),
-        any::<bool>().prop_map(Value::from),
-        any::<i32>().prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
-        "\\PC{0,60}|[\\x00-\\x1f\"\\\\]{0,40}|(🦀|世|é){0,40}".prop_map(Value::from),
-    ];
-    leaf.prop_recursive(4, 64, 6, |inner| {
-        prop_oneof![
-            proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            proptest::collection::btree_map("\\PC{0,8}", inner, 0..6)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
-        ]
-    })
 }
 
 proptest! {
