@@ -243,3 +243,22 @@ async fn what_is_kept_leads_to_all_also_where_structured_content_took_the_room_o
     assert!(noted.is_some_and(|text| text.len() > 500 << 10));
     assert_eq!(scene.kept.count(), 16);
 }
+
+#[tokio::test]
+async fn the_words_of_a_whole_result_are_there_though_its_structured_content_comes_first() {
+    let rows: Vec<usize> = (0..100_000).collect();
+    let structured = json!({ "rows": rows });
+    let result = format!(
+        r#"{{"structuredContent":{structured},"content":[{{"type":"text","text":"the reason"}}],"isError":true}}"#
+    );
+    let scene = Scene::new(Conversion::Keep, bytes(16 << 10, Over::Truncate));
+    let outcome = Outcome::Complete(Completed {
+        result: Bytes::from(result).into(),
+        is_error: true,
+    });
+    let delivered = scene.delivered(outcome).await;
+    assert_eq!(delivered["isError"], true);
+    assert_eq!(delivered["content"][0]["text"], "the reason");
+    let rows = delivered["structuredContent"]["rows"].as_array();
+    assert!(rows.is_some_and(|rows| rows.len() > 1000));
+}

@@ -19,7 +19,7 @@ fn value(structured: &Structured) -> Value {
     })
 }
 
-fn noted(structured: Value, most: usize) -> Structured {
+fn noted(structured: &Value, most: usize) -> Structured {
     let text = json!({ "structuredContent": structured }).to_string();
     let found = skimmed(text.as_bytes(), 1000, most);
     assert!(found.has_ended);
@@ -33,7 +33,7 @@ fn what_stands_behind_a_beginning_is_noted_without_its_length() {
         .map(|n| json!({ "id": n, "tags": ["a", "b"] }))
         .collect();
     let found = noted(
-        json!({ "first": text, "length": 100_000, "then": { "rows": rows, "text": text }, "total": null }),
+        &json!({ "first": text, "length": 100_000, "then": { "rows": rows, "text": text }, "total": null }),
         4096,
     );
     assert!(!found.is_whole && found.text.len() <= 5120);
@@ -47,7 +47,7 @@ fn what_stands_behind_a_beginning_is_noted_without_its_length() {
     assert_eq!(found["then"]["text"], "x".repeat(127));
     assert!(found.as_object().is_some_and(|it| it.contains_key("total")));
 
-    let found = noted(json!({ "rows": rows, "total": 5000 }), 4096);
+    let found = noted(&json!({ "rows": rows, "total": 5000 }), 4096);
     let (sound, length) = (found.sound, found.text.len());
     assert_eq!(sound, length, "no object is unfinished");
     let found = value(&found);
@@ -67,7 +67,7 @@ fn there_is_a_bound_whatever_is_in_it() {
         json!(vec![json!({ "a": ["x".repeat(100)] }); 1000]),
         json!("x".repeat(100_000)),
     ] {
-        let found = noted(structured, 2048);
+        let found = noted(&structured, 2048);
         assert!(found.text.len() <= 2560 + 128, "{}", found.text.len());
         assert!(!found.is_whole);
         value(&found);
