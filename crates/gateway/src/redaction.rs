@@ -122,6 +122,10 @@ impl Config {
     }
 }
 
+/// Of a secret in a setting, or the setting itself.
+const IS_PLAIN_WORD: &str = "a secret in it is a plain word, so it is not looked for in what comes back; name it in \
+                             `redaction.secrets` if it is to be";
+
 impl Found {
     /// Adds what is a secret by its type.
     fn add(&mut self, path: &[&str], value: &str) {
@@ -139,9 +143,7 @@ impl Found {
             return;
         }
         if is_plain_word(value) {
-            let message = "is a plain word, so it is not looked for in what comes back; name it in \
-                           `redaction.secrets` if it is to be";
-            self.leave_out(path, message.to_owned());
+            self.leave_out(path, IS_PLAIN_WORD.to_owned());
             return;
         }
         let credentials = value
@@ -168,8 +170,12 @@ impl Found {
     fn add_of_url(&mut self, path: &[&str], url: &Url) {
         if let Some(password) = url.password() {
             let decoded = percent_decode_str(password).decode_utf8_lossy();
-            self.add(path, &decoded);
-            self.secrets.add(password);
+            if is_plain_word(&decoded) {
+                self.leave_out(path, IS_PLAIN_WORD.to_owned());
+            } else {
+                self.add(path, &decoded);
+                self.secrets.add(password);
+            }
         }
         for (name, value) in url.query_pairs() {
             self.add_named(path, &name, &value);

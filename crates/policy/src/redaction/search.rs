@@ -82,7 +82,7 @@ impl Search {
             if let Known::NoneBefore(known) = self.by_anchor {
                 self.by_anchor = detector.next_by_anchor(text, known, self.at, until + BACK);
             }
-            let mut first = self.by_anchor;
+            let mut first = detector.first_behind_what_tells(text, self.by_anchor, self.at);
             for ((pattern, label), known) in detector.patterns.iter().zip(&mut self.by_pattern) {
                 if let Known::NoneBefore(from) = *known {
                     *known = pattern.next(text, from, self.at, until, *label);
@@ -222,6 +222,32 @@ impl Detector {
             }
         }
         Known::NoneBefore(until)
+    }
+
+    /// What was found, or what stands between it and the name or scheme that told it: the user in an address may be
+    /// a secret as well as the password. Nothing before `least` is a part of it.
+    fn first_behind_what_tells(&self, text: &Text<'_>, found: Known, least: usize) -> Known {
+        let Known::Finding(told) = found else {
+            return found;
+        };
+        let from = (told.told_at + 1).max(least);
+        if from >= told.start {
+            return found;
+        }
+        match self.next_by_anchor(text, from, least, told.start) {
+            Known::Finding(inner) if inner.start < told.start => {
+                let is_apart = inner.end <= told.start;
+                let end = if is_apart {
+                    inner.end
+                } else {
+                    inner.end.max(told.end)
+                };
+                Known::Finding(Finding { end, ..inner })
+            }
+            // What told the other has to be there still.
+            Known::Open(open) if open < told.start => Known::Open(told.told_at.max(least)),
+            _ => found,
+        }
     }
 
     /// What stands at a place where an anchor does: the longest.

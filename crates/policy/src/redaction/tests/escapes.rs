@@ -280,3 +280,30 @@ fn base64_is_found_as_programs_escape_it() {
         }
     }
 }
+
+#[test]
+fn a_secret_between_a_scheme_and_a_password_is_found_too() {
+    let redactor = redactor(&["dep-loy-7y8s9d8f", "app:k9Qx2m"], &[]);
+    for (text, expected) in [
+        (
+            "https://dep-loy-7y8s9d8f:hxE3pyIgKpaU@github.com/a",
+            "https://[redacted:secret]:[redacted:url_password]@github.com/a",
+        ),
+        (
+            "redis://at-dep-loy-7y8s9d8f-x:hxE3pyIgKpaU@db",
+            "redis://at-[redacted:secret]-x:[redacted:url_password]@db",
+        ),
+        (
+            "postgres://app:k9Qx2mT7pL4w@db",
+            "postgres://[redacted:secret]@db",
+        ),
+        (
+            "https://me:hxE3pyIgKpaU@dep-loy-7y8s9d8f",
+            "https://me:[redacted:url_password]@[redacted:secret]",
+        ),
+    ] {
+        let text = json!({ "a": text }).to_string();
+        let expected = json!({ "a": expected }).to_string();
+        assert_eq!(every_way(&redactor, &text), expected);
+    }
+}
