@@ -504,6 +504,19 @@ impl Exchange {
         Some(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
 
+    /// Reads the body until at least so many more bytes have come.
+    ///
+    /// # Panics
+    ///
+    /// If it ends or breaks off before, or nothing comes for [`PATIENCE`].
+    pub async fn read_at_least(&mut self, bytes: usize) {
+        let mut read = 0;
+        while read < bytes {
+            let more = self.next_bytes().await;
+            read += more.expect("more").expect("more").len();
+        }
+    }
+
     /// The next message; see [`Exchange::next_raw`].
     ///
     /// # Panics

@@ -42,6 +42,14 @@ fn calls(server: &FakeHttp) -> usize {
     server.requests_of(CALL).len()
 }
 
+/// Checks that all of these are results of the server `near`.
+fn assert_of_near(answers: &[Answer]) {
+    for answer in answers {
+        let label = &answer.result()["structuredContent"]["server"]["label"];
+        assert_eq!(label, "near");
+    }
+}
+
 #[tokio::test]
 async fn an_equal_call_is_answered_without_its_server_and_says_so() {
     for transport in [Transport::Modern, Transport::Legacy] {
@@ -100,12 +108,7 @@ async fn fifty_equal_calls_at_once_are_one_at_the_server() {
     assert_eq!(calls(&near), 1);
     let made = answers.iter().filter(|answer| state(answer).is_null());
     assert_eq!(made.count(), 1);
-    for answer in &answers {
-        assert_eq!(
-            answer.result()["structuredContent"]["server"]["label"],
-            "near"
-        );
-    }
+    assert_of_near(&answers);
     front.gateway.stop().await;
 }
 
@@ -131,12 +134,7 @@ async fn others_go_on_when_the_first_gives_up() {
     };
     let (answers, ()) = tokio::join!(others, giving_up);
     assert_eq!(calls(&near), 2);
-    for answer in &answers {
-        assert_eq!(
-            answer.result()["structuredContent"]["server"]["label"],
-            "near"
-        );
-    }
+    assert_of_near(&answers);
     front.gateway.stop().await;
 }
 

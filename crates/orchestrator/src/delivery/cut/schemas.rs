@@ -21,7 +21,10 @@ const MAX_SCHEMA: usize = 64 * 1024;
 const MAX_PATTERN: usize = 64 * 1024;
 
 /// The most steps of a pattern that is not linear in the text, for each place where it is tried.
-const MAX_STEPS: usize = 10_000;
+const MAX_STEPS: usize = 1000;
+/// How many times more than any other a schema with such a pattern costs: a server may write one that takes all
+/// of its steps in each string.
+const STEPWISE_COSTS: usize = 16;
 
 /// The most work of one check, in bytes of the schema times bytes of the text.
 const MAX_WORK: usize = 256 * 1024 * 1024;
@@ -93,9 +96,12 @@ fn compiled(schema: &[u8]) -> Option<Schema> {
         .size_limit(MAX_PATTERN)
         .dfa_size_limit(MAX_PATTERN)
         .backtrack_limit(MAX_STEPS);
-    let built = options.clone().with_pattern_options(linear).build(&schema);
-    let built = built.or_else(|_| options.with_pattern_options(stepwise).build(&schema));
-    built.ok().map(|validator| Schema { validator, cost })
+    if let Ok(validator) = options.clone().with_pattern_options(linear).build(&schema) {
+        return Some(Schema { validator, cost });
+    }
+    let validator = options.with_pattern_options(stepwise).build(&schema).ok()?;
+    let cost = cost.saturating_mul(STEPWISE_COSTS);
+    Some(Schema { validator, cost })
 }
 
 #[cfg(test)]
@@ -131,6 +137,14 @@ mod tests {
         let ahead = json!({ "properties": { "a": { "pattern": "^(?!b)[a-c]+$" } } });
         assert!(allows(&ahead, &json!({ "a": "ab" })));
         assert!(!allows(&ahead, &json!({ "a": "ba" })));
+        // One that would take all eternity is given up.
+        let endless = json!({ "properties": { "a": { "pattern": "^(?=(a+)+$)b" } } });
+        assert!(!allows(&endless, &json!({ "a": "a".repeat(100) + "c" })));
+        let schema = endless.to_string();
+        let known = Schemas::default()
+            .schema(schema.as_bytes())
+            .expect("a schema");
+        assert!(known.max_text() <= (MAX_WORK / STEPWISE_COSTS) as u64);
     }
 
     #[test]
