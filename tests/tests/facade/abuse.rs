@@ -59,7 +59,8 @@ async fn requests_that_were_altered_lead_nowhere() {
     let place = Place::start().await;
     let client = place.client(BACK).await;
     let foreign = "https://other.example.com/mcp";
-    let bent = format!("{}A", &client[..client.len() - 1]);
+    let (most_of_it, last) = client.split_at(client.len() - 1);
+    let bent = format!("{most_of_it}{}", if last == "A" { 'B' } else { 'A' });
     for instead in [
         ("redirect_uri", "https://evil.example/callback"),
         ("redirect_uri", "https://app.example.com/callback/../evil"),
