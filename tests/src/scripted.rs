@@ -1,4 +1,4 @@
-//! A modern server over HTTP whose answers to calls are written byte by byte by the test.
+//! A server over HTTP whose answers to calls are written byte by byte by the test.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
 use futures_util::{Stream, stream};
+use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -20,6 +21,8 @@ use tokio::task::JoinHandle;
 pub enum Step {
     /// Sends these bytes, as a piece of their own.
     Send(Bytes),
+    /// Waits until something was answered that it asked.
+    AwaitReply,
     /// Sends nothing any more, and does not end either.
     Hang,
     /// Breaks the connection.
@@ -46,6 +49,12 @@ struct Shared {
     given_up: AtomicUsize,
     /// What is listed in the place of `t`.
     tools: Mutex<Option<Value>>,
+    /// Whether it speaks 2025-11-25, with sessions.
+    is_legacy: AtomicBool,
+    sessions: AtomicUsize,
+    cancelled: AtomicUsize,
+    /// How many of its questions were answered.
+    replies: watch::Sender<usize>,
 }
 
 /// Pieces of a text of this many bytes each.
@@ -73,9 +82,13 @@ impl Scripted {
             sent: AtomicU64::new(0),
             given_up: AtomicUsize::new(0),
             tools: Mutex::default(),
+            is_legacy: AtomicBool::new(false),
+            sessions: AtomicUsize::new(0),
+            cancelled: AtomicUsize::new(0),
+            replies: watch::Sender::default(),
         });
         let router = Router::new()
-            .route("/mcp", post(answer))
+            .route("/mcp", post(answer).delete(StatusCode::NO_CONTENT))
             .with_state(Arc::clone(&shared));
         let serving = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
@@ -105,6 +118,13 @@ impl Scripted {
         self
     }
 
+    /// Speaks 2025-11-25.
+    #[must_use]
+    pub fn speaking_legacy(self) -> Self {
+        self.shared.is_legacy.store(true, Ordering::SeqCst);
+        self
+    }
+
     /// Changes how calls are answered from now on.
     pub fn answer_with(&self, script: impl Fn(&str) -> Vec<Step> + Send + Sync + 'static) {
         *lock(&self.shared.script) = Arc::new(script);
@@ -130,6 +150,16 @@ impl Scripted {
         self.shared.sent.load(Ordering::SeqCst)
     }
 
+    /// How many sessions were begun with it as a legacy server.
+    pub fn sessions(&self) -> usize {
+        self.shared.sessions.load(Ordering::SeqCst)
+    }
+
+    /// How many calls the gateway has cancelled by a notification.
+    pub fn cancelled(&self) -> usize {
+        self.shared.cancelled.load(Ordering::SeqCst)
+    }
+
     /// How many answers to calls were given up by the gateway before they had ended.
     pub fn given_up(&self) -> usize {
         self.shared.given_up.load(Ordering::SeqCst)
@@ -149,7 +179,31 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     let method = request["method"].as_str().unwrap_or_default();
+    let is_reply = request.get("method").is_none();
+    if is_reply || request.get("id").is_none() {
+        if method == "notifications/cancelled" {
+            shared.cancelled.fetch_add(1, Ordering::SeqCst);
+        }
+        shared
+            .replies
+            .send_modify(|count| *count += usize::from(is_reply));
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::ACCEPTED;
+        return response;
+    }
+    let is_legacy = shared.is_legacy.load(Ordering::SeqCst);
     let mut result = match method {
+        "initialize" if is_legacy => json!({
+            "protocolVersion": "2025-11-25",
+            "capabilities": { "tools": {}, "prompts": {}, "resources": {} },
+            "serverInfo": { "name": "scripted", "version": "1" },
+        }),
+        "ping" => json!({}),
+        "server/discover" if is_legacy => {
+            let error = json!({ "code": -32601, "message": "not here" });
+            let message = json!({ "jsonrpc": "2.0", "id": request["id"], "error": error });
+            return answer_of("application/json", Body::from(message.to_string()));
+        }
         "server/discover" => json!({
             "supportedVersions": ["2026-07-28"],
             "capabilities": { "tools": {}, "prompts": {}, "resources": {} },
@@ -170,11 +224,20 @@ async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> Response {
     if let ("tools/list", Some(tools)) = (method, &*lock(&shared.tools)) {
         result["tools"] = tools.clone();
     }
-    result["resultType"] = json!("complete");
-    result["ttlMs"] = json!(3_600_000);
-    result["cacheScope"] = json!("public");
+    if !is_legacy {
+        result["resultType"] = json!("complete");
+        result["ttlMs"] = json!(3_600_000);
+        result["cacheScope"] = json!("public");
+    }
     let message = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
-    answer_of("application/json", Body::from(message.to_string()))
+    let mut response = answer_of("application/json", Body::from(message.to_string()));
+    if method == "initialize" {
+        let session = shared.sessions.fetch_add(1, Ordering::SeqCst);
+        response
+            .headers_mut()
+            .insert("mcp-session-id", session.into());
+    }
+    response
 }
 
 fn answer_of(media_type: &'static str, body: Body) -> Response {
@@ -190,7 +253,7 @@ impl Shared {
         let steps = script(&id.to_string());
         let lengths = steps.iter().map(|step| match step {
             Step::Send(bytes) => bytes.len(),
-            Step::Hang | Step::Break => 0,
+            Step::AwaitReply | Step::Hang | Step::Break => 0,
         });
         let length: usize = lengths.sum();
         let played = Played {
@@ -232,6 +295,11 @@ fn stream_of(
                     let length = bytes.len() as u64;
                     played.shared.sent.fetch_add(length, Ordering::SeqCst);
                     Ok(bytes)
+                }
+                Some(Step::AwaitReply) => {
+                    let mut replies = played.shared.replies.subscribe();
+                    let _ = replies.wait_for(|count| *count > 0).await;
+                    Ok(Bytes::new())
                 }
                 Some(Step::Hang) => std::future::pending().await,
                 Some(Step::Break) => {

@@ -19,10 +19,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::answer::{self, Answer};
 use crate::bulkhead::Permit;
 use crate::endpoint::{InFlight, Inner};
-use crate::exchange::AttemptSpan;
+use crate::exchange::{AttemptSpan, Begun};
+use crate::legacy;
 use crate::link::LinkError;
-use crate::link::http::Large;
-use crate::link::rest::{Chunk, Rest};
+use crate::link::rest::{Chunk, Large, Rest};
 use crate::safety::Verdict;
 
 /// As soon as this many bytes can be handed on, they are, without a look for more.
@@ -52,13 +52,12 @@ pub(crate) struct Limit {
 }
 
 impl Arriving {
-    pub(crate) fn new(
-        inner: Arc<Inner>,
-        started: Instant,
-        limit: Limit,
-        large: Large,
-        span: AttemptSpan,
-    ) -> Self {
+    pub(crate) fn new(inner: Arc<Inner>, started: Instant, limit: Limit, begun: Begun) -> Self {
+        let Begun {
+            large,
+            span,
+            session,
+        } = begun;
         Self {
             account: Account {
                 inner,
@@ -66,6 +65,7 @@ impl Arriving {
                 started,
                 span,
                 ended: false,
+                session,
                 in_flight: None,
                 permit: None,
                 room: None,
@@ -315,8 +315,8 @@ impl<E: Edit> Edited<E> {
         if let Some(mut open) = self.source.end() {
             open.account.arrived(self.passage.is_error());
             let tasks = open.account.inner.tasks.clone();
-            if open.rest.is_in_stream() {
-                tasks.spawn(open.rest.reach_end());
+            if let Some(stream) = open.rest.into_open_stream() {
+                tasks.spawn(stream.reach_end());
             }
         }
     }
@@ -341,6 +341,8 @@ struct Account {
     started: Instant,
     span: AttemptSpan,
     ended: bool,
+    /// The session with a legacy server.
+    session: Option<legacy::Hold>,
     in_flight: Option<InFlight>,
     permit: Option<Permit>,
     /// What the call took of the gateway's own room.
@@ -350,12 +352,16 @@ struct Account {
 impl Account {
     fn end(&mut self) {
         self.ended = true;
+        self.session = None;
         self.in_flight = None;
         self.permit = None;
         self.room = None;
     }
 
     fn arrived(&mut self, is_error: bool) {
+        if let Some(session) = self.session.take() {
+            session.answered();
+        }
         self.end();
         let error = is_error.then_some(ErrorType::ToolError);
         self.span.record_arrived(error.map(ErrorType::as_str));

@@ -18,17 +18,25 @@ use crate::config::TransportConfig;
 use crate::connect::Connection;
 use crate::endpoint::Inner;
 use crate::legacy;
-use crate::link::http::Large;
+use crate::link::rest::Large;
 use crate::link::watch::Watch;
-use crate::link::{self, LinkError, MayArrive, Outgoing, next_id};
-use crate::message::{self, Rewrite, Take};
+use crate::link::{self, LinkError, Outgoing, next_id};
+use crate::message::{self, Rewrite};
 
 /// What came of an exchange.
 pub(crate) enum Exchanged {
     /// The whole answer.
     Whole(Answer),
-    /// The beginning of a large one, and the span of the attempt, which goes on.
-    Large(Box<(Large, AttemptSpan)>),
+    /// The beginning of a large one.
+    Large(Box<Begun>),
+}
+
+/// An exchange that goes on while its result arrives.
+pub(crate) struct Begun {
+    pub(crate) large: Large,
+    pub(crate) span: AttemptSpan,
+    /// What it holds of the session with a legacy server.
+    pub(crate) session: Option<legacy::Hold>,
 }
 
 impl Inner {
@@ -47,7 +55,7 @@ impl Inner {
             let place = Box::new_uninit();
             let attempt = Box::write(place, legacy::attempt(self, call, rewrite, parent));
             let attempt = Box::into_pin(attempt);
-            return attempt.await.map(Exchanged::Whole);
+            return attempt.await;
         };
         if let Some(responses) = call.request.params.input_responses
             && let Some(error) = legacy::error_among(call.request.slice(responses))
@@ -57,17 +65,17 @@ impl Inner {
         let version = connection.wire.version;
         let (out, span) = self.outgoing(call, rewrite, parent, &connection);
         let watch = Watch::of(call, out.id);
-        let passes = rewrite.take != Take::Whole && call.method.may_pass();
-        let arriving = passes.then_some(MayArrive {
-            method: call.method,
-            at_once: rewrite.take == Take::AtOnce,
-        });
+        let arriving = rewrite.may_arrive(call.method);
         let reply = connection
             .link
             .reply(&connection.wire, out, watch, arriving);
         let result = match reply.await {
             Ok(link::Reply::Large(large)) => {
-                return Ok(Exchanged::Large(Box::new((large, span))));
+                return Ok(Exchanged::Large(Box::new(Begun {
+                    large,
+                    span,
+                    session: None,
+                })));
             }
             Ok(link::Reply::Whole(response)) => Ok(response),
             Err(error) => Err(error),

@@ -10,6 +10,7 @@
 
 mod attempt;
 mod call;
+mod exchange;
 mod handshake;
 mod parked;
 mod pool;
@@ -22,12 +23,13 @@ mod urls;
 
 pub(crate) use attempt::{attempt, is_parked};
 pub(crate) use call::ParkedCall;
+pub(crate) use exchange::Hold;
 pub(crate) use handshake::{Introduction, initialize};
 pub use parked::Shared;
 pub(crate) use pool::Pool;
 pub(crate) use questions::error_among;
 pub(crate) use relay::Relay;
-pub(crate) use session::{Session, attribute, cancel_on_drop, ensure_log_level, listen, subscribe};
+pub(crate) use session::{Session, attribute, listen, subscribe};
 pub(crate) use tasks::Tasks;
 pub(crate) use translate::tool as modern_tool;
 pub(crate) use urls::is_known_to as knows_url_error;

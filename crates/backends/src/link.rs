@@ -198,7 +198,7 @@ pub(crate) enum Reply {
     /// The response.
     Whole(Response),
     /// The beginning of a large one.
-    Large(http::Large),
+    Large(rest::Large),
 }
 
 /// A way to one server. Cheap to clone.
@@ -235,7 +235,7 @@ impl Link {
     ) -> Result<Reply, LinkError> {
         match self {
             Self::Http(link) => link.reply(wire, out, watch, arriving).await,
-            Self::Mux(link) => link.request(out, watch).await.map(Reply::Whole),
+            Self::Mux(link) => link.reply(out, watch, arriving).await,
         }
     }
 

@@ -12,7 +12,7 @@ use switchboard_protocol::json::{Span, write_str};
 use switchboard_protocol::method::Method;
 use switchboard_protocol::splice::{Splice, filter_object, for_each_member, may_have_task};
 
-use crate::link::Outgoing;
+use crate::link::{MayArrive, Outgoing};
 
 /// How much longer than what the client sent a request usually gets, in bytes: room for its head
 /// and a `traceparent`.
@@ -43,6 +43,17 @@ pub struct Rewrite<'a> {
     pub endpoint: Option<u64>,
     /// How a large result is taken.
     pub take: Take,
+}
+
+impl Rewrite<'_> {
+    /// How a large result of this method may be given before it is whole, if it may.
+    pub(crate) fn may_arrive(&self, method: Method) -> Option<MayArrive> {
+        let passes = self.take != Take::Whole && method.may_pass();
+        passes.then_some(MayArrive {
+            method,
+            at_once: self.take == Take::AtOnce,
+        })
+    }
 }
 
 /// How a large result is taken from its server.

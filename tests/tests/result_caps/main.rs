@@ -9,6 +9,8 @@ use switchboard_tests::scripted::{Scripted, Step, pieces};
 mod convert;
 mod docs;
 mod flow;
+mod legacy;
+mod local;
 mod memory;
 mod structured;
 

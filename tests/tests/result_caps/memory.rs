@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use axum::body::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
+use switchboard_testkit::fake::Era;
 
 const MIB: u64 = 1024 * 1024;
 /// The cap of the tests.
@@ -38,8 +39,12 @@ struct Huge {
 }
 
 impl Huge {
-    async fn start(media_type: &'static str) -> Self {
+    async fn start(media_type: &'static str, era: Era) -> Self {
         let server = Scripted::start(|_| Vec::new()).await;
+        let server = match era {
+            Era::Modern => server,
+            Era::Legacy => server.speaking_legacy(),
+        };
         server.answer_as(media_type);
         Self { server, media_type }
     }
@@ -79,8 +84,11 @@ async fn call(front: &Front) -> Answer {
 }
 
 async fn ten_at_once(media_type: &'static str, over: &str) {
+    ten_of(Huge::start(media_type, Era::Modern).await, over).await;
+}
+
+async fn ten_of(huge: Huge, over: &str) {
     let folder = tempfile::tempdir().expect("a folder");
-    let huge = Huge::start(media_type).await;
     let config = json!({
         "result_caps": [{ "max_bytes": CAP, "over": over }],
         // What is kept is on the disk, with room for all of it.
@@ -145,6 +153,44 @@ async fn ten_kept_results_of_100_mb_cost_ten_caps() {
 #[tokio::test]
 async fn ten_kept_results_of_100_mb_in_event_streams_cost_ten_caps() {
     ten_at_once("text/event-stream", "handle").await;
+}
+
+#[tokio::test]
+async fn ten_results_of_100_mb_of_a_legacy_server_cost_ten_caps() {
+    for media_type in ["application/json", "text/event-stream"] {
+        ten_of(Huge::start(media_type, Era::Legacy).await, "truncate").await;
+    }
+}
+
+#[tokio::test]
+async fn ten_results_of_100_mb_of_a_local_server_cost_ten_caps() {
+    for (over, length) in [("truncate", LENGTH), ("handle", LENGTH / 5)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut backend = faulty(&["--misbehaves"]);
+        backend["max_message_bytes"] = json!(2 * LENGTH);
+        backend["timeout"] = json!("4m");
+        let front = Front::start(json!({
+            "backends": { "s": backend },
+            "result_caps": [{ "max_bytes": CAP, "over": over }],
+            "kept_results": { "dir": folder.path(), "in_memory": 1, "per_principal": { "bytes": "2GiB" } },
+        }))
+        .await;
+        front.wait_until("s", true).await;
+        let call = async |length: usize| {
+            let line = json!({ "evil": "long_line", "bytes": length });
+            let params = json!({ "name": "s__misbehave", "arguments": line });
+            front.gateway.request("tools/call", params).await
+        };
+        call(LENGTH / 20).await;
+        let before = memory(&front, "VmRSS");
+        for answer in join_all((0..CALLS).map(|_| call(length))).await {
+            let told = &answer["result"]["_meta"]["dev.switchboard/truncated"];
+            assert_eq!(told["isWhole"] == true, over == "handle", "{told}");
+        }
+        let grown = memory(&front, "VmHWM").saturating_sub(before);
+        assert!(grown <= CALLS * CAP + SLACK, "{} MiB more", grown / MIB);
+        front.gateway.stop().await;
+    }
 }
 
 /// Of a tool that promises structured content, which is a text, or of more small objects than anybody wants.

@@ -85,10 +85,9 @@ impl Endpoint {
             inner.judge(admission, Verdict::of_result(&result), now);
         }
         let result = match result {
-            Ok(Exchanged::Large(large)) => {
-                let (large, span) = *large;
+            Ok(Exchanged::Large(begun)) => {
                 let limit = Limit { limit, is_clients };
-                let arriving = Arriving::new(Arc::clone(&self.inner), started, limit, large, span);
+                let arriving = Arriving::new(Arc::clone(&self.inner), started, limit, *begun);
                 return Ok(Reply::Arriving(Box::new(arriving.holding(in_flight))));
             }
             Ok(Exchanged::Whole(mut answer)) => {

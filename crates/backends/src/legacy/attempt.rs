@@ -2,25 +2,21 @@
 
 use std::sync::Arc;
 use switchboard_protocol::call::Call;
-use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::CallError;
-use switchboard_protocol::method::LogLevel;
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::{CallEvent, CallSpan, Wait};
 
 use super::call::{Ended, Failed, Leg, ParkedCall, Resumed, gone, own};
+use super::exchange::{Answered, Exchange, give};
 use super::parked::Ticket;
 use super::pool::Lease;
-use super::session::until_heard;
 use super::tasks::{self, Plan};
 use super::urls::{self, Again};
-use super::{cancel_on_drop, ensure_log_level};
 use crate::answer::{self, Answer};
-use crate::connect::Connection;
 use crate::endpoint::Inner;
-use crate::exchange::AttemptSpan;
+use crate::exchange::{AttemptSpan, Exchanged};
 use crate::link::watch::Watch;
-use crate::link::{Link, LinkError, Outgoing};
+use crate::link::{LinkError, MayArrive, Outgoing};
 use crate::message::{RequestState, Rewrite};
 
 /// Sends the call and takes the answer; once more if the server had only forgotten the session.
@@ -29,19 +25,22 @@ pub(crate) async fn attempt(
     call: &Call,
     rewrite: &Rewrite<'_>,
     parent: &CallSpan,
-) -> Result<Answer, CallError> {
+) -> Result<Exchanged, CallError> {
     if call.method.names_task() {
-        return tasks::answer(inner, call, rewrite).await;
+        let answer = tasks::answer(inner, call, rewrite).await;
+        return answer.map(Exchanged::Whole);
     }
     let plan = tasks::plan(inner, call, rewrite);
     let mut again = None;
     if let RequestState::Restore(state) = rewrite.request_state {
         if let Some(ticket) = Ticket::parse(state) {
-            return resume(inner, call, ticket, parent).await;
+            let answer = resume(inner, call, ticket, parent).await;
+            return answer.map(Exchanged::Whole);
         }
         let made_before = Again::parse(state).ok_or_else(gone)?;
         if let Some(response) = made_before.answered(&inner.shared.lot, call)? {
-            return answer::interpret(&inner.name, call, Version::LATEST_LEGACY, response);
+            let answer = answer::interpret(&inner.name, call, Version::LATEST_LEGACY, response);
+            return answer.map(Exchanged::Whole);
         }
         again = Some(made_before);
     }
@@ -52,22 +51,29 @@ pub(crate) async fn attempt(
         let lease = lease.inspect_err(|error| inner.leave_unsent(call, rewrite, parent, error))?;
         let connection = Arc::clone(lease.connection());
         let ended = match &plan {
-            Plan::AsTask(task) => tasks::create(inner, call, rewrite, parent, lease, task).await,
+            Plan::AsTask(task) => tasks::create(inner, call, rewrite, parent, lease, task)
+                .await
+                .map(Answered::Whole),
             Plan::Plainly | Plan::ToItsEnd => {
                 let to_end = plan == Plan::ToItsEnd;
                 once(inner, call, rewrite, parent, lease, to_end).await
             }
         };
-        match ended {
+        let ended = match ended {
             // The server said so before it did anything.
             Err(Failed::Link(error)) if !forgotten_before && connection.wire.lost_by(&error) => {
                 connection.session_lost.notify_one();
                 // It may have forgotten the session for lists as well.
                 inner.suspicion.notify_one();
                 forgotten_before = true;
+                continue;
             }
-            ended => return interpret(inner, call, connection.wire.version, again, ended),
-        }
+            Ok(Answered::Large(begun)) => return Ok(Exchanged::Large(begun)),
+            Ok(Answered::Whole(response)) => Ok(response),
+            Err(failed) => Err(failed),
+        };
+        let answer = interpret(inner, call, connection.wire.version, again, ended);
+        return answer.map(Exchanged::Whole);
     }
 }
 
@@ -99,7 +105,7 @@ async fn resume(
         span.link(&attempt);
     }
     let ended = match parked.resume(ticket.round, call)? {
-        Resumed::Waiting(leg) => leg.ended().await,
+        Resumed::Waiting(leg) => leg.whole().await,
         Resumed::Ended(ended) => *ended,
     };
     interpret(inner, call, parked.version(), None, ended)
@@ -113,30 +119,40 @@ async fn once(
     parent: &CallSpan,
     lease: Lease,
     to_end: bool,
-) -> Ended {
+) -> Result<Answered, Failed> {
     let connection = Arc::clone(lease.connection());
     let (mut out, span) = inner.outgoing(call, rewrite, parent, &connection);
     if to_end {
         out = tasks::as_task(out, b"{}");
     }
+    let arriving = rewrite.may_arrive(call.method).filter(|_| !to_end);
     if lease.may_be_asked() && call.method.may_require_input() {
-        let (_, leg) = park(inner, call, lease, out, span, to_end);
+        let (_, leg) = park(inner, call, lease, out, span, to_end, arriving);
         return leg.ended().await;
     }
     let id = out.id;
     let elsewhere = Watch::logs_of(call, id);
     let watch = Watch::of(call, id);
-    // Made in each branch: the future is large, and would be moved from one place to the next.
-    let result = if to_end {
-        let (inner, again) = (Arc::clone(inner), Watch::of(call, id));
-        let first = exchange(&connection, call.log_level, out, span, watch, elsewhere);
-        let whole = tasks::exchange_to_end(first, inner, Arc::clone(&connection), again);
-        Box::pin(whole).await
-    } else {
-        exchange(&connection, call.log_level, out, span, watch, elsewhere).await
+    let exchange = Exchange {
+        log_level: call.log_level,
+        out,
+        span,
+        watch,
+        elsewhere,
+        arriving,
     };
-    match &result {
-        Ok(_) => lease.answered(),
+    // Made in each branch: the future is large, and would be moved from one place to the next.
+    let mut result = if to_end {
+        let (inner, again) = (Arc::clone(inner), Watch::of(call, id));
+        let first = exchange.run_to_end(&connection);
+        let whole = tasks::exchange_to_end(first, inner, Arc::clone(&connection), again);
+        Box::pin(whole).await.map(Answered::Whole)
+    } else {
+        exchange.run(&connection).await
+    };
+    match &mut result {
+        Ok(Answered::Large(begun)) => give(lease, begun),
+        Ok(Answered::Whole(_)) => lease.answered(),
         Err(error) if connection.wire.lost_by(error) => lease.retire(),
         Err(LinkError::Status { .. }) => lease.answered(),
         Err(_) => {}
@@ -153,6 +169,7 @@ pub(super) fn park(
     out: Outgoing,
     span: AttemptSpan,
     to_end: bool,
+    arriving: Option<MayArrive>,
 ) -> (Arc<ParkedCall>, Leg) {
     let connection = Arc::clone(lease.connection());
     let relay = connection.legacy.as_ref().and_then(super::Session::relay);
@@ -165,17 +182,31 @@ pub(super) fn park(
         relay.cloned(),
         span.span().clone(),
     );
-    let watch = Watch::of_parked(Arc::clone(&parked));
-    let elsewhere = Watch::of_parked(Arc::clone(&parked));
+    let exchange = Exchange {
+        log_level: call.log_level,
+        out,
+        span,
+        watch: Watch::of_parked(Arc::clone(&parked)),
+        elsewhere: Watch::of_parked(Arc::clone(&parked)),
+        arriving,
+    };
     let again = Watch::of_parked(Arc::clone(&parked));
-    let log_level = call.log_level;
-    let (at, of) = (Arc::clone(&connection), Arc::clone(inner));
+    let (at, of, asked) = (
+        Arc::clone(&connection),
+        Arc::clone(inner),
+        Arc::clone(&parked),
+    );
     let exchange = async move || {
         if to_end {
-            let first = exchange(&at, log_level, out, span, watch, elsewhere);
-            tasks::exchange_to_end(first, of, Arc::clone(&at), again).await
-        } else {
-            exchange(&at, log_level, out, span, watch, elsewhere).await
+            let first = exchange.run_to_end(&at);
+            let ended = tasks::exchange_to_end(first, of, Arc::clone(&at), again).await;
+            return ended.map(Answered::Whole);
+        }
+        match exchange.run(&at).await? {
+            large @ Answered::Large(_) if !asked.may_hand_over() => {
+                large.whole().await.map(Answered::Whole)
+            }
+            answered => Ok(answered),
         }
     };
     let tell = move |message| {
@@ -193,36 +224,6 @@ pub(super) fn park(
     let owner = own(Arc::clone(&parked), lease, exchange, tell, stop, tasks);
     inner.tasks.spawn(owner);
     (parked, leg)
-}
-
-/// Sends a request and waits for its answer. Dropped before that, it tells the server so.
-/// `elsewhere` hears of the call what is not said on its own stream.
-pub(super) async fn exchange(
-    connection: &Connection,
-    log_level: Option<LogLevel>,
-    out: Outgoing,
-    span: AttemptSpan,
-    watch: Watch,
-    elsewhere: Watch,
-) -> Result<Response, LinkError> {
-    if log_level.is_some() || watch.may_be_asked() {
-        until_heard(connection).await;
-        ensure_log_level(connection, log_level).await;
-    }
-    let over_http = match (&connection.link, &connection.legacy) {
-        (Link::Http(http), Some(session)) => Some((
-            session.enter(out.id, elsewhere),
-            cancel_on_drop(http.clone(), connection.wire.clone(), out.id),
-        )),
-        _ => None,
-    };
-    let result = connection.link.request(&connection.wire, out, watch).await;
-    if let Some((in_flight, cancel)) = over_http {
-        cancel.disarm();
-        in_flight.answered().await;
-    }
-    span.record(&result);
-    result
 }
 
 /// What a call's client is told of how it ended at a server of this version. `again` is the state

@@ -27,9 +27,11 @@ use tokio::time::Instant;
 
 pub(crate) use self::owner::own;
 use self::state::{Kept, Open, Round, State, WaitingLeg, size_of};
+use super::exchange::Answered;
 use super::parked::Lot;
 use super::questions::{self, Key};
 use super::relay::Relay;
+use crate::exchange::Begun;
 use crate::link::watch::{Asked, Watch};
 use crate::link::{LinkError, refuse_request};
 
@@ -55,7 +57,8 @@ pub(crate) enum Failed {
     Call(CallError),
 }
 
-/// What a leg ends with: the server's answer, or a response that asks for input.
+/// What a call ends with that can be told again: the server's answer, or a response that asks for
+/// input.
 pub(crate) type Ended = Result<Response, Failed>;
 
 /// What a call's owner, its legs and the link share.
@@ -84,14 +87,20 @@ pub(crate) struct ParkedCall {
 pub(crate) struct Leg {
     call: Arc<ParkedCall>,
     number: u64,
-    receiver: oneshot::Receiver<Ended>,
+    receiver: oneshot::Receiver<Result<Answered, Failed>>,
 }
 
 impl Leg {
-    /// What came.
-    pub(crate) async fn ended(mut self) -> Ended {
+    /// What came: of the first leg, perhaps a result that is still arriving.
+    pub(crate) async fn ended(mut self) -> Result<Answered, Failed> {
         let ended = (&mut self.receiver).await;
         ended.unwrap_or_else(|_| Err(Failed::Link(LinkError::Lost("the call ended".to_owned()))))
+    }
+
+    /// As [`Leg::ended`], and waits for all of it.
+    pub(crate) async fn whole(self) -> Ended {
+        let answered = self.ended().await?;
+        answered.whole().await.map_err(Failed::Link)
     }
 }
 
@@ -466,7 +475,7 @@ impl ParkedCall {
             };
         }
         for leg in state.legs.drain(..) {
-            let _ = leg.sender.send(ended.clone());
+            let _ = leg.sender.send(ended.clone().map(Answered::Whole));
         }
         state.watch = Watch::deaf();
         state.expires = Some(Instant::now() + self.lot.timeout());
@@ -529,6 +538,28 @@ impl ParkedCall {
         let is_held = !matches!(last, None | Some(Kept::Nothing | Kept::TooLarge(None)));
         let remembered = !state.over && (is_held || state.place.is_some());
         state.expires.filter(|_| remembered)
+    }
+
+    /// Whether a result may be given while it arrives: to the only request that waits, if there was
+    /// none before it that could ask for it again.
+    pub(crate) fn may_hand_over(&self) -> bool {
+        let state = self.state.lock();
+        state.rounds.is_empty() && state.legs.len() == 1
+    }
+
+    /// Ends the call with a result that is still arriving. Dropped, which cancels it, if nobody waits
+    /// any more.
+    fn hand_over(&self, begun: Box<Begun>) {
+        let leg = {
+            let mut state = self.state.lock();
+            state.over = true;
+            state.place = None;
+            state.watch = Watch::deaf();
+            state.legs.pop()
+        };
+        if let Some(leg) = leg {
+            let _ = leg.sender.send(Ok(Answered::Large(begun)));
+        }
     }
 
     /// The next thing to tell the server; `None` when the call is over and all is told.

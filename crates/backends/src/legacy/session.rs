@@ -14,10 +14,9 @@ use tokio::time::timeout;
 
 use super::relay::Relay;
 use crate::connect::Connection;
-use crate::link::http::HttpLink;
-use crate::link::mux::GIVEN_UP_MEMORY;
+use crate::link::mux::{GIVEN_UP_MEMORY, cancellation};
 use crate::link::watch::{Asked, Hear, Watch, deliver_to_only};
-use crate::link::{Link, LinkError, Wire, next_id};
+use crate::link::{Link, LinkError, next_id};
 use crate::message;
 use crate::pause::Pause;
 
@@ -55,27 +54,63 @@ struct OverHttp {
     logged: bool,
 }
 
-/// Takes a call off the books of its session.
-pub(crate) struct InFlight<'s> {
-    session: &'s Session,
+/// A call over HTTP on the books of its session, until this is dropped. Unless it was answered the
+/// server is told then that nobody waits: closing the stream does not say so before 2026-07-28.
+pub(crate) struct InFlight {
+    connection: Arc<Connection>,
     id: u64,
-    answered: bool,
+    progress: Progress,
 }
 
-impl InFlight<'_> {
-    /// The server is done with it. If it logs elsewhere than on the call's own stream, waits for
-    /// what it logged last: the answer may have come first.
-    pub(crate) async fn answered(mut self) {
-        self.answered = true;
-        let logged = self
-            .session
-            .calls
-            .lock()
-            .get(&self.id)
-            .map(|call| call.logged);
-        if logged == Some(true) {
+/// How far the server is with a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// It works on it.
+    Working,
+    /// It has begun to answer, so it neither logs nor asks any more.
+    Answering,
+    Answered,
+}
+
+impl InFlight {
+    /// Notes a call; `watch` hears what is said elsewhere. None over other links, where all is said
+    /// in one place.
+    pub(crate) fn enter(connection: &Arc<Connection>, id: u64, watch: Watch) -> Option<Self> {
+        let (Link::Http(_), Some(session)) = (&connection.link, &connection.legacy) else {
+            return None;
+        };
+        let call = OverHttp {
+            watch,
+            logged: false,
+        };
+        session.calls.lock().insert(id, call);
+        Some(Self {
+            connection: Arc::clone(connection),
+            id,
+            progress: Progress::Working,
+        })
+    }
+
+    /// If the server logs elsewhere than on the call's own stream, waits for what it logged last:
+    /// the answer may have come first.
+    pub(crate) async fn hear_late_logs(&self) {
+        let logged = self.connection.legacy.as_ref().is_some_and(|session| {
+            let calls = session.calls.lock();
+            calls.get(&self.id).is_some_and(|call| call.logged)
+        });
+        if logged {
             tokio::time::sleep(LATE_LOGS).await;
         }
+    }
+
+    /// The server has begun to answer.
+    pub(crate) fn answering(&mut self) {
+        self.progress = Progress::Answering;
+    }
+
+    /// The server is done with it.
+    pub(crate) fn answered(mut self) {
+        self.progress = Progress::Answered;
     }
 }
 
@@ -112,21 +147,6 @@ impl Session {
     pub(crate) fn relay(&self) -> Option<&Arc<Relay>> {
         self.relay.as_ref()
     }
-
-    /// Notes a call for as long as what is returned lives; `watch` hears of it what the server says
-    /// elsewhere than on the call's own stream.
-    pub(crate) fn enter(&self, id: u64, watch: Watch) -> InFlight<'_> {
-        let call = OverHttp {
-            watch,
-            logged: false,
-        };
-        self.calls.lock().insert(id, call);
-        InFlight {
-            session: self,
-            id,
-            answered: false,
-        }
-    }
 }
 
 /// Whom a server asks that does not say for which call: the only call in flight, or the client that
@@ -152,11 +172,18 @@ pub(crate) fn attribute<'w>(
     }
 }
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.session.calls.lock().remove(&self.id);
-        if !self.answered {
-            *self.session.given_up.lock() = Some(Instant::now());
+        let (Link::Http(http), Some(session)) = (&self.connection.link, &self.connection.legacy)
+        else {
+            return;
+        };
+        session.calls.lock().remove(&self.id);
+        if self.progress == Progress::Working {
+            *session.given_up.lock() = Some(Instant::now());
+        }
+        if self.progress != Progress::Answered {
+            http.notify_later(self.connection.wire.clone(), cancellation(self.id));
         }
     }
 }
@@ -295,33 +322,5 @@ pub(crate) async fn listen(connection: &Connection) -> LinkError {
         }
         // A stream that lasted was good; one that ends at once is not worth a busy loop.
         tokio::time::sleep(pause.after(opened.elapsed())).await;
-    }
-}
-
-/// Tells the server that a call over HTTP is not waited for any more. Closing the stream does not
-/// say so before 2026-07-28.
-pub(crate) fn cancel_on_drop(http: HttpLink, wire: Wire, id: u64) -> CancelOnDrop {
-    CancelOnDrop {
-        told: Some((http, wire, id)),
-    }
-}
-
-/// See [`cancel_on_drop`].
-pub(crate) struct CancelOnDrop {
-    told: Option<(HttpLink, Wire, u64)>,
-}
-
-impl CancelOnDrop {
-    /// The call was answered: nothing to cancel.
-    pub(crate) fn disarm(mut self) {
-        self.told = None;
-    }
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        if let Some((http, wire, id)) = self.told.take() {
-            http.notify_later(wire, crate::link::mux::cancellation(id));
-        }
     }
 }

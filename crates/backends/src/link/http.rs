@@ -35,7 +35,7 @@ use self::refusal::{OF_ERROR, refused};
 use self::request::{SessionHeaders, host_of, origin_form, with_modern_places};
 use super::inbox::Inbox;
 use super::pool::{Pool, PoolError, ResponseBody};
-use super::rest::Rest;
+use super::rest::{Large, Rest};
 use super::watch::{Hear, Watch};
 use super::{LinkError, MayArrive, Outgoing, Reply, WRITE_DEADLINE, Wire};
 use crate::config::BackendConfig;
@@ -49,20 +49,6 @@ const JSON_OR_EVENT_STREAM: HeaderValue =
 const NO_REQUEST: u64 = 0;
 /// How long ending a session may take.
 const DELETE_DEADLINE: Duration = Duration::from_secs(2);
-
-/// A large response that can be handed on while it arrives.
-pub(crate) struct Large {
-    /// What was read of it.
-    pub(crate) beginning: Bytes,
-    /// What follows.
-    pub(crate) rest: Rest,
-    /// The id of the request that it has to answer.
-    pub(crate) id: u64,
-    /// The method of that.
-    pub(crate) method: Method,
-    /// The most bytes that it may have.
-    pub(crate) max_message: usize,
-}
 
 /// The bounds of what is exchanged with a server over HTTP.
 #[derive(Clone, Copy, Debug)]
@@ -312,7 +298,7 @@ impl HttpLink {
         match may_pass(&beginning, id, method) {
             Ok(true) => Ok(Reply::Large(Large {
                 beginning,
-                rest: Rest::of_body(body),
+                rest: Rest::Body(body),
                 id,
                 method,
                 max_message,

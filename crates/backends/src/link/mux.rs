@@ -12,13 +12,14 @@ use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use switchboard_protocol::envelope::{Envelope, Response};
+use switchboard_protocol::method::Method;
 use switchboard_telemetry::IgnoredMessage;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::inbox::Inbox;
 use super::watch::{Asked, Watch};
-use super::{LinkError, Outgoing};
+use super::{LinkError, MayArrive, Outgoing, Reply};
 use crate::legacy::{Relay, attribute};
 
 mod ends;
@@ -111,8 +112,10 @@ struct State {
 }
 
 struct Pending {
-    reply: oneshot::Sender<Result<Response, LinkError>>,
+    reply: oneshot::Sender<Result<Reply, LinkError>>,
     watch: Watch,
+    /// Of which method a large result may be given before it is whole, if it may.
+    arriving: Option<Method>,
     /// Whether writing has begun.
     sent: bool,
 }
@@ -205,12 +208,28 @@ impl Mux {
     }
 
     pub(crate) async fn request(&self, out: Outgoing, watch: Watch) -> Result<Response, LinkError> {
+        match self.reply(out, watch, None).await? {
+            Reply::Whole(response) => Ok(response),
+            Reply::Large(_) => Err(LinkError::TooLarge),
+        }
+    }
+
+    /// As [`Mux::request`]; a large result may be given while it arrives, if `arriving` says so and that
+    /// it is read at once: the others of the channel wait meanwhile.
+    pub(crate) async fn reply(
+        &self,
+        out: Outgoing,
+        watch: Watch,
+        arriving: Option<MayArrive>,
+    ) -> Result<Reply, LinkError> {
         let (reply, answer) = oneshot::channel();
+        let arriving = arriving.filter(|arriving| arriving.at_once);
         self.shared.register(
             out.id,
             Pending {
                 reply,
                 watch,
+                arriving: arriving.map(|arriving| arriving.method),
                 sent: false,
             },
         )?;
@@ -379,7 +398,7 @@ impl Shared {
         attribute(calls, given_up, legacy.relay.as_ref(), request)
     }
 
-    fn answer(&self, id: u64, answer: Result<Response, LinkError>) {
+    fn answer(&self, id: u64, answer: Result<Reply, LinkError>) {
         let mut state = self.state.lock();
         let pending = state.pending.remove(&id);
         let given_up = state.given_up.remove(&id).is_some();

@@ -5,76 +5,141 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::Body as _;
+use tokio::sync::mpsc;
+
+use std::future::poll_fn;
+
+use switchboard_protocol::envelope::Response;
+use switchboard_protocol::method::Method;
+use switchboard_protocol::passage::Refusal;
 
 use super::LinkError;
 use super::pool::ResponseBody;
 use super::sse::Tail;
 
-/// The rest of a response: that of a body, or of an event.
-pub(crate) struct Rest {
-    body: ResponseBody,
-    /// How the event goes on that it is in, if it is in one.
-    event: Option<Box<Tail>>,
+/// A large response that can be handed on while it arrives.
+pub(crate) struct Large {
+    /// What was read of it.
+    pub(crate) beginning: Bytes,
+    /// What follows.
+    pub(crate) rest: Rest,
+    /// The id of the request that it has to answer.
+    pub(crate) id: u64,
+    /// The method of that.
+    pub(crate) method: Method,
+    /// The most bytes that it may have.
+    pub(crate) max_message: usize,
 }
+
+impl Large {
+    /// All of it, for where it cannot be handed on before.
+    pub(crate) async fn whole(mut self) -> Result<Response, LinkError> {
+        let mut read = BytesMut::from(&self.beginning[..]);
+        self.beginning.clear();
+        loop {
+            let (chunk, is_last) = poll_fn(|context| self.rest.poll_chunk(context)).await?;
+            let chunk = chunk.unwrap_or_default();
+            if read.len() + chunk.len() > self.max_message {
+                return Err(LinkError::TooLarge);
+            }
+            read.extend_from_slice(&chunk);
+            if is_last {
+                break;
+            }
+        }
+        let response = Response::parse(read.freeze())
+            .map_err(|error| LinkError::Invalid(error.to_string()))?;
+        match response.id_number() == Some(self.id) {
+            true => Ok(response),
+            false => Err(Refusal::OtherId.into()),
+        }
+    }
+}
+
+/// The rest of a response.
+pub(crate) enum Rest {
+    /// That of a body.
+    Body(ResponseBody),
+    /// That of an event in a stream.
+    Event(ResponseBody, Box<Tail>),
+    /// That of a message on a channel which calls share, as its reader gives it.
+    Message(mpsc::Receiver<Part>),
+}
+
+/// A part of a message, and whether it is the last.
+pub(crate) type Part = (Bytes, bool);
 
 /// The next chunk, if there is one, and whether it is the last.
 pub(crate) type Chunk = (Option<Bytes>, bool);
 
 impl Rest {
-    pub(crate) fn of_body(body: ResponseBody) -> Self {
-        Self { body, event: None }
-    }
-
-    pub(crate) fn of_event(body: ResponseBody, event: Tail) -> Self {
-        let event = Some(Box::new(event));
-        Self { body, event }
-    }
-
     pub(crate) fn poll_chunk(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Result<Chunk, LinkError>> {
-        let broken = |text: &str| Poll::Ready(Err(LinkError::Lost(text.to_owned())));
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let chunk = match frame {
-            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-            Some(Err(_)) => return broken("the connection broke in the middle of the answer"),
-            None if self.event.is_some() => {
-                return broken("the stream ended in the middle of the answer");
-            }
-            None => return Poll::Ready(Ok((None, true))),
-        };
-        let Some(event) = &mut self.event else {
-            return Poll::Ready(Ok((Some(chunk), self.body.is_end_stream())));
-        };
-        let data = event.read(chunk);
-        Poll::Ready(Ok((Some(data), event.has_ended())))
+        Poll::Ready(match self {
+            Self::Body(body) => match ready!(poll_data(body, context))? {
+                Some(data) => Ok((Some(data), body.is_end_stream())),
+                None => Ok((None, true)),
+            },
+            Self::Event(body, event) => match ready!(poll_data(body, context))? {
+                Some(data) => {
+                    let data = event.read(data);
+                    Ok((Some(data), event.has_ended()))
+                }
+                None => Err(broke("the stream ended in the middle of the answer")),
+            },
+            Self::Message(parts) => match ready!(parts.poll_recv(context)) {
+                Some((part, is_last)) => Ok((Some(part), is_last)),
+                None => Err(broke("the channel ended in the middle of the answer")),
+            },
+        })
     }
 
     /// How many bytes are to come, if that is known, and nobody else uses the connection that they come
     /// on.
     pub(crate) fn length_on_own_connection(&self) -> Option<u64> {
-        let is_own = self.event.is_none() && self.body.has_own_connection();
-        is_own.then(|| self.body.size_hint().exact()).flatten()
+        match self {
+            Self::Body(body) if body.has_own_connection() => body.size_hint().exact(),
+            _ => None,
+        }
     }
 
     /// Whether nothing is there of it right now.
     pub(crate) fn is_waited_for(&mut self) -> bool {
         let mut context = Context::from_waker(std::task::Waker::noop());
-        Pin::new(&mut self.body)
-            .poll_frame(&mut context)
-            .is_pending()
+        match self {
+            Self::Body(body) | Self::Event(body, _) => {
+                Pin::new(body).poll_frame(&mut context).is_pending()
+            }
+            Self::Message(parts) => parts.is_empty() && !parts.is_closed(),
+        }
     }
 
-    /// Whether its event is in a stream that has not ended.
-    pub(crate) fn is_in_stream(&self) -> bool {
-        self.event.is_some() && !self.body.is_end_stream()
+    /// The stream that its event is in, if that has not ended: who reads on to its end lets its connection
+    /// be used again.
+    pub(crate) fn into_open_stream(self) -> Option<ResponseBody> {
+        match self {
+            Self::Event(body, _) if !body.is_end_stream() => Some(body),
+            _ => None,
+        }
     }
+}
 
-    /// Waits for the end of the stream, so that its connection is used again.
-    pub(crate) async fn reach_end(self) {
-        self.body.reach_end().await;
-    }
+/// What comes next of a body: `None` at its end.
+fn poll_data(
+    body: &mut ResponseBody,
+    context: &mut Context<'_>,
+) -> Poll<Result<Option<Bytes>, LinkError>> {
+    Poll::Ready(match ready!(Pin::new(body).poll_frame(context)) {
+        Some(Ok(frame)) => Ok(Some(frame.into_data().unwrap_or_default())),
+        Some(Err(_)) => Err(broke("the connection broke in the middle of the answer")),
+        None => Ok(None),
+    })
+}
+
+fn broke(why: &str) -> LinkError {
+    LinkError::Lost(why.to_owned())
 }
 
 /// Data in one piece, mostly without a copy.

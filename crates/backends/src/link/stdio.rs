@@ -1,14 +1,16 @@
 //! Local processes: newline-delimited JSON over their pipes (specification:
 //! `basic/transports/stdio`).
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use rustix::io::ioctl_fionread;
 use std::sync::Arc;
 use std::time::Duration;
+use switchboard_protocol::passage::MAX_HELD;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 
 use super::inbox::Inbox;
 use super::mux::{Incoming, MessageReader, MessageWriter, Mux, WriteError};
+use super::rest::Part;
 use crate::process::roster::RosterEntry;
 use crate::process::stderr::Stderr;
 use crate::process::{self, Process, Program, Supervisor};
@@ -17,9 +19,9 @@ use crate::process::{self, Process, Program, Supervisor};
 const KEPT: usize = 4096;
 /// How much is made room for at a time.
 const PIECE: usize = 16 * 1024;
-/// How much of an oversize line is read at a time, besides what is kept: what a pipe holds.
-const THROWN_PIECE: usize = 64 * 1024;
-/// A line of which more than this was thrown away has no end: the process is given up. So much
+/// How much of a line is read at a time that is thrown or given away: what a pipe holds.
+const LONG_PIECE: usize = 64 * 1024;
+/// A line of which more than this was thrown or given away has no end: the process is given up. So much
 /// takes a few seconds, in which nothing else that the process says can be heard.
 const ENDLESS: u64 = 2 * 1024 * 1024 * 1024;
 
@@ -112,7 +114,9 @@ pub(crate) struct LineReader<R> {
     limit: usize,
     /// The head of the oversize line that is being thrown away.
     oversize: Option<Bytes>,
-    /// How much of it was thrown away.
+    /// Whether the beginning of the line was given away once.
+    begun: bool,
+    /// How much of the line was thrown or given away.
     thrown: u64,
     /// How much is thrown away of a line before the process is given up.
     endless: u64,
@@ -126,6 +130,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
             searched: 0,
             limit,
             oversize: None,
+            begun: false,
             thrown: 0,
             endless: ENDLESS,
         }
@@ -138,6 +143,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
             self.searched = 0;
             line.truncate(line.len() - 1);
             let line = line.freeze();
+            self.begun = false;
             self.thrown = 0;
             return Some(match self.oversize.take() {
                 Some(head) => Incoming::Oversize {
@@ -158,8 +164,8 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
             let extra = self.buffer.len() - KEPT;
             self.thrown += extra as u64;
             // The room of the whole limit is needed no longer, and few messages ever need it.
-            if self.buffer.capacity() > KEPT + 2 * THROWN_PIECE {
-                let mut kept = BytesMut::with_capacity(KEPT + THROWN_PIECE);
+            if self.buffer.capacity() > KEPT + 2 * LONG_PIECE {
+                let mut kept = BytesMut::with_capacity(KEPT + LONG_PIECE);
                 kept.extend_from_slice(&self.buffer[extra..]);
                 self.buffer = kept;
             } else {
@@ -170,6 +176,19 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
             self.searched = self.buffer.len();
         }
         None
+    }
+
+    /// Reads more, into room for at least so many bytes; `false` when the peer closed the channel.
+    async fn fill(&mut self, room: usize) -> Result<bool, String> {
+        if self.thrown > self.endless {
+            return Err("the server writes a line without end".to_owned());
+        }
+        self.buffer.reserve(room);
+        match self.input.read_buf(&mut self.buffer).await {
+            Ok(0) => Ok(false),
+            Ok(_) => Ok(true),
+            Err(_) => Err("the server's output broke".to_owned()),
+        }
     }
 
     fn ends(line: &Bytes) -> Incoming {
@@ -201,16 +220,41 @@ impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
                     tail: None,
                 }));
             }
-            if self.thrown > self.endless {
-                return Err("the server writes a line without end".to_owned());
+            if !self.begun && self.oversize.is_none() && self.buffer.len() > MAX_HELD {
+                self.begun = true;
+                self.searched = 0;
+                return Ok(Some(Incoming::Begun {
+                    beginning: self.buffer.split().freeze(),
+                    limit: self.limit,
+                }));
             }
-            self.buffer.reserve(PIECE);
-            match self.input.read_buf(&mut self.buffer).await {
-                Ok(0) => return Ok(None),
-                Ok(_) => {}
-                Err(_) => return Err("the server's output broke".to_owned()),
+            if !self.fill(PIECE).await? {
+                return Ok(None);
             }
         }
+    }
+
+    async fn read_part(&mut self) -> Result<Option<Part>, String> {
+        if self.buffer.is_empty() && !self.fill(LONG_PIECE).await? {
+            return Ok(None);
+        }
+        let end = memchr::memchr(b'\n', &self.buffer);
+        let part = self.buffer.split_to(end.unwrap_or(self.buffer.len()));
+        self.thrown += part.len() as u64;
+        if end.is_some() {
+            self.buffer.advance(1);
+            self.begun = false;
+            self.thrown = 0;
+        }
+        Ok(Some((part.freeze(), end.is_some())))
+    }
+
+    fn take_back(&mut self, beginning: Bytes) {
+        let rest = std::mem::take(&mut self.buffer);
+        // Nobody else has it, so nothing is copied.
+        self.buffer = BytesMut::from(beginning);
+        self.buffer.unsplit(rest);
+        self.searched = self.buffer.len();
     }
 }
 

@@ -9,6 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Failed, Next, Open, ParkedCall};
+use crate::exchange::Begun;
+use crate::legacy::exchange::{Answered, give};
 use crate::legacy::pool::Lease;
 use crate::link::LinkError;
 
@@ -19,6 +21,8 @@ pub(crate) trait Held: Send + 'static {
     fn answered(self);
     /// The session is of no more use.
     fn retire(self);
+    /// A result is still arriving, and holds it from now on.
+    fn go_with(self, begun: &mut Begun);
 }
 
 impl Held for Lease {
@@ -28,6 +32,10 @@ impl Held for Lease {
 
     fn retire(self) {
         Self::retire(self);
+    }
+
+    fn go_with(self, begun: &mut Begun) {
+        give(self, begun);
     }
 }
 
@@ -42,7 +50,7 @@ pub(crate) async fn own<L, E, T, F>(
     tasks: TaskTracker,
 ) where
     L: Held,
-    E: Future<Output = Result<Response, LinkError>>,
+    E: Future<Output = Result<Answered, LinkError>>,
     T: Fn(Bytes) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), LinkError>> + Send,
 {
@@ -70,7 +78,14 @@ pub(crate) async fn own<L, E, T, F>(
     drop(exchange);
     let owes_others = call.may_owe_others() && !matches!(end, End::Lost(_));
     let remembered = match end {
-        End::Answered(answer) => answered(call, lease, *answer, &tell).await,
+        End::Answered(answer) => match *answer {
+            Ok(Answered::Large(begun)) => {
+                hand_over(call, lease, begun, &tell).await;
+                None
+            }
+            Ok(Answered::Whole(response)) => answered(call, lease, Ok(response), &tell).await,
+            Err(error) => answered(call, lease, Err(error), &tell).await,
+        },
         End::Lost(error) => {
             lease.retire();
             call.finish(&Err(Failed::Link(error)))
@@ -101,7 +116,7 @@ pub(crate) async fn own<L, E, T, F>(
 }
 
 enum End {
-    Answered(Box<Result<Response, LinkError>>),
+    Answered(Box<Result<Answered, LinkError>>),
     Lost(LinkError),
     GivenUp,
 }
@@ -140,6 +155,19 @@ where
     leave(call, open.into_iter(), tell).await;
     lease.answered();
     remembered
+}
+
+/// Gives a result that is still arriving to whoever waits, and the session with it.
+async fn hand_over<L, T, F>(call: &ParkedCall, lease: L, mut begun: Box<Begun>, tell: &Arc<T>)
+where
+    L: Held,
+    T: Fn(Bytes) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), LinkError>> + Send,
+{
+    let open = call.close();
+    lease.go_with(&mut begun);
+    call.hand_over(begun);
+    leave(call, open.into_iter(), tell).await;
 }
 
 /// Tells the server what its questions are answered, until the call is over.

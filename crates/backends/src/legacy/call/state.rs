@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::heard::Heard;
 use super::{Ended, Failed};
+use crate::legacy::exchange::Answered;
 use crate::legacy::parked::{Charge, Place};
 use crate::legacy::questions::{self, Key};
 use crate::link::LinkError;
@@ -82,7 +83,7 @@ pub(super) enum Kept {
 
 pub(super) struct WaitingLeg {
     pub(super) number: u64,
-    pub(super) sender: oneshot::Sender<Ended>,
+    pub(super) sender: oneshot::Sender<Result<Answered, Failed>>,
 }
 
 impl State {

@@ -52,6 +52,10 @@ impl Held for Lease {
     fn retire(self) {
         *self.0.lock() = "retired";
     }
+
+    fn go_with(self, _: &mut Begun) {
+        self.answered();
+    }
 }
 
 impl Drop for Lease {
@@ -187,7 +191,7 @@ impl Gateway {
         let out = Outgoing::for_test(id);
         let watch = Watch::of_parked(Arc::clone(&parked));
         let (mux, channel) = (server.mux.clone(), server.mux.clone());
-        let exchange = async move || mux.request(out, watch).await;
+        let exchange = async move || mux.request(out, watch).await.map(Answered::Whole);
         let tell = move |message| {
             let mux = channel.clone();
             async move { mux.notify(message).await }
@@ -271,7 +275,7 @@ fn result(ended: Ended) -> Value {
 
 /// What was asked, and the state to come back with.
 async fn asked(leg: Leg) -> (BTreeMap<String, Value>, String) {
-    let result = result(leg.ended().await);
+    let result = result(leg.whole().await);
     assert_eq!(result["resultType"], "input_required", "{result}");
     let requests = result["inputRequests"].as_object().expect("requests");
     (

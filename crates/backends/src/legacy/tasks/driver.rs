@@ -18,8 +18,9 @@ use super::said::Said;
 use super::{MAX_SAID, about};
 use crate::endpoint::Inner;
 use crate::exchange::AttemptSpan;
-use crate::legacy::attempt::{exchange, park};
+use crate::legacy::attempt::park;
 use crate::legacy::call::{Ended, Failed, Resumed};
+use crate::legacy::exchange::Exchange;
 use crate::legacy::parked::Ticket;
 use crate::legacy::pool::Lease;
 use crate::link::LinkError;
@@ -43,8 +44,15 @@ pub(in crate::legacy) async fn create(
     let (out, span) = inner.outgoing(call, rewrite, parent, &connection);
     let out = as_task(out, parameters);
     let (watch, elsewhere) = (Watch::of(call, out.id), Watch::logs_of(call, out.id));
-    let made = exchange(&connection, call.log_level, out, span, watch, elsewhere).await;
-    let made = match made {
+    let exchange = Exchange {
+        log_level: call.log_level,
+        out,
+        span,
+        watch,
+        elsewhere,
+        arriving: None,
+    };
+    let made = match exchange.run_to_end(&connection).await {
         Ok(made) => made,
         Err(error) => {
             if connection.wire.lost_by(&error) {
@@ -113,11 +121,12 @@ async fn until_ended(inner: &Arc<Inner>, mut call: Call, lease: Lease, task: &Ta
     // What belongs to the request that made the task ended with it.
     call.sink = None;
     call.log_level = None;
-    let (parked, mut leg) = park(inner, &call, lease, out, AttemptSpan::none(), false);
+    let span = AttemptSpan::none();
+    let (parked, mut leg) = park(inner, &call, lease, out, span, false, None);
     // The request may be large, and the task may live for a day.
     drop(call);
     loop {
-        let response = leg.ended().await?;
+        let response = leg.whole().await?;
         let Some((round, requests)) = asked(&response) else {
             return Ok(response);
         };

@@ -8,10 +8,10 @@ use switchboard_protocol::passage::{MAX_HELD, may_pass};
 use switchboard_telemetry::IgnoredMessage;
 use tokio::time::timeout;
 
-use super::resume::Resumption;
-use super::{HttpLink, Large, NO_REQUEST, method_of};
+use super::resume::{Resumption, may_resume};
+use super::{HttpLink, NO_REQUEST, method_of};
 use crate::link::pool::ResponseBody;
-use crate::link::rest::Rest;
+use crate::link::rest::{Large, Rest};
 use crate::link::sse::Decoder;
 use crate::link::watch::{Asked, Hear};
 use crate::link::{LinkError, MayArrive, Reply, Wire, refuse_request};
@@ -54,12 +54,13 @@ impl HttpLink {
                 }
             }
             if let Some(method) = arriving.and_then(|arriving| method_of(arriving, &body))
+                && !may_resume(wire, &events)
                 && let Some((beginning, tail)) = events.large(MAX_HELD)
             {
                 if let Ok(true) = may_pass(&beginning, id, method) {
                     return Ok(Reply::Large(Large {
                         beginning,
-                        rest: Rest::of_event(body, tail),
+                        rest: Rest::Event(body, Box::new(tail)),
                         id,
                         method,
                         max_message: self.inner.bounds.max_message,

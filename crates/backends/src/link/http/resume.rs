@@ -29,19 +29,24 @@ pub(super) struct Resumption {
     after: Option<Bytes>,
 }
 
+/// Whether a stream can be taken up again, should it break now.
+///
+/// A modern server's never can: closing it cancels (2026-07-28
+/// `basic/transports/streamable-http`).
+pub(super) fn may_resume(wire: &Wire, events: &Decoder) -> bool {
+    !wire.version.is_modern() && events.last_id().is_some()
+}
+
 impl Resumption {
     /// Waits as long as the server wants, then asks for what comes after the last event. None where
-    /// the stream has no ids, the server refuses, or nothing came of it too often.
-    ///
-    /// A modern server's stream is never taken up: closing it cancels (2026-07-28
-    /// `basic/transports/streamable-http`).
+    /// that cannot be, the server refuses, or nothing came of it too often.
     pub(super) async fn resume(
         &mut self,
         link: &HttpLink,
         wire: &Wire,
         events: &mut Decoder,
     ) -> Option<ResponseBody> {
-        if wire.version.is_modern() {
+        if !may_resume(wire, events) {
             return None;
         }
         loop {

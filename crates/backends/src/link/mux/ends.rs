@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::link::LinkError;
+use crate::link::rest::Part;
 
 /// Where messages are written.
 pub(crate) trait MessageWriter: Send + 'static {
@@ -36,12 +37,29 @@ pub(crate) trait MessageReader: Send + 'static {
 
     /// The next message; `None` when the peer closed the channel.
     fn read(&mut self) -> impl Future<Output = Result<Option<Incoming>, String>> + Send;
+
+    /// What follows of a message that has [begun](Incoming::Begun); `None` when the peer closed the
+    /// channel.
+    fn read_part(&mut self) -> impl Future<Output = Result<Option<Part>, String>> + Send {
+        async { Ok(None) }
+    }
+
+    /// Takes back the beginning of a message, so that [`read`](Self::read) gives it whole.
+    fn take_back(&mut self, _beginning: Bytes) {}
 }
 
 /// What a reader found.
 pub(crate) enum Incoming {
     /// Something that is to be a message.
     Message(Bytes),
+    /// The beginning of a long one. It goes on with [`MessageReader::read_part`], unless it is
+    /// [taken back](MessageReader::take_back).
+    Begun {
+        /// What was read of it.
+        beginning: Bytes,
+        /// The most bytes that it may have.
+        limit: usize,
+    },
     /// A message larger than the limit, thrown away but for its ends, which may tell whose it was.
     Oversize {
         /// The first bytes.

@@ -5,12 +5,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchboard_protocol::envelope::{Envelope, EnvelopeError, Message};
 use switchboard_protocol::json::JsonError;
+use switchboard_protocol::passage::may_pass;
 use switchboard_telemetry::IgnoredMessage;
+use tokio::sync::mpsc;
 
 use super::ends::{Incoming, MessageReader};
 use super::{End, Mux, Outbound, Shared};
+use crate::link::rest::{Large, Part, Rest};
 use crate::link::watch::{Asked, Hear, deliver_to_only};
-use crate::link::{LinkError, refuse_request};
+use crate::link::{LinkError, Reply, refuse_request};
+
+/// How many parts of a message wait for who takes them.
+const PARTS: usize = 4;
+const CLOSED: &str = "the server closed its output";
 
 /// Reads until the channel ends, and says whose doing that is.
 pub(super) async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader: R) -> End {
@@ -19,6 +26,16 @@ pub(super) async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader:
     loop {
         match reader.read().await {
             Ok(Some(Incoming::Message(raw))) => shared.receive(raw),
+            Ok(Some(Incoming::Begun { beginning, limit })) => {
+                match shared.begin(&beginning, limit) {
+                    Some(parts) => {
+                        if let Err(end) = hand_on(&mut reader, parts).await {
+                            return end;
+                        }
+                    }
+                    None => reader.take_back(beginning),
+                }
+            }
             Ok(Some(Incoming::Oversize { head, tail: None })) => {
                 shared.inbox.ignored(IgnoredMessage::Oversize);
                 begun = Some(shared.oversize(&head, b""));
@@ -35,17 +52,55 @@ pub(super) async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader:
                     shared.oversize(&head, &tail);
                 }
             }
-            Ok(None) => return End::Seen("the server closed its output"),
+            Ok(None) => return End::Seen(CLOSED),
             Err(reason) => return End::Made(reason),
         }
     }
 }
 
+/// Hands the rest of a message on, to its end. While it is taken nothing else is read of the channel; as
+/// soon as nobody takes it any more, what is left of it is dropped.
+async fn hand_on<R: MessageReader>(reader: &mut R, parts: mpsc::Sender<Part>) -> Result<(), End> {
+    loop {
+        let part = reader.read_part().await.map_err(End::Made)?;
+        let part = part.ok_or(End::Seen(CLOSED))?;
+        let is_last = part.1;
+        let _ = parts.send(part).await;
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
 impl Shared {
+    /// Gives the beginning of a message to the request that it answers, if that takes a result which is
+    /// still arriving: where the rest of it goes.
+    ///
+    /// A message that does not begin with its id may be the late answer to a call that was given up, so it
+    /// is not judged before its end.
+    fn begin(&self, beginning: &Bytes, limit: usize) -> Option<mpsc::Sender<Part>> {
+        let id = owner_of(before_result(beginning), b"")?;
+        let method = self.state.lock().pending.get(&id)?.arriving?;
+        if may_pass(beginning, id, method) != Ok(true) {
+            return None;
+        }
+        let pending = self.state.lock().pending.remove(&id)?;
+        let (parts, rest) = mpsc::channel(PARTS);
+        let large = Large {
+            beginning: beginning.clone(),
+            rest: Rest::Message(rest),
+            id,
+            method,
+            max_message: limit,
+        };
+        let _ = pending.reply.send(Ok(Reply::Large(large)));
+        Some(parts)
+    }
+
     fn receive(self: &Arc<Self>, raw: Bytes) {
         match Message::parse(raw) {
             Ok(Message::Response(response)) => match response.id_number() {
-                Some(id) => self.answer(id, Ok(response)),
+                Some(id) => self.answer(id, Ok(Reply::Whole(response))),
                 None => self.inbox.ignored(IgnoredMessage::UnknownId),
             },
             Ok(Message::Request(request)) if request.is_request() => self.asked(&request),

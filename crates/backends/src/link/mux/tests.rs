@@ -10,6 +10,8 @@ use super::super::stdio::LineReader;
 use super::super::{WRITE_DEADLINE, next_id};
 use super::*;
 
+mod large;
+
 const MAX_LINE: usize = 8 * 1024;
 const ROOMY: usize = 1024 * 1024;
 /// A pipe that holds less than any request.
@@ -57,12 +59,21 @@ impl Channel {
         O: FnOnce(CancellationToken) -> F,
         F: Future<Output = Option<String>> + Send + 'static,
     {
+        Self::of_lines(MAX_LINE, room, owned)
+    }
+
+    /// A channel whose lines to the gateway are at most so long.
+    fn of_lines<O, F>(max_line: usize, room: usize, owned: O) -> Self
+    where
+        O: FnOnce(CancellationToken) -> F,
+        F: Future<Output = Option<String>> + Send + 'static,
+    {
         let (to_peer, input) = duplex(room);
         let (output, from_peer) = duplex(ROOMY);
         let metrics = Metrics::new().expect("metrics");
         let tasks = TaskTracker::new();
         let inbox = Arc::new(Inbox::new(metrics.backend("b"), tasks.clone()));
-        let reader = LineReader::new(from_peer, MAX_LINE);
+        let reader = LineReader::new(from_peer, max_line);
         let mux = Mux::start(reader, PipeWriter(to_peer), inbox, owned);
         let peer = Peer {
             input: BufReader::new(input).lines(),

@@ -69,6 +69,7 @@ async fn read(pieces: &[&[u8]]) -> (Vec<Found>, Result<(), String>) {
                 head: head.to_vec(),
                 tail: tail[tail.len() - KEPT..].to_vec(),
             }),
+            Ok(Some(Incoming::Begun { .. })) => panic!("longer than the limit"),
         }
     }
 }
@@ -163,7 +164,7 @@ async fn a_line_without_end_is_given_up_in_bounded_memory() {
     ));
     let error = reader.read().await.err().expect("given up");
     assert_eq!(error, "the server writes a line without end");
-    assert!(reader.buffer.capacity() <= KEPT + 2 * THROWN_PIECE);
+    assert!(reader.buffer.capacity() <= KEPT + 2 * LONG_PIECE);
 }
 
 #[tokio::test]
@@ -172,13 +173,63 @@ async fn the_room_of_an_oversize_line_is_given_back() {
     let input = tokio::io::repeat(b'x').take(64 * limit as u64);
     let input = input.chain(&b"\n{}\n"[..]);
     let mut reader = LineReader::new(input, limit);
+    let Ok(Some(Incoming::Begun { beginning, .. })) = reader.read().await else {
+        panic!("no beginning");
+    };
+    reader.take_back(beginning);
     for _ in 0..2 {
         let oversize = reader.read().await;
         assert!(matches!(oversize, Ok(Some(Incoming::Oversize { .. }))));
-        assert!(reader.buffer.capacity() <= KEPT + 2 * THROWN_PIECE);
+        assert!(reader.buffer.capacity() <= KEPT + 2 * LONG_PIECE);
     }
     let next = reader.read().await;
     assert!(matches!(next, Ok(Some(Incoming::Message(line))) if line == "{}"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_long_line_is_the_same_in_parts_and_whole(
+        lengths in proptest::collection::vec(0_usize..3 * MAX_HELD, 1..5),
+        piece in 1_usize..2 * MAX_HELD,
+        taken_back in proptest::collection::vec(any::<bool>(), 5),
+    ) {
+        let lines: Vec<String> = lengths.iter().map(|length| format!("{{{}}}", "x".repeat(*length))).collect();
+        let text = lines.join("\n") + "\n";
+        let pieces = text.as_bytes().chunks(piece).map(<[u8]>::to_vec).collect();
+        let mut reader = LineReader::new(Pieces(pieces), 4 * MAX_HELD);
+        let mut taken_back = taken_back.into_iter();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let found = runtime.block_on(async {
+            let mut found = Vec::new();
+            while let Some(incoming) = reader.read().await.expect("sound") {
+                match incoming {
+                    Incoming::Message(line) => found.push(line.to_vec()),
+                    Incoming::Begun { beginning, limit } => {
+                        assert_eq!(limit, 4 * MAX_HELD);
+                        assert!(beginning.len() > MAX_HELD);
+                        if taken_back.next() == Some(true) {
+                            reader.take_back(beginning);
+                            continue;
+                        }
+                        let mut line = beginning.to_vec();
+                        loop {
+                            let (part, is_last) = reader.read_part().await.expect("sound").expect("its end");
+                            line.extend_from_slice(&part);
+                            if is_last {
+                                break;
+                            }
+                        }
+                        found.push(line);
+                    }
+                    Incoming::Oversize { .. } => panic!("within the limit"),
+                }
+            }
+            found
+        });
+        let lines: Vec<Vec<u8>> = lines.into_iter().map(String::into_bytes).collect();
+        prop_assert_eq!(found, lines);
+    }
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ async fn a_question_is_answered_by_the_next_request() {
         json!({"jsonrpc": "2.0", "id": "r1", "result": accept("x")})
     );
     server.answers(&id).await;
-    assert_eq!(result(leg.ended().await), json!({"content": []}));
+    assert_eq!(result(leg.whole().await), json!({"content": []}));
     assert_eq!(server.session_is(), "answered");
     assert!(server.hears_nothing().await);
     gateway.ends().await;
@@ -72,7 +72,7 @@ async fn the_same_answers_again_get_the_same_outcome_and_others_none() {
     assert_eq!(result(*again)["requestState"], *second);
     let leg = gateway.come_back(&second, &json!({"q2": accept("y")}));
     server.answers(&id).await;
-    let outcome = result(leg.ended().await);
+    let outcome = result(leg.whole().await);
     tokio::time::advance(TIMEOUT - Duration::from_secs(1)).await;
     let Ok(Resumed::Ended(again)) = gateway.resume(
         &second,
@@ -201,7 +201,7 @@ async fn an_answer_to_a_withdrawn_question_is_dropped() {
     assert_eq!(server.hears().await["id"], 1);
     assert!(server.hears_nothing().await);
     server.answers(&id).await;
-    assert_eq!(result(leg.ended().await), json!({"content": []}));
+    assert_eq!(result(leg.whole().await), json!({"content": []}));
     gateway.ends().await;
 }
 
@@ -231,7 +231,7 @@ async fn what_the_client_did_not_declare_is_refused_at_once() {
         .await;
     assert_eq!(server.hears().await["result"], json!({}));
     server.answers(&id).await;
-    assert_eq!(result(leg.ended().await), json!({"content": []}));
+    assert_eq!(result(leg.whole().await), json!({"content": []}));
     // After its answer it can ask nobody.
     server.asks(7).await;
     assert_eq!(

@@ -28,7 +28,7 @@ async fn a_question_that_may_be_for_another_call_is_for_none() {
         code::METHOD_NOT_FOUND
     );
     server.answers(&id).await;
-    assert_eq!(result(second.ended().await), json!({"content": []}));
+    assert_eq!(result(second.whole().await), json!({"content": []}));
     gateway.ends().await;
 }
 
@@ -72,8 +72,8 @@ async fn a_session_of_one_client_asks_a_call_of_its_or_the_client() {
     let (second, _) = gateway.call(&mut server).await;
     server.asks("inside").await;
     let result = tokio::select! {
-        ended = first.ended() => result(ended),
-        ended = second.ended() => result(ended),
+        ended = first.whole() => result(ended),
+        ended = second.whole() => result(ended),
     };
     assert!(result["inputRequests"]["q1"].is_object(), "{result}");
     server
@@ -101,7 +101,7 @@ async fn a_question_outlives_the_call_that_it_may_not_be_of() {
     server.asks("of either").await;
     for (leg, id) in calls {
         server.answers(&id).await;
-        assert_eq!(result(leg.ended().await), json!({"content": []}));
+        assert_eq!(result(leg.whole().await), json!({"content": []}));
     }
     let answer = server.hears().await;
     assert_eq!(answer["id"], "of either");

@@ -18,7 +18,7 @@ async fn a_server_that_asks_forever_is_stopped() {
     server.asks("once more").await;
     assert_eq!(server.hears().await["error"]["code"], code::INTERNAL_ERROR);
     server.answers(&id).await;
-    assert_eq!(result(leg.ended().await), json!({"content": []}));
+    assert_eq!(result(leg.whole().await), json!({"content": []}));
     gateway.ends().await;
 }
 
@@ -32,7 +32,7 @@ async fn a_server_that_goes_on_asking_is_given_up() {
         // The same id again is refused at once.
         server.asks("kept").await;
     }
-    let Err(Failed::Call(CallError::Fault(fault))) = leg.ended().await else {
+    let Err(Failed::Call(CallError::Fault(fault))) = leg.whole().await else {
         panic!("it goes on");
     };
     assert_eq!(fault.reason, Reason::TooManyRounds);
@@ -53,7 +53,7 @@ async fn a_client_that_never_answers_is_asked_no_more() {
     assert_eq!(refusal["id"], 1);
     assert_eq!(refusal["error"]["code"], code::INTERNAL_ERROR);
     server.answers(&id).await;
-    assert_eq!(result(leg.ended().await), json!({"content": []}));
+    assert_eq!(result(leg.whole().await), json!({"content": []}));
     gateway.ends().await;
 }
 
@@ -106,7 +106,7 @@ async fn places_are_bounded_for_each_principal_and_for_all() {
             assert_eq!(server.hears().await["error"]["code"], code::INTERNAL_ERROR);
             // The call goes on without.
             server.answers(&id).await;
-            assert_eq!(result(leg.ended().await), json!({"content": []}));
+            assert_eq!(result(leg.whole().await), json!({"content": []}));
         } else {
             let (_, state) = asked(leg).await;
             let ticket = Ticket::parse(&state).expect("a ticket");

@@ -12,10 +12,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::link::LinkError;
+use switchboard_protocol::passage::MAX_HELD;
+
 use crate::link::http::HttpBounds;
 use crate::link::inbox::Inbox;
 use crate::link::watch::Watch;
+use crate::link::{LinkError, MayArrive, Reply};
 use crate::message;
 
 const ID: u64 = 7;
@@ -50,7 +52,7 @@ impl Server {
                 uri,
                 None,
                 Vec::new(),
-                HttpBounds::for_test(10_000),
+                HttpBounds::for_test(1_000_000),
                 Arc::new(inbox),
                 None,
             ),
@@ -96,6 +98,9 @@ async fn answer(mut peer: TcpStream, stream: &str, heads: &Mutex<Vec<String>>) {
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n{stream}"
     );
     peer.write_all(answer.as_bytes()).await.unwrap();
+    // One that is closed before all was read of it is reset.
+    peer.shutdown().await.unwrap();
+    while peer.read_buf(&mut read).await.is_ok_and(|read| read > 0) {}
 }
 
 #[tokio::test]
@@ -126,5 +131,65 @@ async fn a_stream_without_ids_or_of_a_modern_server_is_not_taken_up() {
         let error = server.call(version).await.unwrap_err();
         assert!(matches!(error, LinkError::Lost(_)), "{error:?}");
         assert_eq!(server.heads.lock().len(), 1);
+    }
+}
+
+/// The beginning of a stream, and that of a large answer on it.
+const BEGUN: [&str; 2] = [
+    "data: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"",
+    "\"}]}}\n\n",
+];
+
+#[tokio::test]
+async fn a_large_answer_is_handed_on_unless_its_stream_may_be_taken_up_again() {
+    let text = "x".repeat(2 * MAX_HELD);
+    let answer = |before: &str, length: usize| {
+        let text = [before, BEGUN[0], &text[..length], BEGUN[1]].concat();
+        &*text.leak()
+    };
+    let plain = answer("", 2 * MAX_HELD);
+    for (streams, version, is_handed_on) in [
+        (vec![plain], Version::LATEST_LEGACY, true),
+        (
+            vec![answer("id: a\ndata:\n\n", 2 * MAX_HELD)],
+            Version::LATEST,
+            true,
+        ),
+        (
+            vec![
+                // It breaks off in the middle.
+                answer("id: a\nretry: 0\ndata:\n\n", 2 * MAX_HELD)
+                    .split_at(MAX_HELD + 9999)
+                    .0,
+                plain,
+            ],
+            Version::LATEST_LEGACY,
+            false,
+        ),
+    ] {
+        let streams = streams.leak();
+        let server = Server::start(streams).await;
+        let wire = Wire {
+            version,
+            session: None,
+        };
+        let arriving = MayArrive {
+            method: switchboard_protocol::method::Method::ToolsCall,
+            at_once: true,
+        };
+        let out = message::own("tools/call", ID, "", "");
+        let reply = server.link.reply(&wire, out, Watch::deaf(), Some(arriving));
+        let response = match reply.await.expect("an answer") {
+            Reply::Large(large) => {
+                assert!(is_handed_on);
+                large.whole().await.expect("all of it")
+            }
+            Reply::Whole(response) => {
+                assert!(!is_handed_on);
+                response
+            }
+        };
+        assert!(response.raw.len() > 2 * MAX_HELD);
+        assert_eq!(server.resumed_after().len(), usize::from(!is_handed_on));
     }
 }
