@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use crate::features::Feature;
 use crate::servers::{Backend, Fleet};
 
+mod caps;
 mod everything;
 mod exceptions;
 mod features;

@@ -53,8 +53,11 @@ impl HttpLink {
                     Err(_) => self.inner.inbox.ignored(IgnoredMessage::Banner),
                 }
             }
-            if let Some(method) = arriving.and_then(|arriving| method_of(arriving, &body))
-                && !may_resume(wire, &events)
+            // One that could be taken up again is worth more than one that passes; a bound on what is held is
+            // worth more than either.
+            let arriving_now =
+                arriving.filter(|arriving| arriving.at_once || !may_resume(wire, &events));
+            if let Some(method) = arriving_now.and_then(|arriving| method_of(arriving, &body))
                 && let Some((beginning, tail)) = events.large(MAX_HELD)
             {
                 if let Ok(true) = may_pass(&beginning, id, method) {

@@ -148,24 +148,14 @@ async fn a_large_answer_is_handed_on_unless_its_stream_may_be_taken_up_again() {
         &*text.leak()
     };
     let plain = answer("", 2 * MAX_HELD);
-    for (streams, version, is_handed_on) in [
-        (vec![plain], Version::LATEST_LEGACY, true),
-        (
-            vec![answer("id: a\ndata:\n\n", 2 * MAX_HELD)],
-            Version::LATEST,
-            true,
-        ),
-        (
-            vec![
-                // It breaks off in the middle.
-                answer("id: a\nretry: 0\ndata:\n\n", 2 * MAX_HELD)
-                    .split_at(MAX_HELD + 9999)
-                    .0,
-                plain,
-            ],
-            Version::LATEST_LEGACY,
-            false,
-        ),
+    let resumable = answer("id: a\nretry: 0\ndata:\n\n", 2 * MAX_HELD);
+    // It breaks off in the middle.
+    let broken = resumable.split_at(MAX_HELD + 9999).0;
+    for (streams, version, at_once, is_handed_on) in [
+        (vec![plain], Version::LATEST_LEGACY, false, true),
+        (vec![resumable], Version::LATEST, false, true),
+        (vec![resumable], Version::LATEST_LEGACY, true, true),
+        (vec![broken, plain], Version::LATEST_LEGACY, false, false),
     ] {
         let streams = streams.leak();
         let server = Server::start(streams).await;
@@ -175,7 +165,7 @@ async fn a_large_answer_is_handed_on_unless_its_stream_may_be_taken_up_again() {
         };
         let arriving = MayArrive {
             method: switchboard_protocol::method::Method::ToolsCall,
-            at_once: true,
+            at_once,
         };
         let out = message::own("tools/call", ID, "", "");
         let reply = server.link.reply(&wire, out, Watch::deaf(), Some(arriving));
