@@ -185,7 +185,7 @@ const FORMATS: &[Format] = &[
     },
     Format {
         name: "redaction-name",
-        expected: "1 to 64 of the characters `a-z 0-9 _`",
+        expected: "1 to 64 of the characters `a-z 0-9 _`, neither `secret` nor the name of a type of tokens",
         check: redactions::check_pattern_name,
     },
     Format {
