@@ -12,6 +12,7 @@ use switchboard_policy::config as policy;
 use switchboard_policy::facade::{self as policy_facade, config as facade};
 use switchboard_policy::limits::config as limits;
 use switchboard_policy::redaction::{self, config as redactions};
+use switchboard_protocol::byte_size;
 use switchboard_telemetry::check_filter;
 
 /// A form of text.
@@ -37,6 +38,17 @@ pub(super) fn check_seconds(format: &str, seconds: f64) -> Result<(), String> {
         "access-lifetime" => duration::from_secs(seconds).and_then(facade::check_access_lifetime),
         "session-lifetime" => duration::from_secs(seconds).and_then(facade::check_session_lifetime),
         _ => Ok(()),
+    }
+}
+
+impl Format {
+    /// What was probably meant by a text that is wrong.
+    pub(super) fn meant(&self, text: &str) -> Option<String> {
+        let meant = match self.name {
+            "byte-size" | "entry-size" | "size" | "size-or-none" => byte_size::meant(text)?,
+            _ => return None,
+        };
+        (self.check)(&meant).is_ok().then_some(meant)
     }
 }
 
@@ -93,6 +105,11 @@ const FORMATS: &[Format] = &[
         name: "duration-to-an-hour",
         expected: "a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to an hour",
         check: |text| duration::parse(text).and_then(parked::check_timeout),
+    },
+    Format {
+        name: "entry-size",
+        expected: "a size such as `512KiB` or `10MiB`, or a number of bytes, from 1 to 64MiB",
+        check: |text| limits::parse_entry_size(text).map(drop),
     },
     Format {
         name: "header-name",
