@@ -60,9 +60,31 @@ pub fn written(bytes: u64) -> String {
     format!("{}{unit}", bytes / of)
 }
 
+/// A number of bytes as people read it: in the largest unit of 1024 that it reaches, to a tenth.
+#[must_use]
+pub fn shown(bytes: u64) -> String {
+    let reached = BINARY.iter().find(|(_, of)| bytes >= *of);
+    let (unit, of) = reached.unwrap_or(&("B", 1));
+    let tenths = (bytes as f64 / *of as f64 * 10.0).round() / 10.0;
+    format!("{tenths} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_shown_in_the_largest_unit_to_a_tenth() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1 << 30, "1 GiB"),
+            (3 << 29, "1.5 GiB"),
+            (2_000_000, "1.9 MiB"),
+        ] {
+            assert_eq!(shown(bytes), text);
+        }
+    }
 
     #[test]
     fn sizes_have_units_and_at_least_one_byte() {

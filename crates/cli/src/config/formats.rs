@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use switchboard_backends::config as backends;
-use switchboard_backends::config::{duration, parked};
+use switchboard_backends::config::{bytes, duration, parked};
 use switchboard_gateway::config as gateway;
 use switchboard_orchestrator::config as orchestrator;
 use switchboard_orchestrator::config::profiles;
@@ -45,7 +45,9 @@ impl Format {
     /// What was probably meant by a text that is wrong.
     pub(super) fn meant(&self, text: &str) -> Option<String> {
         let meant = match self.name {
-            "byte-size" | "entry-size" | "size" | "size-or-none" => byte_size::meant(text)?,
+            "byte-size" | "entry-size" | "message-size" | "size" | "size-or-none" => {
+                byte_size::meant(text)?
+            }
             _ => return None,
         };
         (self.check)(&meant).is_ok().then_some(meant)
@@ -142,6 +144,11 @@ const FORMATS: &[Format] = &[
         expected: "a level (`error`, `warn`, `info`, `debug`, `trace`, `off`) or a filter such as \
                    `info,switchboard_backends=debug`",
         check: check_filter,
+    },
+    Format {
+        name: "message-size",
+        expected: "a size such as `512KiB` or `16MiB`, or a number of bytes, at least 4096",
+        check: bytes::check_message_size,
     },
     Format {
         name: "name-and-port",
