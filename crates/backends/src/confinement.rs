@@ -12,11 +12,11 @@ use switchboard_init::lifeline::Limit;
 use switchboard_init::machine::{
     CgroupVersion, Controller, LANDLOCK_NETWORK, LANDLOCK_SCOPES, Machine,
 };
+use switchboard_protocol::byte_size;
 
 use crate::config::sandbox::{NetworkConfig, Tmp};
 use crate::config::{BackendConfig, LimitsConfig, SandboxConfig, TransportConfig};
 use crate::process::{variable, variable_names};
-use switchboard_protocol::byte_size;
 
 /// The first version of Landlock's interface that sees that a file is cut short.
 const LANDLOCK_TRUNCATE: u8 = 3;
