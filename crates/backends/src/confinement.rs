@@ -12,8 +12,8 @@ use switchboard_init::lifeline::Limit;
 use switchboard_init::machine::{
     CgroupVersion, Controller, LANDLOCK_NETWORK, LANDLOCK_SCOPES, Machine,
 };
+use switchboard_protocol::byte_size;
 
-use crate::config::limits::show_size;
 use crate::config::sandbox::{NetworkConfig, Tmp};
 use crate::config::{BackendConfig, LimitsConfig, SandboxConfig, TransportConfig};
 use crate::process::{variable, variable_names};
@@ -99,7 +99,7 @@ impl Plan {
                     "looked at each second".to_owned()
                 }
             };
-            self.add("limits.memory", show_size(memory), Ok(held));
+            self.add("limits.memory", byte_size::shown(memory), Ok(held));
         }
         if let Some(cores) = limits.cpu {
             let missing = || "no control group can be made here".to_owned();
@@ -125,7 +125,7 @@ impl Plan {
             self.add("limits.open_files", open_files.to_string(), rlimit());
         }
         if let Some(size) = limits.file_size {
-            self.add("limits.file_size", show_size(size), rlimit());
+            self.add("limits.file_size", byte_size::shown(size), rlimit());
         }
         self.confinement.open_files = limits.open_files;
         self.confinement.file_size = limits.file_size;

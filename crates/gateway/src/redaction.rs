@@ -9,7 +9,8 @@ use secrecy::ExposeSecret;
 use switchboard_backends::config::discovery::DiscoverySource;
 use switchboard_backends::config::oauth::{ClientProof, KeySource};
 use switchboard_backends::config::{BackendConfig, RedactionSwitch, TransportConfig};
-use switchboard_orchestrator::config::ConfigProblem;
+use switchboard_orchestrator::config::{ConfigProblem, path};
+use switchboard_policy::redaction::config::TokenTypes;
 use switchboard_policy::redaction::names::{is_plain_word, says_secret};
 use switchboard_policy::redaction::{
     Detector, LEAST_SECRET_BYTES, PlaceRedactor, RedactionObserver, Redactors, Secrets,
@@ -59,7 +60,31 @@ impl Config {
         }));
     }
 
-    /// The secrets of the configuration that are too short to be looked for, by key.
+    /// What the section `redaction` says to no effect.
+    pub fn idle_exceptions(&self) -> Option<ConfigProblem> {
+        let redaction = self.redaction.as_ref()?;
+        let idle = redaction.idle_exceptions();
+        if idle.is_empty() {
+            return None;
+        }
+        let message = match &redaction.tokens {
+            TokenTypes::None => "has no effect beside `tokens: false`, with which no tokens are looked for; expected \
+                                 `tokens: true` to look for all others, or no `except`"
+                .to_owned(),
+            _ => format!(
+                "has no effect for `{}`, which the list of `tokens` does not have; expected types that it has",
+                idle.join("`, `")
+            ),
+        };
+        Some(ConfigProblem {
+            path: path(&["redaction", "except"]),
+            other: Some(path(&["redaction", "tokens"])),
+            message,
+        })
+    }
+
+    /// The secrets of the configuration that are not looked for, by key: too short, plain words, or empty
+    /// where they are named to be looked for.
     pub fn secrets_left_out(&self) -> Vec<ConfigProblem> {
         self.secrets().left_out
     }
@@ -115,7 +140,13 @@ impl Config {
         }
         if let Some(redaction) = &self.redaction {
             for (index, value) in redaction.secrets.iter().enumerate() {
-                found.add(&["redaction", "secrets", &format!("[{index}]")], value);
+                let index = format!("[{index}]");
+                let path = ["redaction", "secrets", &index];
+                // Elsewhere what is empty is not there; here somebody counts on it.
+                if value.trim().is_empty() {
+                    found.leave_out(&path, IS_EMPTY.to_owned());
+                }
+                found.add(&path, value);
             }
         }
         found
@@ -125,6 +156,10 @@ impl Config {
 /// Of a secret in a setting, or the setting itself.
 const IS_PLAIN_WORD: &str = "a secret in it is a plain word, so it is not looked for in what comes back; name it in \
                              `redaction.secrets` if it is to be";
+
+/// Of an entry of `redaction.secrets`.
+const IS_EMPTY: &str =
+    "is empty, so nothing is looked for in what comes back; expected a value, or no such entry";
 
 impl Found {
     /// Adds what is a secret by its type.
@@ -333,7 +368,7 @@ mod tests {
                     "headers": { "Authorization": "Bearer header-token-7", "X-Team": "platform-team" },
                 },
             },
-            "redaction": { "tokens": false, "secrets": ["more-secret-8", "short"] },
+            "redaction": { "tokens": false, "secrets": ["more-secret-8", "short", "", " "] },
         }));
         for secret in [
             "kX9vQ2mT7pL4wR8zB1cN6yH3jF5dS0gA",
@@ -371,6 +406,8 @@ mod tests {
             "backends.local.env.DB_PASSWORD",
             "backends.local.env.SHORT_KEY",
             "redaction.secrets[1]",
+            "redaction.secrets[2]",
+            "redaction.secrets[3]",
         ];
         assert_eq!(keys, expected.map(|key| Some(key.to_owned())));
     }

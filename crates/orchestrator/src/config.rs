@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+pub mod bounds;
 pub mod chains;
 pub mod kept_results;
 pub mod profiles;

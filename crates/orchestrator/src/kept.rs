@@ -14,7 +14,7 @@ use arc_swap::ArcSwapOption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
-use switchboard_backends::config::limits::show_size;
+use switchboard_protocol::byte_size;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::delivery::STEP;
 use switchboard_protocol::policy::Target;
@@ -239,7 +239,7 @@ impl Kept {
             filling.grew().await?;
         }
         let (media_type, known) = (media_type.into(), known_media_type(media_type));
-        let shape = format!("{known} {}", show_size(filling.growing.len()));
+        let shape = format!("{known} {}", byte_size::shown(filling.growing.len()));
         filling.finish(Content::Binary(media_type), shape).await
     }
 

@@ -19,6 +19,7 @@ pub const ERROR_KEY: &str = "dev.switchboard/error";
 /// that a client called with `task`, and with what (2025-11-25: `basic/utilities/tasks`).
 pub const TASK_KEY: &str = "dev.switchboard/task";
 
+pub mod byte_size;
 pub mod call;
 pub mod canonical;
 pub mod capabilities;

@@ -5,13 +5,13 @@ use switchboard_testkit::client::Client;
 use switchboard_tests::example::Example;
 use switchboard_tests::manual;
 
-/// The gateway of the page, in front of this server as `logs` and `others`, and of one whose tool is a dump
-/// as `db`.
+/// The gateway of the page, with these servers behind its addresses: this one as `logs` and `wiki`, and one
+/// whose tool is a dump as `db`.
 async fn started(page: &str, server: &Scripted, dumps: &Scripted) -> Example {
     let [server, dumps] = [server, dumps].map(|it| json!({ "url": it.url() }));
-    let over = json!({ "backends": { "logs": server, "others": server, "db": dumps } });
+    let over = json!({ "backends": { "logs": server, "wiki": server, "db": dumps } });
     let gateway = Example::start(manual::blocks(page, "yaml")[0], over, &[]).await;
-    let tools = ["logs__t", "others__t", "db__dump"];
+    let tools = ["logs__t", "wiki__t", "db__dump"];
     gateway.wait_for(&gateway.client, &tools).await;
     gateway
 }
@@ -49,8 +49,8 @@ async fn what_is_larger_than_its_cap_is_cut_as_the_page_shows() {
         assert_eq!(told(&logs)[key], cut[key], "{key}");
     }
 
-    let others = gateway.client.call("others__t", json!({})).await;
-    assert!(assert_cut(&others, 64 * KIB) > 60 * KIB);
+    let wiki = gateway.client.call("wiki__t", json!({})).await;
+    assert!(assert_cut(&wiki, 64 * KIB) > 60 * KIB);
     let small = small(&gateway).call("logs__t", json!({})).await;
     assert_cut(&small, 8 * KIB);
     assert_eq!(told(&small)["maxTokens"], 1000);
@@ -92,7 +92,7 @@ async fn what_a_profile_drops_is_told_of_as_the_page_shows() {
     let server = serving(json!({ "resultType": "complete", "content": content })).await;
     let dumps = serving(text_of(0)).await.with_tool("dump");
     let gateway = started(&page, &server, &dumps).await;
-    let answer = small(&gateway).call("others__t", json!({})).await;
+    let answer = small(&gateway).call("wiki__t", json!({})).await;
     let [_, _, dropped] = shown(&page);
     let blocks = answer.result()["content"].as_array().expect("blocks");
     assert_eq!(blocks[0], dropped);

@@ -4,8 +4,9 @@ use std::fmt;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserializer, de};
+use switchboard_protocol::byte_size;
 
-use super::limits::size_with_unit;
+use super::LEAST_MAX_MESSAGE_BYTES;
 
 /// Reads a size with its unit.
 ///
@@ -13,8 +14,19 @@ use super::limits::size_with_unit;
 ///
 /// Says what is wrong with it.
 pub fn parse(text: &str) -> Result<u64, String> {
-    let size = size_with_unit(text).ok_or_else(|| "is not a size".to_owned())?;
-    check(size)
+    byte_size::parse(text).ok_or_else(|| "is not a size".to_owned())
+}
+
+/// Checks the size of the largest message that is taken from a server, with its unit.
+///
+/// # Errors
+///
+/// Says what is wrong with it.
+pub fn check_message_size(text: &str) -> Result<(), String> {
+    if parse(text)? < LEAST_MAX_MESSAGE_BYTES as u64 {
+        return Err("is less than 4096 bytes".to_owned());
+    }
+    Ok(())
 }
 
 fn check(bytes: u64) -> Result<u64, String> {
@@ -29,7 +41,11 @@ fn check(bytes: u64) -> Result<u64, String> {
 /// # Errors
 ///
 /// As [`parse`].
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+pub fn deserialize<'de, D, N>(deserializer: D) -> Result<N, D::Error>
+where
+    D: Deserializer<'de>,
+    N: TryFrom<u64>,
+{
     struct Visitor;
 
     impl de::Visitor<'_> for Visitor {
@@ -53,7 +69,8 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
         }
     }
 
-    deserializer.deserialize_any(Visitor)
+    let size = deserializer.deserialize_any(Visitor)?;
+    N::try_from(size).map_err(|_| de::Error::custom("is more than there can be"))
 }
 
 /// The schema of a size.

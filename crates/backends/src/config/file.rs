@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ use super::{
     DegradeConfig, DiscoveryConfig, EndpointConfig, EraPin, HealthConfig, HttpKind,
     LEAST_MAX_MESSAGE_BYTES, LimitsConfig, OAuthConfig, OnUnavailable, ProcessesConfig,
     RedactionSwitch, RestartsConfig, RetryConfig, SandboxConfig, SessionScope, SessionsConfig,
-    StartPolicy, TransportConfig, check_prefix, count, duration, malformed, parse_url,
+    StartPolicy, TransportConfig, bytes, check_prefix, count, duration, malformed, parse_url,
 };
 
 /// An MCP server behind the gateway: either a local process (`command`) or a remote server
@@ -171,10 +171,13 @@ pub(super) struct BackendFile {
     /// What a local server and all that it starts may reach; by default whatever the gateway's user
     /// may. Only with `command`.
     sandbox: Option<SandboxConfig>,
-    /// The largest message taken from the server, in bytes, at least 4096: a line on stdio, an
-    /// HTTP body, an event of an event stream.
-    #[serde(default = "default_max_message_bytes")]
-    #[schemars(range(min = 4096))]
+    /// The largest message taken from the server: a size such as `16MiB`, or a number of bytes, at least
+    /// 4096. A message is a line on stdio, an HTTP body, an event of an event stream.
+    #[serde(
+        default = "default_max_message_bytes",
+        deserialize_with = "bytes::deserialize"
+    )]
+    #[schemars(schema_with = "max_message_bytes_schema", extend("default" = "16MiB"))]
     max_message_bytes: usize,
     /// Who shares a session of a legacy server with whom. `shared`: everybody whose client can be
     /// asked nothing, and sessions of their own for the calls of others. `per_principal` and
@@ -250,6 +253,14 @@ fn default_timeout() -> Duration {
 
 fn default_max_message_bytes() -> usize {
     DEFAULT_MAX_MESSAGE_BYTES
+}
+
+fn max_message_bytes_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["string", "integer"],
+        "format": "message-size",
+        "minimum": LEAST_MAX_MESSAGE_BYTES,
+    })
 }
 
 fn default_max_sessions() -> usize {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
+use switchboard_protocol::byte_size;
 
 /// The word for no limit.
 const NONE: &str = "none";
@@ -58,19 +59,6 @@ impl Default for LimitsConfig {
     }
 }
 
-/// The units of sizes, the largest first.
-const UNITS: [(&str, u64); 9] = [
-    ("TiB", 1 << 40),
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("TB", 1_000_000_000_000),
-    ("GB", 1_000_000_000),
-    ("MB", 1_000_000),
-    ("KB", 1000),
-    ("B", 1),
-];
-
 /// Reads a size with its unit, or `none`.
 ///
 /// # Errors
@@ -80,21 +68,10 @@ pub fn parse_size(text: &str) -> Result<Option<u64>, String> {
     if text == NONE {
         return Ok(None);
     }
-    match size_with_unit(text) {
+    match byte_size::parse(text) {
         Some(size) => check_size(size).map(Some),
         None => Err("is not a size".to_owned()),
     }
-}
-
-/// The bytes of a size with its unit; `None`: it is none.
-pub(super) fn size_with_unit(text: &str) -> Option<u64> {
-    let unit = |(unit, bytes): &(&str, u64)| {
-        let number = text.strip_suffix(unit)?.trim_end();
-        Some(number.parse::<f64>().ok()? * *bytes as f64)
-    };
-    let size = UNITS.iter().find_map(unit)?;
-    let is_one = size.is_finite() && size < u64::MAX as f64 && size >= 0.0;
-    is_one.then_some(size as u64)
 }
 
 /// Checks a number of bytes.
@@ -119,17 +96,6 @@ pub fn check_none(text: &str) -> Result<(), String> {
         NONE => Ok(()),
         _ => Err("is no number and not `none`".to_owned()),
     }
-}
-
-/// A size as people read it: in the largest unit of which it is a whole number, or nearly so.
-#[must_use]
-pub fn show_size(bytes: u64) -> String {
-    let (unit, of) = UNITS[..4]
-        .iter()
-        .find(|(_, of)| bytes >= *of)
-        .unwrap_or(&("B", 1));
-    let tenths = (bytes as f64 / *of as f64 * 10.0).round() / 10.0;
-    format!("{tenths} {unit}")
 }
 
 /// What a limit may be written as.
@@ -258,17 +224,6 @@ mod tests {
             "", "GiB", "1G", "1 gib", "-1GiB", "nanGiB", "infGiB", "1e30GiB", "64KiB",
         ] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn sizes_are_shown_as_they_are_written() {
-        for (bytes, text) in [
-            (1 << 30, "1 GiB"),
-            (3 << 29, "1.5 GiB"),
-            (2_000_000, "1.9 MiB"),
-        ] {
-            assert_eq!(show_size(bytes), text);
         }
     }
 

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use switchboard_backends::config as backends;
-use switchboard_backends::config::{duration, parked};
+use switchboard_backends::config::{bytes, duration, parked};
 use switchboard_gateway::config as gateway;
 use switchboard_orchestrator::config as orchestrator;
 use switchboard_orchestrator::config::profiles;
@@ -12,6 +12,7 @@ use switchboard_policy::config as policy;
 use switchboard_policy::facade::{self as policy_facade, config as facade};
 use switchboard_policy::limits::config as limits;
 use switchboard_policy::redaction::{self, config as redactions};
+use switchboard_protocol::byte_size;
 use switchboard_telemetry::check_filter;
 
 /// A form of text.
@@ -37,6 +38,19 @@ pub(super) fn check_seconds(format: &str, seconds: f64) -> Result<(), String> {
         "access-lifetime" => duration::from_secs(seconds).and_then(facade::check_access_lifetime),
         "session-lifetime" => duration::from_secs(seconds).and_then(facade::check_session_lifetime),
         _ => Ok(()),
+    }
+}
+
+impl Format {
+    /// What was probably meant by a text that is wrong.
+    pub(super) fn meant(&self, text: &str) -> Option<String> {
+        let meant = match self.name {
+            "byte-size" | "entry-size" | "message-size" | "size" | "size-or-none" => {
+                byte_size::meant(text)?
+            }
+            _ => return None,
+        };
+        (self.check)(&meant).is_ok().then_some(meant)
     }
 }
 
@@ -95,6 +109,11 @@ const FORMATS: &[Format] = &[
         check: |text| duration::parse(text).and_then(parked::check_timeout),
     },
     Format {
+        name: "entry-size",
+        expected: "a size such as `512KiB` or `10MiB`, or a number of bytes, from 1 to 64MiB",
+        check: |text| limits::parse_entry_size(text).map(drop),
+    },
+    Format {
         name: "header-name",
         expected: "the name of a header such as `Authorization`, none that the gateway sets itself",
         check: |text| backends::parse_header_name(text).map(drop),
@@ -125,6 +144,11 @@ const FORMATS: &[Format] = &[
         expected: "a level (`error`, `warn`, `info`, `debug`, `trace`, `off`) or a filter such as \
                    `info,switchboard_backends=debug`",
         check: check_filter,
+    },
+    Format {
+        name: "message-size",
+        expected: "a size such as `512KiB` or `16MiB`, or a number of bytes, at least 4096",
+        check: bytes::check_message_size,
     },
     Format {
         name: "name-and-port",
@@ -185,7 +209,7 @@ const FORMATS: &[Format] = &[
     },
     Format {
         name: "redaction-name",
-        expected: "1 to 64 of the characters `a-z 0-9 _`",
+        expected: "1 to 64 of the characters `a-z 0-9 _`, neither `secret` nor the name of a type of tokens",
         check: redactions::check_pattern_name,
     },
     Format {

@@ -309,6 +309,10 @@ fn compose(
         }
     }
 
+    let idle = config.idle_exceptions();
+    let idle = idle.map(|problem| index.finding(&problem.path, problem.message));
+    findings.warnings.extend(idle);
+
     // A section that lacks what was taken out of it is not wrong once more.
     wrong.retain(|(key, _)| !removed.iter().any(|other| breaks(other, key)));
     removed.extend(wrong.iter().map(|(key, _)| key.clone()));

@@ -228,9 +228,19 @@ fn wrong_with(node: &Node, shape: Shape<'_>, secret: bool) -> Option<String> {
         _ => None,
     };
     problem.map(|problem| {
-        let value = shown(node, secret).unwrap_or_else(|| "the value".to_owned());
-        format!("{value} {problem}; expected {}", expected(shape))
+        let value = shown(node, secret);
+        // What is not shown is not shown in other words either.
+        let meant = value.as_ref().and_then(|_| meant(node, shape));
+        let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
+        let value = value.unwrap_or_else(|| "the value".to_owned());
+        format!("{value} {problem}; expected {}{meant}", expected(shape))
     })
+}
+
+/// What was probably meant by a text that is wrong.
+fn meant(node: &Node, shape: Shape<'_>) -> Option<String> {
+    let format = formats::format(shape.keyword("format").as_str()?)?;
+    format.meant(node.as_text()?)
 }
 
 /// What to say of a number of seconds that is so large that milliseconds were meant.

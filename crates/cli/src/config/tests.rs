@@ -9,6 +9,7 @@ mod kept_results;
 mod limits;
 mod loading;
 mod pages;
+mod redaction;
 mod reference;
 mod replicas;
 mod results;

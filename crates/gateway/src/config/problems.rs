@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use switchboard_orchestrator::config::bounds::{Bound, Unit};
 use switchboard_orchestrator::config::{ConfigProblem, path};
 use switchboard_orchestrator::{kept_result_tool, start_order};
-use switchboard_policy::cache::config::CacheStore;
+use switchboard_policy::cache::config::{CacheConfig, CacheStore};
 use switchboard_policy::config::{is_confidential, shared_key};
 use switchboard_policy::limits;
 
@@ -163,7 +164,7 @@ impl Config {
         kept_results.problems().into_iter().chain(taken).collect()
     }
 
-    /// A shared cache that nobody could share.
+    /// A shared cache that nobody could share, or results of which none as large as may be is cached.
     fn wrong_cache(&self) -> Vec<ConfigProblem> {
         let problem = |key: &[&str], message: &str| ConfigProblem {
             path: path(&["cache", "store"]),
@@ -180,7 +181,27 @@ impl Config {
                 let message = "results are sealed in a Redis, with a key that all replicas know; expected `server.sealing_keys`, or `memory`";
                 problems.push(problem(&["server", "sealing_keys"], message));
             }
+            // It has a bound of its own.
+            return problems;
         }
+        let default = CacheConfig::default();
+        let bound = |key, value, default| Bound {
+            key,
+            value,
+            default,
+            unit: Unit::Bytes,
+        };
+        let total = bound(
+            &["cache", "max_total"],
+            self.cache.max_total,
+            default.max_total,
+        );
+        let entry = bound(
+            &["cache", "max_entry"],
+            self.cache.max_entry,
+            default.max_entry,
+        );
+        problems.extend(entry.within(&total));
         problems
     }
 

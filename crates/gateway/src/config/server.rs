@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
-use switchboard_backends::config::{count, duration, parse_url};
+use switchboard_backends::config::{bytes, count, duration, parse_url};
 use url::Url;
 
 use super::{ClusterConfig, LegacyClientsConfig, SealingKeys};
@@ -96,9 +96,9 @@ pub struct ServerConfig {
     #[serde(deserialize_with = "duration::deserialize")]
     #[schemars(schema_with = "duration::schema", extend("default" = "1s"))]
     pub max_queue_delay: Duration,
-    /// The largest body of a request, in bytes, at least 1.
-    #[serde(deserialize_with = "count::deserialize")]
-    #[schemars(range(min = 1))]
+    /// The largest body of a request: a size such as `4MiB`, or a number of bytes, at least 1.
+    #[serde(deserialize_with = "bytes::deserialize")]
+    #[schemars(schema_with = "bytes::schema", extend("default" = "4MiB"))]
     pub max_body_bytes: usize,
     /// The longest that the head of a request may take to arrive: a duration, from 1 ms to 1 day.
     #[serde(deserialize_with = "duration::deserialize_positive")]

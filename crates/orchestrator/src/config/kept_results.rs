@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use switchboard_backends::config::{bytes, count, duration};
 
-use super::{ConfigProblem, path};
+use super::ConfigProblem;
+use super::bounds::{Bound, Unit};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -108,38 +109,41 @@ impl KeptResultsConfig {
     /// What does not fit together: a bound that another one makes impossible to reach.
     #[must_use]
     pub fn problems(&self) -> Vec<ConfigProblem> {
-        let bounds = [
-            (
-                &["max_result"][..],
-                self.max_result,
-                &["per_principal", "bytes"][..],
-                self.per_principal.bytes,
-            ),
-            (
-                &["per_principal", "bytes"],
-                self.per_principal.bytes,
-                &["total", "bytes"],
-                self.total.bytes,
-            ),
-            (
-                &["per_principal", "results"],
-                self.per_principal.results as u64,
-                &["total", "results"],
-                self.total.results as u64,
-            ),
-        ];
-        let wrong = bounds.into_iter().filter(|(_, of, _, within)| of > within);
-        let below = |keys: &[&str]| path(&[&["kept_results"], keys].concat());
-        wrong
-            .map(|(key, _, other, _)| ConfigProblem {
-                path: below(key),
-                other: Some(below(other)),
-                message: format!(
-                    "is more than `{}` lets there be; expected no more than that",
-                    other.join(".")
-                ),
-            })
-            .collect()
+        let default = Self::default();
+        let bound = |key, unit, of: fn(&Self) -> u64| Bound {
+            key,
+            value: of(self),
+            default: of(&default),
+            unit,
+        };
+        let max_result = bound(&["kept_results", "max_result"], Unit::Bytes, |it| {
+            it.max_result
+        });
+        let of_each = bound(
+            &["kept_results", "per_principal", "bytes"],
+            Unit::Bytes,
+            |it| it.per_principal.bytes,
+        );
+        let of_all = bound(&["kept_results", "total", "bytes"], Unit::Bytes, |it| {
+            it.total.bytes
+        });
+        let count_of_each = bound(
+            &["kept_results", "per_principal", "results"],
+            Unit::Number,
+            |it| it.per_principal.results as u64,
+        );
+        let count_of_all = bound(&["kept_results", "total", "results"], Unit::Number, |it| {
+            it.total.results as u64
+        });
+        [
+            max_result.within(&of_each),
+            max_result.within(&of_all),
+            of_each.within(&of_all),
+            count_of_each.within(&count_of_all),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 }
 
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(
             told,
             [
-                "kept_results.max_result",
+                "kept_results.per_principal.bytes",
                 "kept_results.per_principal.results"
             ]
         );

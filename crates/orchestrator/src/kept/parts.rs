@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use switchboard_backends::config::limits::show_size;
+use switchboard_protocol::byte_size;
 
 use super::body::breaks;
 use super::outline::{Outline, thousands};
@@ -204,7 +204,7 @@ impl Parts {
             let _ = write!(shape, "{}: ", plain(part.kind.word()));
             match (&part.kind, &self.structured) {
                 (Kind::Structured, Some(outline)) => shape.push_str(outline),
-                _ => shape.push_str(&show_size(part.length)),
+                _ => shape.push_str(&byte_size::shown(part.length)),
             }
             shape.push_str("; ");
         }
@@ -226,11 +226,11 @@ fn words(part: &Part) -> String {
     match part.kind {
         Kind::Text | Kind::Resource if part.decoded == 0 => {
             let noun = if part.lines == 1 { "line" } else { "lines" };
-            let (size, lines) = (show_size(part.length), thousands(part.lines));
+            let (size, lines) = (byte_size::shown(part.length), thousands(part.lines));
             format!("{what} {size}, {lines} {noun}")
         }
-        _ if part.decoded > 0 => format!("{what} {}", show_size(part.decoded)),
-        _ => format!("{what} {}", show_size(part.length)),
+        _ if part.decoded > 0 => format!("{what} {}", byte_size::shown(part.decoded)),
+        _ => format!("{what} {}", byte_size::shown(part.length)),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::SCHEME;
+use crate::config::nearest;
 
 /// The longest URI, in bytes.
 const MAX_URI: usize = 2048;
@@ -53,16 +54,10 @@ pub(super) struct Search {
 }
 
 /// What may be asked for, as it was written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Default)]
 struct Written<'w> {
-    #[serde(borrow)]
-    uri: Option<Cow<'w, str>>,
-    #[serde(borrow)]
-    id: Option<Cow<'w, str>>,
     offset: Option<u64>,
     length: Option<u64>,
-    #[serde(borrow)]
     search: Option<Cow<'w, str>>,
     context: Option<usize>,
     max_matches: Option<usize>,
@@ -72,7 +67,7 @@ impl Request {
     /// That of a URI, such as `switchboard-result://ID?offset=4096&length=1024`.
     ///
     /// # Errors
-    /// Says what is wrong with it.
+    /// Says what is wrong with it, and what would be right.
     pub(super) fn of_uri(uri: &str) -> Result<Self, String> {
         let (id, written) = read_uri(uri)?;
         written.request(id)
@@ -81,53 +76,150 @@ impl Request {
     /// That of the tool's arguments, an object.
     ///
     /// # Errors
-    /// Says what is wrong with them.
+    /// Says what is wrong with them, and what would be right, for a model to put right.
     pub(super) fn of_arguments(arguments: Option<&[u8]>) -> Result<Self, String> {
-        let written: Written<'_> = serde_json::from_slice(arguments.unwrap_or(b"{}"))
-            .map_err(|error| format!("The arguments do not fit: {error}."))?;
-        let (id, of_uri) = match (&written.uri, &written.id) {
+        let arguments = Arguments::read(arguments.unwrap_or(b"{}"))?;
+        let uri = arguments.text("uri", A_URI)?;
+        let id = arguments.text("id", "the ID of a kept result")?;
+        let (id, of_uri) = match (uri, id) {
             // Either may be given for the other.
-            (Some(uri), _) | (None, Some(uri)) if uri.starts_with(SCHEME) => {
-                let (id, of_uri) = read_uri(uri)?;
-                (id, Some(of_uri))
-            }
-            (Some(id), _) | (None, Some(id)) => (&**id, None),
-            (None, None) => return Err("`uri` says which result to read.".to_owned()),
+            (Some(uri), _) | (None, Some(uri)) if uri.starts_with(SCHEME) => read_uri(uri)?,
+            (Some(id), _) | (None, Some(id)) => (id, Written::default()),
+            (None, None) => return Err(format!("`uri` is missing; expected {A_URI}.")),
         };
-        let of_uri = of_uri.unwrap_or_default();
+        let search = arguments.text("search", A_NEEDLE)?.map(Cow::Borrowed);
         let all = Written {
-            uri: None,
-            id: None,
-            offset: written.offset.or(of_uri.offset),
-            length: written.length.or(of_uri.length),
-            search: written.search.clone().or(of_uri.search),
-            context: written.context.or(of_uri.context),
-            max_matches: written.max_matches.or(of_uri.max_matches),
+            offset: arguments.number("offset", 0)?.or(of_uri.offset),
+            length: arguments.number("length", 1)?.or(of_uri.length),
+            search: search.or(of_uri.search),
+            context: arguments
+                .number("context", 0)?
+                .map(count)
+                .or(of_uri.context),
+            max_matches: arguments
+                .number("max_matches", 0)?
+                .map(count)
+                .or(of_uri.max_matches),
         };
         all.request(id)
     }
 }
 
+/// What `uri` is expected to be.
+const A_URI: &str = "the URI of a kept result as text, such as `switchboard-result://ID`";
+/// What `search` is expected to be.
+const A_NEEDLE: &str = "a text of 1 to 256 characters";
+/// The arguments of the tool.
+const ARGUMENTS: [&str; 7] = [
+    "uri",
+    "id",
+    "offset",
+    "length",
+    "search",
+    "context",
+    "max_matches",
+];
+
+/// The arguments of the tool, none of which is unknown.
+struct Arguments(Map<String, Value>);
+
+impl Arguments {
+    fn read(json: &[u8]) -> Result<Self, String> {
+        let arguments = serde_json::from_slice(json)
+            .map_err(|error| format!("The arguments cannot be read: {error}."))?;
+        let arguments: Map<String, Value> = match arguments {
+            Value::Object(arguments) => arguments,
+            other => {
+                return Err(format!(
+                    "The arguments are {}; expected an object with `uri`.",
+                    described(&other)
+                ));
+            }
+        };
+        match arguments.keys().find(|key| !ARGUMENTS.contains(&&***key)) {
+            None => Ok(Self(arguments)),
+            Some(unknown) => {
+                let meant = match &**unknown {
+                    // As a URI has it.
+                    "after" => Some("offset"),
+                    unknown => nearest(unknown, ARGUMENTS),
+                };
+                let meant = meant.map(|meant| format!(" Did you mean `{meant}`?"));
+                Err(format!(
+                    "`{}` is no argument of this tool; expected `{}`.{}",
+                    shown(unknown),
+                    ARGUMENTS.join("`, `"),
+                    meant.unwrap_or_default()
+                ))
+            }
+        }
+    }
+
+    /// An argument; nothing is the same as `null`.
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key).filter(|value| !value.is_null())
+    }
+
+    fn text(&self, key: &str, expected: &str) -> Result<Option<&str>, String> {
+        let text = self.get(key).map(|value| {
+            let wrong = || format!("`{key}` is {}; expected {expected}.", described(value));
+            value.as_str().ok_or_else(wrong)
+        });
+        text.transpose()
+    }
+
+    fn number(&self, key: &str, least: u64) -> Result<Option<u64>, String> {
+        let number = self.get(key).map(|value| {
+            let number = value.as_u64().filter(|number| *number >= least);
+            number.ok_or_else(|| no_number(key, &described(value), least))
+        });
+        number.transpose()
+    }
+}
+
+fn no_number(key: &str, value: &str, least: u64) -> String {
+    format!("`{key}` is {value}; expected a whole number of at least {least}.")
+}
+
+/// What a value is, as a part of a message.
+fn described(value: &Value) -> String {
+    match value {
+        Value::Null => "`null`".to_owned(),
+        Value::Bool(value) => format!("`{value}`"),
+        Value::Number(number) => format!("`{}`", shown(&number.to_string())),
+        Value::String(text) => format!("the text `{}`", shown(text)),
+        Value::Array(_) => "a list".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+    }
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// The id in a URI, and what stands behind it.
 fn read_uri(uri: &str) -> Result<(&str, Written<'_>), String> {
     if uri.len() > MAX_URI {
-        return Err(format!("A URI has at most {MAX_URI} bytes."));
+        return Err(format!(
+            "`uri` has {} bytes; expected at most {MAX_URI}.",
+            uri.len()
+        ));
     }
     let rest = uri.strip_prefix(SCHEME).unwrap_or(uri);
     let (id, query) = rest.split_once('?').unwrap_or((rest, ""));
     let mut written = Written::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let number = || {
-            let number = value.parse::<u64>();
-            number.map_err(|_| format!("`{}` is no whole number.", shown(key)))
+        let number = |least: u64| {
+            let number = value.parse::<u64>().ok();
+            let wrong = || no_number(key, &format!("`{}`", shown(value)), least);
+            number.filter(|number| *number >= least).ok_or_else(wrong)
         };
-        let count = || number().map(|it| usize::try_from(it).unwrap_or(usize::MAX));
         match key {
-            "offset" | "after" => written.offset = Some(number()?),
-            "length" => written.length = Some(number()?),
-            "context" => written.context = Some(count()?),
-            "max_matches" => written.max_matches = Some(count()?),
+            "offset" | "after" => written.offset = Some(number(0)?),
+            "length" => written.length = Some(number(1)?),
+            "context" => written.context = Some(count(number(0)?)),
+            "max_matches" => written.max_matches = Some(count(number(0)?)),
             "search" => {
                 let text = percent_decode_str(value).decode_utf8();
                 let text = text.map_err(|_| "`search` is no text in UTF-8.".to_owned())?;
@@ -154,8 +246,18 @@ impl Written<'_> {
         let offset = self.offset.unwrap_or(0);
         let what = match self.search {
             Some(text) => {
-                if text.is_empty() || text.chars().count() > MAX_NEEDLE {
-                    return Err(format!("`search` has 1 to {MAX_NEEDLE} characters."));
+                let long = text.chars().count();
+                if !(1..=MAX_NEEDLE).contains(&long) {
+                    return Err(format!(
+                        "`search` has {long} characters; expected {A_NEEDLE}."
+                    ));
+                }
+                if self.length.is_some() {
+                    return Err(
+                        "`length` is for reading and `search` for searching; expected one of them. \
+                         With `search`, `context` and `max_matches` say how much comes."
+                            .to_owned(),
+                    );
                 }
                 What::Search(Search {
                     text: text.into_owned(),
@@ -164,7 +266,6 @@ impl Written<'_> {
                     most: self.max_matches.unwrap_or(MATCHES).clamp(1, MAX_MATCHES),
                 })
             }
-            None if self.length == Some(0) => return Err("`length` is at least 1.".to_owned()),
             None => What::Range {
                 offset,
                 length: self.length,
@@ -213,15 +314,6 @@ mod tests {
             read("x?search=a&context=99999&max_matches=0"),
             Ok(search("x", "a", 0, 1000, 1))
         );
-        for wrong in [
-            "x?offset=-1",
-            "x?length=0",
-            "x?search=",
-            "x?search=%ff",
-            "x?page=2",
-        ] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]
@@ -235,15 +327,129 @@ mod tests {
             read(r#"{"id":"switchboard-result://x","search":"\u00e9\n","max_matches":3}"#),
             Ok(search("x", "é\n", 0, 100, 3))
         );
-        for wrong in [
-            "{}",
-            "[]",
-            r#"{"id":7}"#,
-            r#"{"id":"x","page":1}"#,
-            r#"{"id":"x","offset":-1}"#,
-        ] {
-            assert!(read(wrong).is_err(), "{wrong}");
-        }
+        let nothing = r#"{"uri":"x","offset":null,"search":null,"id":null}"#;
+        assert_eq!(read(nothing), Ok(range("x", 0, None)));
         assert!(Request::of_arguments(None).is_err());
+    }
+
+    /// What stands in a message after what is wrong.
+    fn assert_told(read: impl Fn(&str) -> Result<Request, String>, wrong: &[(&str, &str)]) {
+        for (text, told) in wrong {
+            assert_eq!(read(text), Err((*told).to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_argument_is_named_with_what_would_be_right() {
+        let long = "x".repeat(257);
+        let long = format!(r#"{{"uri":"x","search":"{long}"}}"#);
+        let expected =
+            "expected `uri`, `id`, `offset`, `length`, `search`, `context`, `max_matches`.";
+        assert_told(
+            |text| Request::of_arguments(Some(text.as_bytes())),
+            &[
+                (
+                    "{}",
+                    "`uri` is missing; expected the URI of a kept result as text, such as `switchboard-result://ID`.",
+                ),
+                (
+                    "[]",
+                    "The arguments are a list; expected an object with `uri`.",
+                ),
+                (
+                    r#"{"uri":7}"#,
+                    "`uri` is `7`; expected the URI of a kept result as text, such as `switchboard-result://ID`.",
+                ),
+                (
+                    r#"{"id":{}}"#,
+                    "`id` is an object; expected the ID of a kept result.",
+                ),
+                (
+                    r#"{"uri":"x","offset":-1}"#,
+                    "`offset` is `-1`; expected a whole number of at least 0.",
+                ),
+                (
+                    r#"{"uri":"x","offset":"5"}"#,
+                    "`offset` is the text `5`; expected a whole number of at least 0.",
+                ),
+                (
+                    r#"{"uri":"x","length":0}"#,
+                    "`length` is `0`; expected a whole number of at least 1.",
+                ),
+                (
+                    r#"{"uri":"x","length":1.5}"#,
+                    "`length` is `1.5`; expected a whole number of at least 1.",
+                ),
+                (
+                    r#"{"uri":"x","search":[]}"#,
+                    "`search` is a list; expected a text of 1 to 256 characters.",
+                ),
+                (
+                    r#"{"uri":"x","search":""}"#,
+                    "`search` has 0 characters; expected a text of 1 to 256 characters.",
+                ),
+                (
+                    &long,
+                    "`search` has 257 characters; expected a text of 1 to 256 characters.",
+                ),
+                (
+                    r#"{"uri":"x","search":"a","context":true}"#,
+                    "`context` is `true`; expected a whole number of at least 0.",
+                ),
+                (
+                    r#"{"uri":"x","search":"a","length":9}"#,
+                    "`length` is for reading and `search` for searching; expected one of them. With `search`, \
+                     `context` and `max_matches` say how much comes.",
+                ),
+                (
+                    r#"{"uri":"x","page":2}"#,
+                    &format!("`page` is no argument of this tool; {expected}"),
+                ),
+                (
+                    r#"{"uri":"x","after":2}"#,
+                    &format!(
+                        "`after` is no argument of this tool; {expected} Did you mean `offset`?"
+                    ),
+                ),
+                (
+                    r#"{"uri":"x","maxMatches":2}"#,
+                    &format!(
+                        "`maxMatches` is no argument of this tool; {expected} Did you mean `max_matches`?"
+                    ),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_wrong_part_of_a_uri_is_named_with_what_would_be_right() {
+        let long = format!("x?search={}", "y".repeat(3000));
+        assert_told(
+            Request::of_uri,
+            &[
+                (
+                    "x?offset=-1",
+                    "`offset` is `-1`; expected a whole number of at least 0.",
+                ),
+                (
+                    "x?after=b",
+                    "`after` is `b`; expected a whole number of at least 0.",
+                ),
+                (
+                    "x?length=0",
+                    "`length` is `0`; expected a whole number of at least 1.",
+                ),
+                (
+                    "x?search=",
+                    "`search` has 0 characters; expected a text of 1 to 256 characters.",
+                ),
+                ("x?search=%ff", "`search` is no text in UTF-8."),
+                (
+                    "x?page=2",
+                    "`page` cannot be asked for; expected `offset`, `length`, `search`, `context`, `after` or `max_matches`.",
+                ),
+                (&long, "`uri` has 3009 bytes; expected at most 2048."),
+            ],
+        );
     }
 }

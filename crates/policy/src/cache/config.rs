@@ -17,9 +17,10 @@ pub struct CacheConfig {
     #[serde(deserialize_with = "units::deserialize_ttl")]
     #[schemars(schema_with = "units::ttl_schema", extend("default" = "5m"))]
     pub ttl: Duration,
-    /// The largest result that is cached: a size such as `1MiB`, or a number of bytes, from 1 to 64 MiB.
+    /// The largest result that is cached: a size such as `1MiB`, or a number of bytes, from 1 to 64 MiB,
+    /// and with `store: memory` no more than `max_total`.
     #[serde(deserialize_with = "units::deserialize_entry_size")]
-    #[schemars(schema_with = "units::whole_size_schema", extend("default" = "1MiB"))]
+    #[schemars(schema_with = "units::entry_size_schema", extend("default" = "1MiB"))]
     pub max_entry: u64,
     /// How much is cached in memory in all: a size, or a number of bytes. A Redis has a bound of its own
     /// (`maxmemory`, with an eviction policy).

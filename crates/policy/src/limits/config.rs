@@ -10,7 +10,9 @@ use serde::{Deserialize, Deserializer};
 
 pub(crate) mod units;
 
-pub use self::units::{Rate, check_rate, parse_size, parse_timeout, parse_window};
+pub use self::units::{
+    Rate, check_rate, parse_entry_size, parse_size, parse_timeout, parse_window,
+};
 use self::units::{deserialize_size, deserialize_timeout, deserialize_window};
 
 /// How often calls may be made, and how many at once.

@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, de};
 
 use super::patterns::check_pattern;
-use super::{Secrets, token_types};
+use super::{SECRET, Secrets, token_types};
 
 /// The most patterns of an operator.
 pub const MOST_PATTERNS: usize = 64;
@@ -37,7 +37,7 @@ pub struct RedactionConfig {
 #[serde(deny_unknown_fields)]
 pub struct PatternConfig {
     /// Its name, as it stands in what takes the place of a match, and in metrics: 1 to 64 of the
-    /// characters `a-z 0-9 _`.
+    /// characters `a-z 0-9 _`, neither `secret` nor the name of a type of tokens.
     #[serde(deserialize_with = "deserialize_name")]
     #[schemars(extend("format" = "redaction-name"))]
     pub name: String,
@@ -101,6 +101,18 @@ impl RedactionConfig {
         };
         let excepted = |name: &&str| self.except.iter().any(|token| token.0 == *name);
         wanted.into_iter().filter(|name| !excepted(name)).collect()
+    }
+
+    /// The types in `except` that are not looked for anyway, in order.
+    #[must_use]
+    pub fn idle_exceptions(&self) -> Vec<&'static str> {
+        let is_looked_for = |token: &TokenType| match &self.tokens {
+            TokenTypes::All => true,
+            TokenTypes::None => false,
+            TokenTypes::These(types) => types.contains(token),
+        };
+        let idle = self.except.iter().filter(|token| !is_looked_for(token));
+        idle.map(|token| token.0).collect()
     }
 
     /// Adds the values of `secrets`; answers the places of those that are too short.
@@ -172,10 +184,17 @@ pub fn check_token_type(name: &str) -> Result<(), String> {
 /// Says what is wrong with it.
 pub fn check_pattern_name(name: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    match (1..=64).contains(&name.len()) && name.bytes().all(allowed) {
-        true => Ok(()),
-        false => Err("is not the name of a pattern".to_owned()),
+    if !(1..=64).contains(&name.len()) || !name.bytes().all(allowed) {
+        return Err("is not the name of a pattern".to_owned());
     }
+    // One word in answers and metrics for what two things find.
+    if name == SECRET {
+        return Err("is the name of secrets of the configuration".to_owned());
+    }
+    if known_type(name).is_ok() {
+        return Err("is the name of a type of tokens".to_owned());
+    }
+    Ok(())
 }
 
 fn deserialize_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {

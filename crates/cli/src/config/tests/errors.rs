@@ -33,7 +33,7 @@ backends:
     era: moden
     prefix: a.b
     trust_annotations: "yes"
-    max_message_bytes: 16 MiB
+    max_message_bytes: 16 mb
   far:
     url: "https://user:hunter2@ far/mcp"
     headers: { "Bad Name": x, Host: y, X-Ok: "a\nb" }
@@ -58,7 +58,7 @@ a.yaml:9: server.body_timeout: `quickly` is not a duration; expected a duration 
 a.yaml:10: server.idle_timeout: `-1` is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
 a.yaml:11: server.sealing_keys[0]: the value is a secret of 5 bytes, which is too short; expected a secret of at least 32 bytes, such as `openssl rand -base64 32` prints
 a.yaml:12: server.max_connections: `0` is too small; expected a whole number of at least 1
-a.yaml:13: server.max_body_bytes: is `1.5`; expected a whole number of at least 1
+a.yaml:13: server.max_body_bytes: is `1.5`; expected a size such as `512KiB` or `10MiB`, or a number of bytes, at least 1
 a.yaml:16: auth.api_keys[0].name: the value is empty; expected text of at least one character
 a.yaml:16: auth.api_keys[0].key_sha256: the value is not a SHA-256 digest; expected 64 hexadecimal digits, as `printf %s "$KEY" | sha256sum | cut -d' ' -f1` prints them
 a.yaml:16: auth.api_keys[0].groups: is `ci`; expected a list: write it as `["…"]`
@@ -74,7 +74,7 @@ a.yaml:23: backends.files.env."A=B": the key is not the name of a variable; expe
 a.yaml:24: backends.files.era: is `moden`; expected one of `auto`, `modern`, `legacy`; did you mean `modern`?
 a.yaml:25: backends.files.prefix: `a.b` is not a prefix of names; expected up to 64 of the characters `A-Z a-z 0-9 _ -`
 a.yaml:26: backends.files.trust_annotations: is `yes`; expected `true` or `false`
-a.yaml:27: backends.files.max_message_bytes: is `16 MiB`; expected a whole number of at least 4096
+a.yaml:27: backends.files.max_message_bytes: `16 mb` is not a size; expected a size such as `512KiB` or `16MiB`, or a number of bytes, at least 4096; did you mean `16MiB`?
 a.yaml:29: backends.far.url: the value is not a URL (invalid international domain name); expected an `http` or `https` address such as `https://mcp.example.com/mcp`
 a.yaml:30: backends.far.headers."Bad Name": the key is not the name of a header; expected the name of a header such as `Authorization`, none that the gateway sets itself
 a.yaml:30: backends.far.headers.Host: the key is a header that the gateway writes itself; expected the name of a header such as `Authorization`, none that the gateway sets itself
@@ -306,7 +306,7 @@ a.yaml:8: backends.files.args[2]: has `${a:b}`; expected `${NAME}`, `${NAME:-def
 a.yaml:9: backends.files.args[3]: has `1x` as the name of a variable; expected letters, digits and `_`, or `$$` for a dollar
 a.yaml:10: backends.files.args[4]: has `` as the name of a variable; expected letters, digits and `_`, or `$$` for a dollar
 a.yaml:12: backends.files.timeout: the value is not a duration; expected a duration such as `30s` or `500ms`, or a number of seconds, from 1 ms to a day
-a.yaml:13: backends.files.max_message_bytes: the value is too small; expected a whole number of at least 4096
+a.yaml:13: backends.files.max_message_bytes: the value is too small; expected a size such as `512KiB` or `16MiB`, or a number of bytes, at least 4096
 a.yaml:15: server.sealing_keys[0]: the value is a secret of 8 bytes, which is too short; expected a secret of at least 32 bytes, such as `openssl rand -base64 32` prints
 "#,
     );

@@ -44,6 +44,15 @@ fn defaults() {
 }
 
 #[test]
+fn the_largest_message_is_a_size_or_a_number_of_bytes() {
+    for written in ["65536", "64KiB", "64 KiB", "0.0625MiB"] {
+        let text = format!("backends: {{ a: {{ command: npx, max_message_bytes: {written} }} }}\n");
+        let config = Place::new().file("a.yaml", text).load().config;
+        assert_eq!(config.backends["a"].max_message_bytes, 65_536, "{written}");
+    }
+}
+
+#[test]
 fn an_empty_file_is_a_configuration_without_backends() {
     for name in ["a.yaml", "a.toml", "a.json"] {
         let loaded = Place::new().file(name, "").load();

@@ -116,8 +116,12 @@ async fn the_tool_reads_the_same_and_says_how_to_go_on() {
             .expect("a text")
             .ends_with("This is the end.")
     );
-    let wrong = scene.tool(json!({ "uri": kept.uri, "page": 2 })).await;
+    let wrong = scene.tool(json!({ "uri": kept.uri, "offset": -1 })).await;
     assert_eq!(wrong["isError"], true);
+    assert_eq!(
+        wrong["content"][0]["text"],
+        "`offset` is `-1`; expected a whole number of at least 0."
+    );
     scene.end().await;
 }
 

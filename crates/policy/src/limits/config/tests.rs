@@ -25,6 +25,11 @@ fn sizes_and_times_are_bounded() {
     for wrong in ["", "10", "0B", "-1B", "nanB", "infB", "1e30B"] {
         assert!(parse_size(wrong).is_err(), "{wrong}");
     }
+    assert_eq!(parse_entry_size("64MiB"), Ok(64 << 20));
+    assert_eq!(
+        parse_entry_size("65MiB"),
+        Err("is more than 64MiB".to_owned())
+    );
     assert_eq!(parse_window("1d"), Ok(Duration::from_secs(86_400)));
     assert!(parse_window("999ms").is_err() && parse_window("32d").is_err());
     assert!(parse_timeout("100ms").is_ok() && parse_timeout("11s").is_err());

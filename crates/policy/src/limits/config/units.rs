@@ -6,22 +6,12 @@ use std::time::Duration;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, de};
+use switchboard_protocol::byte_size;
 
 const LONGEST: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 const LARGEST_ENTRY: u64 = 64 * 1024 * 1024;
-
-const UNITS: [(&str, u64); 8] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-    ("kB", 1_000),
-    ("MB", 1_000_000),
-    ("GB", 1_000_000_000),
-    ("B", 1),
-];
 
 /// So many calls in so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +77,25 @@ pub fn check_rate(text: &str) -> Result<(), String> {
 /// # Errors
 /// Says what is wrong with it.
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let unit = |(unit, bytes): &(&str, u64)| {
-        let number = text.strip_suffix(unit)?.trim_end();
-        Some(number.parse::<f64>().ok()? * *bytes as f64)
-    };
-    match UNITS.iter().find_map(unit) {
-        // More than this no number of floating point tells from the next.
-        Some(size) if (1.0..=(1_u64 << 53) as f64).contains(&size) => Ok(size as u64),
-        _ => Err("is not a size".to_owned()),
+    byte_size::parse(text).ok_or_else(|| "is not a size".to_owned())
+}
+
+/// Reads the size of one cached result.
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn parse_entry_size(text: &str) -> Result<u64, String> {
+    check_entry_size(parse_size(text)?)
+}
+
+fn check_entry_size(size: u64) -> Result<u64, String> {
+    if size > LARGEST_ENTRY {
+        return Err(format!(
+            "is more than {}",
+            byte_size::written(LARGEST_ENTRY)
+        ));
     }
+    Ok(size)
 }
 
 /// Reads the window of a budget.
@@ -174,10 +174,7 @@ pub(crate) fn deserialize_entry_size<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<u64, D::Error> {
     let size = deserialize_whole_size(deserializer)?;
-    if size > LARGEST_ENTRY {
-        return Err(de::Error::custom("is more than 64 MiB"));
-    }
-    Ok(size)
+    check_entry_size(size).map_err(de::Error::custom)
 }
 
 /// How long a result stays in the cache.
@@ -217,6 +214,12 @@ pub(crate) fn size_schema(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn whole_size_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": ["string", "integer"], "format": "byte-size", "minimum": 1 })
+}
+
+pub(crate) fn entry_size_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": ["string", "integer"], "format": "entry-size", "minimum": 1, "maximum": LARGEST_ENTRY,
+    })
 }
 
 pub(crate) fn ttl_schema(_: &mut SchemaGenerator) -> Schema {
