@@ -19,8 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::answer::{self, Answer};
 use crate::bulkhead::Permit;
 use crate::endpoint::{InFlight, Inner};
-use crate::exchange::{AttemptSpan, Begun};
-use crate::legacy;
+use crate::exchange::{AttemptSpan, Claims, Ongoing};
 use crate::link::LinkError;
 use crate::link::rest::{Chunk, Large, Rest};
 use crate::safety::Verdict;
@@ -52,12 +51,12 @@ pub(crate) struct Limit {
 }
 
 impl Arriving {
-    pub(crate) fn new(inner: Arc<Inner>, started: Instant, limit: Limit, begun: Begun) -> Self {
-        let Begun {
+    pub(crate) fn new(inner: Arc<Inner>, started: Instant, limit: Limit, ongoing: Ongoing) -> Self {
+        let Ongoing {
             large,
             span,
-            session,
-        } = begun;
+            claims,
+        } = ongoing;
         Self {
             account: Account {
                 inner,
@@ -65,7 +64,7 @@ impl Arriving {
                 started,
                 span,
                 ended: false,
-                session,
+                claims: Some(claims),
                 in_flight: None,
                 permit: None,
                 room: None,
@@ -220,12 +219,17 @@ impl Source {
         }
     }
 
-    /// The next chunk of the response, and whether it is the last; no chunk at its end.
+    /// The next chunk of the response; at its end, an empty one that is the last.
     fn poll_chunk(&self, context: &mut Context<'_>) -> Poll<Result<Chunk, Broken>> {
         let mut flow = self.flow.lock();
         let open = match &mut *flow {
             Flow::Open(open) => open,
-            Flow::Ended => return Poll::Ready(Ok((None, true))),
+            Flow::Ended => {
+                return Poll::Ready(Ok(Chunk {
+                    data: Bytes::new(),
+                    is_last: true,
+                }));
+            }
             Flow::Closed(why) => {
                 return Poll::Ready(Err(Broken::Closed(Box::new(why.clone()))));
             }
@@ -290,17 +294,18 @@ impl<E: Edit> Edited<E> {
     /// Reads on until there is enough to hand on, or to the end of the response.
     fn poll_parts(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         while self.closing.is_some() && self.parts.len() < ENOUGH {
-            let (chunk, is_last) = match self.beginning.take() {
-                Some(beginning) => (Some(beginning), false),
+            let Chunk { data, is_last } = match self.beginning.take() {
+                Some(data) => Chunk {
+                    data,
+                    is_last: false,
+                },
                 None => ready!(self.source.poll_chunk(context))?,
             };
-            if let Some(chunk) = chunk {
-                self.received += chunk.len();
-                if self.received > self.max_message {
-                    return Poll::Ready(Err(LinkError::TooLarge.into()));
-                }
-                self.passage.push(&chunk, &mut self.parts)?;
+            self.received += data.len();
+            if self.received > self.max_message {
+                return Poll::Ready(Err(LinkError::TooLarge.into()));
             }
+            self.passage.push(&data, &mut self.parts)?;
             if is_last {
                 self.passage.finish()?;
                 self.arrived();
@@ -314,9 +319,8 @@ impl<E: Edit> Edited<E> {
         self.closing = None;
         if let Some(mut open) = self.source.end() {
             open.account.arrived(self.passage.is_error());
-            let tasks = open.account.inner.tasks.clone();
             if let Some(stream) = open.rest.into_open_stream() {
-                tasks.spawn(stream.reach_end());
+                open.account.inner.tasks.spawn(stream.reach_end());
             }
         }
     }
@@ -341,8 +345,7 @@ struct Account {
     started: Instant,
     span: AttemptSpan,
     ended: bool,
-    /// The session with a legacy server.
-    session: Option<legacy::Hold>,
+    claims: Option<Claims>,
     in_flight: Option<InFlight>,
     permit: Option<Permit>,
     /// What the call took of the gateway's own room.
@@ -352,15 +355,15 @@ struct Account {
 impl Account {
     fn end(&mut self) {
         self.ended = true;
-        self.session = None;
+        self.claims = None;
         self.in_flight = None;
         self.permit = None;
         self.room = None;
     }
 
     fn arrived(&mut self, is_error: bool) {
-        if let Some(session) = self.session.take() {
-            session.answered();
+        if let Some(claims) = self.claims.take() {
+            claims.answered();
         }
         self.end();
         let error = is_error.then_some(ErrorType::ToolError);

@@ -17,26 +17,74 @@ use crate::answer::{self, Answer};
 use crate::config::TransportConfig;
 use crate::connect::Connection;
 use crate::endpoint::Inner;
-use crate::legacy;
+use crate::legacy::{self, SessionHold};
 use crate::link::rest::Large;
 use crate::link::watch::Watch;
 use crate::link::{self, LinkError, Outgoing, next_id};
 use crate::message::{self, Rewrite};
 
 /// What came of an exchange.
-pub(crate) enum Exchanged {
+pub(crate) enum Exchanged<W = Answer> {
     /// The whole answer.
-    Whole(Answer),
+    Whole(W),
     /// The beginning of a large one.
-    Large(Box<Begun>),
+    Large(Box<Ongoing>),
 }
 
 /// An exchange that goes on while its result arrives.
-pub(crate) struct Begun {
+pub(crate) struct Ongoing {
     pub(crate) large: Large,
     pub(crate) span: AttemptSpan,
-    /// What it holds of the session with a legacy server.
-    pub(crate) session: Option<legacy::Hold>,
+    pub(crate) claims: Claims,
+}
+
+/// What an exchange holds until the last byte of its result. Dropped before, it has a legacy server told
+/// that nobody waits.
+pub(crate) struct Claims {
+    /// One that a call still has is not ended for being worn.
+    _connection: Arc<Connection>,
+    session: SessionHold,
+}
+
+impl Claims {
+    /// The connection, and what is held of a session with a legacy server.
+    pub(crate) fn new(connection: Arc<Connection>, session: SessionHold) -> Self {
+        Self {
+            _connection: connection,
+            session,
+        }
+    }
+
+    /// What is held of a session with a legacy server.
+    pub(crate) fn session(&mut self) -> &mut SessionHold {
+        &mut self.session
+    }
+
+    /// The server has said all.
+    pub(crate) fn answered(self) {
+        self.session.answered();
+    }
+}
+
+impl Exchanged<Response> {
+    /// All of it, however long that takes.
+    pub(crate) async fn whole(self) -> Result<Response, LinkError> {
+        let ongoing = match self {
+            Self::Whole(response) => return Ok(response),
+            Self::Large(ongoing) => ongoing,
+        };
+        let Ongoing {
+            large,
+            span,
+            claims,
+        } = *ongoing;
+        let response = large.whole().await;
+        if response.is_ok() {
+            claims.answered();
+        }
+        span.record(&response);
+        response
+    }
 }
 
 impl Inner {
@@ -71,10 +119,10 @@ impl Inner {
             .reply(&connection.wire, out, watch, arriving);
         let result = match reply.await {
             Ok(link::Reply::Large(large)) => {
-                return Ok(Exchanged::Large(Box::new(Begun {
+                return Ok(Exchanged::Large(Box::new(Ongoing {
                     large,
                     span,
-                    session: None,
+                    claims: Claims::new(connection, SessionHold::default()),
                 })));
             }
             Ok(link::Reply::Whole(response)) => Ok(response),

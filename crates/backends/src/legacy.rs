@@ -23,7 +23,7 @@ mod urls;
 
 pub(crate) use attempt::{attempt, is_parked};
 pub(crate) use call::ParkedCall;
-pub(crate) use exchange::Hold;
+pub(crate) use exchange::SessionHold;
 pub(crate) use handshake::{Introduction, initialize};
 pub use parked::Shared;
 pub(crate) use pool::Pool;

@@ -201,6 +201,16 @@ pub(crate) enum Reply {
     Large(rest::Large),
 }
 
+impl Reply {
+    /// All of it, however long that takes.
+    pub(crate) async fn whole(self) -> Result<Response, LinkError> {
+        match self {
+            Self::Whole(response) => Ok(response),
+            Self::Large(large) => large.whole().await,
+        }
+    }
+}
+
 /// A way to one server. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Link {

@@ -80,6 +80,14 @@ pub fn may_pass(beginning: &Bytes, id: u64, method: Method) -> Result<bool, Refu
     }
 }
 
+/// As [`may_pass`], where answers to several requests come the same way: the beginning has to say that
+/// this one answers the request of this id. One whose id stands behind the result may answer any.
+pub fn may_pass_by_id(beginning: &Bytes, id: u64, method: Method) -> bool {
+    let mut passage = Passage::new(id, method, Unedited);
+    let read = passage.push(beginning, &mut Parts::default());
+    read.is_ok() && passage.in_large_member && passage.envelope.id.is_some()
+}
+
 /// Changes nothing.
 struct Unedited;
 

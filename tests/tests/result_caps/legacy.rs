@@ -8,9 +8,20 @@ use switchboard_tests::waiting::until;
 /// The forms in which a legacy server answers.
 const MEDIA_TYPES: [&str; 2] = ["application/json", "text/event-stream"];
 
-/// What a client says that it can do: nothing, and so much that the server may ask it during a call.
-fn capabilities() -> [Value; 2] {
-    [json!({}), all_capabilities()]
+/// These, each for a client that can do nothing, and one that the server may ask during a call.
+fn forms() -> impl Iterator<Item = (&'static str, Value)> {
+    MEDIA_TYPES
+        .into_iter()
+        .flat_map(|media_type| [json!({}), all_capabilities()].map(|it| (media_type, it)))
+}
+
+/// Waits until the server is told that nobody waits, by the connection and by a notification.
+async fn until_cancelled(server: &Scripted) {
+    until("the server is told", async || {
+        let told = (server.given_up(), server.cancelled());
+        (told == (1, 1)).then_some(())
+    })
+    .await;
 }
 
 /// A legacy server that answers with this much of a result of 300 KiB and this end, in this form.
@@ -46,85 +57,69 @@ fn call_with(capabilities: &Value) -> Value {
 
 #[tokio::test]
 async fn one_that_is_cut_is_cancelled_and_its_session_goes_on() {
-    for media_type in MEDIA_TYPES {
-        for capabilities in capabilities() {
-            // What follows never comes.
-            let server = server(media_type, 200 * KIB, Some(Step::Hang)).await;
-            let front = front(&server, json!([{ "max_bytes": "16KiB" }])).await;
-            let request = call_with(&capabilities);
-            assert_cut(&front.client.ask(&request).await, 16 * KIB);
-            until("the server is told", async || {
-                let told = (server.given_up(), server.cancelled());
-                (told == (1, 1)).then_some(())
-            })
-            .await;
-            let sessions = server.sessions();
-            assert_cut(&front.client.ask(&request).await, 16 * KIB);
-            assert_eq!(server.sessions(), sessions, "{media_type} {capabilities}");
-            front.gateway.stop().await;
-        }
+    for (media_type, capabilities) in forms() {
+        // What follows never comes.
+        let server = server(media_type, 200 * KIB, Some(Step::Hang)).await;
+        let front = front(&server, json!([{ "max_bytes": "16KiB" }])).await;
+        let request = call_with(&capabilities);
+        assert_cut(&front.client.ask(&request).await, 16 * KIB);
+        until_cancelled(&server).await;
+        let sessions = server.sessions();
+        assert_cut(&front.client.ask(&request).await, 16 * KIB);
+        assert_eq!(server.sessions(), sessions, "{media_type} {capabilities}");
+        front.gateway.stop().await;
     }
 }
 
 #[tokio::test]
 async fn one_that_is_kept_is_read_to_its_end_and_nobody_is_told() {
-    for media_type in MEDIA_TYPES {
-        for capabilities in capabilities() {
-            let server = server(media_type, usize::MAX, None).await;
-            let caps = json!([{ "max_bytes": "16KiB", "over": "handle" }]);
-            let front = front(&server, caps).await;
-            let answer = front.client.ask(&call_with(&capabilities)).await;
-            assert_cut(&answer, 16 * KIB);
-            assert_eq!(told(&answer)["isWhole"], true);
-            assert_eq!(told(&answer)["keptInAll"], 300 * KIB / 7 * 7);
-            let sessions = server.sessions();
-            front.client.ask(&call_with(&capabilities)).await;
-            assert_eq!(server.sessions(), sessions);
-            assert_eq!((server.given_up(), server.cancelled()), (0, 0));
-            front.gateway.stop().await;
-        }
+    for (media_type, capabilities) in forms() {
+        let server = server(media_type, usize::MAX, None).await;
+        let caps = json!([{ "max_bytes": "16KiB", "over": "handle" }]);
+        let front = front(&server, caps).await;
+        let answer = front.client.ask(&call_with(&capabilities)).await;
+        assert_cut(&answer, 16 * KIB);
+        assert_eq!(told(&answer)["isWhole"], true);
+        assert_eq!(told(&answer)["keptInAll"], 300 * KIB / 7 * 7);
+        let sessions = server.sessions();
+        front.client.ask(&call_with(&capabilities)).await;
+        assert_eq!(server.sessions(), sessions);
+        front.gateway.stop().await;
+        assert_eq!((server.given_up(), server.cancelled()), (0, 0));
     }
 }
 
 #[tokio::test]
 async fn one_within_its_cap_is_as_it_was() {
-    for media_type in MEDIA_TYPES {
-        for capabilities in capabilities() {
-            let server = server(media_type, usize::MAX, None).await;
-            let front = front(&server, json!([{ "max_bytes": "1MiB" }])).await;
-            let answer = front.client.ask(&call_with(&capabilities)).await;
-            let result = answer.result();
-            assert_eq!(
-                result["content"][0]["text"],
-                "a line\n".repeat(300 * KIB / 7)
-            );
-            assert_eq!(result["resultType"], "complete");
-            let legacy = LegacyClient::connect(front.gateway.url(), Setup::default()).await;
-            let answer = legacy.call("s__t", json!({})).await;
-            let whole: Value = serde_json::from_str(&legacy_text(300 * KIB)).expect("JSON");
-            assert_eq!(answer.result(), &whole);
-            front.gateway.stop().await;
-        }
+    for (media_type, capabilities) in forms() {
+        let server = server(media_type, usize::MAX, None).await;
+        let front = front(&server, json!([{ "max_bytes": "1MiB" }])).await;
+        let answer = front.client.ask(&call_with(&capabilities)).await;
+        let result = answer.result();
+        assert_eq!(
+            result["content"][0]["text"],
+            "a line\n".repeat(300 * KIB / 7)
+        );
+        assert_eq!(result["resultType"], "complete");
+        let legacy = LegacyClient::connect(front.gateway.url(), Setup::default()).await;
+        let answer = legacy.call("s__t", json!({})).await;
+        let whole: Value = serde_json::from_str(&legacy_text(300 * KIB)).expect("JSON");
+        assert_eq!(answer.result(), &whole);
+        front.gateway.stop().await;
     }
 }
 
 #[tokio::test]
 async fn without_a_cap_it_is_sent_while_it_arrives() {
-    for media_type in MEDIA_TYPES {
-        for capabilities in capabilities() {
-            let server = server(media_type, 290 * KIB, Some(Step::Hang)).await;
-            let front = front(&server, json!([])).await;
-            let draft = front.client.draft(&call_with(&capabilities));
-            let mut exchange = front.client.send(draft).await;
-            exchange.read_at_least(200 * KIB).await;
-            drop(exchange);
-            until("the server is told", async || {
-                let told = (server.given_up(), server.cancelled());
-                (told == (1, 1)).then_some(())
-            })
-            .await;
-            front.gateway.stop().await;
-        }
+    for (media_type, capabilities) in forms() {
+        let server = server(media_type, 290 * KIB, Some(Step::Hang)).await;
+        let front = front(&server, json!([])).await;
+        let draft = front.client.draft(&call_with(&capabilities));
+        let mut exchange = front.client.send(draft).await;
+        exchange.read_at_least(200 * KIB).await;
+        drop(exchange);
+        until_cancelled(&server).await;
+        front.gateway.stop().await;
     }
 }
 
@@ -162,22 +157,18 @@ async fn one_behind_a_question_is_cut_when_it_is_whole() {
 
 #[tokio::test]
 async fn one_that_takes_too_long_is_cancelled() {
-    for media_type in MEDIA_TYPES {
-        for capabilities in capabilities() {
+    for bound in ["timeout", "stream_idle_timeout"] {
+        for (media_type, capabilities) in forms() {
             let server = server(media_type, 200 * KIB, Some(Step::Hang)).await;
             let mut backend = remote(server.url());
-            backend["timeout"] = json!("500ms");
+            backend[bound] = json!("500ms");
             let caps = json!([{ "max_bytes": "1MiB" }]);
             let front =
                 Front::start(json!({ "backends": { "s": backend }, "result_caps": caps })).await;
             front.wait_until("s", true).await;
             let failed = front.client.ask(&call_with(&capabilities)).await;
-            assert_eq!(failed.fault()["reason"], "timeout");
-            until("the server is told", async || {
-                let told = (server.given_up(), server.cancelled());
-                (told == (1, 1)).then_some(())
-            })
-            .await;
+            assert_eq!(failed.fault()["reason"], "timeout", "{bound}");
+            until_cancelled(&server).await;
             front.gateway.stop().await;
         }
     }
@@ -185,18 +176,16 @@ async fn one_that_takes_too_long_is_cancelled() {
 
 #[tokio::test]
 async fn one_that_breaks_off_below_its_cap_fails_once() {
-    for media_type in MEDIA_TYPES {
-        for capabilities in capabilities() {
-            let server = server(media_type, 200 * KIB, Some(Step::Break)).await;
-            let front = front(&server, json!([{ "max_bytes": "1MiB" }])).await;
-            let request = call_with(&capabilities);
-            let failed = front.client.ask(&request).await;
-            assert_eq!(failed.fault()["reason"], "connection_lost");
-            assert_eq!(failed.fault()["outcome"], "unknown");
-            answer(&server, media_type, usize::MAX, None);
-            let again = front.client.ask(&request).await;
-            assert!(again.result()["content"][0]["text"].is_string());
-            front.gateway.stop().await;
-        }
+    for (media_type, capabilities) in forms() {
+        let server = server(media_type, 200 * KIB, Some(Step::Break)).await;
+        let front = front(&server, json!([{ "max_bytes": "1MiB" }])).await;
+        let request = call_with(&capabilities);
+        let failed = front.client.ask(&request).await;
+        assert_eq!(failed.fault()["reason"], "connection_lost");
+        assert_eq!(failed.fault()["outcome"], "unknown");
+        answer(&server, media_type, usize::MAX, None);
+        let again = front.client.ask(&request).await;
+        assert!(again.result()["content"][0]["text"].is_string());
+        front.gateway.stop().await;
     }
 }

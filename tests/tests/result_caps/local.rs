@@ -5,7 +5,7 @@ use super::*;
 /// A gateway in front of a process that answers with lines as long as it is told, with this cap.
 async fn local(era: &str, caps: Value) -> Front {
     let mut backend = faulty(&["--misbehaves", "--era", era]);
-    backend["max_message_bytes"] = json!(256 * KIB * KIB);
+    backend["max_message_bytes"] = json!("256MiB");
     let front = Front::start(json!({ "backends": { "s": backend }, "result_caps": caps })).await;
     front.wait_until("s", true).await;
     front
@@ -35,5 +35,42 @@ async fn a_long_line_is_cut_and_what_follows_is_heard() {
             }
             front.gateway.stop().await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_has_had_its_calls_is_not_ended_in_the_middle_of_a_line() {
+    for era in ["modern", "legacy"] {
+        let mut backend = faulty(&["--misbehaves", "--era", era]);
+        backend["max_calls"] = json!(1);
+        let caps = json!([{ "max_bytes": "16KiB", "over": "handle" }]);
+        let front =
+            Front::start(json!({ "backends": { "s": backend }, "result_caps": caps })).await;
+        front.wait_until("s", true).await;
+        for _ in 0..3 {
+            let line = long_line(5_000_000, false);
+            let answer = front.client.call("s__misbehave", line).await;
+            assert_cut(&answer, 16 * KIB);
+            assert_eq!(told(&answer)["keptInAll"], 5_000_000, "{era}");
+            assert_eq!(told(&answer)["isWhole"], true);
+        }
+        front.gateway.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_breaks_off_says_what_became_of_the_process() {
+    for era in ["modern", "legacy"] {
+        let flags = ["--half-message", "--exit-on-call", "3", "--era", era];
+        let caps = json!([{ "max_bytes": "1MiB" }]);
+        let front =
+            Front::start(json!({ "backends": { "s": faulty(&flags) }, "result_caps": caps })).await;
+        front.wait_until("s", true).await;
+        let text = "x".repeat(400_000);
+        let answer = front.client.call("s__echo", json!({ "text": text })).await;
+        assert_eq!(answer.fault()["reason"], "connection_lost", "{era}");
+        let said = texts(&answer)[0];
+        assert!(said.contains("exit code 3"), "{said}");
+        front.gateway.stop().await;
     }
 }

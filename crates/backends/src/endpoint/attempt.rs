@@ -85,9 +85,9 @@ impl Endpoint {
             inner.judge(admission, Verdict::of_result(&result), now);
         }
         let result = match result {
-            Ok(Exchanged::Large(begun)) => {
+            Ok(Exchanged::Large(ongoing)) => {
                 let limit = Limit { limit, is_clients };
-                let arriving = Arriving::new(Arc::clone(&self.inner), started, limit, *begun);
+                let arriving = Arriving::new(Arc::clone(&self.inner), started, limit, *ongoing);
                 return Ok(Reply::Arriving(Box::new(arriving.holding(in_flight))));
             }
             Ok(Exchanged::Whole(mut answer)) => {

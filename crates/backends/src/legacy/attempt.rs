@@ -1,13 +1,15 @@
 //! An attempt at a legacy server: in which session, and what its answer becomes.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use switchboard_protocol::call::Call;
+use switchboard_protocol::envelope::Response;
 use switchboard_protocol::error::CallError;
 use switchboard_protocol::version::Version;
 use switchboard_telemetry::{CallEvent, CallSpan, Wait};
 
 use super::call::{Ended, Failed, Leg, ParkedCall, Resumed, gone, own};
-use super::exchange::{Answered, Exchange, give};
+use super::exchange::Exchange;
 use super::parked::Ticket;
 use super::pool::Lease;
 use super::tasks::{self, Plan};
@@ -19,31 +21,65 @@ use crate::link::watch::Watch;
 use crate::link::{LinkError, MayArrive, Outgoing};
 use crate::message::{RequestState, Rewrite};
 
-/// Sends the call and takes the answer; once more if the server had only forgotten the session.
+/// How the end of a call is waited for.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    /// For its answer; a large one may be given while it arrives, if that says so.
+    Answered(Option<MayArrive>),
+    /// For the end of the task that it has to be.
+    TaskEnded,
+}
+
+/// Sends the call, unless it goes on with something, and takes the answer.
 pub(crate) async fn attempt(
     inner: &Arc<Inner>,
     call: &Call,
     rewrite: &Rewrite<'_>,
     parent: &CallSpan,
 ) -> Result<Exchanged, CallError> {
+    match without_sending(inner, call, rewrite, parent).await? {
+        ControlFlow::Break(answer) => Ok(Exchanged::Whole(answer)),
+        ControlFlow::Continue(again) => send(inner, call, rewrite, parent, again).await,
+    }
+}
+
+/// The answer to a call that is about a task, or goes on with what it waits for; else the state with
+/// which it is made anew, if it came with one.
+async fn without_sending(
+    inner: &Arc<Inner>,
+    call: &Call,
+    rewrite: &Rewrite<'_>,
+    parent: &CallSpan,
+) -> Result<ControlFlow<Answer, Option<Again>>, CallError> {
     if call.method.names_task() {
         let answer = tasks::answer(inner, call, rewrite).await;
-        return answer.map(Exchanged::Whole);
+        return answer.map(ControlFlow::Break);
     }
+    let RequestState::Restore(state) = rewrite.request_state else {
+        return Ok(ControlFlow::Continue(None));
+    };
+    if let Some(ticket) = Ticket::parse(state) {
+        let answer = resume(inner, call, ticket, parent).await;
+        return answer.map(ControlFlow::Break);
+    }
+    let again = Again::parse(state).ok_or_else(gone)?;
+    match again.answered(&inner.shared.lot, call)? {
+        Some(response) => answer::interpret(&inner.name, call, Version::LATEST_LEGACY, response)
+            .map(ControlFlow::Break),
+        None => Ok(ControlFlow::Continue(Some(again))),
+    }
+}
+
+/// Sends the call and takes the answer; once more if the server had only forgotten the session.
+/// `again` is the state that it came with, if it is made anew.
+async fn send(
+    inner: &Arc<Inner>,
+    call: &Call,
+    rewrite: &Rewrite<'_>,
+    parent: &CallSpan,
+    again: Option<Again>,
+) -> Result<Exchanged, CallError> {
     let plan = tasks::plan(inner, call, rewrite);
-    let mut again = None;
-    if let RequestState::Restore(state) = rewrite.request_state {
-        if let Some(ticket) = Ticket::parse(state) {
-            let answer = resume(inner, call, ticket, parent).await;
-            return answer.map(Exchanged::Whole);
-        }
-        let made_before = Again::parse(state).ok_or_else(gone)?;
-        if let Some(response) = made_before.answered(&inner.shared.lot, call)? {
-            let answer = answer::interpret(&inner.name, call, Version::LATEST_LEGACY, response);
-            return answer.map(Exchanged::Whole);
-        }
-        again = Some(made_before);
-    }
     let mut forgotten_before = false;
     loop {
         let lease = inner.pool.lease(inner, call);
@@ -53,11 +89,12 @@ pub(crate) async fn attempt(
         let ended = match &plan {
             Plan::AsTask(task) => tasks::create(inner, call, rewrite, parent, lease, task)
                 .await
-                .map(Answered::Whole),
-            Plan::Plainly | Plan::ToItsEnd => {
-                let to_end = plan == Plan::ToItsEnd;
-                once(inner, call, rewrite, parent, lease, to_end).await
+                .map(Exchanged::Whole),
+            Plan::Plainly => {
+                let until = Until::Answered(rewrite.may_arrive(call.method));
+                once(inner, call, rewrite, parent, lease, until).await
             }
+            Plan::ToItsEnd => once(inner, call, rewrite, parent, lease, Until::TaskEnded).await,
         };
         let ended = match ended {
             // The server said so before it did anything.
@@ -68,12 +105,11 @@ pub(crate) async fn attempt(
                 forgotten_before = true;
                 continue;
             }
-            Ok(Answered::Large(begun)) => return Ok(Exchanged::Large(begun)),
-            Ok(Answered::Whole(response)) => Ok(response),
+            Ok(Exchanged::Large(ongoing)) => return Ok(Exchanged::Large(ongoing)),
+            Ok(Exchanged::Whole(response)) => Ok(response),
             Err(failed) => Err(failed),
         };
-        let answer = interpret(inner, call, connection.wire.version, again, ended);
-        return answer.map(Exchanged::Whole);
+        return interpret(inner, call, connection.wire.version, again, ended).map(Exchanged::Whole);
     }
 }
 
@@ -111,48 +147,40 @@ async fn resume(
     interpret(inner, call, parked.version(), None, ended)
 }
 
-/// `to_end`: the call has to be a task, and its end is waited for.
+/// Sends the call in this session and takes the answer.
 async fn once(
     inner: &Arc<Inner>,
     call: &Call,
     rewrite: &Rewrite<'_>,
     parent: &CallSpan,
     lease: Lease,
-    to_end: bool,
-) -> Result<Answered, Failed> {
+    until: Until,
+) -> Result<Exchanged<Response>, Failed> {
     let connection = Arc::clone(lease.connection());
     let (mut out, span) = inner.outgoing(call, rewrite, parent, &connection);
-    if to_end {
+    if let Until::TaskEnded = until {
         out = tasks::as_task(out, b"{}");
     }
-    let arriving = rewrite.may_arrive(call.method).filter(|_| !to_end);
     if lease.may_be_asked() && call.method.may_require_input() {
-        let (_, leg) = park(inner, call, lease, out, span, to_end, arriving);
+        let (_, leg) = park(inner, call, lease, out, span, until);
         return leg.ended().await;
     }
     let id = out.id;
     let elsewhere = Watch::logs_of(call, id);
-    let watch = Watch::of(call, id);
-    let exchange = Exchange {
-        log_level: call.log_level,
-        out,
-        span,
-        watch,
-        elsewhere,
-        arriving,
-    };
+    let exchange = Exchange::new(call, out, span, Watch::of(call, id), elsewhere);
     // Made in each branch: the future is large, and would be moved from one place to the next.
-    let mut result = if to_end {
-        let (inner, again) = (Arc::clone(inner), Watch::of(call, id));
-        let first = exchange.run_to_end(&connection);
-        let whole = tasks::exchange_to_end(first, inner, Arc::clone(&connection), again);
-        Box::pin(whole).await.map(Answered::Whole)
-    } else {
-        exchange.run(&connection).await
+    let mut result = match until {
+        Until::Answered(arriving) => exchange.run(&connection, arriving).await,
+        Until::TaskEnded => {
+            let (inner, again) = (Arc::clone(inner), Watch::of(call, id));
+            let first = exchange.run_to_end(&connection);
+            let whole = tasks::exchange_to_end(first, inner, Arc::clone(&connection), again);
+            Box::pin(whole).await.map(Exchanged::Whole)
+        }
     };
     match &mut result {
-        Ok(Answered::Large(begun)) => give(lease, begun),
-        Ok(Answered::Whole(_)) => lease.answered(),
+        Ok(Exchanged::Large(ongoing)) => lease.stay_with(ongoing),
+        Ok(Exchanged::Whole(_)) => lease.answered(),
         Err(error) if connection.wire.lost_by(error) => lease.retire(),
         Err(LinkError::Status { .. }) => lease.answered(),
         Err(_) => {}
@@ -168,8 +196,7 @@ pub(super) fn park(
     lease: Lease,
     out: Outgoing,
     span: AttemptSpan,
-    to_end: bool,
-    arriving: Option<MayArrive>,
+    until: Until,
 ) -> (Arc<ParkedCall>, Leg) {
     let connection = Arc::clone(lease.connection());
     let relay = connection.legacy.as_ref().and_then(super::Session::relay);
@@ -182,31 +209,24 @@ pub(super) fn park(
         relay.cloned(),
         span.span().clone(),
     );
-    let exchange = Exchange {
-        log_level: call.log_level,
-        out,
-        span,
-        watch: Watch::of_parked(Arc::clone(&parked)),
-        elsewhere: Watch::of_parked(Arc::clone(&parked)),
-        arriving,
-    };
-    let again = Watch::of_parked(Arc::clone(&parked));
-    let (at, of, asked) = (
-        Arc::clone(&connection),
-        Arc::clone(inner),
-        Arc::clone(&parked),
-    );
-    let exchange = async move || {
-        if to_end {
-            let first = exchange.run_to_end(&at);
-            let ended = tasks::exchange_to_end(first, of, Arc::clone(&at), again).await;
-            return ended.map(Answered::Whole);
-        }
-        match exchange.run(&at).await? {
-            large @ Answered::Large(_) if !asked.may_hand_over() => {
-                large.whole().await.map(Answered::Whole)
+    let watch = || Watch::of_parked(Arc::clone(&parked));
+    let (exchange, again) = (Exchange::new(call, out, span, watch(), watch()), watch());
+    let exchange = {
+        let (inner, call) = (Arc::clone(inner), Arc::clone(&parked));
+        let connection = Arc::clone(&connection);
+        async move || match until {
+            Until::Answered(arriving) => match exchange.run(&connection, arriving).await? {
+                large @ Exchanged::Large(_) if !call.may_hand_over() => {
+                    large.whole().await.map(Exchanged::Whole)
+                }
+                exchanged => Ok(exchanged),
+            },
+            Until::TaskEnded => {
+                let first = exchange.run_to_end(&connection);
+                let connection = Arc::clone(&connection);
+                let ended = tasks::exchange_to_end(first, inner, connection, again).await;
+                ended.map(Exchanged::Whole)
             }
-            answered => Ok(answered),
         }
     };
     let tell = move |message| {

@@ -27,11 +27,10 @@ use tokio::time::Instant;
 
 pub(crate) use self::owner::own;
 use self::state::{Kept, Open, Round, State, WaitingLeg, size_of};
-use super::exchange::Answered;
 use super::parked::Lot;
 use super::questions::{self, Key};
 use super::relay::Relay;
-use crate::exchange::Begun;
+use crate::exchange::{Exchanged, Ongoing};
 use crate::link::watch::{Asked, Watch};
 use crate::link::{LinkError, refuse_request};
 
@@ -87,20 +86,20 @@ pub(crate) struct ParkedCall {
 pub(crate) struct Leg {
     call: Arc<ParkedCall>,
     number: u64,
-    receiver: oneshot::Receiver<Result<Answered, Failed>>,
+    receiver: oneshot::Receiver<Result<Exchanged<Response>, Failed>>,
 }
 
 impl Leg {
     /// What came: of the first leg, perhaps a result that is still arriving.
-    pub(crate) async fn ended(mut self) -> Result<Answered, Failed> {
+    pub(crate) async fn ended(mut self) -> Result<Exchanged<Response>, Failed> {
         let ended = (&mut self.receiver).await;
         ended.unwrap_or_else(|_| Err(Failed::Link(LinkError::Lost("the call ended".to_owned()))))
     }
 
     /// As [`Leg::ended`], and waits for all of it.
     pub(crate) async fn whole(self) -> Ended {
-        let answered = self.ended().await?;
-        answered.whole().await.map_err(Failed::Link)
+        let ended = self.ended().await?;
+        ended.whole().await.map_err(Failed::Link)
     }
 }
 
@@ -475,7 +474,7 @@ impl ParkedCall {
             };
         }
         for leg in state.legs.drain(..) {
-            let _ = leg.sender.send(ended.clone().map(Answered::Whole));
+            let _ = leg.sender.send(ended.clone().map(Exchanged::Whole));
         }
         state.watch = Watch::deaf();
         state.expires = Some(Instant::now() + self.lot.timeout());
@@ -549,7 +548,7 @@ impl ParkedCall {
 
     /// Ends the call with a result that is still arriving. Dropped, which cancels it, if nobody waits
     /// any more.
-    fn hand_over(&self, begun: Box<Begun>) {
+    fn hand_over(&self, ongoing: Box<Ongoing>) {
         let leg = {
             let mut state = self.state.lock();
             state.over = true;
@@ -558,7 +557,7 @@ impl ParkedCall {
             state.legs.pop()
         };
         if let Some(leg) = leg {
-            let _ = leg.sender.send(Ok(Answered::Large(begun)));
+            let _ = leg.sender.send(Ok(Exchanged::Large(ongoing)));
         }
     }
 

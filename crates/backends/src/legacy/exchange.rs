@@ -1,65 +1,78 @@
-//! An exchange in a session: what is sent, what is answered, and what a large result holds of the
-//! session while it arrives.
+//! An exchange in a session, and what a large result holds of the session while it arrives.
 
 use std::sync::Arc;
 
+use switchboard_protocol::call::Call;
 use switchboard_protocol::envelope::Response;
 use switchboard_protocol::method::LogLevel;
 
 use super::pool::Lease;
-use super::session::{InFlight, ensure_log_level, until_heard};
+use super::session::{NotedCall, ensure_log_level, until_heard};
 use crate::connect::Connection;
-use crate::exchange::{AttemptSpan, Begun};
+use crate::exchange::{AttemptSpan, Claims, Exchanged, Ongoing};
 use crate::link::watch::Watch;
 use crate::link::{LinkError, MayArrive, Outgoing, Reply};
 
 /// A request to be sent in a session.
 pub(super) struct Exchange {
     /// What its caller wants the server to log.
-    pub(super) log_level: Option<LogLevel>,
-    pub(super) out: Outgoing,
-    pub(super) span: AttemptSpan,
-    pub(super) watch: Watch,
-    /// Hears of it what is not said on its own stream.
-    pub(super) elsewhere: Watch,
-    /// How a large result may be given before it is whole, if it may.
-    pub(super) arriving: Option<MayArrive>,
+    log_level: Option<LogLevel>,
+    out: Outgoing,
+    span: AttemptSpan,
+    watch: Watch,
+    elsewhere: Watch,
 }
 
 impl Exchange {
-    /// Sends the request and waits for its answer. Dropped before that, it tells the server so.
-    pub(super) async fn run(self, connection: &Arc<Connection>) -> Result<Answered, LinkError> {
+    /// The request of this call; `elsewhere` hears of it what is not said on its own stream.
+    pub(super) fn new(
+        call: &Call,
+        out: Outgoing,
+        span: AttemptSpan,
+        watch: Watch,
+        elsewhere: Watch,
+    ) -> Self {
+        Self {
+            log_level: call.log_level,
+            out,
+            span,
+            watch,
+            elsewhere,
+        }
+    }
+
+    /// Sends the request and waits for its answer; a large one may be given while it arrives, if
+    /// `arriving` says so. Dropped before that, it tells the server so.
+    pub(super) async fn run(
+        self,
+        connection: &Arc<Connection>,
+        arriving: Option<MayArrive>,
+    ) -> Result<Exchanged<Response>, LinkError> {
         if self.log_level.is_some() || self.watch.may_be_asked() {
             until_heard(connection).await;
             ensure_log_level(connection, self.log_level).await;
         }
-        let mut in_flight = InFlight::enter(connection, self.out.id, self.elsewhere);
+        let mut noted = NotedCall::enter(connection, self.out.id, self.elsewhere);
         let reply = connection
             .link
-            .reply(&connection.wire, self.out, self.watch, self.arriving);
-        let result = reply.await;
-        if let Some(in_flight) = &in_flight {
-            in_flight.hear_late_logs().await;
+            .reply(&connection.wire, self.out, self.watch, arriving);
+        let reply = reply.await;
+        if let Some(noted) = &mut noted {
+            noted.answers(!matches!(reply, Ok(Reply::Large(_)))).await;
         }
-        let result = match result {
+        let result = match reply {
             Ok(Reply::Large(large)) => {
-                if let Some(in_flight) = &mut in_flight {
-                    in_flight.answering();
-                }
-                return Ok(Answered::Large(Box::new(Begun {
+                return Ok(Exchanged::Large(Box::new(Ongoing {
                     large,
                     span: self.span,
-                    session: in_flight.map(Hold::new),
+                    claims: Claims::new(Arc::clone(connection), SessionHold { noted, lease: None }),
                 })));
             }
             Ok(Reply::Whole(response)) => Ok(response),
             Err(error) => Err(error),
         };
-        if let Some(in_flight) = in_flight {
-            in_flight.answered();
-        }
         self.span.record(&result);
-        result.map(Answered::Whole)
+        result.map(Exchanged::Whole)
     }
 
     /// As [`Exchange::run`], and waits for all of the answer.
@@ -67,78 +80,29 @@ impl Exchange {
         self,
         connection: &Arc<Connection>,
     ) -> Result<Response, LinkError> {
-        self.run(connection).await?.whole().await
+        self.run(connection, None).await?.whole().await
     }
 }
 
-/// What a server answers in a session.
-pub(crate) enum Answered {
-    /// The response.
-    Whole(Response),
-    /// The beginning of a large one.
-    Large(Box<Begun>),
-}
-
-impl Answered {
-    /// All of it, however long that takes.
-    pub(super) async fn whole(self) -> Result<Response, LinkError> {
-        let begun = match self {
-            Self::Whole(response) => return Ok(response),
-            Self::Large(begun) => begun,
-        };
-        let Begun {
-            large,
-            span,
-            session,
-        } = *begun;
-        let response = large.whole().await;
-        if let Some(session) = session {
-            session.answered();
-        }
-        span.record(&response);
-        response
-    }
-}
-
-/// What a large result that arrives over HTTP holds of its session until its last byte. Dropped before,
-/// it cancels the call.
-pub(crate) struct Hold {
-    in_flight: Option<InFlight>,
+/// What a large result holds of a session until its last byte; nothing, where there is none. Dropped
+/// before, it cancels the call.
+#[derive(Default)]
+pub(crate) struct SessionHold {
+    /// First, since the server is told before its session may be closed.
+    noted: Option<NotedCall>,
     lease: Option<Lease>,
 }
 
-impl Hold {
-    fn new(in_flight: InFlight) -> Self {
-        Self {
-            in_flight: Some(in_flight),
-            lease: None,
-        }
+impl SessionHold {
+    /// Holds the session itself.
+    pub(super) fn keep(&mut self, lease: Lease) {
+        self.lease = Some(lease);
     }
 
     /// The server has said all.
-    pub(crate) fn answered(mut self) {
-        if let Some(in_flight) = self.in_flight.take() {
-            in_flight.answered();
+    pub(crate) fn answered(self) {
+        if let Some(noted) = self.noted {
+            noted.answered();
         }
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        // First, since the server is told before its session may be closed.
-        self.in_flight = None;
-        // Whether or not all of it came: once it answers, a server asks nothing more in the session.
-        if let Some(lease) = self.lease.take() {
-            lease.answered();
-        }
-    }
-}
-
-/// Gives a session to the result that arrives in it; on a channel that calls share, what arrives needs
-/// none.
-pub(super) fn give(lease: Lease, begun: &mut Begun) {
-    match &mut begun.session {
-        Some(session) => session.lease = Some(lease),
-        None => lease.answered(),
     }
 }

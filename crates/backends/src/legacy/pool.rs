@@ -31,6 +31,7 @@ use crate::answer;
 use crate::config::{BackendConfig, SessionScope, SessionsConfig, TransportConfig};
 use crate::connect::{CONNECT_DEADLINE, ConnectError, Connection, open_session};
 use crate::endpoint::Inner;
+use crate::exchange::Ongoing;
 use crate::keeper::end_connection;
 use crate::link::inbox::Inbox;
 use crate::link::{Link, LinkError};
@@ -85,6 +86,7 @@ pub(crate) struct Lease {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
     GivenUp,
+    Answering,
     Answered,
     Retired,
 }
@@ -105,6 +107,20 @@ impl Lease {
         self.end = End::Answered;
     }
 
+    /// Stays with a result that is still arriving in the session.
+    pub(super) fn stay_with(self, ongoing: &mut Ongoing) {
+        ongoing.claims.session().keep(self.answering());
+    }
+
+    /// The server answers. It asks nothing more for the call, however that ends, so from now on any other
+    /// call may have the session too.
+    fn answering(mut self) -> Self {
+        self.end = End::Answering;
+        self.core.places.lock().answers(self.place);
+        self.core.changed.notify_waiters();
+        self
+    }
+
     /// Closes the session as soon as no other call holds it; it is leased to no further one.
     pub(crate) fn retire(mut self) {
         self.end = End::Retired;
@@ -114,12 +130,13 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let retire = match self.end {
-            End::Answered => false,
+            End::Answering | End::Answered => false,
             End::Retired => true,
             // What is asked late in a client's own session is asked of that client.
             End::GivenUp => self.may_be_asked && !self.is_clients,
         };
-        self.core.give_back(self.place, retire);
+        let was_answering = self.end == End::Answering;
+        self.core.give_back(self.place, was_answering, retire);
     }
 }
 
@@ -507,8 +524,10 @@ impl Core {
         }
     }
 
-    fn give_back(&self, place: u64, retire: bool) {
-        self.places.lock().give_back(place, retire);
+    fn give_back(&self, place: u64, was_answering: bool, retire: bool) {
+        let mut places = self.places.lock();
+        places.give_back(place, was_answering, retire);
+        drop(places);
         self.changed.notify_waiters();
     }
 

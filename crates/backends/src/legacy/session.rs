@@ -54,9 +54,9 @@ struct OverHttp {
     logged: bool,
 }
 
-/// A call over HTTP on the books of its session, until this is dropped. Unless it was answered the
-/// server is told then that nobody waits: closing the stream does not say so before 2026-07-28.
-pub(crate) struct InFlight {
+/// A call over HTTP that is noted in its session. Unless it was answered, the server is told when this is
+/// dropped that nobody waits: closing the stream does not say so before 2026-07-28.
+pub(crate) struct NotedCall {
     connection: Arc<Connection>,
     id: u64,
     progress: Progress,
@@ -72,9 +72,9 @@ enum Progress {
     Answered,
 }
 
-impl InFlight {
-    /// Notes a call; `watch` hears what is said elsewhere. None over other links, where all is said
-    /// in one place.
+impl NotedCall {
+    /// Notes a call; `watch` hears what is said elsewhere than on its own stream. None over other links,
+    /// where all is said in one place.
     pub(crate) fn enter(connection: &Arc<Connection>, id: u64, watch: Watch) -> Option<Self> {
         let (Link::Http(_), Some(session)) = (&connection.link, &connection.legacy) else {
             return None;
@@ -91,9 +91,14 @@ impl InFlight {
         })
     }
 
-    /// If the server logs elsewhere than on the call's own stream, waits for what it logged last:
-    /// the answer may have come first.
-    pub(crate) async fn hear_late_logs(&self) {
+    /// The server answers; `is_done`: it has. If it logs elsewhere than on the call's own stream, waits
+    /// for what it logged last: the answer may have come first. From then on nothing that is said
+    /// elsewhere is this call's.
+    pub(crate) async fn answers(&mut self, is_done: bool) {
+        self.progress = match is_done {
+            true => Progress::Answered,
+            false => Progress::Answering,
+        };
         let logged = self.connection.legacy.as_ref().is_some_and(|session| {
             let calls = session.calls.lock();
             calls.get(&self.id).is_some_and(|call| call.logged)
@@ -101,16 +106,35 @@ impl InFlight {
         if logged {
             tokio::time::sleep(LATE_LOGS).await;
         }
-    }
-
-    /// The server has begun to answer.
-    pub(crate) fn answering(&mut self) {
-        self.progress = Progress::Answering;
+        self.forget();
     }
 
     /// The server is done with it.
     pub(crate) fn answered(mut self) {
         self.progress = Progress::Answered;
+    }
+
+    fn forget(&self) {
+        if let Some(session) = &self.connection.legacy {
+            // Dropped when the books are free again: it may be the last that knows of the call.
+            let _call = session.calls.lock().remove(&self.id);
+        }
+    }
+}
+
+impl Drop for NotedCall {
+    fn drop(&mut self) {
+        self.forget();
+        let (Link::Http(http), Some(session)) = (&self.connection.link, &self.connection.legacy)
+        else {
+            return;
+        };
+        if self.progress == Progress::Working {
+            *session.given_up.lock() = Some(Instant::now());
+        }
+        if self.progress != Progress::Answered {
+            http.notify_later(self.connection.wire.clone(), cancellation(self.id));
+        }
     }
 }
 
@@ -169,22 +193,6 @@ pub(crate) fn attribute<'w>(
         // What a call asks that was given up is not for the next one.
         (Some(only), None) if !given_up => only.asked(request),
         _ => Watch::deaf().asked(request),
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        let (Link::Http(http), Some(session)) = (&self.connection.link, &self.connection.legacy)
-        else {
-            return;
-        };
-        session.calls.lock().remove(&self.id);
-        if self.progress == Progress::Working {
-            *session.given_up.lock() = Some(Instant::now());
-        }
-        if self.progress != Progress::Answered {
-            http.notify_later(self.connection.wire.clone(), cancellation(self.id));
-        }
     }
 }
 

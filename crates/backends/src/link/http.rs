@@ -247,10 +247,8 @@ impl HttpLink {
         let session = answer.headers().get(header::SESSION_ID).cloned();
         let response = if has_media_type(&answer, EVENT_STREAM_TYPE) {
             let body = answer.into_body();
-            match Box::pin(self.read_stream(wire, body, id, &mut watch, None)).await? {
-                Reply::Whole(response) => response,
-                Reply::Large(_) => return Err(LinkError::TooLarge),
-            }
+            let reply = self.read_stream(wire, body, id, &mut watch, None);
+            Box::pin(reply).await?.whole().await?
         } else {
             let body = collect(answer.into_body(), self.inner.bounds.of_body()).await?;
             self.response(body, id)?
@@ -298,7 +296,7 @@ impl HttpLink {
         match may_pass(&beginning, id, method) {
             Ok(true) => Ok(Reply::Large(Large {
                 beginning,
-                rest: Rest::Body(body),
+                rest: Rest::of_body(body, self.inner.bounds.stream_idle),
                 id,
                 method,
                 max_message,

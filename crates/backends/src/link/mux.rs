@@ -154,26 +154,31 @@ impl Mux {
         let keeper = Arc::clone(&shared);
         tasks.spawn(async move {
             let mut owned = std::pin::pin!(owned);
-            let mut reading = std::pin::pin!(read_all(&keeper, reader));
-            let mut last_word = None;
-            let end = tokio::select! {
-                biased;
-                () = stop.cancelled() => End::Made(keeper.why_stopped()),
-                end = &mut reading => {
-                    if matches!(end, End::Seen(_)) {
-                        last_word = tokio::time::timeout(R::ENDS_WITHIN, &mut owned).await.ok();
+            let (end, last_word) = {
+                let mut reading = std::pin::pin!(read_all(&keeper, reader));
+                let mut last_word = None;
+                let end = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => End::Made(keeper.why_stopped()),
+                    end = &mut reading => {
+                        if matches!(end, End::Seen(_)) {
+                            last_word = tokio::time::timeout(R::ENDS_WITHIN, &mut owned).await.ok();
+                        }
+                        end
                     }
-                    end
-                }
-                word = &mut owned => {
-                    last_word = Some(word);
-                    // What it wrote before it ended still counts.
-                    let _ = tokio::time::timeout(DRAIN, reading).await;
-                    End::Seen("the server ended")
-                }
+                    word = &mut owned => {
+                        last_word = Some(word);
+                        // What it wrote before it ended still counts.
+                        let _ = tokio::time::timeout(DRAIN, &mut reading).await;
+                        End::Seen("the server ended")
+                    }
+                };
+                stop.cancel();
+                // Where it reads from stays open until it was told what it has to be. What is still
+                // arriving breaks off behind that.
+                let _ = writing.await;
+                (end, last_word)
             };
-            stop.cancel();
-            let _ = writing.await;
             let rest = match (end, last_word.map(Into::into)) {
                 (End::Made(reason), None) => {
                     // Nobody has to wait until what is made to end has done so.
@@ -208,10 +213,7 @@ impl Mux {
     }
 
     pub(crate) async fn request(&self, out: Outgoing, watch: Watch) -> Result<Response, LinkError> {
-        match self.reply(out, watch, None).await? {
-            Reply::Whole(response) => Ok(response),
-            Reply::Large(_) => Err(LinkError::TooLarge),
-        }
+        self.reply(out, watch, None).await?.whole().await
     }
 
     /// As [`Mux::request`]; a large result may be given while it arrives, if `arriving` says so and that
@@ -224,12 +226,13 @@ impl Mux {
     ) -> Result<Reply, LinkError> {
         let (reply, answer) = oneshot::channel();
         let arriving = arriving.filter(|arriving| arriving.at_once);
+        let arriving = arriving.map(|arriving| arriving.method);
         self.shared.register(
             out.id,
             Pending {
                 reply,
                 watch,
-                arriving: arriving.map(|arriving| arriving.method),
+                arriving,
                 sent: false,
             },
         )?;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter};
 
 use super::inbox::Inbox;
 use super::mux::{Incoming, MessageReader, MessageWriter, Mux, WriteError};
-use super::rest::Part;
+use super::rest::Chunk;
 use crate::process::roster::RosterEntry;
 use crate::process::stderr::Stderr;
 use crate::process::{self, Process, Program, Supervisor};
@@ -21,8 +21,8 @@ const KEPT: usize = 4096;
 const PIECE: usize = 16 * 1024;
 /// How much of a line is read at a time that is thrown or given away: what a pipe holds.
 const LONG_PIECE: usize = 64 * 1024;
-/// A line of which more than this was thrown or given away has no end: the process is given up. So much
-/// takes a few seconds, in which nothing else that the process says can be heard.
+/// A line of which more than this was thrown or given away has no end: the process is given up. Nothing
+/// else that it says can be heard meanwhile: a few seconds, or as long as who takes it needs.
 const ENDLESS: u64 = 2 * 1024 * 1024 * 1024;
 
 /// Starts a process and speaks with it.
@@ -106,16 +106,23 @@ impl<W: AsyncWrite + Send + Unpin + 'static> MessageWriter for LineWriter<W> {
     }
 }
 
+/// What is known of the line that is being read.
+enum Line {
+    /// It is not long enough yet for its beginning to be judged.
+    Unjudged,
+    /// Its beginning was given away, or taken back.
+    Judged,
+    /// It is longer than the limit, and thrown away: its head.
+    Oversize(Bytes),
+}
+
 /// Cuts a byte stream into lines of bounded length.
 pub(crate) struct LineReader<R> {
     input: R,
     buffer: BytesMut,
     searched: usize,
     limit: usize,
-    /// The head of the oversize line that is being thrown away.
-    oversize: Option<Bytes>,
-    /// Whether the beginning of the line was given away once.
-    begun: bool,
+    line: Line,
     /// How much of the line was thrown or given away.
     thrown: u64,
     /// How much is thrown away of a line before the process is given up.
@@ -129,8 +136,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
             buffer: BytesMut::with_capacity(PIECE),
             searched: 0,
             limit,
-            oversize: None,
-            begun: false,
+            line: Line::Unjudged,
             thrown: 0,
             endless: ENDLESS,
         }
@@ -143,24 +149,21 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
             self.searched = 0;
             line.truncate(line.len() - 1);
             let line = line.freeze();
-            self.begun = false;
-            self.thrown = 0;
-            return Some(match self.oversize.take() {
-                Some(head) => Incoming::Oversize {
+            return Some(match self.end_line() {
+                Line::Oversize(head) => Incoming::Oversize {
                     head,
                     tail: Some(line),
                 },
-                None if line.len() > self.limit => Self::ends(&line),
-                None => Incoming::Message(line),
+                _ if line.len() > self.limit => Self::ends(&line),
+                _ => Incoming::Message(line),
             });
         }
         self.searched = self.buffer.len();
-        if self.oversize.is_none() && self.buffer.len() > self.limit {
-            self.oversize = Some(Bytes::copy_from_slice(
-                &self.buffer[..KEPT.min(self.buffer.len())],
-            ));
+        if !self.is_oversize() && self.buffer.len() > self.limit {
+            let head = &self.buffer[..KEPT.min(self.buffer.len())];
+            self.line = Line::Oversize(Bytes::copy_from_slice(head));
         }
-        if self.oversize.is_some() && self.buffer.len() > KEPT {
+        if self.is_oversize() && self.buffer.len() > KEPT {
             let extra = self.buffer.len() - KEPT;
             self.thrown += extra as u64;
             // The room of the whole limit is needed no longer, and few messages ever need it.
@@ -176,6 +179,16 @@ impl<R: AsyncRead + Send + Unpin + 'static> LineReader<R> {
             self.searched = self.buffer.len();
         }
         None
+    }
+
+    fn is_oversize(&self) -> bool {
+        matches!(self.line, Line::Oversize(_))
+    }
+
+    /// Goes on with the next line; what is known of the last.
+    fn end_line(&mut self) -> Line {
+        self.thrown = 0;
+        std::mem::replace(&mut self.line, Line::Unjudged)
     }
 
     /// Reads more, into room for at least so many bytes; `false` when the peer closed the channel.
@@ -205,7 +218,7 @@ impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
 
     async fn read(&mut self) -> Result<Option<Incoming>, String> {
         loop {
-            let known_oversize = self.oversize.is_some();
+            let known_oversize = self.is_oversize();
             if let Some(incoming) = self.take() {
                 match &incoming {
                     Incoming::Message(line) if line.iter().all(u8::is_ascii_whitespace) => continue,
@@ -214,17 +227,17 @@ impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
             }
             // The caller of a line that may never end need not wait for it: its head is told at
             // once, and the rest of it is nobody's.
-            if let (false, Some(head)) = (known_oversize, &self.oversize) {
+            if let (false, Line::Oversize(head)) = (known_oversize, &self.line) {
                 return Ok(Some(Incoming::Oversize {
                     head: head.clone(),
                     tail: None,
                 }));
             }
-            if !self.begun && self.oversize.is_none() && self.buffer.len() > MAX_HELD {
-                self.begun = true;
+            if matches!(self.line, Line::Unjudged) && self.buffer.len() > MAX_HELD {
+                self.line = Line::Judged;
                 self.searched = 0;
-                return Ok(Some(Incoming::Begun {
-                    beginning: self.buffer.split().freeze(),
+                return Ok(Some(Incoming::Beginning {
+                    text: self.buffer.split().freeze(),
                     limit: self.limit,
                 }));
             }
@@ -234,26 +247,28 @@ impl<R: AsyncRead + Send + Unpin + 'static> MessageReader for LineReader<R> {
         }
     }
 
-    async fn read_part(&mut self) -> Result<Option<Part>, String> {
+    async fn read_part(&mut self) -> Result<Option<Chunk>, String> {
         if self.buffer.is_empty() && !self.fill(LONG_PIECE).await? {
             return Ok(None);
         }
         let end = memchr::memchr(b'\n', &self.buffer);
-        let part = self.buffer.split_to(end.unwrap_or(self.buffer.len()));
-        self.thrown += part.len() as u64;
+        let data = self.buffer.split_to(end.unwrap_or(self.buffer.len()));
+        self.thrown += data.len() as u64;
         if end.is_some() {
             self.buffer.advance(1);
-            self.begun = false;
-            self.thrown = 0;
+            self.end_line();
         }
-        Ok(Some((part.freeze(), end.is_some())))
+        Ok(Some(Chunk {
+            data: data.freeze(),
+            is_last: end.is_some(),
+        }))
     }
 
-    fn take_back(&mut self, beginning: Bytes) {
-        let rest = std::mem::take(&mut self.buffer);
-        // Nobody else has it, so nothing is copied.
-        self.buffer = BytesMut::from(beginning);
-        self.buffer.unsplit(rest);
+    fn take_back(&mut self, text: Bytes) {
+        debug_assert!(self.buffer.is_empty(), "nothing was read since");
+        // First, since it is a part of the same memory, which is taken back without a copy if it is whole.
+        self.buffer = BytesMut::new();
+        self.buffer = BytesMut::from(text);
         self.searched = self.buffer.len();
     }
 }

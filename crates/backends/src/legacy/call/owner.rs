@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Failed, Next, Open, ParkedCall};
-use crate::exchange::Begun;
-use crate::legacy::exchange::{Answered, give};
+use crate::exchange::{Exchanged, Ongoing};
 use crate::legacy::pool::Lease;
 use crate::link::LinkError;
 
@@ -22,7 +21,7 @@ pub(crate) trait Held: Send + 'static {
     /// The session is of no more use.
     fn retire(self);
     /// A result is still arriving, and holds it from now on.
-    fn go_with(self, begun: &mut Begun);
+    fn stay_with(self, ongoing: &mut Ongoing);
 }
 
 impl Held for Lease {
@@ -34,8 +33,8 @@ impl Held for Lease {
         Self::retire(self);
     }
 
-    fn go_with(self, begun: &mut Begun) {
-        give(self, begun);
+    fn stay_with(self, ongoing: &mut Ongoing) {
+        Self::stay_with(self, ongoing);
     }
 }
 
@@ -50,7 +49,7 @@ pub(crate) async fn own<L, E, T, F>(
     tasks: TaskTracker,
 ) where
     L: Held,
-    E: Future<Output = Result<Answered, LinkError>>,
+    E: Future<Output = Result<Exchanged<Response>, LinkError>>,
     T: Fn(Bytes) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), LinkError>> + Send,
 {
@@ -67,7 +66,7 @@ pub(crate) async fn own<L, E, T, F>(
         };
         tokio::select! {
             biased;
-            answer = &mut exchange => break End::Answered(Box::new(answer)),
+            exchanged = &mut exchange => break End::of(exchanged),
             () = stop.cancelled() => break End::Lost(LinkError::Lost("the gateway ends".to_owned())),
             // Only the answer to its question was not sent: the call itself was.
             Err(error) = &mut telling => break End::Lost(LinkError::Lost(error.to_string())),
@@ -78,14 +77,11 @@ pub(crate) async fn own<L, E, T, F>(
     drop(exchange);
     let owes_others = call.may_owe_others() && !matches!(end, End::Lost(_));
     let remembered = match end {
-        End::Answered(answer) => match *answer {
-            Ok(Answered::Large(begun)) => {
-                hand_over(call, lease, begun, &tell).await;
-                None
-            }
-            Ok(Answered::Whole(response)) => answered(call, lease, Ok(response), &tell).await,
-            Err(error) => answered(call, lease, Err(error), &tell).await,
-        },
+        End::Answered(answer) => answered(call, lease, *answer, &tell).await,
+        End::Arriving(ongoing) => {
+            hand_over(call, lease, ongoing, &tell).await;
+            None
+        }
         End::Lost(error) => {
             lease.retire();
             call.finish(&Err(Failed::Link(error)))
@@ -116,9 +112,20 @@ pub(crate) async fn own<L, E, T, F>(
 }
 
 enum End {
-    Answered(Box<Result<Answered, LinkError>>),
+    Answered(Box<Result<Response, LinkError>>),
+    Arriving(Box<Ongoing>),
     Lost(LinkError),
     GivenUp,
+}
+
+impl End {
+    fn of(exchanged: Result<Exchanged<Response>, LinkError>) -> Self {
+        match exchanged {
+            Ok(Exchanged::Large(ongoing)) => Self::Arriving(ongoing),
+            Ok(Exchanged::Whole(response)) => Self::Answered(Box::new(Ok(response))),
+            Err(error) => Self::Answered(Box::new(Err(error))),
+        }
+    }
 }
 
 /// Gives the answer to whoever waits, and the session back. Gives until when the answer may be
@@ -158,15 +165,15 @@ where
 }
 
 /// Gives a result that is still arriving to whoever waits, and the session with it.
-async fn hand_over<L, T, F>(call: &ParkedCall, lease: L, mut begun: Box<Begun>, tell: &Arc<T>)
+async fn hand_over<L, T, F>(call: &ParkedCall, lease: L, mut ongoing: Box<Ongoing>, tell: &Arc<T>)
 where
     L: Held,
     T: Fn(Bytes) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), LinkError>> + Send,
 {
     let open = call.close();
-    lease.go_with(&mut begun);
-    call.hand_over(begun);
+    lease.stay_with(&mut ongoing);
+    call.hand_over(ongoing);
     leave(call, open.into_iter(), tell).await;
 }
 

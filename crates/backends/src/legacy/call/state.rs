@@ -4,7 +4,7 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use switchboard_protocol::call::Call;
 use switchboard_protocol::capabilities::Question;
-use switchboard_protocol::envelope::Envelope;
+use switchboard_protocol::envelope::{Envelope, Response};
 use switchboard_protocol::error::{Fault, ProtocolError, Reason, code};
 use switchboard_protocol::splice::member;
 use switchboard_protocol::version::Version;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::heard::Heard;
 use super::{Ended, Failed};
-use crate::legacy::exchange::Answered;
+use crate::exchange::Exchanged;
 use crate::legacy::parked::{Charge, Place};
 use crate::legacy::questions::{self, Key};
 use crate::link::LinkError;
@@ -83,7 +83,7 @@ pub(super) enum Kept {
 
 pub(super) struct WaitingLeg {
     pub(super) number: u64,
-    pub(super) sender: oneshot::Sender<Result<Answered, Failed>>,
+    pub(super) sender: oneshot::Sender<Result<Exchanged<Response>, Failed>>,
 }
 
 impl State {

@@ -53,7 +53,7 @@ impl Held for Lease {
         *self.0.lock() = "retired";
     }
 
-    fn go_with(self, _: &mut Begun) {
+    fn stay_with(self, _: &mut Ongoing) {
         self.answered();
     }
 }
@@ -191,7 +191,7 @@ impl Gateway {
         let out = Outgoing::for_test(id);
         let watch = Watch::of_parked(Arc::clone(&parked));
         let (mux, channel) = (server.mux.clone(), server.mux.clone());
-        let exchange = async move || mux.request(out, watch).await.map(Answered::Whole);
+        let exchange = async move || mux.request(out, watch).await.map(Exchanged::Whole);
         let tell = move |message| {
             let mux = channel.clone();
             async move { mux.notify(message).await }

@@ -54,6 +54,9 @@ struct Place {
     opened: watch::Sender<Opened>,
     /// How many calls hold it.
     holders: usize,
+    /// How many of these the server is answering: it asks nothing more for them, so that the session
+    /// is as good as free.
+    answering: usize,
     idle_since: Instant,
     /// Whether further calls may have it.
     is_leasable: bool,
@@ -108,6 +111,16 @@ pub(super) enum Idle {
 impl Place {
     fn is_idle(&self) -> bool {
         self.holders == 0 && self.connection.is_some()
+    }
+
+    /// How many calls the server works on in it.
+    fn worked_on(&self) -> usize {
+        self.holders - self.answering
+    }
+
+    /// Whether a call may have it that shares with no other.
+    fn is_free(&self) -> bool {
+        self.worked_on() == 0 && self.connection.is_some()
     }
 
     fn is_worn(&self) -> bool {
@@ -179,10 +192,13 @@ impl Places {
         };
         let least_busy = || {
             ready()
-                .min_by_key(|id| places.get(id).map_or(usize::MAX, |place| place.holders))
+                .min_by_key(|id| {
+                    let place = places.get(id);
+                    place.map(|place| (place.worked_on(), place.holders))
+                })
                 .copied()
         };
-        let idle = || least_busy().filter(|id| places.get(id).is_some_and(Place::is_idle));
+        let free = || least_busy().filter(|id| places.get(id).is_some_and(Place::is_free));
         let mut opening = ids
             .iter()
             .filter_map(|id| places.get(id))
@@ -194,7 +210,7 @@ impl Places {
             Sharing::Together => (least_busy(), opening.next().map(Step::Opening)),
             Sharing::InTurn => {
                 let busy = ready().next().map(|_| Step::Busy);
-                (idle(), busy.or_else(|| opening.next().map(Step::Opening)))
+                (free(), busy.or_else(|| opening.next().map(Step::Opening)))
             }
             Sharing::Apart { may_share } => {
                 let opening: Vec<_> = opening.collect();
@@ -205,7 +221,7 @@ impl Places {
                     shared = least_busy();
                     later = afterwards;
                 }
-                (idle(), now)
+                (free(), now)
             }
         };
         if let Some(step) = found.and_then(|id| self.hold(id)).or(otherwise) {
@@ -282,6 +298,7 @@ impl Places {
             connection: None,
             opened: sender,
             holders: 0,
+            answering: 0,
             idle_since: Instant::now(),
             is_leasable: true,
             calls_left: self.wear.max_calls.unwrap_or(u64::MAX),
@@ -359,12 +376,21 @@ impl Places {
         self.succeeded(id, !failed)
     }
 
-    /// Takes a session back. `retire`: it is to be closed.
-    pub(super) fn give_back(&mut self, id: u64, retire: bool) {
+    /// The server has begun to answer a call that holds the session.
+    pub(super) fn answers(&mut self, id: u64) {
+        if let Some(place) = self.places.get_mut(&id) {
+            place.answering += 1;
+        }
+    }
+
+    /// Takes a session back. `was_answering`: the server was [answering](Self::answers) its call.
+    /// `retire`: it is to be closed.
+    pub(super) fn give_back(&mut self, id: u64, was_answering: bool, retire: bool) {
         let Some(place) = self.places.get_mut(&id) else {
             return;
         };
         place.holders -= 1;
+        place.answering -= usize::from(was_answering);
         place.idle_since = Instant::now();
         if retire || !place.is_leasable {
             self.retire(id);

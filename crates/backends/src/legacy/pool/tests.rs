@@ -278,6 +278,29 @@ async fn a_session_that_may_be_asked_has_one_call_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_in_which_the_server_answers_is_free_and_does_not_end() {
+    for sharing in [Sharing::InTurn, Sharing::Apart { may_share: false }] {
+        let bench = Bench::with(1, 1);
+        let own = wish(Some("ann"), sharing);
+        let arriving = bench.leased(&own).await.answering();
+        let next = bench.leased(&own).await;
+        assert!(same(&arriving, &next), "{sharing:?}");
+        next.retire();
+        tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+        bench.expect_alive(1).await;
+        drop(arriving);
+        bench.expect_alive(0).await;
+        assert_eq!(bench.opened(), 1);
+        // One that ends early leaves the session as good as before.
+        drop(bench.leased(&own).await.answering());
+        bench.leased(&own).await.answered();
+        bench.expect_alive(1).await;
+        assert_eq!(bench.opened(), 2);
+        bench.end().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_principals_never_share() {
     let bench = Bench::with(64, 16);
     for sharing in [

@@ -18,7 +18,7 @@ use super::said::Said;
 use super::{MAX_SAID, about};
 use crate::endpoint::Inner;
 use crate::exchange::AttemptSpan;
-use crate::legacy::attempt::park;
+use crate::legacy::attempt::{Until, park};
 use crate::legacy::call::{Ended, Failed, Resumed};
 use crate::legacy::exchange::Exchange;
 use crate::legacy::parked::Ticket;
@@ -44,14 +44,7 @@ pub(in crate::legacy) async fn create(
     let (out, span) = inner.outgoing(call, rewrite, parent, &connection);
     let out = as_task(out, parameters);
     let (watch, elsewhere) = (Watch::of(call, out.id), Watch::logs_of(call, out.id));
-    let exchange = Exchange {
-        log_level: call.log_level,
-        out,
-        span,
-        watch,
-        elsewhere,
-        arriving: None,
-    };
+    let exchange = Exchange::new(call, out, span, watch, elsewhere);
     let made = match exchange.run_to_end(&connection).await {
         Ok(made) => made,
         Err(error) => {
@@ -122,7 +115,7 @@ async fn until_ended(inner: &Arc<Inner>, mut call: Call, lease: Lease, task: &Ta
     call.sink = None;
     call.log_level = None;
     let span = AttemptSpan::none();
-    let (parked, mut leg) = park(inner, &call, lease, out, span, false, None);
+    let (parked, mut leg) = park(inner, &call, lease, out, span, Until::Answered(None));
     // The request may be large, and the task may live for a day.
     drop(call);
     loop {

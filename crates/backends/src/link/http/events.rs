@@ -63,7 +63,7 @@ impl HttpLink {
                 if let Ok(true) = may_pass(&beginning, id, method) {
                     return Ok(Reply::Large(Large {
                         beginning,
-                        rest: Rest::Event(body, Box::new(tail)),
+                        rest: Rest::of_event(body, tail, self.inner.bounds.stream_idle),
                         id,
                         method,
                         max_message: self.inner.bounds.max_message,

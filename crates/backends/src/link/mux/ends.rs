@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::link::LinkError;
-use crate::link::rest::Part;
+use crate::link::rest::Chunk;
 
 /// Where messages are written.
 pub(crate) trait MessageWriter: Send + 'static {
@@ -38,14 +38,14 @@ pub(crate) trait MessageReader: Send + 'static {
     /// The next message; `None` when the peer closed the channel.
     fn read(&mut self) -> impl Future<Output = Result<Option<Incoming>, String>> + Send;
 
-    /// What follows of a message that has [begun](Incoming::Begun); `None` when the peer closed the
+    /// What follows the [beginning](Incoming::Beginning) of a message; `None` when the peer closed the
     /// channel.
-    fn read_part(&mut self) -> impl Future<Output = Result<Option<Part>, String>> + Send {
+    fn read_part(&mut self) -> impl Future<Output = Result<Option<Chunk>, String>> + Send {
         async { Ok(None) }
     }
 
     /// Takes back the beginning of a message, so that [`read`](Self::read) gives it whole.
-    fn take_back(&mut self, _beginning: Bytes) {}
+    fn take_back(&mut self, _text: Bytes) {}
 }
 
 /// What a reader found.
@@ -54,9 +54,9 @@ pub(crate) enum Incoming {
     Message(Bytes),
     /// The beginning of a long one. It goes on with [`MessageReader::read_part`], unless it is
     /// [taken back](MessageReader::take_back).
-    Begun {
+    Beginning {
         /// What was read of it.
-        beginning: Bytes,
+        text: Bytes,
         /// The most bytes that it may have.
         limit: usize,
     },

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use switchboard_protocol::envelope::{Envelope, EnvelopeError, Message};
 use switchboard_protocol::json::JsonError;
-use switchboard_protocol::passage::may_pass;
+use switchboard_protocol::method::Method;
+use switchboard_protocol::passage::may_pass_by_id;
 use switchboard_telemetry::IgnoredMessage;
 use tokio::sync::mpsc;
 
 use super::ends::{Incoming, MessageReader};
 use super::{End, Mux, Outbound, Shared};
-use crate::link::rest::{Large, Part, Rest};
+use crate::link::rest::{Chunk, Large, Rest};
 use crate::link::watch::{Asked, Hear, deliver_to_only};
 use crate::link::{LinkError, Reply, refuse_request};
 
@@ -22,33 +23,31 @@ const CLOSED: &str = "the server closed its output";
 /// Reads until the channel ends, and says whose doing that is.
 pub(super) async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader: R) -> End {
     // Of an oversize message whose head was seen already: whether it was answered.
-    let mut begun: Option<bool> = None;
+    let mut oversize_was_answered: Option<bool> = None;
     loop {
         match reader.read().await {
             Ok(Some(Incoming::Message(raw))) => shared.receive(raw),
-            Ok(Some(Incoming::Begun { beginning, limit })) => {
-                match shared.begin(&beginning, limit) {
-                    Some(parts) => {
-                        if let Err(end) = hand_on(&mut reader, parts).await {
-                            return end;
-                        }
+            Ok(Some(Incoming::Beginning { text, limit })) => match shared.begin(text, limit) {
+                Ok(parts) => {
+                    if let Err(end) = hand_on(&mut reader, parts).await {
+                        return end;
                     }
-                    None => reader.take_back(beginning),
                 }
-            }
+                Err(text) => reader.take_back(text),
+            },
             Ok(Some(Incoming::Oversize { head, tail: None })) => {
                 shared.inbox.ignored(IgnoredMessage::Oversize);
-                begun = Some(shared.oversize(&head, b""));
+                oversize_was_answered = Some(shared.oversize(&head, b""));
             }
             Ok(Some(Incoming::Oversize {
                 head,
                 tail: Some(tail),
             })) => {
-                let begun = begun.take();
-                if begun.is_none() {
+                let was_answered = oversize_was_answered.take();
+                if was_answered.is_none() {
                     shared.inbox.ignored(IgnoredMessage::Oversize);
                 }
-                if begun != Some(true) {
+                if was_answered != Some(true) {
                     shared.oversize(&head, &tail);
                 }
             }
@@ -60,11 +59,11 @@ pub(super) async fn read_all<R: MessageReader>(shared: &Arc<Shared>, mut reader:
 
 /// Hands the rest of a message on, to its end. While it is taken nothing else is read of the channel; as
 /// soon as nobody takes it any more, what is left of it is dropped.
-async fn hand_on<R: MessageReader>(reader: &mut R, parts: mpsc::Sender<Part>) -> Result<(), End> {
+async fn hand_on<R: MessageReader>(reader: &mut R, parts: mpsc::Sender<Chunk>) -> Result<(), End> {
     loop {
         let part = reader.read_part().await.map_err(End::Made)?;
         let part = part.ok_or(End::Seen(CLOSED))?;
-        let is_last = part.1;
+        let is_last = part.is_last;
         let _ = parts.send(part).await;
         if is_last {
             return Ok(());
@@ -74,27 +73,43 @@ async fn hand_on<R: MessageReader>(reader: &mut R, parts: mpsc::Sender<Part>) ->
 
 impl Shared {
     /// Gives the beginning of a message to the request that it answers, if that takes a result which is
-    /// still arriving: where the rest of it goes.
+    /// still arriving; then the rest goes where is said, else the beginning comes back.
     ///
     /// A message that does not begin with its id may be the late answer to a call that was given up, so it
     /// is not judged before its end.
-    fn begin(&self, beginning: &Bytes, limit: usize) -> Option<mpsc::Sender<Part>> {
-        let id = owner_of(before_result(beginning), b"")?;
-        let method = self.state.lock().pending.get(&id)?.arriving?;
-        if may_pass(beginning, id, method) != Ok(true) {
-            return None;
-        }
-        let pending = self.state.lock().pending.remove(&id)?;
+    fn begin(
+        self: &Arc<Self>,
+        beginning: Bytes,
+        limit: usize,
+    ) -> Result<mpsc::Sender<Chunk>, Bytes> {
+        let Some((id, method)) = self.taker_of(&beginning) else {
+            return Err(beginning);
+        };
+        let Some(pending) = self.state.lock().pending.remove(&id) else {
+            return Err(beginning);
+        };
         let (parts, rest) = mpsc::channel(PARTS);
+        let mux = Mux {
+            shared: Arc::clone(self),
+        };
+        let ended = Box::pin(async move { mux.ended().await });
         let large = Large {
-            beginning: beginning.clone(),
-            rest: Rest::Message(rest),
+            beginning,
+            rest: Rest::of_message(rest, ended),
             id,
             method,
             max_message: limit,
         };
         let _ = pending.reply.send(Ok(Reply::Large(large)));
-        Some(parts)
+        Ok(parts)
+    }
+
+    /// Which request takes the message that begins so while it arrives, and its method.
+    fn taker_of(&self, beginning: &Bytes) -> Option<(u64, Method)> {
+        // A guess, which the passage confirms.
+        let id = owner_of(before_result(beginning), b"")?;
+        let method = self.state.lock().pending.get(&id)?.arriving?;
+        may_pass_by_id(beginning, id, method).then_some((id, method))
     }
 
     fn receive(self: &Arc<Self>, raw: Bytes) {

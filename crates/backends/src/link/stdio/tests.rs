@@ -69,7 +69,7 @@ async fn read(pieces: &[&[u8]]) -> (Vec<Found>, Result<(), String>) {
                 head: head.to_vec(),
                 tail: tail[tail.len() - KEPT..].to_vec(),
             }),
-            Ok(Some(Incoming::Begun { .. })) => panic!("longer than the limit"),
+            Ok(Some(Incoming::Beginning { .. })) => panic!("longer than the limit"),
         }
     }
 }
@@ -168,12 +168,45 @@ async fn a_line_without_end_is_given_up_in_bounded_memory() {
 }
 
 #[tokio::test]
+async fn what_is_given_away_of_a_line_without_end_is_bounded() {
+    let limit = 2 * MAX_HELD;
+    let mut reader = LineReader::new(tokio::io::repeat(b'x'), limit);
+    reader.endless = 4 * limit as u64;
+    let beginning = reader.read().await;
+    assert!(matches!(beginning, Ok(Some(Incoming::Beginning { .. }))));
+    let mut given_away = 0;
+    let error = loop {
+        match reader.read_part().await {
+            Ok(part) => given_away += part.expect("more").data.len() as u64,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, "the server writes a line without end");
+    assert!(given_away <= reader.endless + 2 * LONG_PIECE as u64);
+}
+
+#[tokio::test]
+async fn a_beginning_that_is_taken_back_is_not_copied() {
+    let line = [b'x'; 2 * MAX_HELD];
+    let mut reader = LineReader::new(Pieces([line.to_vec()].into()), 4 * MAX_HELD);
+    let Ok(Some(Incoming::Beginning { text, .. })) = reader.read().await else {
+        panic!("no beginning");
+    };
+    let memory = text.as_ptr();
+    reader.take_back(text);
+    assert_eq!(reader.buffer.as_ptr(), memory);
+}
+
+#[tokio::test]
 async fn the_room_of_an_oversize_line_is_given_back() {
     let limit = 1024 * 1024;
     let input = tokio::io::repeat(b'x').take(64 * limit as u64);
     let input = input.chain(&b"\n{}\n"[..]);
     let mut reader = LineReader::new(input, limit);
-    let Ok(Some(Incoming::Begun { beginning, .. })) = reader.read().await else {
+    let Ok(Some(Incoming::Beginning {
+        text: beginning, ..
+    })) = reader.read().await
+    else {
         panic!("no beginning");
     };
     reader.take_back(beginning);
@@ -205,7 +238,7 @@ proptest! {
             while let Some(incoming) = reader.read().await.expect("sound") {
                 match incoming {
                     Incoming::Message(line) => found.push(line.to_vec()),
-                    Incoming::Begun { beginning, limit } => {
+                    Incoming::Beginning { text: beginning, limit } => {
                         assert_eq!(limit, 4 * MAX_HELD);
                         assert!(beginning.len() > MAX_HELD);
                         if taken_back.next() == Some(true) {
@@ -214,9 +247,9 @@ proptest! {
                         }
                         let mut line = beginning.to_vec();
                         loop {
-                            let (part, is_last) = reader.read_part().await.expect("sound").expect("its end");
-                            line.extend_from_slice(&part);
-                            if is_last {
+                            let part = reader.read_part().await.expect("sound").expect("its end");
+                            line.extend_from_slice(&part.data);
+                            if part.is_last {
                                 break;
                             }
                         }

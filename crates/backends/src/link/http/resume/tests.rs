@@ -134,8 +134,8 @@ async fn a_stream_without_ids_or_of_a_modern_server_is_not_taken_up() {
     }
 }
 
-/// The beginning of a stream, and that of a large answer on it.
-const BEGUN: [&str; 2] = [
+/// What stands around the text of an answer.
+const AROUND_TEXT: [&str; 2] = [
     "data: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"content\":[{\"type\":\"text\",\"text\":\"",
     "\"}]}}\n\n",
 ];
@@ -144,7 +144,7 @@ const BEGUN: [&str; 2] = [
 async fn a_large_answer_is_handed_on_unless_its_stream_may_be_taken_up_again() {
     let text = "x".repeat(2 * MAX_HELD);
     let answer = |before: &str, length: usize| {
-        let text = [before, BEGUN[0], &text[..length], BEGUN[1]].concat();
+        let text = [before, AROUND_TEXT[0], &text[..length], AROUND_TEXT[1]].concat();
         &*text.leak()
     };
     let plain = answer("", 2 * MAX_HELD);

@@ -5,9 +5,9 @@ use std::future::poll_fn;
 use switchboard_protocol::method::Method;
 use tokio::task::JoinHandle;
 
-use super::super::super::MayArrive;
-use super::super::super::rest::Large;
 use super::*;
+use crate::link::MayArrive;
+use crate::link::rest::Large;
 
 const LIMIT: usize = 1024 * 1024;
 /// More than is read before an answer is judged.
@@ -18,6 +18,16 @@ fn channel() -> Channel {
         stop.cancelled().await;
         None
     })
+}
+
+impl Peer {
+    /// Says the first half of a line; what is left of it.
+    async fn begin<'l>(&mut self, line: &'l str) -> &'l str {
+        let (beginning, rest) = line.split_at(line.len() / 2);
+        let said = self.output.write_all(beginning.as_bytes());
+        said.await.expect("written");
+        rest
+    }
 }
 
 /// A call that takes a large result while it arrives.
@@ -68,9 +78,7 @@ async fn one_that_begins_with_its_id_is_there_before_its_end() {
     let mut channel = channel();
     let (id, asking) = ask(&mut channel, true).await;
     let line = id_first(id);
-    let (beginning, rest) = line.split_at(LONG / 2);
-    let said = channel.peer.output.write_all(beginning.as_bytes());
-    said.await.expect("written");
+    let rest = channel.peer.begin(&line).await;
     let large = large(asking).await;
     assert!(line.as_bytes().starts_with(&large.beginning));
     channel.peer.say(rest).await;
@@ -88,9 +96,7 @@ async fn what_nobody_takes_any_more_is_dropped_and_nobody_is_told() {
     for _ in 0..3 {
         let (id, asking) = ask(&mut channel, true).await;
         let line = id_first(id);
-        let (beginning, rest) = line.split_at(LONG / 2);
-        let said = channel.peer.output.write_all(beginning.as_bytes());
-        said.await.expect("written");
+        let rest = channel.peer.begin(&line).await;
         drop(large(asking).await);
         channel.peer.say(rest).await;
     }
@@ -125,40 +131,41 @@ async fn others_come_whole() {
 }
 
 #[tokio::test]
-async fn one_that_claims_another_id_is_none() {
+async fn an_id_in_something_else_is_no_answers() {
     let mut channel = channel();
-    let (id, asking) = ask(&mut channel, true).await;
-    // An id in something else is no answer's.
-    let filling = text();
-    let line = format!(
-        r#"{{"other":{{"id":{id}}},"jsonrpc":"2.0",{filling},"id":{}}}"#,
-        id + 1
-    );
+    let (own, asking) = ask(&mut channel, true).await;
+    let (others, other) = ask(&mut channel, true).await;
+    let result = text();
+    let line = format!(r#"{{"trace":{{"id":{own}}},"jsonrpc":"2.0",{result},"id":{others}}}"#);
     channel.peer.say(&line).await;
-    let large = large(asking).await;
-    let error = large.whole().await.expect_err("another id");
-    assert!(matches!(error, LinkError::Invalid(_)), "{error}");
-    let other = Request::new(&channel.mux);
-    channel.peer.answer(other.id).await;
-    other.expect_answer().await;
+    assert_eq!(length_of_whole(other).await, line.len());
+    let line = id_first(own);
+    channel.peer.say(&line).await;
+    let whole = large(asking).await.whole().await.expect("its own");
+    assert_eq!(whole.raw, line);
     channel.end().await;
 }
 
 #[tokio::test]
-async fn the_end_of_the_channel_breaks_it_off() {
-    let mut channel = channel();
+async fn the_end_of_the_channel_breaks_it_off_before_what_it_owned_is_gone() {
+    let (gone, is_gone) = oneshot::channel::<()>();
+    let mut channel = Channel::of_lines(LIMIT, ROOMY, |_| async move {
+        let _ = is_gone.await;
+        None
+    });
     let (id, asking) = ask(&mut channel, true).await;
-    let line = id_first(id);
-    let said = channel.peer.output.write_all(&line.as_bytes()[..LONG / 2]);
-    said.await.expect("written");
+    channel.peer.begin(&id_first(id)).await;
     let mut large = large(asking).await;
-    channel.mux.shut_down().await;
+    let mux = channel.mux.clone();
+    let ending = tokio::spawn(async move { mux.shut_down().await });
     let broken = loop {
         match poll_fn(|context| large.rest.poll_chunk(context)).await {
-            Ok((_, is_last)) => assert!(!is_last),
+            Ok(chunk) => assert!(!chunk.is_last),
             Err(error) => break error,
         }
     };
     assert!(matches!(broken, LinkError::Lost(_)), "{broken}");
+    assert!(!ending.is_finished());
+    let _ = gone.send(());
     channel.end().await;
 }
