@@ -366,6 +366,7 @@ impl Account {
             claims.answered();
         }
         self.end();
+        self.judge(Verdict::Answered);
         let error = is_error.then_some(ErrorType::ToolError);
         self.span.record_arrived(error.map(ErrorType::as_str));
         self.inner.count(self.method, self.started.elapsed(), error);
@@ -373,13 +374,15 @@ impl Account {
 
     /// The server did not say all.
     fn broke_off(&mut self, error: CallError) -> CallError {
-        // That it began was its verdict; that it broke off is another. It probes nothing, since it
-        // is older than whatever opened the breaker.
-        let now = Instant::now();
-        if let Some(admission) = self.inner.breaker.admit_if_closed() {
-            self.inner.judge(admission, Verdict::of(&error), now);
-        }
+        self.judge(Verdict::of(&error));
         self.given_up(error)
+    }
+
+    /// Tells the breaker how it ended. It probes nothing, since it is older than whatever opened that.
+    fn judge(&self, verdict: Verdict) {
+        if let Some(admission) = self.inner.breaker.admit_if_closed() {
+            self.inner.judge(admission, verdict, Instant::now());
+        }
     }
 
     /// It ended before the server had said all. The client cannot be told why, so the log is.

@@ -13,6 +13,7 @@ use switchboard_testkit::legacy_client::{LegacyClient, Setup};
 use switchboard_testkit::redis_server::RedisServer;
 use switchboard_tests::front::{Front, remote};
 use switchboard_tests::keys::entry_of;
+use switchboard_tests::scripted::{Scripted, Step, pieces};
 use switchboard_tests::waiting::{soon, until};
 
 const CALL: &str = "tools/call";
@@ -187,6 +188,44 @@ async fn a_result_answers_no_longer_than_it_may_and_stale_ones_only_where_wanted
     })
     .await;
     front.gateway.stop().await;
+}
+
+#[tokio::test]
+async fn a_stale_result_answers_where_one_breaks_off_that_was_held() {
+    let whole = |id: &str| {
+        let text = "all of it ".repeat(30_000);
+        let result =
+            json!({ "resultType": "complete", "content": [{ "type": "text", "text": text }] });
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
+    };
+    for is_legacy in [false, true] {
+        let server = Scripted::start(move |id| pieces(&whole(id), 30_000)).await;
+        let server = if is_legacy {
+            server.speaking_legacy()
+        } else {
+            server
+        };
+        let cache = json!({ "tools": ["t"], "ttl": "50ms", "stale_if_error": "1h" });
+        let config = json!({
+            "backends": { "s": { "url": server.url(), "cache": cache } },
+            "result_caps": [{ "max_bytes": "8MiB" }],
+        });
+        let front = Front::started(config).await;
+        front.client.call("s__t", json!({})).await;
+        server.answer_with(move |id| {
+            let mut steps = pieces(&whole(id)[..200_000], 30_000);
+            steps.push(Step::Break);
+            steps
+        });
+        let stale = until("a stale one answers", async || {
+            let answer = front.client.call("s__t", json!({})).await;
+            assert!(!state(&answer).is_null(), "{}", answer.raw);
+            (state(&answer) == "stale").then_some(answer)
+        })
+        .await;
+        assert!(stale.raw.len() > 300_000);
+        front.gateway.stop().await;
+    }
 }
 
 #[tokio::test]

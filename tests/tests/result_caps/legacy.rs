@@ -189,3 +189,25 @@ async fn one_that_breaks_off_below_its_cap_fails_once() {
         front.gateway.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_server_whose_results_all_break_off_is_left_alone() {
+    for end in [Step::Break, Step::Hang] {
+        let server = server("application/json", 200 * KIB, Some(end)).await;
+        let mut backend = remote(server.url());
+        backend["timeout"] = json!("200ms");
+        let caps = json!([{ "max_bytes": "1MiB" }]);
+        let front =
+            Front::start(json!({ "backends": { "s": backend }, "result_caps": caps })).await;
+        front.wait_until("s", true).await;
+        let request = call_with(&json!({}));
+        // As often as it takes by default.
+        for _ in 0..5 {
+            let failed = front.client.ask(&request).await;
+            assert_eq!(failed.fault()["outcome"], "unknown");
+        }
+        let refused = front.client.ask(&request).await;
+        assert_eq!(refused.fault()["reason"], "breaker_open");
+        front.gateway.stop().await;
+    }
+}

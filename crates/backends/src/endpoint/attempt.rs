@@ -82,7 +82,12 @@ impl Endpoint {
         if is_hurried {
             drop(admission);
         } else {
-            inner.judge(admission, Verdict::of_result(&result), now);
+            let verdict = match &result {
+                // It ends a probe; whether it is an answer shows at its end.
+                Ok(Exchanged::Large(_)) => Verdict::Nothing,
+                result => Verdict::of_result(result),
+            };
+            inner.judge(admission, verdict, now);
         }
         let result = match result {
             Ok(Exchanged::Large(ongoing)) => {

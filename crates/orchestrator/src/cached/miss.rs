@@ -83,7 +83,7 @@ impl Miss {
     /// Ends it with what came of the call, and gives what the caller gets under these terms; with the
     /// error that it takes the place of, if it does. `is_final`: whether a result is one, and no task.
     pub(crate) async fn finish(
-        self: Box<Self>,
+        mut self: Box<Self>,
         terms: Option<&Terms>,
         outcome: Outcome,
         is_final: bool,
@@ -96,13 +96,25 @@ impl Miss {
         };
         let is_collected = terms.is_some_and(|terms| terms.cap.is_some());
         let metrics = self.question.metrics.clone();
+        // What breaks off while it is collected has failed as well.
+        let stale = match &outcome {
+            Outcome::Arriving(_) if is_collected => self.stale(),
+            _ => None,
+        };
         let (outcome, error) = match self.finished(outcome, is_final, is_collected) {
             Finished::Outcome(outcome) => (outcome, None),
             Finished::Stale(answer, error) => (answer.deliver(&metrics, way_back), Some(error)),
         };
-        match terms {
-            Some(terms) => (way_back.fit(terms, outcome).await, error),
-            None => (outcome, error),
+        let Some(terms) = terms else {
+            return (outcome, error);
+        };
+        match (way_back.fit(terms, outcome).await, stale) {
+            (Outcome::Failed(broken), Some(result)) if is_failure(&broken) => {
+                let served = Served::Stale;
+                let outcome = Answer { result, served }.deliver(&metrics, way_back);
+                (way_back.fit(terms, outcome).await, Some(broken))
+            }
+            (outcome, _) => (outcome, error),
         }
     }
 

@@ -13,6 +13,8 @@ use super::Delivery;
 use super::links::{Links, MAX_LINKS, Missing};
 use crate::kept::KeptResult;
 
+/// How far behind its base64 the end of a block is awaited, in bytes.
+const END_WITHIN: usize = 4096;
 /// The longest media type that is passed on of content that is converted, in bytes.
 const MAX_MEDIA_TYPE: usize = 127;
 
@@ -67,28 +69,22 @@ pub(super) fn ends_in_converted(delivery: &Delivery<'_>, text: &[u8], sound: usi
         sound,
         text,
     };
-    let is_it = |raw: &[u8], key: &str, conversion: Conversion| {
-        let value = member(raw, key).filter(|value| value.starts_with(b"\""));
-        let start = value.map(|value| Span::of_part(text, value).range().start);
-        conversion != Conversion::Keep && start == Some(sound)
+    converter.ends_in(&|value| Span::of_part(text, value).range().start == sound)
+}
+
+/// Whether a mended text ends in a block whose base64 was read, and which will be converted as soon as its
+/// end is there, not far behind.
+pub(super) fn awaits_end(delivery: &Delivery<'_>, text: &[u8], sound: usize) -> bool {
+    let converter = Converter {
+        delivery,
+        conversions: delivery.terms.conversions,
+        sound,
+        text,
     };
-    let mut found = false;
-    converter.each(&mut |raw| {
-        let kind = member(raw, "type").filter(|kind| converter.is_whole(kind));
-        let resource = member(raw, "resource").unwrap_or(raw);
-        let Conversions { image, audio, blob } = converter.conversions;
-        found |= match kind.and_then(as_str).as_deref() {
-            Some("image") => is_it(raw, "data", image),
-            Some("audio") => is_it(raw, "data", audio),
-            Some(_) => is_it(resource, "blob", blob),
-            // Its type stands behind: then it has to be certain whatever that is.
-            None if image != Conversion::Keep && audio != Conversion::Keep => {
-                is_it(raw, "data", image) || is_it(resource, "blob", blob)
-            }
-            None => is_it(resource, "blob", blob),
-        };
-    });
-    found
+    converter.ends_in(&|value| {
+        let left = text.len() - Span::of_part(text, value).range().end;
+        converter.is_whole(value) && left <= END_WITHIN
+    })
 }
 
 struct Converter<'a> {
@@ -145,6 +141,34 @@ impl<'a> Converter<'a> {
                 for_each_item(content, |block| visit(block.of(content)));
             }
         }
+    }
+
+    /// Whether the text ends in a block that will be converted for certain, with base64 of which this holds.
+    fn ends_in(&self, is_it: &dyn Fn(&'a [u8]) -> bool) -> bool {
+        let has = |raw: &'a [u8], key: &str, conversion: Conversion| {
+            let value = member(raw, key).filter(|value| value.starts_with(b"\""));
+            conversion != Conversion::Keep && value.is_some_and(is_it)
+        };
+        let mut found = false;
+        self.each(&mut |raw| {
+            if self.is_whole(raw) {
+                return;
+            }
+            let kind = member(raw, "type").filter(|kind| self.is_whole(kind));
+            let resource = member(raw, "resource").unwrap_or(raw);
+            let Conversions { image, audio, blob } = self.conversions;
+            found |= match kind.and_then(as_str).as_deref() {
+                Some("image") => has(raw, "data", image),
+                Some("audio") => has(raw, "data", audio),
+                Some(_) => has(resource, "blob", blob),
+                // Its type stands behind: then it has to be certain whatever that is.
+                None if image != Conversion::Keep && audio != Conversion::Keep => {
+                    has(raw, "data", image) || has(resource, "blob", blob)
+                }
+                None => has(resource, "blob", blob),
+            };
+        });
+        found
     }
 
     fn is_whole(&self, part: &[u8]) -> bool {

@@ -8,7 +8,7 @@ use switchboard_protocol::delivery::{Cap, Over};
 use switchboard_protocol::size::Size;
 
 use super::Delivery;
-use super::convert::{convert, ends_in_converted};
+use super::convert::{awaits_end, convert, ends_in_converted};
 use super::held::{TooLarge, next_piece};
 use super::links::Links;
 use super::mend::mend;
@@ -181,6 +181,11 @@ impl Reading {
                 self.within = text.len() + (text.len() / PART).max(LEAST_READ);
                 return Look::Within;
             }
+            if !size.is_within(cap.most()) && awaits_end(delivery, text, mended.sound) {
+                mended.undo(text);
+                self.within = text.len() + LEAST_READ;
+                return Look::Within;
+            }
         }
         mended.undo(text);
         if !size.is_within(cap.most()) {
@@ -212,7 +217,8 @@ fn collect(text: &mut Vec<u8>, piece: &[u8], within: usize) {
 
 #[cfg(test)]
 mod tests {
-    use switchboard_protocol::delivery::{Conversion, Over};
+    use switchboard_protocol::delivery::{Conversion, Conversions, Over, Terms};
+    use switchboard_protocol::method::Method;
 
     use super::super::tests::{Scene, images};
     use super::*;
@@ -247,6 +253,88 @@ mod tests {
             assert!(matches!(end, ControlFlow::Break(Outcome::Complete(_))));
         }
     }
+
+    /// However a result comes in pieces, what will be dropped does not count.
+    #[tokio::test]
+    async fn the_end_of_what_is_dropped_is_awaited_wherever_a_piece_ends() {
+        let cap = Cap {
+            bytes: Some(64 * 1024),
+            tokens: None,
+            over: Over::Truncate,
+        };
+        let terms = Terms {
+            conversions: Conversions {
+                image: Conversion::Drop,
+                audio: Conversion::Drop,
+                blob: Conversion::Drop,
+            },
+            cap: Some(cap),
+            ..Terms::default()
+        };
+        let params = serde_json::json!({ "name": "b__t" });
+        let scene = Scene::of(Method::ToolsCall, &params, terms);
+        let delivery = scene.delivery();
+        let base64 = "A".repeat(120_000);
+        for (before, after) in [
+            (
+                r#"{"data":""#,
+                r#"","mimeType":"image/png","type":"image"}"#,
+            ),
+            (
+                r#"{"resource":{"blob":""#,
+                r#"","mimeType":"a/b","uri":"a:b"},"type":"resource"}"#,
+            ),
+        ] {
+            let behind = r#"{"type":"text","text":"behind"}"#;
+            let result = format!(r#"{{"content":[{before}{base64}{after},{behind}]}}"#);
+            let data_ends = result.find(r#"AA","#).expect("base64") + 3;
+            for cut in data_ends - 2..data_ends + after.len() + 4 {
+                let mut links = Links::new(&scene.kept);
+                let mut reading = Reading::new(&cap);
+                for piece in [&result.as_bytes()[..cut], &result.as_bytes()[cut..]] {
+                    assert!(reading.add(piece));
+                    if reading.text.len() > reading.within {
+                        let look = reading.look(&delivery, &cap, &mut links).await;
+                        assert!(matches!(look, Look::Within), "cut at {}", &result[cut..]);
+                    }
+                }
+                let end = delivery
+                    .measured(&cap, reading.text, false, &mut links)
+                    .await;
+                let ControlFlow::Break(Outcome::Complete(completed)) = end else {
+                    panic!("it was cut");
+                };
+                let text = completed.result.into_contiguous();
+                assert!(text.ends_with(format!("{behind}]}}").as_bytes()));
+            }
+        }
+        // What goes on without one is not read for ever.
+        let mut links = Links::new(&scene.kept);
+        let mut reading = Reading::new(&cap);
+        let result = format!(
+            r#"{{"content":[{{"data":"{base64}","other":"{}"#,
+            "x".repeat(100_000)
+        );
+        let mut looks = 0;
+        let is_cut = 'cut: {
+            for piece in result.as_bytes().chunks(1000) {
+                assert!(reading.add(piece));
+                if reading.text.len() > reading.within {
+                    looks += 1;
+                    let look = reading.look(&delivery, &cap, &mut links).await;
+                    if let Look::TooLarge = look {
+                        break 'cut true;
+                    }
+                }
+            }
+            false
+        };
+        assert!(is_cut && looks < 20, "{looks}");
+        assert!(reading.text.len() < base64.len() + 2 * LEAST_READ + TOLERATED);
+    }
+
+    /// More than an end is awaited within.
+    const TOLERATED: usize = 8 * 1024;
 
     #[test]
     fn pieces_are_held_as_they_came_within_the_cap_unless_they_are_small() {
